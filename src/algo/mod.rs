@@ -1,0 +1,1 @@
+//! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.

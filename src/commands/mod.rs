@@ -1,0 +1,3 @@
+//! Commands: the shape of a row, the families, and the table that joins them.
+
+pub mod row;

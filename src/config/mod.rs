@@ -1,0 +1,1 @@
+//! Directives: the table of rows, parsing, CONFIG GET, SET and REWRITE.

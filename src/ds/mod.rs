@@ -1,0 +1,1 @@
+//! Data structures, one a file; nearly all of the unsafe code of the house lives here.
