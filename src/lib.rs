@@ -14,3 +14,6 @@ pub mod config;
 
 // Band 3: orchestration.
 pub mod commands;
+
+#[global_allocator]
+static ALLOC: sys::alloc::Alloc = sys::alloc::Alloc;

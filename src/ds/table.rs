@@ -1,0 +1,924 @@
+//! The hash table of the house: keyspace, expiry index, hashes, sets and sorted sets all use this one.
+//!
+//! ```text
+//! array:  power-of-two number of buckets, each one cache line
+//!
+//!          0    1..10        10        16        22               58        64
+//! bucket  [ctl][9 tags    ][ptr 0 6B][ptr 1 6B][ptr 2 6B] ...   [ptr 8 6B]
+//!           |    |                                                 |
+//!           |    one byte of the hash, 0 = empty slot              when chained: the child bucket
+//!           bit 0: chained
+//! ```
+//!
+//! A lookup touches one line for the bucket (the tags are compared 16 bytes at a time), then the element whose
+//! tag matched, which holds the key. Elements are 48-bit pointers (`Elem`) that the table does not own.
+//!
+//! * Size is counted as upstream's dict does: the logical size is a power of two from 4 up, and `size / 8` is the
+//!   number of buckets, so growth and shrinking fall at the same element counts. At 2^20 elements a bucket holds
+//!   eight on average; about a quarter of the buckets have a child.
+//! * Rehashing is incremental: while `old` exists elements move chain by chain into `new`; lookups look into both,
+//!   inserts go to `new`. One step moves one chain and visits at most ten empty ones.
+//! * Arrays of 256 KiB and more are mapped, and given back in slices while the rehash walks over them.
+//! * `scan` keeps upstream's promise: an element that stays in the table for the whole scan is returned at least
+//!   once, across growth and shrinking. The cursor counts with its bits reversed over the bucket index, so that a
+//!   bucket of the smaller array and all the buckets it splits into are neighbours in the order of the scan.
+//! * A chain has no holes before its end: removal fills the hole with the last element of the chain and frees a
+//!   child that became empty. Chains are emitted whole by `scan`, so moving inside a chain is invisible to it.
+//!
+//! Tried and dropped: open addressing over groups (a growing table cannot be scanned with a stateless cursor),
+//! storing more hash bits (the ninth slot is worth more), seven slots of 8 bytes (12.3 bytes an element).
+
+use super::hash::hash;
+use crate::sys::map;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What a table holds: a pointer-sized handle whose key can be read.
+pub trait Elem: Copy + PartialEq {
+    fn to_ptr(self) -> NonNull<u8>;
+    /// # Safety
+    /// `p` came from `to_ptr` of a live element.
+    unsafe fn from_ptr(p: NonNull<u8>) -> Self;
+    fn key(&self) -> &[u8];
+}
+
+/// When tables may change their size. While a child process shares the pages, growth waits for a load of five.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resize {
+    Allow,
+    Avoid,
+    Forbid,
+}
+
+/// One for all tables of the process, small ones included: read only when a table is full.
+static RESIZE: AtomicU8 = AtomicU8::new(0);
+
+pub fn set_resize(policy: Resize) {
+    RESIZE.store(policy as u8, Ordering::Relaxed);
+}
+
+fn resize_policy() -> Resize {
+    match RESIZE.load(Ordering::Relaxed) {
+        0 => Resize::Allow,
+        1 => Resize::Avoid,
+        _ => Resize::Forbid,
+    }
+}
+
+/// Load at which a table grows even while a child runs (upstream's dict_force_resize_ratio).
+const FORCE_RATIO: usize = 5;
+/// Fill in percent below which a table is worth shrinking (HASHTABLE_MIN_FILL).
+pub const MIN_FILL: usize = 10;
+const MIN_SIZE: usize = 4;
+const SLOTS: usize = 9;
+const LAST: usize = SLOTS - 1;
+const CHAINED: u8 = 1;
+const LINE: usize = 64;
+/// Old arrays are given back to the kernel in slices of this size.
+const SLICE: usize = 256 * 1024;
+
+#[repr(C, align(8))]
+struct Bucket([u8; LINE]);
+
+const _: () = assert!(size_of::<Bucket>() == LINE);
+const _: () = assert!(1 + SLOTS + SLOTS * 6 == LINE);
+
+#[inline]
+fn tag_of(hash: u64) -> u8 {
+    ((hash >> 56) as u8).max(1)
+}
+
+impl Bucket {
+    #[inline]
+    fn chained(&self) -> bool {
+        self.0[0] & CHAINED != 0
+    }
+
+    /// Bit i is set where tag i equals `tag`.
+    #[inline]
+    fn matches(&self, tag: u8) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::*;
+            // SAFETY: SSE2 is part of x86-64; the bucket has more than 16 bytes.
+            let m = unsafe {
+                let line = _mm_loadu_si128(self.0.as_ptr().cast());
+                _mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_set1_epi8(tag as i8)))
+            };
+            (m as u32 >> 1) & 0x1ff
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            (0..SLOTS).fold(0, |m, i| m | ((self.0[1 + i] == tag) as u32) << i)
+        }
+    }
+
+    /// Slots that may hold elements: all nine, or eight when the last leads to a child.
+    #[inline]
+    fn usable(&self) -> u32 {
+        if self.chained() { 0xff } else { 0x1ff }
+    }
+
+    #[inline]
+    fn empties(&self) -> u32 {
+        self.matches(0) & self.usable()
+    }
+
+    #[inline]
+    fn taken(&self) -> u32 {
+        !self.matches(0) & self.usable()
+    }
+
+    #[inline]
+    fn raw(&self, i: usize) -> u64 {
+        debug_assert!(i < SLOTS);
+        // SAFETY: bytes 8+6i .. 16+6i end at 64 for the last slot; the upper six are the pointer.
+        let word = unsafe { ptr::read_unaligned(self.0.as_ptr().add(8 + 6 * i).cast::<u64>()) };
+        u64::from_le(word) >> 16
+    }
+
+    #[inline]
+    fn set_raw(&mut self, i: usize, p: u64) {
+        debug_assert!(i < SLOTS && p >> 48 == 0);
+        let b = p.to_le_bytes();
+        self.0[10 + 6 * i..16 + 6 * i].copy_from_slice(&b[..6]);
+    }
+
+    #[inline]
+    fn get<E: Elem>(&self, i: usize) -> E {
+        debug_assert!(self.0[1 + i] != 0);
+        let p = NonNull::new(self.raw(i) as *mut u8).expect("a taken slot holds a pointer");
+        // SAFETY: a taken slot holds what `put` was given; elements outlive their place in the table.
+        unsafe { E::from_ptr(p) }
+    }
+
+    #[inline]
+    fn put<E: Elem>(&mut self, i: usize, tag: u8, e: E) {
+        self.0[1 + i] = tag;
+        self.set_raw(i, e.to_ptr().as_ptr() as u64);
+    }
+
+    #[inline]
+    fn child(&self) -> Option<NonNull<Bucket>> {
+        if self.chained() { NonNull::new(self.raw(LAST) as *mut Bucket) } else { None }
+    }
+
+    /// Moves the last element into a fresh child and links it.
+    fn grow_chain(&mut self) -> NonNull<Bucket> {
+        debug_assert!(!self.chained() && self.empties() == 0);
+        let child = new_bucket();
+        // SAFETY: just allocated, ours alone.
+        let c = unsafe { &mut *child.as_ptr() };
+        c.0[1] = self.0[1 + LAST];
+        c.set_raw(0, self.raw(LAST));
+        self.0[1 + LAST] = 0;
+        self.0[0] |= CHAINED;
+        self.set_raw(LAST, child.as_ptr() as u64);
+        child
+    }
+
+    fn unlink_child(&mut self) {
+        let child = self.child().expect("only called on a chained bucket");
+        self.0[0] &= !CHAINED;
+        self.0[1 + LAST] = 0;
+        self.set_raw(LAST, 0);
+        // SAFETY: the child was made by `new_bucket` and nothing leads to it any more.
+        unsafe { free_bucket(child) };
+    }
+}
+
+const BUCKET_LAYOUT: Layout = Layout::new::<Bucket>();
+
+fn new_bucket() -> NonNull<Bucket> {
+    // SAFETY: the layout has a size. A block of class 64 lies on a line of its own in jemalloc's slabs.
+    let p = unsafe { alloc_zeroed(BUCKET_LAYOUT) };
+    NonNull::new(p.cast()).unwrap_or_else(|| std::alloc::handle_alloc_error(BUCKET_LAYOUT))
+}
+
+/// # Safety
+/// `b` came from `new_bucket` and is unreachable.
+unsafe fn free_bucket(b: NonNull<Bucket>) {
+    // SAFETY: by contract.
+    unsafe { dealloc(b.as_ptr().cast(), BUCKET_LAYOUT) }
+}
+
+/// One array of buckets.
+struct Array {
+    buckets: NonNull<Bucket>,
+    /// log2 of the logical size; 0 for no array at all.
+    bits: u8,
+    used: usize,
+    /// No chain has held more elements than this: what fair sampling must reckon with.
+    depth: usize,
+}
+
+impl Array {
+    const NONE: Array = Array { buckets: NonNull::dangling(), bits: 0, used: 0, depth: 0 };
+
+    fn new(bits: u8) -> Array {
+        assert!((2..48).contains(&bits), "a table of 2^{bits} slots");
+        let count = (1usize << bits).div_ceil(8);
+        let bytes = count * LINE;
+        let buckets = if bytes >= map::MAP_FROM {
+            map::map(bytes).cast()
+        } else {
+            let layout = Self::layout(count);
+            // SAFETY: the layout has a size.
+            NonNull::new(unsafe { alloc_zeroed(layout) }.cast())
+                .unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
+        };
+        Array { buckets, bits, used: 0, depth: SLOTS }
+    }
+
+    fn layout(count: usize) -> Layout {
+        // Up to a page the class alone gives the alignment; one bucket must not pay for more.
+        let align = if count == 1 { 8 } else { LINE };
+        Layout::from_size_align(count * LINE, align).expect("bounded by `new`")
+    }
+
+    #[inline]
+    fn exists(&self) -> bool {
+        self.bits != 0
+    }
+
+    #[inline]
+    fn size(&self) -> usize {
+        if self.bits == 0 { 0 } else { 1 << self.bits }
+    }
+
+    #[inline]
+    fn count(&self) -> usize {
+        if self.bits == 0 { 0 } else { (1usize << self.bits).div_ceil(8) }
+    }
+
+    #[inline]
+    fn mask(&self) -> usize {
+        debug_assert!(self.exists());
+        (1usize << self.bits.saturating_sub(3)) - 1
+    }
+
+    #[inline]
+    fn at(&self, i: usize) -> NonNull<Bucket> {
+        debug_assert!(i < self.count());
+        // SAFETY: the index is masked or checked by the callers.
+        unsafe { self.buckets.add(i) }
+    }
+
+    #[inline]
+    fn bucket_of(&self, hash: u64) -> NonNull<Bucket> {
+        self.at(hash as usize & self.mask())
+    }
+
+    /// The chain that begins at bucket `i`.
+    #[inline]
+    fn chain(&self, i: usize) -> Chain<'_> {
+        Chain { next: Some(self.at(i)), _array: PhantomData }
+    }
+
+    /// Where the element for which `is` holds stands.
+    #[inline]
+    fn find<E: Elem>(&self, hash: u64, is: impl Fn(E) -> bool) -> Option<(NonNull<Bucket>, usize)> {
+        let tag = tag_of(hash);
+        let mut at = self.bucket_of(hash);
+        loop {
+            // SAFETY: buckets of a live array and their children are valid; `&self` excludes writers.
+            let b = unsafe { at.as_ref() };
+            let mut m = b.matches(tag) & b.usable();
+            while m != 0 {
+                let i = m.trailing_zeros() as usize;
+                if is(b.get(i)) {
+                    return Some((at, i));
+                }
+                m &= m - 1;
+            }
+            at = b.child()?;
+        }
+    }
+
+    fn insert<E: Elem>(&mut self, hash: u64, e: E) {
+        let mut at = self.bucket_of(hash);
+        let mut depth = SLOTS;
+        loop {
+            // SAFETY: `&mut self`; no other reference into the array lives.
+            let b = unsafe { at.as_mut() };
+            let free = b.empties();
+            if free != 0 {
+                b.put(free.trailing_zeros() as usize, tag_of(hash), e);
+                break;
+            }
+            at = match b.child() {
+                Some(c) => c,
+                None => b.grow_chain(),
+            };
+            depth += LAST;
+        }
+        self.depth = self.depth.max(depth);
+        self.used += 1;
+    }
+
+    /// Empties slot `i` of the bucket `at`, a member of the chain of bucket `head`.
+    fn vacate(&mut self, head: NonNull<Bucket>, at: NonNull<Bucket>, i: usize) {
+        let (mut parent, mut last) = (None, head);
+        // SAFETY: `&mut self`; the walk only follows live children.
+        while let Some(c) = unsafe { last.as_ref() }.child() {
+            parent = Some(last);
+            last = c;
+        }
+        // SAFETY: one bucket at a time is borrowed below.
+        unsafe {
+            let taken = last.as_ref().taken();
+            debug_assert!(taken != 0, "an empty child is unlinked at once");
+            let j = 31 - taken.leading_zeros() as usize;
+            if (last, j) != (at, i) {
+                let (tag, p) = (last.as_ref().0[1 + j], last.as_ref().raw(j));
+                let hole = &mut *at.as_ptr();
+                hole.0[1 + i] = tag;
+                hole.set_raw(i, p);
+            }
+            (&mut *last.as_ptr()).0[1 + j] = 0;
+            if let (Some(mut parent), 0) = (parent, taken & !(1 << j)) {
+                parent.as_mut().unlink_child();
+            }
+        }
+        self.used -= 1;
+    }
+
+    fn free(&mut self) {
+        if !self.exists() {
+            return;
+        }
+        let count = self.count();
+        for i in 0..count {
+            self.free_children(i);
+        }
+        self.free_array();
+    }
+
+    fn free_children(&mut self, i: usize) {
+        let mut at = self.at(i);
+        // SAFETY: `&mut self`.
+        let mut child = unsafe { at.as_mut() }.child();
+        while let Some(c) = child {
+            // SAFETY: the child is read before it is freed.
+            unsafe {
+                child = c.as_ref().child();
+                free_bucket(c);
+            }
+        }
+    }
+
+    fn free_array(&mut self) {
+        let bytes = self.count() * LINE;
+        // SAFETY: made by `new` with the same size; the children are gone.
+        unsafe {
+            if bytes >= map::MAP_FROM {
+                map::unmap(self.buckets.cast(), bytes);
+            } else {
+                dealloc(self.buckets.as_ptr().cast(), Self::layout(self.count()));
+            }
+        }
+        *self = Array::NONE;
+    }
+
+    /// While a rehash walks up the array: gives the slice that ends before bucket `i` back.
+    fn discard_before(&mut self, i: usize) {
+        let bytes = self.count() * LINE;
+        if bytes >= map::MAP_FROM && (i * LINE).is_multiple_of(SLICE) && i > 0 {
+            // SAFETY: inside the mapping; every chain before `i` has moved.
+            unsafe { map::discard(self.buckets.cast::<u8>().add(i * LINE - SLICE), SLICE) };
+        }
+    }
+}
+
+struct Chain<'a> {
+    next: Option<NonNull<Bucket>>,
+    _array: PhantomData<&'a Array>,
+}
+
+impl<'a> Iterator for Chain<'a> {
+    type Item = &'a Bucket;
+    #[inline]
+    fn next(&mut self) -> Option<&'a Bucket> {
+        // SAFETY: the chain belongs to an array borrowed for 'a.
+        let b = unsafe { self.next?.as_ref() };
+        self.next = b.child();
+        Some(b)
+    }
+}
+
+#[inline]
+fn slots(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if mask == 0 {
+            return None;
+        }
+        let i = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        Some(i)
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch<T>(p: *const T) {
+    // SAFETY: a hint; no address faults.
+    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast()) };
+}
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn prefetch<T>(_: *const T) {}
+
+/// Figures of one array, in upstream's logical slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrayStats {
+    pub size: usize,
+    pub used: usize,
+    /// `chains[n]` logical slots hold n elements.
+    pub chains: Vec<usize>,
+}
+
+pub struct Table<E> {
+    old: Array,
+    new: Array,
+    /// Next bucket of `old` to move; only meaningful while `new` exists.
+    rehash_at: usize,
+    /// Rehash steps are suspended while above zero.
+    paused: u32,
+    _elems: PhantomData<E>,
+}
+
+// SAFETY: the arrays belong to the table alone; elements are handles that are sent where E may be sent.
+unsafe impl<E: Send> Send for Table<E> {}
+
+impl<E: Elem> Default for Table<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E: Elem> Table<E> {
+    pub const fn new() -> Self {
+        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, paused: 0, _elems: PhantomData }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.old.used + self.new.used
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Logical slots of both arrays, as upstream counts them.
+    pub fn slots(&self) -> usize {
+        self.old.size() + self.new.size()
+    }
+
+    #[inline]
+    pub fn is_rehashing(&self) -> bool {
+        self.new.exists()
+    }
+
+    /// Bytes of the arrays and an estimate of the chained buckets.
+    pub fn overhead(&self) -> usize {
+        (self.old.count() + self.new.count()) * LINE
+    }
+
+    #[inline]
+    fn arrays(&self) -> impl Iterator<Item = &Array> {
+        [&self.old, &self.new].into_iter().filter(|a| a.exists())
+    }
+
+    /// First touch of a lookup to come: the bucket's line.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        for a in self.arrays() {
+            prefetch(a.bucket_of(hash).as_ptr());
+        }
+    }
+
+    /// Second touch, when the bucket has arrived: the elements whose tag matches.
+    #[inline]
+    pub fn prefetch_elem(&self, hash: u64) {
+        let tag = tag_of(hash);
+        for a in self.arrays() {
+            // SAFETY: `&self`; a live array.
+            let b = unsafe { a.bucket_of(hash).as_ref() };
+            for i in slots(b.matches(tag) & b.usable()) {
+                prefetch(b.raw(i) as *const u8);
+            }
+        }
+    }
+
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<E> {
+        if self.old.exists()
+            && let Some((b, i)) = self.old.find(hash, |e: E| e.key() == key)
+        {
+            // SAFETY: just found in a live array.
+            return Some(unsafe { b.as_ref() }.get(i));
+        }
+        if self.new.exists() {
+            let (b, i) = self.new.find(hash, |e: E| e.key() == key)?;
+            // SAFETY: as above.
+            return Some(unsafe { b.as_ref() }.get(i));
+        }
+        None
+    }
+
+    #[inline]
+    pub fn contains(&self, hash: u64, key: &[u8]) -> bool {
+        self.find(hash, key).is_some()
+    }
+
+    /// Adds an element whose key is not in the table.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, e: E) {
+        debug_assert!(self.find(hash, e.key()).is_none(), "the key is already in the table");
+        self.expand_if_needed();
+        if self.is_rehashing() {
+            self.rehash(1);
+        }
+        if self.new.exists() { self.new.insert(hash, e) } else { self.old.insert(hash, e) }
+    }
+
+    /// Puts `with`, an element of the same key, in the place of `e`.
+    pub fn replace(&mut self, hash: u64, e: E, with: E) -> bool {
+        let Some((_, mut b, i)) = self.position(hash, e) else { return false };
+        // SAFETY: `&mut self`.
+        unsafe { b.as_mut() }.put(i, tag_of(hash), with);
+        true
+    }
+
+    /// Takes out exactly the element `e`.
+    pub fn remove(&mut self, hash: u64, e: E) -> bool {
+        let Some((in_new, b, i)) = self.position(hash, e) else { return false };
+        let array = if in_new { &mut self.new } else { &mut self.old };
+        array.vacate(array.bucket_of(hash), b, i);
+        true
+    }
+
+    /// Takes out the element with this key.
+    pub fn remove_key(&mut self, hash: u64, key: &[u8]) -> Option<E> {
+        let e = self.find(hash, key)?;
+        let removed = self.remove(hash, e);
+        debug_assert!(removed);
+        Some(e)
+    }
+
+    fn position(&self, hash: u64, e: E) -> Option<(bool, NonNull<Bucket>, usize)> {
+        for (in_new, a) in [(false, &self.old), (true, &self.new)] {
+            if a.exists()
+                && let Some((b, i)) = a.find(hash, |x: E| x == e)
+            {
+                return Some((in_new, b, i));
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn expand_if_needed(&mut self) {
+        if self.old.used < self.old.size() || self.is_rehashing() {
+            return;
+        }
+        self.expand();
+    }
+
+    #[cold]
+    fn expand(&mut self) {
+        if !self.old.exists() {
+            self.old = Array::new(2);
+            return;
+        }
+        let policy = resize_policy();
+        let forced = self.old.used / self.old.size() >= FORCE_RATIO && policy != Resize::Forbid;
+        if policy == Resize::Allow || forced {
+            self.resize_to(self.old.used + 1);
+        }
+    }
+
+    fn bits_for(n: usize) -> u8 {
+        n.max(MIN_SIZE).next_power_of_two().trailing_zeros() as u8
+    }
+
+    fn resize_to(&mut self, n: usize) {
+        debug_assert!(!self.is_rehashing());
+        let bits = Self::bits_for(n);
+        if bits == self.old.bits {
+            return;
+        }
+        if self.old.used == 0 {
+            self.old.free();
+            self.old = Array::new(bits);
+            return;
+        }
+        self.new = Array::new(bits);
+        self.rehash_at = 0;
+    }
+
+    /// Makes room for `n` elements at once (loading, DEBUG POPULATE).
+    pub fn reserve(&mut self, n: usize) {
+        if !self.is_rehashing() && n > self.old.size() {
+            self.resize_to(n);
+        }
+    }
+
+    /// Is it so empty that a smaller array would do?
+    pub fn wants_shrink(&self) -> bool {
+        let size = self.slots();
+        size > MIN_SIZE && self.len() * 100 / size < MIN_FILL
+    }
+
+    /// Begins to shrink to the smallest size that holds all; refused while resizing is held back.
+    pub fn shrink(&mut self) -> bool {
+        if resize_policy() != Resize::Allow || self.is_rehashing() || !self.old.exists() {
+            return false;
+        }
+        let before = self.old.bits;
+        self.resize_to(self.old.used);
+        self.is_rehashing() || self.old.bits != before
+    }
+
+    pub fn pause_rehash(&mut self) {
+        self.paused += 1;
+    }
+
+    pub fn resume_rehash(&mut self) {
+        self.paused = self.paused.checked_sub(1).expect("paired with pause_rehash");
+    }
+
+    /// Moves up to `n` chains. True while more are left.
+    pub fn rehash(&mut self, n: usize) -> bool {
+        if !self.is_rehashing() || self.paused > 0 {
+            return self.is_rehashing();
+        }
+        let policy = resize_policy();
+        let ratio = self.old.size().max(self.new.size()) / self.old.size().min(self.new.size()).max(1);
+        if policy == Resize::Forbid || (policy == Resize::Avoid && ratio < FORCE_RATIO) {
+            return true;
+        }
+        let mut empty_visits = n * 10;
+        for _ in 0..n {
+            if self.old.used == 0 {
+                break;
+            }
+            // SAFETY: `old.used > 0`: a chain with elements is still ahead.
+            while unsafe { self.old.at(self.rehash_at).as_ref() }.taken() == 0 {
+                self.pass_bucket();
+                empty_visits -= 1;
+                if empty_visits == 0 {
+                    return true;
+                }
+            }
+            self.move_chain();
+        }
+        if self.old.used > 0 {
+            return true;
+        }
+        // Only empty heads are left, and children never outlive their elements.
+        self.old.free_array();
+        self.old = std::mem::replace(&mut self.new, Array::NONE);
+        false
+    }
+
+    fn pass_bucket(&mut self) {
+        self.rehash_at += 1;
+        self.old.discard_before(self.rehash_at);
+    }
+
+    fn move_chain(&mut self) {
+        let head = self.old.at(self.rehash_at);
+        for b in self.old.chain(self.rehash_at) {
+            slots(b.taken()).for_each(|i| prefetch(b.raw(i) as *const u8));
+        }
+        let mut next = Some(head);
+        let mut moved = 0;
+        while let Some(at) = next {
+            // SAFETY: `&mut self`; the chain of `old` is only read, inserts touch `new`.
+            let b = unsafe { at.as_ref() };
+            for i in slots(b.taken()) {
+                let e: E = b.get(i);
+                self.new.insert(hash(e.key()), e);
+                moved += 1;
+            }
+            next = b.child();
+        }
+        self.old.free_children(self.rehash_at);
+        // SAFETY: `&mut self`.
+        unsafe { (*head.as_ptr()).0.fill(0) };
+        self.old.used -= moved;
+        self.pass_bucket();
+    }
+
+    /// One step of the scan: calls `f` with every element of one bucket position and returns the next cursor, 0 at
+    /// the end. `f` must not change the table.
+    pub fn scan(&self, cursor: u64, mut f: impl FnMut(E)) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        let mut emit = |a: &Array, i: usize| {
+            for b in a.chain(i) {
+                slots(b.taken()).for_each(|i| f(b.get(i)));
+            }
+        };
+        let mut v = cursor;
+        if !self.is_rehashing() {
+            let m = self.old.mask() as u64;
+            emit(&self.old, (v & m) as usize);
+            return next_cursor(v, m);
+        }
+        let (small, big) =
+            if self.old.count() <= self.new.count() { (&self.old, &self.new) } else { (&self.new, &self.old) };
+        let (ms, mb) = (small.mask() as u64, big.mask() as u64);
+        emit(small, (v & ms) as usize);
+        loop {
+            emit(big, (v & mb) as usize);
+            v = next_cursor(v, mb);
+            if v & (ms ^ mb) == 0 {
+                return v;
+            }
+        }
+    }
+
+    pub fn iter(&self) -> Iter<'_, E> {
+        Iter { table: self, in_new: false, bucket: 0, chain: None, mask: 0 }
+    }
+
+    /// A fair sample: every element is as likely as every other. `random` gives uniform numbers.
+    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<E> {
+        if self.is_empty() {
+            return None;
+        }
+        let (old, new) = (self.old.count() - self.rehashed(), self.new.count());
+        let depth = self.old.depth.max(self.new.depth) as u64;
+        for _ in 0..200 {
+            let (r, k) = (random(), random() % depth);
+            let n = (r >> 8) as usize % (old + new);
+            let (a, i) = if n < old { (&self.old, self.rehashed() + n) } else { (&self.new, n - old) };
+            if (k as usize) < chain_len(a, i) {
+                return nth_of_chain(a, i, k as usize);
+            }
+        }
+        self.random_sparse(random())
+    }
+
+    /// For tables so empty that rejection does not end soon: the next taken bucket after a random one.
+    fn random_sparse(&self, r: u64) -> Option<E> {
+        let (old, total) = (self.old.count(), self.old.count() + self.new.count());
+        let start = (r >> 16) as usize % total;
+        (0..total).map(|n| (start + n) % total).find_map(|n| {
+            let (a, i) = if n < old { (&self.old, n) } else { (&self.new, n - old) };
+            let len = chain_len(a, i);
+            if len == 0 { None } else { nth_of_chain(a, i, (r & 0xffff) as usize % len) }
+        })
+    }
+
+    fn rehashed(&self) -> usize {
+        if self.is_rehashing() { self.rehash_at } else { 0 }
+    }
+
+    /// Calls `f` with up to `n` elements from a random place on: quick, clustered, good enough for sampling.
+    pub fn some(&self, n: usize, random: u64, mut f: impl FnMut(E)) {
+        let total = self.old.count() + self.new.count();
+        let n = n.min(self.len());
+        let (mut given, mut at) = (0, random as usize % total.max(1));
+        for _ in 0..total {
+            if given >= n {
+                return;
+            }
+            let (a, i) = if at < self.old.count() {
+                (&self.old, at)
+            } else {
+                (&self.new, at - self.old.count())
+            };
+            for b in a.chain(i) {
+                for j in slots(b.taken()) {
+                    if given < n {
+                        f(b.get(j));
+                        given += 1;
+                    }
+                }
+            }
+            at = (at + 1) % total;
+        }
+    }
+
+    /// Replaces elements in place (defragmentation): `f` returns the new handle of an element that moved.
+    pub fn for_each_slot_mut(&mut self, cursor: u64, mut f: impl FnMut(E) -> Option<E>) -> u64 {
+        let mut moved: Vec<(E, E)> = Vec::new();
+        let next = self.scan(cursor, |e| {
+            if let Some(to) = f(e) {
+                moved.push((e, to));
+            }
+        });
+        for (from, to) in moved {
+            let done = self.replace(hash(to.key()), from, to);
+            debug_assert!(done);
+        }
+        next
+    }
+
+    /// Forgets every element (the owner has freed them) and gives the arrays back.
+    pub fn clear(&mut self) {
+        self.old.free();
+        self.new.free();
+        self.rehash_at = 0;
+    }
+
+    /// Figures in upstream's logical slots (DEBUG HTSTATS), of the main array and of the one being filled.
+    pub fn stats(&self) -> Vec<ArrayStats> {
+        self.arrays()
+            .map(|a| {
+                let mut per_slot = std::collections::HashMap::new();
+                for i in 0..a.count() {
+                    for b in a.chain(i) {
+                        for j in slots(b.taken()) {
+                            let e: E = b.get(j);
+                            *per_slot.entry(hash(e.key()) as usize & (a.size() - 1)).or_insert(0usize) += 1;
+                        }
+                    }
+                }
+                let mut chains = vec![0; per_slot.values().max().copied().unwrap_or(0) + 1];
+                per_slot.values().for_each(|&n| chains[n] += 1);
+                chains[0] = a.size() - per_slot.len();
+                ArrayStats { size: a.size(), used: a.used, chains }
+            })
+            .collect()
+    }
+}
+
+fn chain_len(a: &Array, i: usize) -> usize {
+    a.chain(i).map(|b| b.taken().count_ones() as usize).sum()
+}
+
+fn nth_of_chain<E: Elem>(a: &Array, i: usize, mut k: usize) -> Option<E> {
+    for b in a.chain(i) {
+        let taken = b.taken();
+        let n = taken.count_ones() as usize;
+        if k < n {
+            return slots(taken).nth(k).map(|j| b.get(j));
+        }
+        k -= n;
+    }
+    None
+}
+
+#[inline]
+fn next_cursor(v: u64, mask: u64) -> u64 {
+    (v | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+}
+
+impl<E> Drop for Table<E> {
+    fn drop(&mut self) {
+        self.old.free();
+        self.new.free();
+    }
+}
+
+pub struct Iter<'a, E> {
+    table: &'a Table<E>,
+    in_new: bool,
+    bucket: usize,
+    chain: Option<&'a Bucket>,
+    mask: u32,
+}
+
+impl<E: Elem> Iterator for Iter<'_, E> {
+    type Item = E;
+    fn next(&mut self) -> Option<E> {
+        loop {
+            if self.mask != 0 {
+                let i = self.mask.trailing_zeros() as usize;
+                self.mask &= self.mask - 1;
+                return Some(self.chain.expect("a mask belongs to a bucket").get(i));
+            }
+            // SAFETY: the table is borrowed; children live as long as their array.
+            self.chain = match self.chain.and_then(|b| b.child()).map(|c| unsafe { c.as_ref() }) {
+                Some(b) => Some(b),
+                None => {
+                    let a = if self.in_new { &self.table.new } else { &self.table.old };
+                    if self.bucket < a.count() {
+                        self.bucket += 1;
+                        // SAFETY: as above.
+                        Some(unsafe { a.at(self.bucket - 1).as_ref() })
+                    } else if !self.in_new {
+                        (self.in_new, self.bucket) = (true, 0);
+                        None
+                    } else {
+                        return None;
+                    }
+                }
+            };
+            self.mask = self.chain.map_or(0, |b| b.taken());
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

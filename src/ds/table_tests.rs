@@ -1,0 +1,176 @@
+//! The table against a naive twin, and the promises of its scan.
+
+use super::*;
+use std::collections::{HashMap, HashSet};
+
+/// Elements of the tests: leaked boxes of byte strings.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Item(&'static Vec<u8>);
+
+impl Elem for Item {
+    fn to_ptr(self) -> NonNull<u8> {
+        NonNull::from(self.0).cast()
+    }
+    unsafe fn from_ptr(p: NonNull<u8>) -> Self {
+        // SAFETY: came from `to_ptr`, and items are leaked.
+        Item(unsafe { p.cast::<Vec<u8>>().as_ref() })
+    }
+    fn key(&self) -> &[u8] {
+        self.0
+    }
+}
+
+fn item(n: u64) -> Item {
+    thread_local! {
+        static ALL: std::cell::RefCell<HashMap<u64, &'static Vec<u8>>> = std::cell::RefCell::default();
+    }
+    Item(ALL.with(|a| {
+        *a.borrow_mut().entry(n).or_insert_with(|| Box::leak(Box::new(format!("key:{n}").into_bytes())))
+    }))
+}
+
+struct Seeded(u64);
+impl Seeded {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let x = self.0 ^ (self.0 >> 33);
+        x.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ (x >> 29)
+    }
+}
+
+fn check(t: &Table<Item>, twin: &HashSet<u64>) {
+    assert_eq!(t.len(), twin.len());
+    let all: HashSet<Vec<u8>> = t.iter().map(|e| e.key().to_vec()).collect();
+    assert_eq!(all.len(), twin.len(), "the iterator gives each element once");
+    for &n in twin {
+        assert!(all.contains(item(n).key()));
+        assert_eq!(t.find(hash(item(n).key()), item(n).key()), Some(item(n)));
+    }
+}
+
+#[test]
+fn it_agrees_with_its_naive_twin() {
+    for seed in 0..12 {
+        let (mut t, mut twin, mut r) = (Table::new(), HashSet::new(), Seeded(seed));
+        let range = [20, 300, 5000][seed as usize % 3];
+        for step in 0..8000u64 {
+            let n = r.next() % range;
+            let (h, it) = (hash(item(n).key()), item(n));
+            match r.next() % 10 {
+                0..=4 if !twin.contains(&n) => {
+                    t.insert(h, it);
+                    twin.insert(n);
+                }
+                5 | 6 => assert_eq!(t.remove(h, it), twin.remove(&n)),
+                7 => assert_eq!(t.remove_key(h, it.key()).is_some(), twin.remove(&n)),
+                8 if t.wants_shrink() => {
+                    t.shrink();
+                }
+                _ => {
+                    t.rehash(1);
+                }
+            }
+            if step % 1000 == 0 {
+                check(&t, &twin);
+            }
+            if step % 4000 == 3999 {
+                for n in twin.drain() {
+                    assert!(t.remove(hash(item(n).key()), item(n)));
+                }
+                assert!(t.is_empty());
+                t.shrink();
+            }
+        }
+        check(&t, &twin);
+    }
+}
+
+#[test]
+fn a_scan_returns_all_that_stays_across_growth_and_shrinking() {
+    for seed in 0..20 {
+        let (mut t, mut r) = (Table::new(), Seeded(seed));
+        let stay = 50 + r.next() % 400;
+        let mut extra: Vec<u64> = Vec::new();
+        (0..stay).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+        let (mut seen, mut cursor, mut next) = (HashSet::new(), 0, 100_000);
+        loop {
+            cursor = t.scan(cursor, |e| {
+                seen.insert(e.key().to_vec());
+            });
+            if cursor == 0 {
+                break;
+            }
+            for _ in 0..r.next() % 200 {
+                if seed % 2 == 0 && extra.len() < 5000 {
+                    t.insert(hash(item(next).key()), item(next));
+                    extra.push(next);
+                    next += 1;
+                } else if let Some(n) = extra.pop() {
+                    t.remove(hash(item(n).key()), item(n));
+                }
+            }
+            if t.wants_shrink() {
+                t.shrink();
+            }
+            t.rehash(r.next() as usize % 5);
+        }
+        for n in 0..stay {
+            assert!(seen.contains(item(n).key()), "seed {seed}: {n} of {stay} was not returned");
+        }
+    }
+}
+
+#[test]
+fn growth_falls_where_upstream_grows() {
+    let mut t = Table::new();
+    for n in 0..2000u64 {
+        t.insert(hash(item(n).key()), item(n));
+        while t.rehash(100) {}
+        assert_eq!(t.slots(), ((n + 1) as usize).next_power_of_two().max(4), "with {} elements", n + 1);
+    }
+    for n in 0..1900u64 {
+        t.remove(hash(item(n).key()), item(n));
+    }
+    assert!(t.wants_shrink() && t.shrink());
+    while t.rehash(100) {}
+    assert_eq!(t.slots(), 128);
+}
+
+#[test]
+fn samples_are_fair() {
+    let (mut t, mut r) = (Table::new(), Seeded(5));
+    (0..100u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    let mut counts: HashMap<Vec<u8>, u32> = HashMap::new();
+    for _ in 0..100_000 {
+        let e = t.random(|| r.next()).expect("not empty");
+        *counts.entry(e.key().to_vec()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 100);
+    assert!(counts.values().all(|&n| (800..1200).contains(&n)), "{counts:?}");
+}
+
+#[test]
+fn some_gives_as_many_as_there_are() {
+    let mut t = Table::new();
+    (0..37u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    let mut seen = HashSet::new();
+    t.some(100, 12345, |e| {
+        seen.insert(e.key().to_vec());
+    });
+    assert_eq!(seen.len(), 37);
+}
+
+#[test]
+fn memory_comes_back() {
+    crate::sys::alloc::register_thread(1); // nobody else counts into it
+    (0..70_000u64).for_each(|n| {
+        item(n);
+    });
+    let before = crate::sys::alloc::mine();
+    let mut t: Table<Item> = Table::new();
+    (0..70_000u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    let full = crate::sys::alloc::mine() - before;
+    assert!(full > 70_000 * 6 && full < 70_000 * 24, "{full} bytes for 70,000 elements");
+    t.clear();
+    assert_eq!(crate::sys::alloc::mine(), before);
+}

@@ -1,0 +1,339 @@
+//! The global allocator, and the one source of `used_memory`.
+//!
+//! Every block is counted by its size class (what the allocator really hands out), so `used_memory` is exact
+//! at every moment and costs an add. The count lives in one padded slot per thread: a slot has a single writer,
+//! which loads and stores it without a locked instruction; readers sum all slots. A block that one thread
+//! allocates and another frees makes one slot grow and the other go below zero: only the sum has a meaning.
+//! Threads that never registered share one slot and pay for an atomic add.
+//!
+//! jemalloc is built with a quantum of 8 bytes (`.cargo/config.toml`), so its classes are
+//!
+//! ```text
+//! 8 16 24 32 40 48 56 64 | 80 96 112 128 | 160 192 224 256 | 320 ... four steps to each doubling up to
+//! 32 KiB, whole pages above
+//! ```
+//!
+//! and a plain `malloc` aligns to 8 bytes only: anything above goes through `mallocx`.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+pub struct Alloc;
+
+#[repr(align(128))]
+struct Slot(AtomicIsize);
+
+/// Slot 0 is the main thread's, the last one is shared by threads that never registered.
+const SLOTS: usize = 16;
+static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
+
+thread_local! {
+    static MINE: Cell<usize> = const { Cell::new(SLOTS - 1) };
+}
+
+/// Gives the calling thread the slot `n` (0 for the main thread). Nobody else may have it.
+pub fn register_thread(n: usize) {
+    assert!(n < SLOTS - 1, "more worker threads than allocator slots");
+    MINE.with(|m| m.set(n));
+}
+
+/// Adds `bytes` that were mapped beside the allocator (big table arrays), or takes them away.
+#[inline]
+pub fn account(bytes: isize) {
+    MINE.with(|m| {
+        let n = m.get();
+        let slot = &USED[n].0;
+        if n == SLOTS - 1 {
+            slot.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            slot.store(slot.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+        }
+    });
+}
+
+/// Bytes in use over all threads, by size class.
+pub fn used() -> usize {
+    USED.iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
+}
+
+/// What the calling thread's slot says: differences of it measure what a piece of code allocated.
+#[inline]
+pub fn mine() -> isize {
+    MINE.with(|m| USED[m.get()].0.load(Ordering::Relaxed))
+}
+
+/// Above 32 KiB jemalloc 5.3.1 rounds to whole pages (USIZE_GROW_SLOW_THRESHOLD).
+const GROW_SLOW_FROM: usize = 32 * 1024;
+
+/// The size class that serves a request of `size` bytes.
+#[inline]
+pub const fn size_class(size: usize) -> usize {
+    if size <= 64 {
+        return if size == 0 { 8 } else { (size + 7) & !7 };
+    }
+    if size > GROW_SLOW_FROM {
+        return (size + 4095) & !4095;
+    }
+    let lg = usize::BITS - (size - 1).leading_zeros() - 1;
+    let step = 1usize << (lg - 2);
+    (size + step - 1) & !(step - 1)
+}
+
+const _: () = assert!(size_class(1) == 8 && size_class(65) == 80 && size_class(129) == 160);
+const _: () = assert!(size_class(128) == 128 && size_class(16 * 1024 + 1) == 20 * 1024);
+
+#[cfg(feature = "jemalloc")]
+mod raw {
+    use std::alloc::Layout;
+    use std::os::raw::c_int;
+    use tikv_jemalloc_sys as je;
+
+    const MIN_ALIGN: usize = 8;
+
+    #[inline]
+    fn flags(layout: Layout) -> c_int {
+        if layout.align() <= MIN_ALIGN { 0 } else { layout.align().trailing_zeros() as c_int }
+    }
+
+    /// # Safety
+    /// As `GlobalAlloc::alloc`.
+    #[inline]
+    pub unsafe fn alloc(layout: Layout, zeroed: bool) -> *mut u8 {
+        let f = flags(layout);
+        // SAFETY: the size is not zero by the contract of GlobalAlloc.
+        unsafe {
+            if zeroed {
+                if f == 0 {
+                    je::calloc(1, layout.size()) as *mut u8
+                } else {
+                    je::mallocx(layout.size(), f | je::MALLOCX_ZERO) as *mut u8
+                }
+            } else if f == 0 {
+                je::malloc(layout.size()) as *mut u8
+            } else {
+                je::mallocx(layout.size(), f) as *mut u8
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `GlobalAlloc::dealloc`.
+    #[inline]
+    pub unsafe fn dealloc(p: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `alloc` with a layout of the same size class.
+        unsafe { je::sdallocx(p.cast(), layout.size(), flags(layout)) }
+    }
+
+    /// # Safety
+    /// As `GlobalAlloc::realloc`.
+    #[inline]
+    pub unsafe fn realloc(p: *mut u8, layout: Layout, new: usize) -> *mut u8 {
+        let f = flags(layout);
+        // SAFETY: as above; the new size is not zero by contract.
+        unsafe {
+            if f == 0 {
+                je::realloc(p.cast(), new) as *mut u8
+            } else {
+                je::rallocx(p.cast(), new, f) as *mut u8
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "jemalloc"))]
+mod raw {
+    use std::alloc::{GlobalAlloc, Layout, System};
+
+    /// # Safety
+    /// As `GlobalAlloc::alloc`.
+    pub unsafe fn alloc(layout: Layout, zeroed: bool) -> *mut u8 {
+        // SAFETY: handed through.
+        unsafe { if zeroed { System.alloc_zeroed(layout) } else { System.alloc(layout) } }
+    }
+    /// # Safety
+    /// As `GlobalAlloc::dealloc`.
+    pub unsafe fn dealloc(p: *mut u8, layout: Layout) {
+        // SAFETY: handed through.
+        unsafe { System.dealloc(p, layout) }
+    }
+    /// # Safety
+    /// As `GlobalAlloc::realloc`.
+    pub unsafe fn realloc(p: *mut u8, layout: Layout, new: usize) -> *mut u8 {
+        // SAFETY: handed through.
+        unsafe { System.realloc(p, layout, new) }
+    }
+}
+
+// SAFETY: the blocks come from one allocator; counting touches nothing else.
+unsafe impl GlobalAlloc for Alloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        account(size_class(layout.size()) as isize);
+        // SAFETY: handed through.
+        unsafe { raw::alloc(layout, false) }
+    }
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        account(size_class(layout.size()) as isize);
+        // SAFETY: handed through.
+        unsafe { raw::alloc(layout, true) }
+    }
+    #[inline]
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        account(-(size_class(layout.size()) as isize));
+        // SAFETY: handed through.
+        unsafe { raw::dealloc(p, layout) }
+    }
+    #[inline]
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, new: usize) -> *mut u8 {
+        account(size_class(new) as isize - size_class(layout.size()) as isize);
+        // SAFETY: handed through.
+        unsafe { raw::realloc(p, layout, new) }
+    }
+}
+
+/// jemalloc's own figures, in bytes; zeros without it.
+#[derive(Default, Clone, Copy, Debug)]
+pub struct Stats {
+    pub allocated: usize,
+    pub active: usize,
+    pub resident: usize,
+    pub retained: usize,
+    pub muzzy: usize,
+}
+
+#[cfg(feature = "jemalloc")]
+mod control {
+    use super::Stats;
+    use std::ffi::CString;
+    use std::os::raw::{c_char, c_void};
+    use std::ptr;
+    use tikv_jemalloc_sys as je;
+
+    pub const NAME: &str = "jemalloc-5.3.1";
+
+    /// Reads a number by its mallctl name; `None` where jemalloc does not know it.
+    pub fn get(name: &str) -> Option<u64> {
+        let name = CString::new(name).ok()?;
+        let (mut value, mut size) = (0u64, 8usize);
+        // SAFETY: the name ends in NUL, `value` has room for the widest number there is.
+        let r = unsafe {
+            je::mallctl(name.as_ptr(), (&raw mut value).cast(), &mut size, ptr::null_mut(), 0)
+        };
+        (r == 0).then_some(match size {
+            1 => value & 0xff,
+            4 => value & 0xffff_ffff,
+            _ => value,
+        })
+    }
+
+    /// Writes a number by its mallctl name.
+    pub fn set(name: &str, value: u64) -> bool {
+        let Ok(name) = CString::new(name) else { return false };
+        let mut v = value;
+        [8usize, 4, 1].iter().any(|&size| {
+            // SAFETY: `v` is at least `size` bytes.
+            unsafe {
+                je::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), (&raw mut v).cast(), size) == 0
+            }
+        })
+    }
+
+    fn call(name: &str) -> bool {
+        let Ok(name) = CString::new(name) else { return false };
+        // SAFETY: a command without arguments.
+        unsafe { je::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0) == 0 }
+    }
+
+    pub fn stats() -> Stats {
+        set("epoch", 1);
+        let get = |n: &str| get(n).unwrap_or(0) as usize;
+        let page = 4096;
+        Stats {
+            allocated: get("stats.allocated"),
+            active: get("stats.active"),
+            resident: get("stats.resident"),
+            retained: get("stats.retained"),
+            muzzy: get("stats.arenas.4096.pmuzzy") * page,
+        }
+    }
+
+    pub fn purge() -> bool {
+        call("arena.4096.purge")
+    }
+
+    /// Lets jemalloc purge in a thread of its own, as `jemalloc-bg-thread` asks.
+    pub fn background_thread(on: bool) -> bool {
+        set("background_thread", on as u64)
+    }
+
+    unsafe extern "C" fn collect(to: *mut c_void, text: *const c_char) {
+        // SAFETY: `malloc_stats` hands its vector through; the text ends in NUL.
+        unsafe {
+            let to = &mut *to.cast::<Vec<u8>>();
+            to.extend_from_slice(std::ffi::CStr::from_ptr(text).to_bytes());
+        }
+    }
+
+    /// The allocator's own report.
+    pub fn malloc_stats() -> Vec<u8> {
+        let mut out = Vec::new();
+        // SAFETY: `collect` gets exactly the vector that is named here, for the time of the call.
+        unsafe { je::malloc_stats_print(Some(collect), (&raw mut out).cast(), ptr::null()) };
+        out
+    }
+}
+
+#[cfg(not(feature = "jemalloc"))]
+mod control {
+    use super::Stats;
+    pub const NAME: &str = "libc";
+    pub fn get(_: &str) -> Option<u64> {
+        None
+    }
+    pub fn set(_: &str, _: u64) -> bool {
+        false
+    }
+    pub fn stats() -> Stats {
+        Stats::default()
+    }
+    pub fn purge() -> bool {
+        false
+    }
+    pub fn background_thread(_: bool) -> bool {
+        false
+    }
+    pub fn malloc_stats() -> Vec<u8> {
+        b"Stats not supported for the current allocator".to_vec()
+    }
+}
+
+pub use control::{
+    NAME, background_thread, get as mallctl_get, malloc_stats, purge, set as mallctl_set, stats,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_four_steps_a_doubling() {
+        for (size, class) in [(0, 8), (8, 8), (9, 16), (57, 64), (64, 64), (80, 80), (81, 96), (113, 128)] {
+            assert_eq!(size_class(size), class);
+        }
+        for (size, class) in [(257, 320), (1000, 1024), (1025, 1280), (5 << 20, 5 << 20), (40_961, 45_056)] {
+            assert_eq!(size_class(size), class);
+        }
+    }
+
+    #[cfg(feature = "jemalloc")]
+    #[test]
+    fn the_formula_is_what_jemalloc_hands_out() {
+        for size in (1..4096).chain((4096..2_000_000).step_by(517)) {
+            // SAFETY: nallocx has no effect.
+            let real = unsafe { tikv_jemalloc_sys::nallocx(size, 0) };
+            assert_eq!(size_class(size), real, "request of {size}");
+        }
+    }
+}
