@@ -1,0 +1,107 @@
+//! A request's arguments: slices of the query buffer (or of a script's, a transaction's, a file's memory), which
+//! the caller keeps alive for the time of the call. The hash of the first key travels along, computed once when
+//! the request was parsed ahead.
+
+use crate::ds::hash::hash;
+use std::ops::{Deref, Index};
+
+/// A key with its hash under the process's seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    pub bytes: &'a [u8],
+    pub hash: u64,
+}
+
+impl<'a> Key<'a> {
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Key { bytes, hash: hash(bytes) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    v: &'a [&'a [u8]],
+    /// Index of the argument whose hash is known; 0 (the name) for none.
+    hashed: usize,
+    hash: u64,
+}
+
+const _: () = assert!(size_of::<&[u8]>() == 16);
+
+impl<'a> Args<'a> {
+    pub fn new(v: &'a [&'a [u8]]) -> Self {
+        Args { v, hashed: 0, hash: 0 }
+    }
+
+    /// With the hash of argument `at`, computed before.
+    #[inline]
+    pub fn with_hash(v: &'a [&'a [u8]], at: usize, hash: u64) -> Self {
+        debug_assert!(at == 0 || at >= v.len() || hash == crate::ds::hash::hash(v[at]));
+        Args { v, hashed: at, hash }
+    }
+
+    /// Argument `i` as a key.
+    #[inline]
+    pub fn key(&self, i: usize) -> Key<'a> {
+        if i == self.hashed && i != 0 { Key { bytes: self.v[i], hash: self.hash } } else { Key::new(self.v[i]) }
+    }
+
+    #[inline]
+    pub fn slice(&self) -> &'a [&'a [u8]] {
+        self.v
+    }
+
+    /// Everything from argument `i` on; empty past the end.
+    pub fn from(&self, i: usize) -> &'a [&'a [u8]] {
+        self.v.get(i..).unwrap_or(&[])
+    }
+
+    /// Copies that outlive the call.
+    pub fn to_owned(&self) -> Vec<Box<[u8]>> {
+        self.v.iter().map(|a| Box::from(*a)).collect()
+    }
+}
+
+impl<'a> Deref for Args<'a> {
+    type Target = [&'a [u8]];
+    #[inline]
+    fn deref(&self) -> &[&'a [u8]] {
+        self.v
+    }
+}
+
+impl<'a> Index<usize> for Args<'a> {
+    type Output = &'a [u8];
+    #[inline]
+    fn index(&self, i: usize) -> &&'a [u8] {
+        &self.v[i]
+    }
+}
+
+/// Gives the room of an emptied argument vector on to the next batch, whose slices live elsewhere.
+pub fn recycle<'b>(mut v: Vec<&[u8]>) -> Vec<&'b [u8]> {
+    v.clear();
+    // An empty iterator collected in place: the allocation is kept, nothing is copied.
+    v.into_iter().map(|_| -> &'b [u8] { unreachable!("the vector was just cleared") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recycling_keeps_the_room() {
+        let mut v: Vec<&[u8]> = Vec::with_capacity(100);
+        v.push(b"x");
+        let v: Vec<&'static [u8]> = recycle(v);
+        assert!(v.is_empty() && v.capacity() >= 100);
+    }
+
+    #[test]
+    fn a_known_hash_is_used_for_its_argument_only() {
+        let v: Vec<&[u8]> = vec![b"get", b"k", b"l"];
+        let args = Args::with_hash(&v, 1, hash(b"k"));
+        assert_eq!((args.key(1).hash, args.key(2).hash), (hash(b"k"), hash(b"l")));
+    }
+}

@@ -1,0 +1,6 @@
+//! The wire: requests in, replies out, and the errors between them.
+
+pub mod args;
+pub mod error;
+pub mod parse;
+pub mod reply;

@@ -1,0 +1,542 @@
+//! The reply sink: RESP2 or RESP3 bytes of one client, in the order they leave.
+//!
+//! ```text
+//! pieces: [Own 16K][Own 300K][Shared ..]   then   buf: [.........   ]
+//!          ^ sent bytes into the first                  first buffer of the client, or the tail after pieces
+//! ```
+//!
+//! Small replies go to `buf`, which the client got from a pool and gives back when all is written. When `buf` is
+//! full it becomes a piece; a value of 16 KiB and more is a piece of its own exact size. A reply that is wanted by
+//! nobody (CLIENT REPLY OFF, a script's inner client) is switched off with `mute`.
+//!
+//! `limit` is the hard output limit: past it everything is dropped and `over` is set, so that a handler in a loop
+//! can stop; the caller closes the client.
+//!
+//! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A full first buffer; a piece is at least as long (PROTO_REPLY_CHUNK_BYTES).
+pub const CHUNK: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub enum Piece {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Piece {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Own(v) => v,
+            Piece::Shared(s) => s,
+        }
+    }
+    fn footprint(&self) -> usize {
+        match self {
+            Piece::Own(v) => v.capacity(),
+            Piece::Shared(s) => s.len(),
+        }
+    }
+}
+
+/// What only some replies need.
+#[derive(Debug, Default)]
+struct More {
+    pieces: VecDeque<Piece>,
+    piece_bytes: usize,
+    footprint: usize,
+    /// Errors replied since `take_errors`, each its whole text.
+    errors: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Reply {
+    pub buf: Vec<u8>,
+    more: Option<Box<More>>,
+    /// Bytes of the front that have been written to the socket.
+    sent: usize,
+    limit: usize,
+    pub resp3: bool,
+    muted: bool,
+    pub over: bool,
+}
+
+/// A place where the head of an aggregate will stand.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    piece: usize,
+    at: usize,
+}
+
+impl Reply {
+    pub fn new(resp3: bool) -> Self {
+        Reply { resp3, limit: usize::MAX, ..Default::default() }
+    }
+
+    /// Past `limit` pending bytes (0: none) everything is dropped.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = if limit == 0 { usize::MAX } else { limit };
+    }
+
+    pub fn mute(&mut self, on: bool) {
+        self.muted = on;
+    }
+
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.buf.len() + self.more.as_ref().map_or(0, |m| m.piece_bytes) - self.sent
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty() && self.more.as_ref().is_none_or(|m| m.pieces.is_empty())
+    }
+
+    /// Pieces, and bytes they hold in memory.
+    pub fn list(&self) -> (usize, usize) {
+        self.more.as_ref().map_or((0, 0), |m| (m.pieces.len(), m.footprint))
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// The one road in.
+    #[inline]
+    pub fn raw(&mut self, b: &[u8]) {
+        if b.len() <= self.buf.capacity() - self.buf.len() && !self.muted {
+            self.buf.extend_from_slice(b);
+        } else {
+            self.raw_slow(b);
+        }
+    }
+
+    #[cold]
+    fn raw_slow(&mut self, b: &[u8]) {
+        if self.muted || self.over {
+            return;
+        }
+        if self.pending() + b.len() > self.limit {
+            return self.overflow();
+        }
+        if b.len() >= CHUNK {
+            self.freeze();
+            return self.push_piece(Piece::Own(b.to_vec()));
+        }
+        if !self.buf.is_empty() {
+            self.freeze();
+        }
+        self.buf.reserve_exact(CHUNK);
+        self.buf.extend_from_slice(b);
+    }
+
+    fn overflow(&mut self) {
+        self.over = true;
+        self.muted = true;
+        self.buf = Vec::new();
+        self.more = None;
+        self.sent = 0;
+    }
+
+    /// The current buffer becomes a piece.
+    fn freeze(&mut self) {
+        if !self.buf.is_empty() {
+            let full = std::mem::take(&mut self.buf);
+            self.push_piece(Piece::Own(full));
+        }
+    }
+
+    fn push_piece(&mut self, p: Piece) {
+        let m = self.more();
+        m.piece_bytes += p.bytes().len();
+        m.footprint += p.footprint();
+        m.pieces.push_back(p);
+    }
+
+    /// Bytes that several clients share.
+    pub fn shared(&mut self, s: &Arc<[u8]>) {
+        if self.muted || s.is_empty() {
+            return;
+        }
+        if s.len() < CHUNK / 2 {
+            return self.raw(s);
+        }
+        if self.pending() + s.len() > self.limit {
+            return self.overflow();
+        }
+        self.freeze();
+        self.push_piece(Piece::Shared(s.clone()));
+    }
+
+    /// Everything of `other` behind what is here.
+    pub fn append(&mut self, mut other: Reply) {
+        debug_assert_eq!(other.sent, 0);
+        self.over |= other.over;
+        if let Some(m) = other.more.take() {
+            if !m.pieces.is_empty() && !self.muted {
+                self.freeze();
+                m.pieces.into_iter().for_each(|p| self.push_piece(p));
+            }
+            if !m.errors.is_empty() {
+                self.more().errors.extend(m.errors);
+            }
+        }
+        self.raw(&other.buf);
+        if self.pending() > self.limit {
+            self.overflow();
+        }
+    }
+
+    // ---- writing out -----------------------------------------------------------------------------------
+
+    /// The slices to write next, at most `n` of them.
+    pub fn slices(&self, n: usize) -> Vec<std::io::IoSlice<'_>> {
+        let pieces = self.more.iter().flat_map(|m| m.pieces.iter().map(|p| p.bytes()));
+        let mut skip = self.sent;
+        let mut out = Vec::new();
+        for b in pieces.chain([&self.buf[..]]) {
+            if skip >= b.len() {
+                skip -= b.len();
+                continue;
+            }
+            out.push(std::io::IoSlice::new(&b[skip..]));
+            skip = 0;
+            if out.len() == n {
+                break;
+            }
+        }
+        out
+    }
+
+    /// The one slice of a reply without pieces.
+    #[inline]
+    pub fn single(&self) -> Option<&[u8]> {
+        match &self.more {
+            Some(m) if !m.pieces.is_empty() => None,
+            _ => self.buf.get(self.sent..),
+        }
+    }
+
+    /// `n` bytes have been written; true when nothing is left.
+    pub fn advance(&mut self, n: usize) -> bool {
+        self.sent += n;
+        if let Some(m) = &mut self.more {
+            while let Some(p) = m.pieces.front() {
+                let len = p.bytes().len();
+                if self.sent < len {
+                    return false;
+                }
+                self.sent -= len;
+                m.piece_bytes -= len;
+                m.footprint -= p.footprint();
+                m.pieces.pop_front();
+            }
+        }
+        if self.sent < self.buf.len() {
+            return false;
+        }
+        debug_assert_eq!(self.sent, self.buf.len());
+        self.sent = 0;
+        self.buf.clear();
+        true
+    }
+
+    // ---- errors for statistics ---------------------------------------------------------------------------
+
+    pub fn has_errors(&self) -> bool {
+        self.more.as_ref().is_some_and(|m| !m.errors.is_empty())
+    }
+
+    pub fn take_errors(&mut self) -> Vec<String> {
+        self.more.as_mut().map(|m| std::mem::take(&mut m.errors)).unwrap_or_default()
+    }
+
+    // ---- scalars -----------------------------------------------------------------------------------------
+
+    #[inline]
+    fn head(&mut self, mark: u8, n: i64) {
+        if self.buf.capacity() - self.buf.len() < 24 || self.muted {
+            let mut text = itoa::Buffer::new();
+            let mut b = Vec::with_capacity(24);
+            b.push(mark);
+            b.extend_from_slice(text.format(n).as_bytes());
+            b.extend_from_slice(b"\r\n");
+            return self.raw_slow(&b);
+        }
+        if (0..10).contains(&n) {
+            self.buf.extend_from_slice(&[mark, b'0' + n as u8, b'\r', b'\n']);
+            return;
+        }
+        let mut text = itoa::Buffer::new();
+        self.buf.push(mark);
+        self.buf.extend_from_slice(text.format(n).as_bytes());
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    pub fn ok(&mut self) {
+        self.raw(b"+OK\r\n");
+    }
+
+    pub fn status(&mut self, s: &str) {
+        self.raw(b"+");
+        self.raw(s.as_bytes());
+        self.raw(b"\r\n");
+    }
+
+    /// `text` begins with its code. Line ends inside become spaces, as upstream does.
+    pub fn error(&mut self, text: &str) {
+        let clean: String = text.trim_end_matches(['\r', '\n']).replace(['\r', '\n'], " ");
+        self.raw(b"-");
+        self.raw(clean.as_bytes());
+        self.raw(b"\r\n");
+        self.more().errors.push(clean);
+    }
+
+    /// An error whose text may hold any bytes.
+    pub fn error_bytes(&mut self, text: &[u8]) {
+        let clean: Vec<u8> = text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect();
+        self.raw(b"-");
+        self.raw(&clean);
+        self.raw(b"\r\n");
+        self.more().errors.push(String::from_utf8_lossy(&clean).into_owned());
+    }
+
+    #[inline]
+    pub fn int(&mut self, n: i64) {
+        self.head(b':', n);
+    }
+
+    #[inline]
+    pub fn bulk(&mut self, b: &[u8]) {
+        self.head(b'$', b.len() as i64);
+        self.raw(b);
+        self.raw(b"\r\n");
+    }
+
+    /// A number as a bulk string.
+    pub fn bulk_int(&mut self, n: i64) {
+        let mut text = itoa::Buffer::new();
+        self.bulk(text.format(n).as_bytes());
+    }
+
+    #[inline]
+    pub fn null(&mut self) {
+        self.raw(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    pub fn null_array(&mut self) {
+        self.raw(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    pub fn bool(&mut self, b: bool) {
+        match (self.resp3, b) {
+            (true, true) => self.raw(b"#t\r\n"),
+            (true, false) => self.raw(b"#f\r\n"),
+            (false, b) => self.int(b as i64),
+        }
+    }
+
+    /// `text` is the number as upstream prints it.
+    pub fn double_text(&mut self, text: &[u8]) {
+        if self.resp3 {
+            self.raw(b",");
+            self.raw(text);
+            self.raw(b"\r\n");
+        } else {
+            self.bulk(text);
+        }
+    }
+
+    pub fn big_number(&mut self, digits: &[u8]) {
+        if self.resp3 {
+            self.raw(b"(");
+            self.raw(digits);
+            self.raw(b"\r\n");
+        } else {
+            self.bulk(digits);
+        }
+    }
+
+    /// `ext` has three letters: `txt`, `mkd`.
+    pub fn verbatim(&mut self, ext: &str, b: &[u8]) {
+        if !self.resp3 {
+            return self.bulk(b);
+        }
+        self.head(b'=', b.len() as i64 + 4);
+        self.raw(ext.as_bytes());
+        self.raw(b":");
+        self.raw(b);
+        self.raw(b"\r\n");
+    }
+
+    // ---- aggregates ---------------------------------------------------------------------------------------
+
+    #[inline]
+    pub fn array(&mut self, n: usize) {
+        self.head(b'*', n as i64);
+    }
+
+    pub fn map(&mut self, n: usize) {
+        if self.resp3 { self.head(b'%', n as i64) } else { self.head(b'*', 2 * n as i64) }
+    }
+
+    pub fn set(&mut self, n: usize) {
+        self.head(if self.resp3 { b'~' } else { b'*' }, n as i64);
+    }
+
+    pub fn push(&mut self, n: usize) {
+        self.head(if self.resp3 { b'>' } else { b'*' }, n as i64);
+    }
+
+    /// RESP3 only; the caller looks.
+    pub fn attribute(&mut self, n: usize) {
+        debug_assert!(self.resp3);
+        self.head(b'|', n as i64);
+    }
+
+    pub fn defer(&mut self) -> Mark {
+        Mark { piece: self.more.as_ref().map_or(0, |m| m.pieces.len()), at: self.buf.len() }
+    }
+
+    pub fn set_array(&mut self, m: Mark, n: usize) {
+        self.set_deferred(m, b'*', n);
+    }
+    pub fn set_set(&mut self, m: Mark, n: usize) {
+        self.set_deferred(m, if self.resp3 { b'~' } else { b'*' }, n);
+    }
+    pub fn set_map(&mut self, m: Mark, n: usize) {
+        if self.resp3 { self.set_deferred(m, b'%', n) } else { self.set_deferred(m, b'*', 2 * n) }
+    }
+    pub fn set_push(&mut self, m: Mark, n: usize) {
+        self.set_deferred(m, if self.resp3 { b'>' } else { b'*' }, n);
+    }
+
+    fn set_deferred(&mut self, m: Mark, mark: u8, n: usize) {
+        if self.muted {
+            return;
+        }
+        let head = [&[mark][..], n.to_string().as_bytes(), b"\r\n"].concat();
+        let pieces = self.more.as_ref().map_or(0, |x| x.pieces.len());
+        if m.piece >= pieces {
+            self.buf.splice(m.at..m.at, head);
+            return;
+        }
+        let more = self.more();
+        let before = more.pieces[m.piece].footprint();
+        if let Piece::Own(v) = &mut more.pieces[m.piece]
+            && m.at <= v.len()
+        {
+            more.piece_bytes += head.len();
+            v.splice(m.at..m.at, head);
+            let after = more.pieces[m.piece].footprint();
+            more.footprint = more.footprint + after - before;
+        } else {
+            // The mark stood at the end of the buffer, and a piece of its own followed.
+            debug_assert_eq!(m.at, 0);
+            more.piece_bytes += head.len();
+            more.footprint += head.capacity();
+            more.pieces.insert(m.piece, Piece::Own(head));
+        }
+    }
+
+    /// All bytes in one vector (scripts, transactions and tests read replies this way).
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.pending());
+        for p in self.more.iter_mut().flat_map(|m| m.pieces.drain(..)) {
+            all.extend_from_slice(p.bytes());
+        }
+        if let Some(m) = &mut self.more {
+            (m.piece_bytes, m.footprint) = (0, 0);
+        }
+        all.extend_from_slice(&self.buf);
+        self.buf.clear();
+        all.drain(..std::mem::take(&mut self.sent));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_order_whatever_the_sizes() {
+        let mut r = Reply::new(false);
+        let mut want = Vec::new();
+        let sizes = [0usize, 5, 9, 10, 4000, 13_000, 16_384, 70_000, 3, 15_000, 16_383, 1];
+        for (i, &n) in sizes.iter().cycle().take(60).enumerate() {
+            let v = vec![b'a' + (i % 26) as u8; n];
+            r.bulk(&v);
+            want.extend_from_slice(format!("${n}\r\n").as_bytes());
+            want.extend_from_slice(&v);
+            want.extend_from_slice(b"\r\n");
+        }
+        assert_eq!(r.pending(), want.len());
+        let mut got = Vec::new();
+        let mut step = 1;
+        while !r.is_empty() {
+            let part: Vec<u8> = r.slices(4).iter().flat_map(|s| s.to_vec()).collect();
+            let n = part.len().min(step);
+            got.extend_from_slice(&part[..n]);
+            r.advance(n);
+            step = step * 3 % 50_021 + 1;
+        }
+        assert_eq!(got, want);
+        assert_eq!((r.pending(), r.list()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn deferred_heads_land_where_they_were_marked() {
+        for filler in [0usize, 10, 16_000, 17_000, 40_000] {
+            for inside in [0usize, 3, 20_000] {
+                let mut r = Reply::new(false);
+                r.bulk(&vec![b'x'; filler]);
+                let mark = r.defer();
+                r.bulk(&vec![b'y'; inside]);
+                r.int(7);
+                r.set_array(mark, 2);
+                r.int(8);
+                let want = [
+                    format!("${filler}\r\n").into_bytes(),
+                    vec![b'x'; filler],
+                    format!("\r\n*2\r\n${inside}\r\n").into_bytes(),
+                    vec![b'y'; inside],
+                    b"\r\n:7\r\n:8\r\n".to_vec(),
+                ]
+                .concat();
+                assert_eq!(r.pending(), want.len());
+                assert!(r.take_bytes() == want, "filler {filler}, inside {inside}");
+            }
+        }
+    }
+
+    #[test]
+    fn past_the_limit_all_is_dropped() {
+        let mut r = Reply::new(false);
+        r.set_limit(100_000);
+        for _ in 0..20 {
+            r.bulk(&[b'x'; 10_000]);
+        }
+        assert!(r.over && r.is_empty());
+        assert_eq!(r.pending(), 0);
+    }
+
+    #[test]
+    fn resp3_has_its_own_nulls_and_maps() {
+        let mut r = Reply::new(true);
+        r.null();
+        r.map(2);
+        r.set(1);
+        r.bool(true);
+        r.verbatim("txt", b"hi");
+        assert_eq!(r.take_bytes(), b"_\r\n%2\r\n~1\r\n#t\r\n=6\r\ntxt:hi\r\n");
+    }
+}
