@@ -1,1 +1,5 @@
 //! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.
+
+pub mod dtoa;
+pub mod num;
+pub mod rng;
