@@ -280,19 +280,27 @@ impl ArgDoc {
     }
     /// A word that stands for itself.
     pub const fn word(name: &'static str, token: &'static str) -> Self {
+        assert!(!token.is_empty(), "a word is its token");
         Self::new(name, ArgKind::PureToken).token(token)
     }
     /// One of `args`.
     pub const fn oneof(name: &'static str, args: &'static [ArgDoc]) -> Self {
+        assert!(args.len() >= 2, "a choice needs alternatives");
         let mut arg = Self::new(name, ArgKind::OneOf);
         arg.args = args;
         arg
     }
     /// All of `args`, in their order.
     pub const fn block(name: &'static str, args: &'static [ArgDoc]) -> Self {
+        assert!(args.len() >= 2, "a block groups several arguments");
         let mut arg = Self::new(name, ArgKind::Block);
         arg.args = args;
         arg
+    }
+    /// For what is no key itself but leads the key spec of that index to some (patterns of SORT).
+    pub const fn spec(mut self, spec: i8) -> Self {
+        self.key_spec = spec;
+        self
     }
     pub const fn token(mut self, token: &'static str) -> Self {
         self.token = token;
@@ -362,4 +370,36 @@ impl Docs {
         tips: &[],
         args: &[],
     };
+
+    pub const fn new(
+        group: &'static str,
+        since: &'static str,
+        summary: &'static str,
+        complexity: &'static str,
+    ) -> Self {
+        Docs { summary, since, group, complexity, ..Docs::NONE }
+    }
+    pub const fn args(mut self, args: &'static [ArgDoc]) -> Self {
+        self.args = args;
+        self
+    }
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+    pub const fn history(mut self, history: &'static [(&'static str, &'static str)]) -> Self {
+        self.history = history;
+        self
+    }
+    pub const fn deprecated(mut self, since: &'static str, replaced_by: &'static str) -> Self {
+        self.flags |= docflag::DEPRECATED;
+        self.deprecated_since = since;
+        self.replaced_by = replaced_by;
+        self
+    }
+    /// Not meant for users.
+    pub const fn syscmd(mut self) -> Self {
+        self.flags |= docflag::SYSCMD;
+        self
+    }
 }
