@@ -3,7 +3,7 @@
 //!
 //! Names, flag names and the order in which they print are those of `COMMAND INFO` in Redis 7.2.
 
-/// Command flags, one bit each; `FLAG_NAMES` gives the texts of COMMAND INFO in print order.
+/// Command flags, one bit each; `NAMES` gives the texts of COMMAND INFO in print order.
 pub mod flag {
     pub const WRITE: u64 = 1 << 0;
     pub const READONLY: u64 = 1 << 1;
@@ -32,6 +32,7 @@ pub mod flag {
     /// Keys depend on the arguments in a way that the key specs do not fully express.
     pub const MOVABLE_KEYS: u64 = 1 << 24;
 
+    /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[
         (WRITE, "write"),
         (READONLY, "readonly"),
@@ -48,12 +49,11 @@ pub mod flag {
         (ASKING, "asking"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (NO_ASYNC_LOADING, "no_async_loading"),
         (NO_MULTI, "no_multi"),
-        (ALLOW_BUSY, "allow_busy"),
         (MOVABLE_KEYS, "movablekeys"),
+        (ALLOW_BUSY, "allow_busy"),
     ];
 }
 
@@ -177,6 +177,32 @@ impl KeySpec {
     pub const fn range(flags: u32, at: i32, last: i32, step: i32) -> Self {
         KeySpec { notes: "", flags, begin: Begin::Index(at), find: Find::Range { last, step, limit: 0 } }
     }
+    /// A count of keys at argument `at`, followed by that many keys.
+    pub const fn keynum(flags: u32, at: i32) -> Self {
+        let find = Find::KeyNum { num: 0, first: 1, step: 1 };
+        KeySpec { notes: "", flags, begin: Begin::Index(at), find }
+    }
+    /// Keys that begin after `word`, which is searched from argument `from` (negative: backwards from the end).
+    pub const fn keyword(flags: u32, word: &'static str, from: i32, last: i32, step: i32) -> Self {
+        let find = Find::Range { last, step, limit: 0 };
+        KeySpec { notes: "", flags, begin: Begin::Keyword(word, from), find }
+    }
+    /// Keys that no spec can describe.
+    pub const fn unknown(flags: u32) -> Self {
+        KeySpec { notes: "", flags, begin: Begin::Unknown, find: Find::Unknown }
+    }
+    /// Only the first 1/`limit` of the arguments of a range are keys.
+    pub const fn limit(mut self, limit: i32) -> Self {
+        match self.find {
+            Find::Range { last, step, .. } => self.find = Find::Range { last, step, limit },
+            Find::KeyNum { .. } | Find::Unknown => panic!("only a range has a limit"),
+        }
+        self
+    }
+    pub const fn note(mut self, notes: &'static str) -> Self {
+        self.notes = notes;
+        self
+    }
 }
 
 /// Flags of a node of the argument tree.
@@ -231,6 +257,81 @@ impl ArgDoc {
             args: &[],
         }
     }
+    pub const fn string(name: &'static str) -> Self {
+        Self::new(name, ArgKind::String)
+    }
+    pub const fn integer(name: &'static str) -> Self {
+        Self::new(name, ArgKind::Integer)
+    }
+    pub const fn double(name: &'static str) -> Self {
+        Self::new(name, ArgKind::Double)
+    }
+    pub const fn pattern(name: &'static str) -> Self {
+        Self::new(name, ArgKind::Pattern)
+    }
+    pub const fn unix_time(name: &'static str) -> Self {
+        Self::new(name, ArgKind::UnixTime)
+    }
+    /// A key that the key spec of that index finds.
+    pub const fn key(name: &'static str, spec: i8) -> Self {
+        let mut arg = Self::new(name, ArgKind::Key);
+        arg.key_spec = spec;
+        arg
+    }
+    /// A word that stands for itself.
+    pub const fn word(name: &'static str, token: &'static str) -> Self {
+        assert!(!token.is_empty(), "a word is its token");
+        Self::new(name, ArgKind::PureToken).token(token)
+    }
+    /// One of `args`.
+    pub const fn oneof(name: &'static str, args: &'static [ArgDoc]) -> Self {
+        assert!(args.len() >= 2, "a choice needs alternatives");
+        let mut arg = Self::new(name, ArgKind::OneOf);
+        arg.args = args;
+        arg
+    }
+    /// All of `args`, in their order.
+    pub const fn block(name: &'static str, args: &'static [ArgDoc]) -> Self {
+        assert!(args.len() >= 2, "a block groups several arguments");
+        let mut arg = Self::new(name, ArgKind::Block);
+        arg.args = args;
+        arg
+    }
+    /// For what is no key itself but leads the key spec of that index to some (patterns of SORT).
+    pub const fn spec(mut self, spec: i8) -> Self {
+        self.key_spec = spec;
+        self
+    }
+    pub const fn token(mut self, token: &'static str) -> Self {
+        self.token = token;
+        self
+    }
+    /// The text shown for it, where that is not its name.
+    pub const fn shown(mut self, display: &'static str) -> Self {
+        self.display = display;
+        self
+    }
+    pub const fn optional(mut self) -> Self {
+        self.flags |= argflag::OPTIONAL;
+        self
+    }
+    pub const fn multiple(mut self) -> Self {
+        self.flags |= argflag::MULTIPLE;
+        self
+    }
+    /// Repeated together with its token.
+    pub const fn multiple_token(mut self) -> Self {
+        self.flags |= argflag::MULTIPLE | argflag::MULTIPLE_TOKEN;
+        self
+    }
+    pub const fn since(mut self, version: &'static str) -> Self {
+        self.since = version;
+        self
+    }
+    pub const fn deprecated_since(mut self, version: &'static str) -> Self {
+        self.deprecated_since = version;
+        self
+    }
 }
 
 /// Flags of COMMAND DOCS: `deprecated`, `syscmd`.
@@ -269,4 +370,36 @@ impl Docs {
         tips: &[],
         args: &[],
     };
+
+    pub const fn new(
+        group: &'static str,
+        since: &'static str,
+        summary: &'static str,
+        complexity: &'static str,
+    ) -> Self {
+        Docs { summary, since, group, complexity, ..Docs::NONE }
+    }
+    pub const fn args(mut self, args: &'static [ArgDoc]) -> Self {
+        self.args = args;
+        self
+    }
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+    pub const fn history(mut self, history: &'static [(&'static str, &'static str)]) -> Self {
+        self.history = history;
+        self
+    }
+    pub const fn deprecated(mut self, since: &'static str, replaced_by: &'static str) -> Self {
+        self.flags |= docflag::DEPRECATED;
+        self.deprecated_since = since;
+        self.replaced_by = replaced_by;
+        self
+    }
+    /// Not meant for users.
+    pub const fn syscmd(mut self) -> Self {
+        self.flags |= docflag::SYSCMD;
+        self
+    }
 }
