@@ -5,3 +5,6 @@ pub mod entry;
 pub mod hash;
 pub mod sds;
 pub mod table;
+#[cfg(test)]
+mod prop;
+pub mod skiplist;
