@@ -1,1 +1,7 @@
 //! The boundary to libc and the kernel.
+
+pub mod errno;
+pub mod log;
+
+#[cfg(test)]
+pub(crate) mod testing;
