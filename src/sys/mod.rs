@@ -2,6 +2,9 @@
 
 pub mod errno;
 pub mod log;
+pub mod process;
+pub mod signals;
+pub mod supervise;
 
 #[cfg(test)]
 pub(crate) mod testing;
