@@ -105,7 +105,6 @@ fn send(name: &OsStr, state: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::{Ended, reap_pid};
     use crate::sys::testing::{TempDir, respawn, role, signal, wait_until};
     use crate::sys::{log, signals};
 
@@ -187,18 +186,13 @@ mod tests {
             std::process::exit(9);
         }
         let mut c = respawn(&format!("{SELF}upstart_is_told_by_stopping"), "child");
-        let child = c.env(UPSTART_JOB, "redis").spawn().expect("starts");
+        let mut child = c.env(UPSTART_JOB, "redis").spawn().expect("starts");
         let pid = i32::try_from(child.id()).expect("a pid fits");
         wait_until(|| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("not reaped yet");
             stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T'))
         });
         signal(&child, libc::SIGCONT);
-        let mut ended = None;
-        wait_until(|| {
-            ended = reap_pid(pid);
-            ended.is_some()
-        });
-        assert_eq!(ended, Some(Ended::Exited(9)));
+        assert_eq!(child.wait().expect("ends").code(), Some(9));
     }
 }
