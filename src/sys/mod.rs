@@ -3,3 +3,11 @@
 pub mod alloc;
 pub mod clock;
 pub mod map;
+pub mod errno;
+pub mod log;
+pub mod process;
+pub mod signals;
+pub mod supervise;
+
+#[cfg(test)]
+pub(crate) mod testing;
