@@ -7,6 +7,9 @@
 // Band 1: libraries.
 pub mod algo;
 pub mod ds;
+pub mod keyspace;
+pub mod object;
+pub mod proto;
 pub mod sys;
 
 // Band 2: subsystem state.

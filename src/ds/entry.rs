@@ -20,6 +20,7 @@
 //! OBJECT ENCODING's names are kept apart from the layout: `EMBSTR` is a string of up to 44 bytes as it was set,
 //! `RAW` any other, wherever the bytes are.
 
+use super::sds::Sds;
 use super::table::Elem;
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -274,6 +275,14 @@ impl Entry {
         debug_assert!(!self.is_inline());
         // SAFETY: the WORD flag says that eight bytes are there.
         unsafe { self.value_ptr().cast::<u64>().read_unaligned() }
+    }
+
+    /// The bytes of a string outside of its entry.
+    #[inline]
+    pub fn sds_bytes(&self) -> &[u8] {
+        debug_assert!(!self.is_inline() && self.ty() == ty::STRING && self.enc() != enc::INT);
+        // SAFETY: the word of a string that is neither inline nor an integer is its Sds, which lives with the entry.
+        unsafe { Sds::borrow(self.word()) }
     }
 
     pub fn payload(&self) -> Payload<'_> {

@@ -147,6 +147,16 @@ impl Sds {
         unsafe { self.set_len(self.len() + n) };
     }
 
+    /// The bytes behind a stored word.
+    ///
+    /// # Safety
+    /// `word` came from `into_word`, and the string neither changes nor goes away for as long as 'a.
+    pub unsafe fn borrow<'a>(word: u64) -> &'a [u8] {
+        let p = word as *const u64;
+        // SAFETY: the length stands at the front, the bytes behind the header.
+        unsafe { slice::from_raw_parts(p.cast::<u8>().add(HEAD), p.read() as usize) }
+    }
+
     pub fn into_word(self) -> u64 {
         let p = self.0.as_ptr() as u64;
         std::mem::forget(self);

@@ -1,0 +1,40 @@
+//! The outbox: what the dataset did to the world, in the order it happened. `server::settle` drains it.
+
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub enum Effect {
+    /// A keyspace event; module callbacks run here.
+    Event { db: usize, class: u32, name: &'static str, key: Box<[u8]> },
+    /// Something to propagate beside the command itself.
+    Op { db: usize, args: Vec<Box<[u8]>> },
+    /// For WATCH and client tracking.
+    Modified { db: usize, key: Box<[u8]> },
+    /// Somebody may be blocked on this key.
+    Ready { db: usize, key: Box<[u8]>, ty: u8 },
+    /// A database was emptied (or all, for None), or two were swapped: watchers and trackers hear of it.
+    Flushed { db: Option<usize> },
+    Swapped { a: usize, b: usize },
+}
+
+#[derive(Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+}
+
+impl Effects {
+    pub fn push(&mut self, e: Effect) {
+        self.queue.push_back(e);
+    }
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.queue.pop_front()
+    }
+    /// All of it; what is caused while it is drained comes into a queue of its own.
+    pub fn take(&mut self) -> Effects {
+        std::mem::take(self)
+    }
+}

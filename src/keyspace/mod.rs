@@ -1,0 +1,348 @@
+//! The dataset: databases, lookups, changes, expiry, and the outbox of what happened.
+//!
+//! ```text
+//! admit(&mut) ──► Found (a token)      at(&self, found) ──► Entry      edit(found) ──► Edit ── done ──► Touched
+//!    expiry, LRU, hits, keymiss           as many as needed               the only road to &mut values
+//! ```
+//!
+//! The keyspace never calls up. What it did waits in `fx`, one ordered queue, until the server settles it. Which of
+//! it anybody wants to know stands in `policy`, pushed down from above: nobody listening costs a branch.
+//!
+//! Expired means `now > when`. A `Found` is good until the next change of the keyspace; debug builds check.
+
+pub mod db;
+pub mod edit;
+pub mod effects;
+pub mod expire;
+pub mod store;
+
+pub use db::Db;
+pub use edit::Edit;
+pub use effects::{Effect, Effects};
+
+use crate::algo::rng::Rng;
+use crate::ds::entry::Entry;
+use crate::object::value::{StrRef, Value};
+use crate::proto::args::Key;
+use crate::proto::error::CmdError;
+
+/// Classes of keyspace events, with the letters of `notify-keyspace-events`.
+pub mod class {
+    pub const KEYSPACE: u32 = 1 << 0; // K
+    pub const KEYEVENT: u32 = 1 << 1; // E
+    pub const GENERIC: u32 = 1 << 2; // g
+    pub const STRING: u32 = 1 << 3; // $
+    pub const LIST: u32 = 1 << 4; // l
+    pub const SET: u32 = 1 << 5; // s
+    pub const HASH: u32 = 1 << 6; // h
+    pub const ZSET: u32 = 1 << 7; // z
+    pub const EXPIRED: u32 = 1 << 8; // x
+    pub const EVICTED: u32 = 1 << 9; // e
+    pub const STREAM: u32 = 1 << 10; // t
+    pub const KEY_MISS: u32 = 1 << 11; // m, not part of A
+    pub const LOADED: u32 = 1 << 12; // module only
+    pub const MODULE: u32 = 1 << 13; // d
+    pub const NEW: u32 = 1 << 14; // n, not part of A
+    pub const ALL: u32 =
+        GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
+}
+
+/// What to do with a key whose time has come: loading and the master's stream ignore it, a replica (and anyone
+/// while writes are paused) reports it as missing, a master deletes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expiry {
+    Ignore,
+    Report,
+    Delete,
+}
+
+/// Modes of a lookup, added up.
+pub mod mode {
+    /// For reading: counts a hit or a miss.
+    pub const READ: u8 = 0;
+    /// For writing: counts nothing.
+    pub const WRITE: u8 = 1;
+    /// Leaves the LRU alone.
+    pub const NOTOUCH: u8 = 2;
+    /// No keymiss event.
+    pub const NONOTIFY: u8 = 4;
+    /// No hits and misses.
+    pub const NOSTATS: u8 = 8;
+    /// An expired key is reported as missing, but stays.
+    pub const NOEXPIRE: u8 = 16;
+}
+
+/// Who listens; pushed down once per pass and after commands that change it.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub expiry: Expiry,
+    /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when nobody can hear.
+    pub notify: u32,
+    /// Somebody watches keys or tracks them: queue `Modified`.
+    pub modified: bool,
+    /// Somebody is blocked on keys: queue `Ready`.
+    pub ready: bool,
+    /// Ops leave to an AOF or to replicas: queue `Op`.
+    pub ops: bool,
+    /// Keys remember how often, not when.
+    pub lfu: bool,
+    pub lfu_decay_minutes: i64,
+    pub lfu_log_factor: i64,
+    /// A child shares the pages: do not touch LRU bits.
+    pub freeze_lru: bool,
+    /// Expired keys leave as UNLINK instead of DEL.
+    pub lazy_expire: bool,
+    /// Old values that a write replaces are freed lazily and counted so.
+    pub lazy_server_del: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            expiry: Expiry::Delete,
+            notify: 0,
+            modified: false,
+            ready: false,
+            ops: false,
+            lfu: false,
+            lfu_decay_minutes: 1,
+            lfu_log_factor: 10,
+            freeze_lru: false,
+            lazy_expire: false,
+            lazy_server_del: false,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct KsStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub evicted: u64,
+}
+
+/// What is no longer reachable, to be freed on another thread.
+pub enum Junk {
+    Value(Value),
+    /// All of a database, and the bytes it held.
+    Dict(Box<Db>),
+}
+
+/// Proof that a key was looked up (expired, counted, touched).
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    pub db: usize,
+    pub key: Key<'a>,
+    pub entry: Entry,
+    edits: u32,
+}
+
+/// A changed key: announce its events with it, any number, in the order the protocol promises.
+#[derive(Clone, Copy)]
+#[must_use = "announce the change"]
+pub struct Touched<'a> {
+    pub db: usize,
+    pub key: Key<'a>,
+    /// The value became empty and the key went.
+    pub gone: bool,
+}
+
+pub struct Keyspace {
+    pub dbs: Vec<Db>,
+    pub fx: Effects,
+    pub dirty: u64,
+    /// Unix milliseconds, frozen inside an execution unit.
+    pub now_ms: i64,
+    pub policy: Policy,
+    pub stats: KsStats,
+    pub rng: Rng,
+    /// Freed by a thread after the unit; `lazyfreed` of them count as lazily freed.
+    pub junk: Vec<(Junk, bool)>,
+    edits: u32,
+}
+
+impl Keyspace {
+    pub fn new(databases: usize) -> Self {
+        Keyspace {
+            dbs: (0..databases).map(|_| Db::default()).collect(),
+            fx: Effects::default(),
+            dirty: 0,
+            now_ms: 0,
+            policy: Policy::default(),
+            stats: KsStats::default(),
+            rng: Rng::from_os(),
+            junk: Vec::new(),
+            edits: 0,
+        }
+    }
+
+    /// First half of a lookup: expiry, statistics, LRU. Admit every key of a command before borrowing any.
+    #[inline]
+    pub fn admit<'a>(&mut self, db: usize, key: Key<'a>, how: u8) -> Option<Found<'a>> {
+        let d = &mut self.dbs[db];
+        d.step();
+        let found = d.dict.find(key.hash, key.bytes);
+        let Some(entry) = found else { return self.missed(db, key, how) };
+        if let Some(when) = entry.when()
+            && self.now_ms > when
+            && self.expired_hides(db, key, entry, how)
+        {
+            return self.missed(db, key, how);
+        }
+        if how & mode::NOTOUCH == 0 && !self.policy.freeze_lru {
+            self.touch(entry);
+        }
+        if how & (mode::NOSTATS | mode::WRITE) == 0 {
+            self.stats.hits += 1;
+        }
+        Some(self.found(db, key, entry))
+    }
+
+    /// For reading.
+    #[inline]
+    pub fn read<'a>(&mut self, db: usize, key: Key<'a>) -> Option<Found<'a>> {
+        self.admit(db, key, mode::READ)
+    }
+
+    /// For writing.
+    #[inline]
+    pub fn write<'a>(&mut self, db: usize, key: Key<'a>) -> Option<Found<'a>> {
+        self.admit(db, key, mode::WRITE)
+    }
+
+    #[inline]
+    fn found<'a>(&self, db: usize, key: Key<'a>, entry: Entry) -> Found<'a> {
+        Found { db, key, entry, edits: self.edits }
+    }
+
+    #[cold]
+    fn missed<'a>(&mut self, db: usize, key: Key<'a>, how: u8) -> Option<Found<'a>> {
+        if how & (mode::NONOTIFY | mode::WRITE) == 0 {
+            self.event(db, key.bytes, class::KEY_MISS, "keymiss");
+        }
+        if how & (mode::NOSTATS | mode::WRITE) == 0 {
+            self.stats.misses += 1;
+        }
+        None
+    }
+
+    /// Without any effect: WATCH and wake-ups look this way. Expired keys are returned too.
+    pub fn peek(&self, db: usize, key: Key) -> Option<Entry> {
+        self.dbs[db].dict.find(key.hash, key.bytes)
+    }
+
+    pub fn is_expired(&self, e: Entry) -> bool {
+        self.policy.expiry != Expiry::Ignore && e.when().is_some_and(|w| self.now_ms > w)
+    }
+
+    /// Second half: the entry of a token.
+    #[inline]
+    pub fn at<'k>(&'k self, f: &'k Found<'_>) -> &'k Entry {
+        debug_assert_eq!(f.edits, self.edits, "the keyspace changed between admit and at");
+        &f.entry
+    }
+
+    /// The string of a token.
+    #[inline]
+    pub fn string<'k>(&'k self, f: &'k Found<'_>) -> Result<StrRef<'k>, CmdError> {
+        StrRef::of(self.at(f)).ok_or(CmdError::WrongType)
+    }
+
+    #[inline]
+    fn touch(&mut self, e: Entry) {
+        if self.policy.lfu { self.touch_lfu(e) } else { e.set_lru(self.lru_clock()) }
+    }
+
+    /// Seconds, 24 bits of them.
+    #[inline]
+    pub fn lru_clock(&self) -> u32 {
+        (self.now_ms / 1000) as u32 & 0xff_ffff
+    }
+
+    fn lfu_minutes(&self) -> u32 {
+        (self.now_ms / 60_000) as u32 & 0xffff
+    }
+
+    /// The LRU bits of an entry that has just been made.
+    #[inline]
+    fn fresh_lru(&self) -> u32 {
+        // LFU_INIT_VAL is 5: a new key must not be the first to go.
+        if self.policy.lfu { self.lfu_minutes() << 8 | 5 } else { self.lru_clock() }
+    }
+
+    #[cold]
+    fn touch_lfu(&mut self, e: Entry) {
+        let mut counter = self.lfu_counter(e);
+        if counter < 255 {
+            let base = counter.saturating_sub(5) as f64;
+            let p = 1.0 / (base * self.policy.lfu_log_factor as f64 + 1.0);
+            if self.rng.next_f64() < p {
+                counter += 1;
+            }
+        }
+        e.set_lru(self.lfu_minutes() << 8 | counter);
+    }
+
+    /// The access counter, decayed by the minutes that passed.
+    pub fn lfu_counter(&self, e: Entry) -> u32 {
+        let (then, counter) = (e.lru() >> 8, e.lru() & 255);
+        let elapsed = self.lfu_minutes().wrapping_sub(then) & 0xffff;
+        match self.policy.lfu_decay_minutes {
+            0 => counter,
+            d => counter.saturating_sub(elapsed / d.max(1) as u32),
+        }
+    }
+
+    /// Milliseconds since the key was last touched.
+    pub fn idle_ms(&self, e: Entry) -> u64 {
+        (self.lru_clock().wrapping_sub(e.lru()) & 0xff_ffff) as u64 * 1000
+    }
+
+    /// Queues a keyspace event, when anybody could hear it.
+    #[inline]
+    pub fn event(&mut self, db: usize, key: &[u8], class: u32, name: &'static str) {
+        if self.policy.notify & class != 0 {
+            self.fx.push(Effect::Event { db, class, name, key: key.into() });
+        }
+    }
+
+    #[inline]
+    pub fn announce(&mut self, t: &Touched, class: u32, name: &'static str) {
+        self.event(t.db, t.key.bytes, class, name);
+        if t.gone {
+            // The event of the change comes first, then the removal.
+            self.event(t.db, t.key.bytes, class::GENERIC, "del");
+        }
+    }
+
+    /// Queues the news that a key changed, for WATCH and tracking.
+    #[inline]
+    pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
+        if self.policy.modified {
+            self.fx.push(Effect::Modified { db, key: key.into() });
+        }
+    }
+
+    /// Queues the news that somebody blocked on the key may be served.
+    #[inline]
+    pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
+        if self.policy.ready {
+            self.fx.push(Effect::Ready { db, key: key.into(), ty });
+        }
+    }
+
+    /// Hands a value that is no longer reachable to whoever frees it: at once, or a thread when it is big.
+    #[inline]
+    fn discard(&mut self, v: Option<Value>, lazy: bool) {
+        if let Some(v) = v
+            && v.effort() > crate::object::value::LAZY_EFFORT
+        {
+            self.junk.push((Junk::Value(v), lazy));
+        }
+    }
+
+    pub fn keys(&self) -> usize {
+        self.dbs.iter().map(|d| d.dict.len()).sum()
+    }
+}

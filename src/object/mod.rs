@@ -1,0 +1,3 @@
+//! Values and their encodings: every choice of an encoding and every conversion lives here.
+
+pub mod value;
