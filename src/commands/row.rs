@@ -147,7 +147,8 @@ pub enum Begin {
 /// How keys follow from the begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
-    /// `last` is relative to the begin; -1 is the last argument, -2 the one before; `limit` as in COMMAND INFO.
+    /// `last` is relative to the begin; -1 is the last argument, -2 the one before; `limit` as in
+    /// COMMAND INFO.
     Range {
         last: i32,
         step: i32,
@@ -182,7 +183,8 @@ impl KeySpec {
         let find = Find::KeyNum { num: 0, first: 1, step: 1 };
         KeySpec { notes: "", flags, begin: Begin::Index(at), find }
     }
-    /// Keys that begin after `word`, which is searched from argument `from` (negative: backwards from the end).
+    /// Keys that begin after `word`, which is searched from argument `from` (negative: backwards from
+    /// the end).
     pub const fn keyword(flags: u32, word: &'static str, from: i32, last: i32, step: i32) -> Self {
         let find = Find::Range { last, step, limit: 0 };
         KeySpec { notes: "", flags, begin: Begin::Keyword(word, from), find }
@@ -234,6 +236,7 @@ pub struct ArgDoc {
     pub display: &'static str,
     /// -1 where no key spec belongs to it.
     pub key_spec: i8,
+    /// Printed for every word, even the empty one (MIGRATE has it), elsewhere absent when empty.
     pub token: &'static str,
     pub summary: &'static str,
     pub since: &'static str,
@@ -280,7 +283,6 @@ impl ArgDoc {
     }
     /// A word that stands for itself.
     pub const fn word(name: &'static str, token: &'static str) -> Self {
-        assert!(!token.is_empty(), "a word is its token");
         Self::new(name, ArgKind::PureToken).token(token)
     }
     /// One of `args`.
@@ -352,7 +354,8 @@ pub struct Docs {
     pub deprecated_since: &'static str,
     pub replaced_by: &'static str,
     pub history: &'static [(&'static str, &'static str)],
-    /// Command tips (`nondeterministic_output`, `request_policy:all_shards` ...), printed by COMMAND INFO.
+    /// Command tips (`nondeterministic_output`, `request_policy:all_shards` ...), printed by COMMAND
+    /// INFO.
     pub tips: &'static [&'static str],
     pub args: &'static [ArgDoc],
 }

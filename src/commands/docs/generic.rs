@@ -89,7 +89,7 @@ pub static MIGRATE: Docs = doc(
 .args(&[
     Arg::string("host"),
     Arg::integer("port"),
-    Arg::oneof("key-selector", &[Arg::key("key", 0), Arg::word("empty-string", "\"\"")]),
+    Arg::oneof("key-selector", &[Arg::key("key", 0), Arg::word("empty-string", "")]),
     Arg::integer("destination-db"),
     Arg::integer("timeout"),
     Arg::word("copy", "COPY").optional().since("3.0.0"),

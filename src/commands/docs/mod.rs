@@ -12,12 +12,12 @@
 //! ```
 //!
 //! Names, tokens, shapes, versions, tips, groups, formulas and `replaced_by` are facts of Redis 7.2 that
-//! clients and tools read, so they are exactly those: `tests/command_facts.rs` compares them with a checkout
-//! of it. The sentences are ours: short, in the third person, ended by a full stop.
+//! clients and tools read, so they are exactly those: `tests/command_facts.rs` compares them with a
+//! checkout of it. The sentences are ours: short, in the third person, ended by a full stop.
 //!
-//! A new command gets its static in the file of its group, in alphabetical order, subcommands after their
-//! container. An argument that several commands of a file share is a `const` at its top. A tree that
-//! cannot be (a choice of one, a word without a token) does not compile.
+//! A new command gets its static in the file of its group, in alphabetical order, subcommands after
+//! their container. An argument that several commands of a file share is a `const` at its top. A choice
+//! or a block of fewer than two arguments does not compile.
 
 mod bitmap;
 mod cluster;
