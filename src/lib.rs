@@ -8,15 +8,19 @@
 pub mod algo;
 pub mod ds;
 pub mod keyspace;
+pub mod net;
 pub mod object;
 pub mod proto;
 pub mod sys;
 
 // Band 2: subsystem state.
+pub mod clients;
 pub mod config;
+pub mod stats;
 
 // Band 3: orchestration.
 pub mod commands;
+pub mod server;
 
 #[global_allocator]
 static ALLOC: sys::alloc::Alloc = sys::alloc::Alloc;

@@ -3,3 +3,4 @@
 pub mod dtoa;
 pub mod num;
 pub mod rng;
+pub mod quote;

@@ -1,4 +1,17 @@
 //! Commands: the shape of a row, the families, and the table that joins them.
 
+pub mod connection;
 pub mod docs;
+pub mod generic;
 pub mod row;
+pub mod server;
+pub mod string;
+pub mod table;
+
+use row::Command;
+
+/// Every family's rows.
+pub fn families() -> &'static [&'static [Command]] {
+    static ALL: &[&[Command]] = &[string::ROWS, generic::ROWS, connection::ROWS, server::ROWS];
+    ALL
+}

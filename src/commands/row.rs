@@ -3,6 +3,9 @@
 //!
 //! Names, flag names and the order in which they print are those of `COMMAND INFO` in Redis 7.2.
 
+use crate::proto::error::CmdError;
+use crate::server::ctx::Ctx;
+
 /// Command flags, one bit each; `NAMES` gives the texts of COMMAND INFO in print order.
 pub mod flag {
     pub const WRITE: u64 = 1 << 0;
@@ -406,3 +409,56 @@ impl Docs {
         self
     }
 }
+
+/// How a handler ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    Done,
+    /// The client waits; the reply comes later.
+    Block,
+    /// Close when the reply has left.
+    Close,
+    /// Nothing ran: the request stays in the buffer and is tried again later.
+    Postponed,
+}
+
+/// Runs one command.
+pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
+
+/// Finds the keys of a command whose specs do not tell all: positions and `key` flags; None for bad arguments.
+pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
+
+/// One command, as data, and the function that runs it.
+#[derive(Clone, Copy)]
+pub struct Command {
+    pub name: &'static str,
+    /// Number of arguments with the name; below zero: at least so many.
+    pub arity: i32,
+    pub flags: u64,
+    pub acl: u32,
+    pub keys: &'static [KeySpec],
+    pub getkeys: Option<KeyFinder>,
+    pub run: Handler,
+    pub subs: &'static [Command],
+    pub docs: &'static Docs,
+}
+
+/// What a row leaves out.
+pub const ROW: Command = Command {
+    name: "",
+    arity: 0,
+    flags: 0,
+    acl: 0,
+    keys: &[],
+    getkeys: None,
+    run: container,
+    subs: &[],
+    docs: &Docs::NONE,
+};
+
+/// The handler of a row that only holds subcommands: dispatch has refused the call before.
+pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    Err(CmdError::Msg(&"ERR unknown subcommand"))
+}
+
+const _: () = assert!(size_of::<Result<Flow, CmdError>>() <= 16);

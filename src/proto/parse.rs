@@ -80,6 +80,11 @@ impl State {
         self.bulk
     }
 
+    /// Where parsing goes on, from the beginning of the request.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// Arguments complete so far.
     pub fn complete_args(&self) -> usize {
         self.spans.len()

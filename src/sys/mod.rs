@@ -4,6 +4,7 @@ pub mod alloc;
 pub mod clock;
 pub mod map;
 pub mod errno;
+pub mod io;
 pub mod glob;
 pub mod log;
 pub mod process;

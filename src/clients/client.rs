@@ -1,0 +1,194 @@
+//! One client: its connection, its session, and what it is in the middle of. What few clients have is boxed, so that
+//! an idle connection stays under 700 bytes with everything.
+
+use crate::net::stream::Stream;
+use crate::proto::parse;
+use crate::proto::reply::Reply;
+
+/// Bits of `Client::flags`.
+pub mod flag {
+    /// Leaves between passes; in no registry any more.
+    pub const DYING: u64 = 1 << 0;
+    /// In the middle of a command; its buffers are lent out.
+    pub const EXECUTING: u64 = 1 << 1;
+    pub const TO_WRITE: u64 = 1 << 2;
+    pub const TO_READ: u64 = 1 << 3;
+    /// Close when the reply has been written.
+    pub const CLOSE_AFTER_REPLY: u64 = 1 << 4;
+    /// Without a stream: scripts, the AOF loader, the link to a master.
+    pub const PSEUDO: u64 = 1 << 5;
+    pub const MONITOR: u64 = 1 << 6;
+    pub const MULTI: u64 = 1 << 7;
+    /// A watched key changed.
+    pub const DIRTY_CAS: u64 = 1 << 8;
+    /// A command was refused while queueing.
+    pub const DIRTY_EXEC: u64 = 1 << 9;
+    pub const BLOCKED: u64 = 1 << 10;
+    pub const REPLY_OFF: u64 = 1 << 11;
+    /// The next command is not answered ...
+    pub const SKIP_NEXT: u64 = 1 << 12;
+    /// ... and this one is it.
+    pub const SKIP: u64 = 1 << 13;
+    /// Subscribed to something.
+    pub const PUBSUB: u64 = 1 << 14;
+    pub const NO_EVICT: u64 = 1 << 15;
+    pub const NO_TOUCH: u64 = 1 << 16;
+    pub const SCRIPT: u64 = 1 << 17;
+    pub const DENY_BLOCKING: u64 = 1 << 18;
+    pub const REPLICA: u64 = 1 << 19;
+    pub const MASTER: u64 = 1 << 20;
+    pub const TRACKING: u64 = 1 << 21;
+    pub const AUTHENTICATED: u64 = 1 << 22;
+    pub const READONLY: u64 = 1 << 23;
+    pub const ASKING: u64 = 1 << 24;
+    pub const UNIX: u64 = 1 << 25;
+    /// Waits for the end of CLIENT PAUSE.
+    pub const PAUSED: u64 = 1 << 26;
+    /// The socket has more to read than the last pass took.
+    pub const UNREAD: u64 = 1 << 27;
+    /// The peer has hung up; nothing comes after what is in the buffer.
+    pub const HUNG_UP: u64 = 1 << 28;
+    /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
+    pub const REPROCESSING: u64 = 1 << 29;
+    pub const MODULE: u64 = 1 << 30;
+    /// Never hits the output limits, never evicted.
+    pub const PROTECTED: u64 = 1 << 31;
+    /// A unix socket whose last write met a full buffer.
+    pub const WRITE_BLOCKED: u64 = 1 << 32;
+    /// Every command of such a client takes the long way through the refusals.
+    pub const SPECIAL: u64 = DYING
+        | CLOSE_AFTER_REPLY
+        | MULTI
+        | BLOCKED
+        | REPLY_OFF
+        | SKIP_NEXT
+        | SKIP
+        | PUBSUB
+        | SCRIPT
+        | DENY_BLOCKING
+        | REPLICA
+        | MASTER
+        | TRACKING
+        | PAUSED
+        | NO_TOUCH
+        | PSEUDO
+        | MONITOR;
+}
+
+/// What a client has sent and nobody has run yet.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// Bytes read; the first `pos` are done with. Empty and without room while the client is silent.
+    pub buf: Vec<u8>,
+    pub pos: usize,
+    pub state: parse::State,
+    /// Length and room of `buf` while it is lent to the command that runs.
+    pub lent: (usize, usize),
+    pub query_peak: u32,
+}
+
+impl Input {
+    pub fn unread(&self) -> usize {
+        self.buf.len() - self.pos
+    }
+
+    /// Drops what is done with; keeps the rest at the front.
+    pub fn compact(&mut self) {
+        if self.pos == self.buf.len() {
+            self.buf.clear();
+        } else if self.pos > 0 {
+            self.buf.drain(..self.pos);
+        }
+        self.pos = 0;
+    }
+}
+
+#[derive(Debug)]
+pub struct Client {
+    pub id: u64,
+    pub flags: u64,
+    pub stream: Option<Stream>,
+    pub db: u32,
+    pub resp: u8,
+    /// Index of the last command's row; u16::MAX for none.
+    pub last_cmd: u16,
+    /// Reply bytes pending went over the soft limit at this second; 0 for not.
+    pub soft_since: u32,
+    pub created_ms: i64,
+    /// Seconds since 1970.
+    pub last_seen: u32,
+    /// Size class of the first reply buffer: what `rbs` shows.
+    pub reply_class: u32,
+    pub reply_peak: u32,
+    pub reply_peak_ms: i64,
+    pub input: Input,
+    pub out: Reply,
+    /// Pushed by others while this client executes; follows its reply.
+    pub pushes: Option<Box<Reply>>,
+    pub extra: Option<Box<Extra>>,
+    /// Bytes that the maxmemory-clients count holds for this client.
+    pub counted: usize,
+}
+
+const _: () = assert!(size_of::<Client>() <= 384);
+
+/// What few clients have.
+#[derive(Debug, Default)]
+pub struct Extra {
+    pub name: Option<Box<[u8]>>,
+    pub lib_name: Option<Box<[u8]>>,
+    pub lib_ver: Option<Box<[u8]>>,
+    pub peer: Option<Box<str>>,
+    pub local: Option<Box<str>>,
+    pub user: Option<Box<[u8]>>,
+}
+
+impl Client {
+    /// Without a stream yet.
+    pub fn new(now_ms: i64) -> Box<Client> {
+        Box::new(Client {
+            id: 0,
+            flags: flag::PSEUDO,
+            stream: None,
+            db: 0,
+            resp: 2,
+            last_cmd: u16::MAX,
+            soft_since: 0,
+            created_ms: now_ms,
+            last_seen: (now_ms / 1000) as u32,
+            reply_class: crate::proto::reply::CHUNK as u32,
+            reply_peak: 0,
+            reply_peak_ms: now_ms,
+            input: Input::default(),
+            out: Reply::new(false),
+            pushes: None,
+            extra: None,
+            counted: 0,
+        })
+    }
+
+    #[inline]
+    pub fn has(&self, f: u64) -> bool {
+        self.flags & f != 0
+    }
+    #[inline]
+    pub fn set(&mut self, f: u64) {
+        self.flags |= f;
+    }
+    #[inline]
+    pub fn clear(&mut self, f: u64) {
+        self.flags &= !f;
+    }
+
+    pub fn out_is_resp3(&self) -> bool {
+        self.resp == 3
+    }
+
+    pub fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub fn name(&self) -> &[u8] {
+        self.extra.as_ref().and_then(|e| e.name.as_deref()).unwrap_or(b"")
+    }
+}

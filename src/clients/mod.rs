@@ -1,0 +1,201 @@
+//! Clients: who is connected, what they sent, what they wait for.
+//!
+//! ```text
+//! slots: [gen 1|Client][gen 7|  -  ][gen 3|Client] ...      ClientId = index + generation
+//! ```
+//!
+//! The caller of a command is a `ClientId`, never a reference. A client that is killed leaves every registry at once
+//! and is marked dying; its slot, socket and lent buffers are given back between passes (`reap`). A stale id finds
+//! nothing, since the slot's generation has moved on.
+
+pub mod client;
+pub mod pool;
+
+pub use client::{Client, Input, flag};
+
+use crate::proto::reply::Reply;
+use std::ops::{Index, IndexMut};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+impl ClientId {
+    pub fn token(self) -> usize {
+        (self.generation as usize) << 32 | self.index as usize
+    }
+}
+
+struct Slot {
+    /// Above 0 while and after a client lives here; see `net::reactor` for 0.
+    generation: u32,
+    client: Option<Box<Client>>,
+}
+
+#[derive(Default)]
+pub struct Clients {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// With a stream; pseudo-clients are not counted.
+    connected: usize,
+    next_id: u64,
+    /// Have bytes to write before the loop sleeps.
+    pub to_write: Vec<ClientId>,
+    /// Have parsed or unread input that this pass did not get to.
+    pub to_read: Vec<ClientId>,
+    /// Marked dying; reaped between passes.
+    pub dying: Vec<ClientId>,
+    pub pool: pool::Pool,
+}
+
+impl Clients {
+    /// Gives a client its slot and number.
+    pub fn add(&mut self, mut c: Box<Client>) -> ClientId {
+        self.next_id += 1;
+        c.id = self.next_id;
+        if c.stream.is_some() {
+            self.connected += 1;
+        }
+        let index = match self.free.pop() {
+            Some(i) => i,
+            None => {
+                self.slots.push(Slot { generation: 0, client: None });
+                u32::try_from(self.slots.len() - 1).expect("far fewer descriptors than that")
+            }
+        };
+        let slot = &mut self.slots[index as usize];
+        debug_assert!(slot.client.is_none());
+        slot.generation = slot.generation.wrapping_add(1).max(1);
+        slot.client = Some(c);
+        ClientId { index, generation: slot.generation }
+    }
+
+    /// Gives a client its connection.
+    pub fn attach(&mut self, id: ClientId, stream: crate::net::stream::Stream) {
+        let c = &mut self[id];
+        debug_assert!(c.stream.is_none());
+        if stream.is_unix() {
+            c.set(flag::UNIX);
+        }
+        c.clear(flag::PSEUDO);
+        c.stream = Some(stream);
+        self.connected += 1;
+    }
+
+    #[inline]
+    pub fn get(&self, id: ClientId) -> Option<&Client> {
+        let s = self.slots.get(id.index as usize)?;
+        if s.generation == id.generation { s.client.as_deref() } else { None }
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        let s = self.slots.get_mut(id.index as usize)?;
+        if s.generation == id.generation { s.client.as_deref_mut() } else { None }
+    }
+
+    /// Alive and not about to go.
+    pub fn live(&self, id: ClientId) -> Option<&Client> {
+        self.get(id).filter(|c| !c.has(flag::DYING))
+    }
+
+    /// Those with a stream that are not dying.
+    pub fn connected(&self) -> usize {
+        self.connected
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ClientId, &Client)> {
+        self.slots.iter().enumerate().filter_map(|(i, s)| {
+            let id = ClientId { index: i as u32, generation: s.generation };
+            s.client.as_deref().map(|c| (id, c))
+        })
+    }
+
+    pub fn ids(&self) -> Vec<ClientId> {
+        self.iter().map(|(id, _)| id).collect()
+    }
+
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The client in slot `i`, whatever its generation.
+    pub fn at(&self, i: usize) -> Option<ClientId> {
+        let s = self.slots.get(i)?;
+        s.client.as_ref().map(|_| ClientId { index: i as u32, generation: s.generation })
+    }
+
+    pub fn by_number(&self, id: u64) -> Option<ClientId> {
+        self.iter().find(|(_, c)| c.id == id).map(|(id, _)| id)
+    }
+
+    /// Marks a client dying. The caller takes it out of the registries; false when it was dying already.
+    pub fn mark_dying(&mut self, id: ClientId) -> bool {
+        let Some(c) = self.get_mut(id).filter(|c| !c.has(flag::DYING)) else { return false };
+        c.set(flag::DYING);
+        let streamed = c.stream.is_some();
+        self.connected -= streamed as usize;
+        self.dying.push(id);
+        true
+    }
+
+    /// Takes a dying client out of its slot.
+    pub fn remove(&mut self, id: ClientId) -> Option<Box<Client>> {
+        let s = self.slots.get_mut(id.index as usize)?;
+        if s.generation != id.generation {
+            return None;
+        }
+        let c = s.client.take()?;
+        self.free.push(id.index);
+        Some(c)
+    }
+
+    /// Lets `write` add to what another client will read: behind its reply while it executes, else at once.
+    pub fn push(&mut self, to: ClientId, write: impl FnOnce(&mut Reply)) {
+        let Some(c) = self.get_mut(to).filter(|c| !c.has(flag::DYING)) else { return };
+        if c.has(flag::EXECUTING) {
+            let resp3 = c.out_is_resp3();
+            write(c.pushes.get_or_insert_with(|| Box::new(Reply::new(resp3))));
+        } else {
+            write(&mut c.out);
+        }
+        self.wants_write(to);
+    }
+
+    #[inline]
+    pub fn wants_write(&mut self, id: ClientId) {
+        if let Some(c) = self.get_mut(id)
+            && !c.has(flag::TO_WRITE)
+        {
+            c.set(flag::TO_WRITE);
+            self.to_write.push(id);
+        }
+    }
+
+    #[inline]
+    pub fn wants_read(&mut self, id: ClientId) {
+        if let Some(c) = self.get_mut(id)
+            && !c.has(flag::TO_READ)
+        {
+            c.set(flag::TO_READ);
+            self.to_read.push(id);
+        }
+    }
+}
+
+impl Index<ClientId> for Clients {
+    type Output = Client;
+    #[inline]
+    fn index(&self, id: ClientId) -> &Client {
+        self.get(id).expect("a stale ClientId")
+    }
+}
+
+impl IndexMut<ClientId> for Clients {
+    #[inline]
+    fn index_mut(&mut self, id: ClientId) -> &mut Client {
+        self.get_mut(id).expect("a stale ClientId")
+    }
+}

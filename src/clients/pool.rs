@@ -1,0 +1,52 @@
+//! Buffers that clients share: one to read into while they speak, one for replies until they are written.
+
+use crate::proto::reply::CHUNK;
+
+/// A query buffer as a client gets it (PROTO_IOBUF_LEN).
+pub const QUERY: usize = 16 * 1024;
+/// Buffers kept for the next client; the rest goes back to the allocator.
+const KEEP: usize = 64;
+
+#[derive(Default)]
+pub struct Pool {
+    query: Vec<Vec<u8>>,
+    reply: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    pub fn query(&mut self) -> Vec<u8> {
+        self.query.pop().unwrap_or_else(|| Vec::with_capacity(QUERY))
+    }
+
+    pub fn reply(&mut self) -> Vec<u8> {
+        self.reply.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    }
+
+    /// Takes a buffer back when it has the usual size.
+    pub fn give_query(&mut self, mut b: Vec<u8>) {
+        if b.capacity() == QUERY && self.query.len() < KEEP {
+            b.clear();
+            self.query.push(b);
+        }
+    }
+
+    pub fn give_reply(&mut self, mut b: Vec<u8>) {
+        if b.capacity() == CHUNK && self.reply.len() < KEEP {
+            b.clear();
+            self.reply.push(b);
+        }
+    }
+
+    /// Frees what nobody used for a while: half of the stock at a time.
+    pub fn trim(&mut self) {
+        for stock in [&mut self.query, &mut self.reply] {
+            let keep = stock.len() / 2;
+            stock.truncate(keep);
+        }
+    }
+
+    /// Bytes in stock.
+    pub fn footprint(&self) -> usize {
+        self.query.len() * QUERY + self.reply.len() * CHUNK
+    }
+}

@@ -1,0 +1,86 @@
+//! Listening sockets.
+
+use super::stream::Stream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener),
+}
+
+impl Listener {
+    /// Binds one address of `bind` (`*` and `::*` mean all of a family).
+    pub fn tcp(addr: &str, port: u16, backlog: i32, mark: u32) -> io::Result<Listener> {
+        let ip = match addr {
+            "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => resolve(addr)?,
+        };
+        let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let s = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        if ip.is_ipv6() {
+            s.set_only_v6(true)?;
+        }
+        s.set_reuse_address(true)?;
+        if mark > 0 {
+            s.set_mark(mark)?;
+        }
+        s.bind(&SockAddr::from(SocketAddr::new(ip, port)))?;
+        s.listen(backlog)?;
+        s.set_nonblocking(true)?;
+        Ok(Listener::Tcp(mio::net::TcpListener::from_std(s.into())))
+    }
+
+    /// Binds a unix socket; its permission is set before anybody can connect, that is before `listen`.
+    pub fn unix(path: &std::path::Path, perm: u32, backlog: i32) -> io::Result<Listener> {
+        // A socket file that an earlier process left behind.
+        let _ = std::fs::remove_file(path);
+        let s = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        s.bind(&SockAddr::unix(path)?)?;
+        if perm != 0 {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(perm))?;
+        }
+        s.listen(backlog)?;
+        s.set_nonblocking(true)?;
+        Ok(Listener::Unix(mio::net::UnixListener::from_std(s.into())))
+    }
+
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Listener::Unix(_))
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Listener::Tcp(l) => registry.register(l, token, Interest::READABLE),
+            Listener::Unix(l) => registry.register(l, token, Interest::READABLE),
+        }
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) {
+        let _ = match self {
+            Listener::Tcp(l) => registry.deregister(l),
+            Listener::Unix(l) => registry.deregister(l),
+        };
+    }
+
+    pub fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(l) => l.accept().map(|(s, _)| Stream::Tcp(s)),
+            Listener::Unix(l) => l.accept().map(|(s, _)| Stream::Unix(s)),
+        }
+    }
+}
+
+fn resolve(addr: &str) -> io::Result<IpAddr> {
+    use std::net::ToSocketAddrs;
+    if let Ok(ip) = addr.parse() {
+        return Ok(ip);
+    }
+    let mut all = (addr, 0).to_socket_addrs()?;
+    all.next().map(|a| a.ip()).ok_or_else(|| io::Error::from_raw_os_error(libc::EADDRNOTAVAIL))
+}

@@ -1,0 +1,5 @@
+//! Sockets and the reactor: what the kernel tells, turned into tokens.
+
+pub mod listener;
+pub mod reactor;
+pub mod stream;

@@ -1,0 +1,272 @@
+//! From the query buffer to the handlers: every complete request up to a bound is parsed before the first one runs,
+//! so that buckets and entries of the batch are on their way into the cache while earlier commands execute.
+//!
+//! ```text
+//! buffer ─ parse ─► requests (spans, command, hash) ─► prefetch buckets ─► prefetch entries ─► run one by one
+//! ```
+//!
+//! A batch holds spans and hashes, no decisions: each command goes through all refusals when its turn comes. The
+//! batch is one request before authentication, and it stops when the client blocks, is paused, dies or changes kind;
+//! what was parsed ahead is then parsed again later.
+
+use super::{Server, dispatch, kill};
+use crate::clients::{ClientId, flag};
+use crate::commands::row::Flow;
+use crate::commands::table::{CmdId, Table};
+use crate::ds::hash::hash;
+use crate::proto::args::{Args, recycle};
+use crate::proto::parse::{Limits, Parsed, Span, State};
+use crate::proto::reply::{CHUNK, Reply};
+
+/// Requests parsed ahead.
+const BATCH: usize = 64;
+
+struct Request {
+    /// From the beginning of the buffer.
+    start: usize,
+    end: usize,
+    first: u32,
+    count: u32,
+    cmd: CmdId,
+    key_at: u16,
+    hash: u64,
+    /// Of an inline request, which owns its words.
+    words: Option<Vec<Vec<u8>>>,
+}
+
+/// Room that is used again for each batch; nested passes find it gone and make their own.
+#[derive(Default)]
+pub struct Scratch {
+    spans: Vec<Span>,
+    requests: Vec<Request>,
+    argv: Vec<&'static [u8]>,
+}
+
+enum Ahead {
+    /// The buffer has no further complete request.
+    Drained,
+    /// The batch is full.
+    More,
+    Broken(String),
+}
+
+impl Scratch {
+    /// Parses from `pos` on; returns where the first incomplete request begins.
+    fn parse(
+        &mut self,
+        buf: &[u8],
+        mut pos: usize,
+        state: &mut State,
+        limits: &Limits,
+        table: &Table,
+    ) -> (usize, Ahead) {
+        self.spans.clear();
+        self.requests.clear();
+        let bound = if limits.authenticated { BATCH } else { 1 };
+        while self.requests.len() < bound {
+            let first = self.spans.len();
+            let rest = &buf[pos..];
+            let (len, words) = match state.next(rest, limits, &mut self.spans) {
+                Parsed::Multibulk { len } => (len, None),
+                Parsed::Inline { len, words } if !words.is_empty() => (len, Some(words)),
+                Parsed::Inline { len, .. } | Parsed::Empty { len } => {
+                    pos += len;
+                    continue;
+                }
+                Parsed::Partial => return (pos, Ahead::Drained),
+                Parsed::Broken(why) => return (pos, Ahead::Broken(why)),
+            };
+            let mut r = Request {
+                start: pos,
+                end: pos + len,
+                first: first as u32,
+                count: (self.spans.len() - first) as u32,
+                cmd: CmdId::MAX,
+                key_at: 0,
+                hash: 0,
+                words,
+            };
+            if r.words.is_none() {
+                r.resolve(rest, &self.spans[first..], table);
+            }
+            self.requests.push(r);
+            pos += len;
+        }
+        (pos, Ahead::More)
+    }
+
+    /// Touches what the batch is going to need.
+    fn prefetch(&self, srv: &Server, db: usize) {
+        let keys = srv.ks.db(db).dict.keys();
+        if self.requests.len() < 2 || keys.is_empty() {
+            return;
+        }
+        let hashes = || self.requests.iter().filter(|r| r.key_at > 0).map(|r| r.hash);
+        hashes().for_each(|h| keys.prefetch_bucket(h));
+        hashes().for_each(|h| keys.prefetch_elem(h));
+    }
+}
+
+impl Request {
+    #[inline]
+    fn resolve(&mut self, bytes: &[u8], spans: &[Span], table: &Table) {
+        let arg = |i: usize| &bytes[spans[i].off..spans[i].off + spans[i].len];
+        let Some(id) = table.find(arg(0)) else { return };
+        self.cmd = id;
+        let at = table.get(id).key_at;
+        if at > 0 && (at as usize) < spans.len() {
+            (self.key_at, self.hash) = (at, hash(arg(at as usize)));
+        }
+    }
+}
+
+/// Runs what the client has sent, as far as it is complete. False when the client is gone or must wait.
+pub fn process_input(srv: &mut Server, id: ClientId) -> bool {
+    let Some(c) = srv.clients.get_mut(id) else { return false };
+    if c.has(flag::DYING | flag::EXECUTING | flag::BLOCKED | flag::CLOSE_AFTER_REPLY | flag::PAUSED) {
+        return false;
+    }
+    if c.input.unread() == 0 {
+        return true;
+    }
+    let buf = std::mem::take(&mut c.input.buf);
+    let mut state = std::mem::take(&mut c.input.state);
+    c.input.lent = (buf.len(), buf.capacity());
+    let mut out = std::mem::take(&mut c.out);
+    c.set(flag::EXECUTING);
+    let mut pos = c.input.pos;
+    if out.buf.capacity() == 0 {
+        out.buf = srv.clients.pool.reply();
+    }
+    let mut scratch = std::mem::take(&mut srv.scratch);
+    let outer = srv.run.current.replace(id);
+    let more = run_batches(srv, id, &buf, &mut pos, &mut state, &mut out, &mut scratch);
+    srv.run.current = outer;
+    srv.scratch = scratch;
+    give_back(srv, id, buf, pos, state, out);
+    more
+}
+
+fn run_batches(
+    srv: &mut Server,
+    id: ClientId,
+    buf: &[u8],
+    pos: &mut usize,
+    state: &mut State,
+    out: &mut Reply,
+    scratch: &mut Scratch,
+) -> bool {
+    loop {
+        let limits = limits(srv, id);
+        let (end, ahead) = scratch.parse(buf, *pos, state, &limits, &srv.table);
+        scratch.prefetch(srv, srv.clients[id].db as usize);
+        if !run_batch(srv, id, buf, pos, out, scratch) {
+            state.reset();
+            return false;
+        }
+        *pos = end;
+        match ahead {
+            Ahead::More => {}
+            Ahead::Drained => return true,
+            Ahead::Broken(why) => {
+                protocol_error(srv, id, &why, out);
+                return false;
+            }
+        }
+    }
+}
+
+/// Runs the requests of a batch one by one; false when the rest must wait or never come.
+#[inline]
+fn run_batch(
+    srv: &mut Server,
+    id: ClientId,
+    buf: &[u8],
+    pos: &mut usize,
+    out: &mut Reply,
+    scratch: &mut Scratch,
+) -> bool {
+    let mut argv: Vec<&[u8]> = recycle(std::mem::take(&mut scratch.argv));
+    let mut all = true;
+    for r in &scratch.requests {
+        argv.clear();
+        let mut cmd = Some(r.cmd);
+        match &r.words {
+            Some(words) => {
+                argv.extend(words.iter().map(|w| &w[..]));
+                cmd = srv.table.find(argv[0]);
+            }
+            None => {
+                let spans = &scratch.spans[r.first as usize..(r.first + r.count) as usize];
+                argv.extend(spans.iter().map(|s| &buf[r.start + s.off..r.start + s.off + s.len]));
+            }
+        }
+        let args = Args::with_hash(&argv, r.key_at as usize, r.hash);
+        let flow = dispatch::process(srv, id, cmd.filter(|c| *c != CmdId::MAX), args, out);
+        if flow != Flow::Postponed {
+            *pos = r.end;
+        }
+        if after_command(srv, id, flow, out) {
+            all = false;
+            break;
+        }
+    }
+    scratch.argv = recycle(argv);
+    all
+}
+
+fn limits(srv: &Server, id: ClientId) -> Limits {
+    Limits {
+        max_bulk: srv.config.proto_max_bulk_len as i64,
+        authenticated: !dispatch::auth_required(srv, &srv.clients[id]),
+    }
+}
+
+/// What others pushed meanwhile follows the reply. True when the client's input must wait.
+#[inline]
+fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply) -> bool {
+    let c = &mut srv.clients[id];
+    if let Some(p) = c.pushes.take() {
+        out.append(*p);
+    }
+    if out.over || flow == Flow::Close {
+        c.set(flag::CLOSE_AFTER_REPLY);
+    }
+    c.has(flag::DYING | flag::CLOSE_AFTER_REPLY | flag::BLOCKED | flag::PAUSED)
+}
+
+fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
+    out.error(&format!("ERR Protocol error: {why}"));
+    for e in out.take_errors() {
+        srv.stats.count_error(&e);
+    }
+    crate::verbose!("Protocol error ({why}) from client #{}", srv.clients[id].id);
+    srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
+}
+
+fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: State, out: Reply) {
+    let Some(c) = srv.clients.get_mut(id) else {
+        srv.clients.pool.give_query(buf);
+        return;
+    };
+    c.clear(flag::EXECUTING);
+    c.input.buf = buf;
+    c.input.pos = pos;
+    c.input.state = state;
+    c.input.compact();
+    c.reply_peak = c.reply_peak.max(out.pending().min(CHUNK) as u32);
+    let (over, pending) = (out.over, !out.is_empty());
+    c.out = out;
+    if over {
+        kill::output_limit_reached(srv, id);
+    } else if pending {
+        srv.clients.wants_write(id);
+    } else {
+        let close = c.has(flag::CLOSE_AFTER_REPLY);
+        let b = std::mem::take(&mut c.out.buf);
+        srv.clients.pool.give_reply(b);
+        if close {
+            kill::kill(srv, id);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is done once per pass, before the loop waits: replies leave, the dead are buried.
+
+use super::{Server, kill};
+use crate::clients::{ClientId, flag};
+use std::io::ErrorKind;
+
+/// A client may write so much per pass while others wait (NET_MAX_WRITES_PER_EVENT).
+const MAX_WRITE: usize = 64 * 1024;
+const IOV: usize = 64;
+
+pub fn run(srv: &mut Server) {
+    flush_replies(srv);
+    kill::reap(srv);
+    srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());
+}
+
+fn flush_replies(srv: &mut Server) {
+    let mut list = std::mem::take(&mut srv.clients.to_write);
+    for id in list.drain(..) {
+        if let Some(c) = srv.clients.get_mut(id) {
+            c.clear(flag::TO_WRITE);
+            write(srv, id);
+        }
+    }
+    // What was marked meanwhile waits in the new list; the room of this one is kept.
+    list.append(&mut srv.clients.to_write);
+    srv.clients.to_write = list;
+}
+
+/// Writes as much as the socket takes.
+pub fn write(srv: &mut Server, id: ClientId) {
+    let Some(c) = srv.clients.get_mut(id) else { return };
+    if c.has(flag::DYING | flag::EXECUTING) {
+        return;
+    }
+    let Some(stream) = &c.stream else { return };
+    let mut written = 0;
+    let outcome = loop {
+        if c.out.is_empty() {
+            break Ok(true);
+        }
+        let r = match c.out.single() {
+            Some(b) => stream.write(b),
+            None => stream.write_vectored(&c.out.slices(IOV)),
+        };
+        match r {
+            Ok(n) => {
+                written += n;
+                if c.out.advance(n) {
+                    break Ok(true);
+                }
+                if written >= MAX_WRITE {
+                    break Ok(false);
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                c.set(flag::WRITE_BLOCKED);
+                break Ok(false);
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => break Err(e),
+        }
+    };
+    srv.stats.net_output += written as u64;
+    srv.stats.writes_processed += 1;
+    match outcome {
+        Ok(true) => all_written(srv, id),
+        Ok(false) => unfinished(srv, id),
+        Err(_) => kill::kill(srv, id),
+    }
+}
+
+fn all_written(srv: &mut Server, id: ClientId) {
+    let c = &mut srv.clients[id];
+    let close = c.has(flag::CLOSE_AFTER_REPLY);
+    let buf = std::mem::take(&mut c.out.buf);
+    srv.clients.pool.give_reply(buf);
+    if close {
+        kill::kill(srv, id);
+    }
+}
+
+fn unfinished(srv: &mut Server, id: ClientId) {
+    if !srv.clients[id].has(flag::WRITE_BLOCKED) {
+        return srv.clients.wants_write(id);
+    }
+    let registry = srv.reactor.registry();
+    let Some(c) = srv.clients.get_mut(id) else { return };
+    if let Some(s) = &mut c.stream
+        && s.want_write(registry, mio::Token(id.token()), true).is_err()
+    {
+        kill::kill(srv, id);
+    }
+}

@@ -1,0 +1,89 @@
+//! The core that everything runs through: a client's command, EXEC's, a script's, a module's. Re-entrant.
+//!
+//! ```text
+//! handler ─► errors counted ─► settle (events, and what they cause) ─► the command's own op ─► stats
+//!    at nesting 0: ops leave as one unit, then tracking, then pushes, then ready keys are served
+//! ```
+
+use super::ctx::{Ctx, Propagation};
+use super::{Gate, Server, settle};
+use crate::clients::{ClientId, flag};
+use crate::commands::row::Flow;
+use crate::commands::table::CmdId;
+use crate::proto::args::Args;
+use crate::proto::error::CmdError;
+use crate::proto::reply::Reply;
+use crate::sys::clock::ticks;
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Client,
+    /// Inside EXEC, a script or a module.
+    Nested,
+}
+
+#[inline]
+pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply, how: How) -> Flow {
+    let db = srv.clients[id].db as usize;
+    let dirty = srv.ks.dirty;
+    let begun = if how == How::Client { srv.run.ticks } else { ticks() };
+    srv.run.nesting += 1;
+    let run = srv.table.get(cmd).cmd.run;
+    let mut ctx = Ctx { srv, client: id, origin: id, db, cmd, args, out, prop: Propagation::AsIs };
+    let result = run(&mut ctx);
+    let Ctx { srv, prop, out, .. } = ctx;
+    let flow = match result {
+        Ok(flow) => flow,
+        Err(e) => failed(out, e),
+    };
+    if out.has_errors() {
+        count_errors(srv, cmd, out);
+    }
+    if !srv.ks.fx.is_empty() {
+        settle::drain(srv);
+    }
+    if srv.ks.policy.ops && (srv.ks.dirty != dirty || matches!(prop, Propagation::Force(_))) {
+        settle::own_op(srv, db, args, prop);
+    }
+    srv.run.nesting -= 1;
+    let end = ticks();
+    let spent = end.saturating_sub(begun);
+    let s = &mut srv.cmdstats[cmd as usize];
+    s.calls += 1;
+    s.ticks += spent;
+    if how == How::Client {
+        srv.run.ticks = end;
+        srv.stats.commands += 1;
+    }
+    if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {
+        settle::observed(srv, id, cmd, args, spent);
+    }
+    if srv.run.nesting == 0 {
+        settle::unit_end(srv, end);
+    }
+    flow
+}
+
+#[cold]
+fn failed(out: &mut Reply, e: CmdError) -> Flow {
+    if !matches!(e, CmdError::Replied) {
+        out.error(e.as_str());
+    }
+    Flow::Done
+}
+
+#[cold]
+fn count_errors(srv: &mut Server, cmd: CmdId, out: &mut Reply) {
+    for e in out.take_errors() {
+        srv.stats.count_error(&e);
+    }
+    srv.cmdstats[cmd as usize].failed += 1;
+}
+
+/// Inside MULTI: keeps the command for EXEC.
+pub fn queue(srv: &mut Server, id: ClientId, _cmd: CmdId, _args: Args, out: &mut Reply) -> Flow {
+    debug_assert!(srv.clients[id].has(flag::MULTI));
+    out.status("QUEUED");
+    Flow::Done
+}

@@ -1,0 +1,39 @@
+//! The end of a client: out of every registry at once, out of its slot between passes.
+
+use super::{Gate, Server};
+use crate::clients::{ClientId, flag};
+
+/// Takes the client out of every registry and marks it dying.
+pub fn kill(srv: &mut Server, id: ClientId) {
+    if !srv.clients.mark_dying(id) {
+        return;
+    }
+    srv.monitors.retain(|m| *m != id);
+    srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+}
+
+/// The reply went past the hard limit: nothing of it is sent, the client goes.
+pub fn output_limit_reached(srv: &mut Server, id: ClientId) {
+    srv.stats.output_limit_disconnections += 1;
+    crate::warning!("Client id={} closed for overcoming of output buffer limits.", srv.clients[id].id);
+    kill(srv, id);
+}
+
+/// Frees slots, sockets and buffers of the dying. Those that execute right now come next time.
+pub fn reap(srv: &mut Server) {
+    if srv.clients.dying.is_empty() {
+        return;
+    }
+    for id in std::mem::take(&mut srv.clients.dying) {
+        if srv.clients.get(id).is_none_or(|c| c.has(flag::EXECUTING)) {
+            srv.clients.dying.push(id);
+            continue;
+        }
+        let Some(mut c) = srv.clients.remove(id) else { continue };
+        if let Some(s) = &mut c.stream {
+            s.deregister(srv.reactor.registry());
+        }
+        srv.clients.pool.give_query(std::mem::take(&mut c.input.buf));
+        srv.clients.pool.give_reply(std::mem::take(&mut c.out.buf));
+    }
+}

@@ -1,0 +1,97 @@
+//! The composition root: one field per subsystem, no logic.
+
+pub mod batch;
+pub mod before_sleep;
+pub mod boot;
+pub mod call;
+pub mod cron;
+pub mod ctx;
+pub mod dispatch;
+pub mod info;
+pub mod kill;
+pub mod pass;
+pub mod settle;
+
+use crate::clients::{ClientId, Clients};
+use crate::commands::table::Table;
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+use crate::net::listener::Listener;
+use crate::net::reactor::Reactor;
+use crate::stats::{CmdStats, Stats};
+use crate::sys::clock::Clock;
+
+pub struct Server {
+    pub ks: Keyspace,
+    pub clients: Clients,
+    pub config: Config,
+    pub table: Table,
+    /// Parallel to the table's entries.
+    pub cmdstats: Vec<CmdStats>,
+    pub stats: Stats,
+    pub clock: Clock,
+    pub reactor: Reactor,
+    pub net: Net,
+    pub run: Run,
+    pub gate: Gate,
+    pub scratch: batch::Scratch,
+    pub monitors: Vec<ClientId>,
+}
+
+/// Where we listen.
+#[derive(Default)]
+pub struct Net {
+    pub listeners: Vec<Listener>,
+}
+
+/// What the process is doing.
+#[derive(Default)]
+pub struct Run {
+    pub run_id: String,
+    pub started_ms: i64,
+    pub argv: Vec<Vec<u8>>,
+    pub config_file: Option<Vec<u8>>,
+    /// Depth of commands that run commands; 0 between execution units.
+    pub nesting: u32,
+    /// Who is being served, for crash reports and for kills that hit the caller.
+    pub current: Option<ClientId>,
+    /// The counter's reading at the end of the last command: where the next one begins.
+    pub ticks: u64,
+    /// Commands slower than this many ticks go to the slow log; MAX for never.
+    pub slow_ticks: u64,
+    pub stop: bool,
+    pub hz: u64,
+    pub cron_loops: u64,
+    pub next_cron_ms: u64,
+    /// Depth of passes: above 1 while a script or a load lets the loop turn.
+    pub pass_depth: u32,
+}
+
+/// Reasons why commands may have to be looked at twice. While none holds, and the client is not special, a command
+/// goes straight from the parser to its handler.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate(pub u32);
+
+impl Gate {
+    pub const MAXMEMORY: u32 = 1 << 0;
+    pub const PAUSED: u32 = 1 << 1;
+    pub const LOADING: u32 = 1 << 2;
+    pub const BUSY: u32 = 1 << 3;
+    pub const REPLICA: u32 = 1 << 4;
+    pub const CLUSTER: u32 = 1 << 5;
+    pub const CLIENT_EVICTION: u32 = 1 << 6;
+    pub const DISK_ERROR: u32 = 1 << 7;
+    pub const MIN_REPLICAS: u32 = 1 << 8;
+    pub const MONITORS: u32 = 1 << 9;
+
+    #[inline]
+    pub fn open(self) -> bool {
+        self.0 == 0
+    }
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+    pub fn put(&mut self, bit: u32, on: bool) {
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
+    }
+}

@@ -1,0 +1,195 @@
+//! One turn of the loop. Re-entrant: a busy script, a load or a module lets the loop turn inside a command, with its
+//! own list of events, skipping whoever executes.
+//!
+//! ```text
+//! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
+//! ```
+
+use super::{Server, batch, before_sleep, cron, kill};
+use crate::clients::pool::QUERY;
+use crate::clients::{Client, ClientId, Input, flag};
+use crate::net::reactor::{Ready, Source, source};
+use crate::net::stream::Stream;
+use crate::sys::clock::mono_ns;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// Connections accepted per event, so that a flood does not starve those who are here.
+const ACCEPTS: usize = 1000;
+/// Reads of one client per pass; the rest waits on the list.
+const READS: usize = 4;
+/// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
+const BIG_ARG: usize = 32 * 1024;
+
+/// Serves until asked to stop.
+pub fn serve(srv: &mut Server) {
+    let mut events = Vec::new();
+    while !srv.run.stop {
+        turn(srv, &mut events, None);
+    }
+}
+
+/// One pass; `patience` bounds the wait for events (None: until the next timer).
+pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration>) {
+    before_sleep::run(srv);
+    let until_cron = srv.run.next_cron_ms.saturating_sub(mono_ns() / 1_000_000);
+    let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
+    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() {
+        timeout = Duration::ZERO;
+    }
+    events.clear();
+    srv.reactor.wait(Some(timeout), events);
+    srv.run.ticks = srv.clock.sync();
+    srv.ks.now_ms = srv.clock.unix_ms;
+    srv.run.pass_depth += 1;
+    let pending = std::mem::take(&mut srv.clients.to_read);
+    for &e in events.iter() {
+        handle(srv, e);
+    }
+    for id in pending {
+        if let Some(c) = srv.clients.get_mut(id) {
+            c.clear(flag::TO_READ);
+            readable(srv, id, false);
+        }
+    }
+    if srv.clock.mono_ms >= srv.run.next_cron_ms {
+        cron::run(srv);
+    }
+    srv.run.pass_depth -= 1;
+    srv.stats.eventloop_cycles += 1;
+}
+
+fn handle(srv: &mut Server, e: Ready) {
+    match source(e.token) {
+        Source::Waker | Source::Extra(_) => {}
+        Source::Listener(n) => accept(srv, n),
+        Source::Client { index, generation } => {
+            let id = ClientId { index, generation };
+            if e.writable
+                && let Some(c) = srv.clients.get_mut(id)
+                && c.has(flag::WRITE_BLOCKED)
+            {
+                c.clear(flag::WRITE_BLOCKED);
+                srv.clients.wants_write(id);
+            }
+            if e.readable || e.closed {
+                readable(srv, id, e.closed);
+            }
+        }
+    }
+}
+
+fn accept(srv: &mut Server, n: usize) {
+    for _ in 0..ACCEPTS {
+        let Some(l) = srv.net.listeners.get(n) else { return };
+        match l.accept() {
+            Ok(stream) => welcome(srv, stream),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                crate::warning!("Accepting client connection: {e}");
+                return;
+            }
+        }
+    }
+}
+
+fn welcome(srv: &mut Server, mut stream: Stream) {
+    srv.stats.connections += 1;
+    if srv.clients.connected() as u64 >= srv.config.maxclients {
+        srv.stats.rejected_connections += 1;
+        // Whether the peer still hears it does not matter to anybody here.
+        let _ = stream.write(b"-ERR max number of clients reached\r\n");
+        return;
+    }
+    stream.tune(srv.config.tcp_keepalive);
+    let id = srv.clients.add(Client::new(srv.clock.unix_ms));
+    if stream.register(srv.reactor.registry(), mio::Token(id.token())).is_err() {
+        srv.clients.remove(id);
+        return;
+    }
+    srv.clients.attach(id, stream);
+}
+
+/// Reads what the client sent and runs what is complete.
+fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {
+    let Some(c) = srv.clients.get_mut(id) else { return };
+    if c.has(flag::DYING | flag::CLOSE_AFTER_REPLY) {
+        return;
+    }
+    if c.has(flag::EXECUTING) {
+        return srv.clients.wants_read(id);
+    }
+    for _ in 0..READS {
+        match read_once(srv, id) {
+            Got::Full => {
+                if !batch::process_input(srv, id) {
+                    break;
+                }
+            }
+            Got::Some => {
+                batch::process_input(srv, id);
+                if !hang_up {
+                    return;
+                }
+            }
+            Got::Nothing => {
+                batch::process_input(srv, id);
+                return;
+            }
+            Got::End => return kill::kill(srv, id),
+        }
+    }
+    srv.clients.wants_read(id);
+}
+
+enum Got {
+    /// The buffer was filled: there may be more.
+    Full,
+    /// Less than there was room for: the socket is drained.
+    Some,
+    Nothing,
+    /// The peer is gone, or the buffer went past its limit.
+    End,
+}
+
+fn read_once(srv: &mut Server, id: ClientId) -> Got {
+    let Some(c) = srv.clients.get(id) else { return Got::End };
+    if c.input.buf.capacity() == 0 {
+        let b = srv.clients.pool.query();
+        srv.clients[id].input.buf = b;
+    }
+    let c = &mut srv.clients[id];
+    let Some(stream) = &c.stream else { return Got::End };
+    let want = room_wanted(&c.input);
+    match stream.read_into(&mut c.input.buf, want) {
+        Ok(0) => Got::End,
+        Ok(n) => {
+            c.last_seen = srv.clock.unix_secs() as u32;
+            c.input.query_peak = c.input.query_peak.max(c.input.buf.len() as u32);
+            srv.stats.net_input += n as u64;
+            srv.stats.reads_processed += 1;
+            if c.input.buf.len() as u64 > srv.config.client_query_buffer_limit {
+                srv.stats.query_limit_disconnections += 1;
+                crate::warning!("Closing client that reached max query buffer length: id={}", c.id);
+                return Got::End;
+            }
+            if n == want { Got::Full } else { Got::Some }
+        }
+        Err(e) if e.kind() == ErrorKind::WouldBlock => Got::Nothing,
+        Err(e) if e.kind() == ErrorKind::Interrupted => Got::Full,
+        Err(_) => Got::End,
+    }
+}
+
+/// How much to read: what fits, or exactly the rest of a big argument.
+fn room_wanted(i: &Input) -> usize {
+    if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
+        let end = i.pos + i.state.at() + bulk + 2;
+        if end > i.buf.len() {
+            return end - i.buf.len();
+        }
+    }
+    let free = i.buf.capacity() - i.buf.len();
+    if free == 0 { QUERY } else { free }
+}

@@ -1,0 +1,98 @@
+//! Counters: of the server as a whole, of each command, of each kind of error.
+
+use std::collections::HashMap;
+
+/// INFO's Stats section and what CONFIG RESETSTAT clears.
+#[derive(Debug, Default, Clone)]
+pub struct Stats {
+    pub commands: u64,
+    pub connections: u64,
+    pub rejected_connections: u64,
+    pub net_input: u64,
+    pub net_output: u64,
+    pub evicted_clients: u64,
+    pub total_error_replies: u64,
+    pub unexpected_errors: u64,
+    pub dump_sanitizations: u64,
+    pub query_limit_disconnections: u64,
+    pub output_limit_disconnections: u64,
+    pub acl_denied: [u64; 4],
+    pub reply_buffer_shrinks: u64,
+    pub reply_buffer_expands: u64,
+    pub reads_processed: u64,
+    pub writes_processed: u64,
+    pub peak_memory: usize,
+    pub total_forks: u64,
+    pub slow_fork_us: u64,
+    pub expired_stale_perc: f64,
+    pub expired_time_cap: u64,
+    pub expire_cycle_cpu_us: u64,
+    pub active_time_us: u64,
+    /// Passes of the loop, and microseconds spent in them and in commands.
+    pub eventloop_cycles: u64,
+    pub eventloop_us: u64,
+    pub eventloop_cmd_us: u64,
+    pub instant_ops: Rate,
+    pub instant_in: Rate,
+    pub instant_out: Rate,
+    pub instant_cycles: Rate,
+    pub instant_cycle_us: Rate,
+    /// By error code, without the dash.
+    pub errors: HashMap<Box<str>, u64>,
+}
+
+/// A rate per second, averaged over sixteen samples of 100 ms (STATS_METRIC_SAMPLES).
+#[derive(Debug, Default, Clone)]
+pub struct Rate {
+    last_ms: u64,
+    last_count: u64,
+    samples: [u64; 16],
+    at: usize,
+}
+
+impl Rate {
+    /// Takes a sample: `count` of events (or amount) and the time base so far.
+    pub fn sample(&mut self, now_ms: u64, count: u64) {
+        if self.last_ms > 0 {
+            let dt = now_ms.saturating_sub(self.last_ms).max(1);
+            self.samples[self.at] = count.saturating_sub(self.last_count) * 1000 / dt;
+            self.at = (self.at + 1) % self.samples.len();
+        }
+        (self.last_ms, self.last_count) = (now_ms, count);
+    }
+
+    /// Takes a sample of an average: amount per event since the last one.
+    pub fn sample_average(&mut self, amount: u64, events: u64) {
+        let (da, de) = (amount.saturating_sub(self.last_ms), events.saturating_sub(self.last_count));
+        self.samples[self.at] = if de == 0 { 0 } else { da / de };
+        self.at = (self.at + 1) % self.samples.len();
+        (self.last_ms, self.last_count) = (amount, events);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
+    }
+}
+
+/// What INFO commandstats shows of one command.
+#[derive(Debug, Default, Clone)]
+pub struct CmdStats {
+    pub calls: u64,
+    pub ticks: u64,
+    pub rejected: u64,
+    pub failed: u64,
+}
+
+impl Stats {
+    /// Counts an error reply by its code; after too many kinds only the total goes on.
+    pub fn count_error(&mut self, text: &str) {
+        const KINDS: usize = 128;
+        self.total_error_replies += 1;
+        let code = text.split([' ', '\n']).next().unwrap_or("");
+        if let Some(n) = self.errors.get_mut(code) {
+            *n += 1;
+        } else if self.errors.len() < KINDS {
+            self.errors.insert(code.into(), 1);
+        }
+    }
+}
