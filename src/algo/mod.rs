@@ -2,5 +2,5 @@
 
 pub mod dtoa;
 pub mod num;
-pub mod rng;
 pub mod quote;
+pub mod rng;

@@ -27,7 +27,10 @@ pub static ROWS: &[Command] = &[
         arity: -3,
         flags: WRITE | DENYOOM,
         acl: cat::STRING,
-        keys: &[KeySpec::one(key::RW | key::ACCESS | key::UPDATE | key::INSERT | key::VARIABLE_FLAGS, 1)],
+        keys: &[KeySpec::one(
+            key::RW | key::ACCESS | key::UPDATE | key::INSERT | key::VARIABLE_FLAGS,
+            1,
+        )],
         run: set,
         docs: &docs::SET,
         ..ROW

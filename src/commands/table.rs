@@ -111,10 +111,16 @@ fn implicit_categories(c: &Command) -> u32 {
 /// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand elsewhere.
 pub fn legacy_range(c: &Command) -> ((i64, i64, i64), bool) {
     use super::row::{Begin, key};
-    let ranges: Vec<_> = c.keys.iter().map(|k| match (k.begin, k.find) {
-        (Begin::Index(at), Find::Range { last, step, .. }) => Some((at as i64, last as i64, step as i64, k.flags)),
-        _ => None,
-    }).collect();
+    let ranges: Vec<_> = c
+        .keys
+        .iter()
+        .map(|k| match (k.begin, k.find) {
+            (Begin::Index(at), Find::Range { last, step, .. }) => {
+                Some((at as i64, last as i64, step as i64, k.flags))
+            }
+            _ => None,
+        })
+        .collect();
     match ranges.as_slice() {
         [] => return ((0, 0, 0), false),
         [Some((at, last, step, flags))] => {

@@ -82,7 +82,15 @@ impl Dict {
 
     /// Adds an entry of a key that is not there.
     #[inline]
-    pub fn insert(&mut self, hash: u64, key: &[u8], ty: u8, enc: u8, value: Payload, ttl: Option<i64>) -> Entry {
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        ty: u8,
+        enc: u8,
+        value: Payload,
+        ttl: Option<i64>,
+    ) -> Entry {
         let e = Entry::new(key, ty, enc, value, ttl);
         self.keys.insert(hash, e);
         if ttl.is_some() {

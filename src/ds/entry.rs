@@ -146,11 +146,8 @@ impl Entry {
                 }
             };
             let short = if long { 0 } else { key.len() as u64 };
-            let header = ty as u64
-                | (enc as u64) << 4
-                | flags << FLAGS
-                | short << KEY_LEN
-                | inline << VAL_LEN;
+            let header =
+                ty as u64 | (enc as u64) << 4 | flags << FLAGS | short << KEY_LEN | inline << VAL_LEN;
             at.cast::<u64>().write(header);
             Entry(at.cast())
         }

@@ -58,7 +58,8 @@ mod aes {
     pub fn hash(seed: &[u64; 2], key: &[u8]) -> u64 {
         let n = key.len();
         let k0 = _mm_set_epi64x(seed[0] as i64, seed[1] as i64);
-        let k1 = _mm_set_epi64x((seed[1] ^ 0x9e37_79b9_7f4a_7c15) as i64, seed[0].rotate_left(29) as i64);
+        let k1 =
+            _mm_set_epi64x((seed[1] ^ 0x9e37_79b9_7f4a_7c15) as i64, seed[0].rotate_left(29) as i64);
         let mut state = _mm_xor_si128(k0, _mm_set_epi64x(n as i64, 0x5851_f42d_4c95_7f2d));
         let mut rest = key;
         while rest.len() > 16 {

@@ -3,8 +3,8 @@
 pub mod dict;
 pub mod entry;
 pub mod hash;
-pub mod sds;
-pub mod table;
 #[cfg(test)]
 mod prop;
+pub mod sds;
 pub mod skiplist;
+pub mod table;

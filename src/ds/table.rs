@@ -732,8 +732,11 @@ impl<E: Elem> Table<E> {
             emit(&self.old, (v & m) as usize);
             return next_cursor(v, m);
         }
-        let (small, big) =
-            if self.old.count() <= self.new.count() { (&self.old, &self.new) } else { (&self.new, &self.old) };
+        let (small, big) = if self.old.count() <= self.new.count() {
+            (&self.old, &self.new)
+        } else {
+            (&self.new, &self.old)
+        };
         let (ms, mb) = (small.mask() as u64, big.mask() as u64);
         emit(small, (v & ms) as usize);
         loop {
@@ -791,11 +794,8 @@ impl<E: Elem> Table<E> {
             if given >= n {
                 return;
             }
-            let (a, i) = if at < self.old.count() {
-                (&self.old, at)
-            } else {
-                (&self.new, at - self.old.count())
-            };
+            let (a, i) =
+                if at < self.old.count() { (&self.old, at) } else { (&self.new, at - self.old.count()) };
             for b in a.chain(i) {
                 for j in slots(b.taken()) {
                     if given < n {
@@ -839,7 +839,9 @@ impl<E: Elem> Table<E> {
                     for b in a.chain(i) {
                         for j in slots(b.taken()) {
                             let e: E = b.get(j);
-                            *per_slot.entry(hash(e.key()) as usize & (a.size() - 1)).or_insert(0usize) += 1;
+                            *per_slot
+                                .entry(hash(e.key()) as usize & (a.size() - 1))
+                                .or_insert(0usize) += 1;
                         }
                     }
                 }

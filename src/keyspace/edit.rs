@@ -84,7 +84,10 @@ impl<'a> Edit<'_, 'a> {
 impl Drop for Edit<'_, '_> {
     fn drop(&mut self) {
         if self.value.is_some() {
-            debug_assert!(std::thread::panicking(), "a change was not recorded: call done() or unchanged()");
+            debug_assert!(
+                std::thread::panicking(),
+                "a change was not recorded: call done() or unchanged()"
+            );
             self.put_back();
             self.ks.dirty += 1;
             self.ks.signal_modified(self.at.db, self.at.key.bytes);

@@ -68,7 +68,9 @@ impl Keyspace {
     ) -> Touched<'a> {
         match value {
             New::Bytes(b) => match encode(b) {
-                (_, Some(n)) => self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found),
+                (_, Some(n)) => {
+                    self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
+                }
                 (e, None) if Entry::fits(key.bytes.len(), b.len()) => {
                     self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found)
                 }
@@ -77,7 +79,9 @@ impl Keyspace {
                     self.place(db, key, ty::STRING, e, word, ttl, found)
                 }
             },
-            New::Int(n) => self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found),
+            New::Int(n) => {
+                self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
+            }
             New::Value(v) => {
                 let (t, e, w) = v.into_word();
                 self.place(db, key, t, e, Payload::Word(w), ttl, found)
@@ -107,7 +111,8 @@ impl Keyspace {
             Ttl::Keep => old.when(),
             Ttl::At(at) => Some(at),
         };
-        let same_shape = old.ty() == ty::STRING && t == ty::STRING && old.when().is_some() == when.is_some();
+        let same_shape =
+            old.ty() == ty::STRING && t == ty::STRING && old.when().is_some() == when.is_some();
         if same_shape && old.overwrite(e, value) {
             if let Some(when) = when {
                 old.set_when(when);
@@ -118,7 +123,16 @@ impl Keyspace {
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one entry
-    fn exchange(&mut self, db: usize, key: Key, old: Entry, t: u8, e: u8, value: Payload, when: Option<i64>) {
+    fn exchange(
+        &mut self,
+        db: usize,
+        key: Key,
+        old: Entry,
+        t: u8,
+        e: u8,
+        value: Payload,
+        when: Option<i64>,
+    ) {
         let old_ty = old.ty();
         let (_, remains) = self.dbs[db].measured(|d| d.exchange(key.hash, old, t, e, value, when));
         self.discard(Value::from_remains(remains), self.policy.lazy_server_del);

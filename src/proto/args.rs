@@ -44,7 +44,11 @@ impl<'a> Args<'a> {
     /// Argument `i` as a key.
     #[inline]
     pub fn key(&self, i: usize) -> Key<'a> {
-        if i == self.hashed && i != 0 { Key { bytes: self.v[i], hash: self.hash } } else { Key::new(self.v[i]) }
+        if i == self.hashed && i != 0 {
+            Key { bytes: self.v[i], hash: self.hash }
+        } else {
+            Key::new(self.v[i])
+        }
     }
 
     #[inline]

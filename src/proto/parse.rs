@@ -259,7 +259,8 @@ mod tests {
         let (whole, _, used) = all(stream, &OPEN);
         assert_eq!((whole.len(), used), (4, stream.len()));
         for cut in 0..stream.len() {
-            let (mut s, mut buf, mut got, mut spans) = (State::default(), Vec::new(), Vec::new(), Vec::new());
+            let (mut s, mut buf, mut got, mut spans) =
+                (State::default(), Vec::new(), Vec::new(), Vec::new());
             for part in [&stream[..cut], &stream[cut..]] {
                 buf.extend_from_slice(part);
                 loop {
@@ -301,7 +302,12 @@ mod tests {
             (&big[1..], "too big inline request"),
         ];
         for (bytes, text) in cases {
-            assert_eq!(all(bytes, &OPEN).1.as_deref(), Some(text), "{:?}", &bytes[..bytes.len().min(20)]);
+            assert_eq!(
+                all(bytes, &OPEN).1.as_deref(),
+                Some(text),
+                "{:?}",
+                &bytes[..bytes.len().min(20)]
+            );
         }
         let shut = Limits { authenticated: false, ..OPEN };
         assert_eq!(all(b"*11\r\n", &shut).1.as_deref(), Some("unauthenticated multibulk length"));

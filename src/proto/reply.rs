@@ -302,7 +302,8 @@ impl Reply {
 
     /// An error whose text may hold any bytes.
     pub fn error_bytes(&mut self, text: &[u8]) {
-        let clean: Vec<u8> = text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect();
+        let clean: Vec<u8> =
+            text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect();
         self.raw(b"-");
         self.raw(&clean);
         self.raw(b"\r\n");

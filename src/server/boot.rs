@@ -81,7 +81,13 @@ fn start(config: Config, table: Table, args: Vec<Vec<u8>>, file: Option<Vec<u8>>
     0
 }
 
-fn build(config: Config, table: Table, reactor: Reactor, argv: Vec<Vec<u8>>, file: Option<Vec<u8>>) -> Server {
+fn build(
+    config: Config,
+    table: Table,
+    reactor: Reactor,
+    argv: Vec<Vec<u8>>,
+    file: Option<Vec<u8>>,
+) -> Server {
     let clock = Clock::new();
     let mut ks = Keyspace::new(config.databases as usize);
     ks.now_ms = clock.unix_ms;

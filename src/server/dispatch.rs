@@ -99,7 +99,14 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
 
 fn allowed_while_subscribed(e: &Entry) -> bool {
     let names = [
-        "ping", "subscribe", "ssubscribe", "sunsubscribe", "unsubscribe", "psubscribe", "punsubscribe", "quit",
+        "ping",
+        "subscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "quit",
         "reset",
     ];
     e.parent.is_none() && names.contains(&e.cmd.name)
@@ -110,7 +117,13 @@ fn runs_inside_multi(e: &Entry) -> bool {
 }
 
 /// Refuses: counts, and spoils a transaction that is being queued.
-pub fn reject(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, why: &CmdError, out: &mut Reply) -> Flow {
+pub fn reject(
+    srv: &mut Server,
+    id: ClientId,
+    cmd: Option<CmdId>,
+    why: &CmdError,
+    out: &mut Reply,
+) -> Flow {
     if let Some(cmd) = cmd {
         srv.cmdstats[cmd as usize].rejected += 1;
     }

@@ -235,7 +235,8 @@ mod control {
         [8usize, 4, 1].iter().any(|&size| {
             // SAFETY: `v` is at least `size` bytes.
             unsafe {
-                je::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), (&raw mut v).cast(), size) == 0
+                je::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), (&raw mut v).cast(), size)
+                    == 0
             }
         })
     }
@@ -319,10 +320,14 @@ mod tests {
 
     #[test]
     fn classes_have_four_steps_a_doubling() {
-        for (size, class) in [(0, 8), (8, 8), (9, 16), (57, 64), (64, 64), (80, 80), (81, 96), (113, 128)] {
+        for (size, class) in
+            [(0, 8), (8, 8), (9, 16), (57, 64), (64, 64), (80, 80), (81, 96), (113, 128)]
+        {
             assert_eq!(size_class(size), class);
         }
-        for (size, class) in [(257, 320), (1000, 1024), (1025, 1280), (5 << 20, 5 << 20), (40_961, 45_056)] {
+        for (size, class) in
+            [(257, 320), (1000, 1024), (1025, 1280), (5 << 20, 5 << 20), (40_961, 45_056)]
+        {
             assert_eq!(size_class(size), class);
         }
     }

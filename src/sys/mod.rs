@@ -2,11 +2,11 @@
 
 pub mod alloc;
 pub mod clock;
-pub mod map;
 pub mod errno;
-pub mod io;
 pub mod glob;
+pub mod io;
 pub mod log;
+pub mod map;
 pub mod process;
 pub mod signals;
 pub mod supervise;
