@@ -1,6 +1,7 @@
 //! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.
 
 pub mod dtoa;
+pub mod glob;
 pub mod num;
 pub mod quote;
 pub mod rng;
