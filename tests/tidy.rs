@@ -1,0 +1,730 @@
+//! The style of the source, as a test and a ratchet: what a reader was promised, proven on every run.
+//!
+//! ```text
+//!   bytes of a file ──code()──> the same text with comments and literals blanked out, byte for byte
+//!        │                        │
+//!        │                        ├─ bands         crate:: paths point to the own band or a lower one
+//!        │                        ├─ functions     at most 70 lines
+//!        │                        ├─ unsafe_code   only in the files that may, each block with SAFETY
+//!        │                        └─ banned        words that have a better replacement
+//!        ├─ sizes                 files of at most 1,500 lines, lines of at most 110 columns
+//!        └─ paths                 no folder of somebody's machine
+//!   mod declarations ──> reach()  files nobody uses; which files are only compiled for tests
+//! ```
+//!
+//! A rule is a function from text to a list of complaints, so that each has a test of its own, with a
+//! few lines that must and must not offend it. `the_house_is_tidy` runs them all over the repository.
+//!
+//! An exception is a line in one of the tables below, with its reason. An exception that is no longer
+//! needed is a complaint too: the tables only shrink. Plain text is enough for all of this: no macro in
+//! this house produces modules, functions with bodies of their own or unsafe blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::{fs, ops::Range};
+
+const FILE_LINES: usize = 1500;
+const FN_LINES: usize = 70;
+const COLUMNS: usize = 110;
+
+const BANDS: [&[&str]; 3] = [
+    &["algo", "ds", "sys", "net", "proto", "object", "keyspace", "persist"],
+    &[
+        "config", "clients", "acl", "pubsub", "tracking", "blocked", "multi", "slowlog", "latency",
+        "stats", "monitor", "lazyfree", "bio",
+    ],
+    &["server", "commands", "replication", "cluster", "sentinel", "scripting", "modules"],
+];
+
+/// Where `unsafe` may stand: files, or folders with their slash.
+const UNSAFE_FILES: &[&str] = &[
+    "src/ds/",
+    "src/sys/",
+    "src/proto/args.rs",
+    "src/scripting/ffi.rs",
+    "src/server/lend.rs",
+    "src/modules/",
+];
+
+/// (file, what it may reach, reason): paths up the bands.
+const BAND_EXCEPTIONS: &[(&str, &str, &str)] = &[];
+/// (file, lines it may have, reason).
+const FILE_EXCEPTIONS: &[(&str, usize, &str)] = &[];
+/// (file, function, lines it may have, reason).
+const FN_EXCEPTIONS: &[(&str, &str, usize, &str)] = &[];
+/// (file, reason): lines may be longer than the cap.
+const COLUMN_EXCEPTIONS: &[(&str, &str)] = &[];
+/// (file, word, reason): a banned word that is right there.
+const BANNED_EXCEPTIONS: &[(&str, &str, &str)] = &[];
+
+/// A word that must not stand in code, and what to write instead.
+struct Ban {
+    word: &'static str,
+    instead: &'static str,
+    /// Also in code that is compiled for tests only, and in `tests/`.
+    in_tests: bool,
+    /// Files or folders where the word is right, as everybody must know.
+    except: &'static [&'static str],
+}
+
+const BANNED: &[Ban] = &[
+    ban("dbg!", "log::debug!, or nothing", true, &[]),
+    ban("todo!", "the code; what is not built yet has no row", true, &[]),
+    ban("unimplemented!", "the code; what is not built yet has no row", true, &[]),
+    ban(".unwrap()", "expect(\"why it holds\"), or ?", false, &[]),
+    ban("static mut", "a field of the struct that owns it", true, &[]),
+    ban("#[path", "the folder where `mod` looks by itself", true, &[]),
+    ban("RefCell", "one owner and &mut", false, &[]),
+    ban("Rc", "one owner, an index, or Arc across threads", false, &[]),
+    ban("Instant::now", "sys::clock", false, &["src/sys/"]),
+    ban("SystemTime::now", "sys::clock", false, &["src/sys/"]),
+    ban("println!", "log, or the reply", false, &["src/main.rs", "src/sys/"]),
+    ban("eprintln!", "log, or the reply", false, &["src/main.rs", "src/sys/"]),
+    ban("print!", "log, or the reply", false, &["src/main.rs", "src/sys/"]),
+    ban("eprint!", "log, or the reply", false, &["src/main.rs", "src/sys/"]),
+];
+
+const fn ban(
+    word: &'static str,
+    instead: &'static str,
+    in_tests: bool,
+    except: &'static [&'static str],
+) -> Ban {
+    Ban { word, instead, in_tests, except }
+}
+
+/// Words that must not stand anywhere, comments included. In halves, or this file would offend.
+const LEFTOVERS: &[(&str, &str)] = &[
+    (concat!("FIX", "ME"), "the fix"),
+    (concat!("XX", "X "), "the fix"),
+    (concat!("HA", "CK"), "the reason"),
+];
+const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/tmp", "/up/"), concat!("/ro", "ot/")];
+
+// ---- text --------------------------------------------------------------------------------------
+
+/// The text with comments and literals blanked out: same length, same line ends.
+fn code(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = bytes.to_vec();
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = skip_literal(bytes, at);
+        if end == at {
+            at += 1;
+            continue;
+        }
+        for b in &mut out[at..end] {
+            if *b != b'\n' {
+                *b = b' ';
+            }
+        }
+        at = end;
+    }
+    String::from_utf8(out).expect("whole characters were replaced by spaces")
+}
+
+/// Where the comment or literal that starts at `at` ends; `at` itself when none starts there.
+fn skip_literal(b: &[u8], at: usize) -> usize {
+    let rest = &b[at..];
+    let word_before = at > 0 && is_word(b[at - 1]);
+    if rest.starts_with(b"//") {
+        return at + rest.iter().position(|&c| c == b'\n').unwrap_or(rest.len());
+    }
+    if rest.starts_with(b"/*") {
+        return skip_block_comment(b, at);
+    }
+    if rest[0] == b'"' {
+        return skip_string(b, at + 1);
+    }
+    if matches!(rest[0], b'r' | b'b' | b'c') && !word_before {
+        let prefix = rest.iter().take_while(|c| matches!(c, b'r' | b'b' | b'c')).count();
+        let hashes = rest[prefix..].iter().take_while(|&&c| c == b'#').count();
+        let raw = rest[..prefix].contains(&b'r');
+        if prefix <= 2 && rest.get(prefix + hashes) == Some(&b'"') && (raw || hashes == 0) {
+            let body = at + prefix + hashes + 1;
+            return if raw { skip_raw_string(b, body, hashes) } else { skip_string(b, body) };
+        }
+    }
+    if rest[0] == b'\'' { skip_char(b, at) } else { at }
+}
+
+fn skip_block_comment(b: &[u8], mut at: usize) -> usize {
+    let mut depth = 0;
+    while at < b.len() {
+        if b[at..].starts_with(b"/*") {
+            depth += 1;
+            at += 2;
+        } else if b[at..].starts_with(b"*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    b.len()
+}
+
+fn skip_string(b: &[u8], mut at: usize) -> usize {
+    while at < b.len() {
+        match b[at] {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    b.len()
+}
+
+fn skip_raw_string(b: &[u8], mut at: usize, hashes: usize) -> usize {
+    while at < b.len() {
+        at += 1;
+        if b[at - 1] == b'"' && b[at..].iter().take_while(|&&c| c == b'#').count() >= hashes {
+            return at + hashes;
+        }
+    }
+    b.len()
+}
+
+/// A character literal ends within a few bytes; otherwise the quote belongs to a lifetime.
+fn skip_char(b: &[u8], at: usize) -> usize {
+    if b.get(at + 1) == Some(&b'\\') {
+        let close = b[at + 3..].iter().position(|&c| c == b'\'');
+        return close.map_or(at, |n| at + 3 + n + 1);
+    }
+    let char_len = match b.get(at + 1) {
+        Some(c) if c & 0x80 == 0 => 1,
+        Some(c) => c.leading_ones() as usize,
+        None => return at,
+    };
+    if b.get(at + 1 + char_len) == Some(&b'\'') { at + 2 + char_len } else { at }
+}
+
+fn is_word(c: u8) -> bool {
+    c == b'_' || c.is_ascii_alphanumeric()
+}
+
+/// Offsets of `needle` in `code` that are not part of a longer word.
+fn words(code: &str, needle: &str) -> Vec<usize> {
+    let b = code.as_bytes();
+    let open = |at: usize, edge: u8| !is_word(edge) || b.get(at).is_none_or(|&c| !is_word(c));
+    let (first, last) = (needle.as_bytes()[0], needle.as_bytes()[needle.len() - 1]);
+    code.match_indices(needle)
+        .map(|(at, _)| at)
+        .filter(|&at| (at == 0 || open(at - 1, first)) && open(at + needle.len(), last))
+        .collect()
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at].iter().filter(|&&c| c == b'\n').count() + 1
+}
+
+fn ident_at(code: &str, at: usize) -> &str {
+    let len = code.as_bytes()[at..].iter().take_while(|&&c| is_word(c)).count();
+    &code[at..at + len]
+}
+
+/// From an opening bracket to just behind the one that closes it.
+fn bracketed(code: &str, open: usize) -> Range<usize> {
+    let mut depth = 0usize;
+    for (n, c) in code.bytes().enumerate().skip(open) {
+        match c {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return open..n + 1;
+        }
+    }
+    open..code.len()
+}
+
+/// The first `;` or `{` behind `at` that is not inside brackets.
+fn item_head_end(code: &str, mut at: usize) -> Option<usize> {
+    while let Some(&c) = code.as_bytes().get(at) {
+        match c {
+            b';' | b'{' => return Some(at),
+            b'(' | b'[' => at = bracketed(code, at).end,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+// ---- modules -------------------------------------------------------------------------------------
+
+/// The parts of a file that are compiled for tests only.
+fn test_regions(code: &str) -> Vec<Range<usize>> {
+    let mut regions = Vec::new();
+    for at in words(code, "#[cfg") {
+        let attr = bracketed(code, at + 1);
+        let inside = &code[attr.clone()];
+        if words(inside, "test").is_empty() || !words(inside, "not").is_empty() {
+            continue;
+        }
+        if let Some(head) = item_head_end(code, attr.end) {
+            let end = if code.as_bytes()[head] == b'{' { bracketed(code, head).end } else { head + 1 };
+            regions.push(at..end);
+        }
+    }
+    regions
+}
+
+/// Names that a file declares with `mod name;`, and whether for tests only.
+fn mod_declarations(code: &str) -> Vec<(String, bool)> {
+    let tests = test_regions(code);
+    words(code, "mod ")
+        .into_iter()
+        .filter_map(|at| {
+            let name = ident_at(code, at + 4);
+            let declares = code[at + 4 + name.len()..].trim_start().starts_with(';');
+            (declares && !name.is_empty())
+                .then(|| (name.to_string(), tests.iter().any(|r| r.contains(&at))))
+        })
+        .collect()
+}
+
+/// What the crate roots reach by `mod`: file -> compiled for tests only.
+fn reach(files: &BTreeMap<String, String>, roots: &[&str]) -> BTreeMap<String, bool> {
+    let mut seen: BTreeMap<String, bool> = BTreeMap::new();
+    let mut todo: Vec<(String, bool)> = roots.iter().map(|r| (r.to_string(), false)).collect();
+    while let Some((file, test)) = todo.pop() {
+        let Some(text) = files.get(&file) else { continue };
+        let text = code(text);
+        let test = test || text.contains("#![cfg(test)]");
+        if seen.get(&file).is_some_and(|&known| !known || test) {
+            continue;
+        }
+        let path = Path::new(&file);
+        let stem = path.file_stem().and_then(|s| s.to_str()).expect("source names are plain");
+        let mut folder = path.parent().expect("below src").to_path_buf();
+        if !matches!(stem, "mod" | "lib" | "main") {
+            folder.push(stem);
+        }
+        for (name, for_tests) in mod_declarations(&text) {
+            for candidate in [folder.join(format!("{name}.rs")), folder.join(&name).join("mod.rs")] {
+                todo.push((candidate.display().to_string(), test || for_tests));
+            }
+        }
+        seen.insert(file, test);
+    }
+    seen
+}
+
+// ---- rules ---------------------------------------------------------------------------------------
+
+fn band(module: &str) -> Option<usize> {
+    BANDS.iter().position(|names| names.contains(&module))
+}
+
+/// `src/ds/table.rs` and `src/ds.rs` both belong to `ds`.
+fn top_module(file: &str) -> &str {
+    let below = file.strip_prefix("src/").unwrap_or(file);
+    below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
+}
+
+/// Top-level modules that a file names, with the offset: `crate::a::b`, `use crate::{a, b::c}`, and
+/// `super::` as often as it takes to reach the root.
+fn reached_modules(file: &str, code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut collect = |at: usize| {
+        if code.as_bytes().get(at) != Some(&b'{') {
+            found.push((at, ident_at(code, at).to_string()));
+            return;
+        }
+        let group = bracketed(code, at);
+        let (mut n, end) = (at + 1, group.end - 1);
+        while n < end {
+            match code.as_bytes()[n] {
+                b'{' => n = bracketed(code, n).end,
+                b':' | b',' | b' ' | b'\n' => n += 1,
+                _ => {
+                    let name = ident_at(code, n);
+                    if code[at + 1..n].trim_end().ends_with(',') || code[at + 1..n].trim().is_empty() {
+                        found.push((n, name.to_string()));
+                    }
+                    n += name.len().max(1);
+                }
+            }
+        }
+    };
+    for at in words(code, "crate::") {
+        collect(at + "crate::".len());
+    }
+    let depth = file
+        .trim_start_matches("src/")
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod")
+        .split('/')
+        .count();
+    let up = "super::".repeat(depth);
+    for at in words(code, &up) {
+        let before = &code[..at];
+        if !before.ends_with("super::") && !code[at + up.len()..].starts_with("super::") {
+            collect(at + up.len());
+        }
+    }
+    found.retain(|(_, name)| !name.is_empty());
+    found
+}
+
+fn bands(file: &str, code: &str) -> Vec<String> {
+    let own = top_module(file);
+    if matches!(own, "lib" | "main") || !file.starts_with("src/") {
+        return Vec::new();
+    }
+    let Some(own_band) = band(own) else {
+        return vec![format!("{file}: `{own}` is in no band; add it to BANDS")];
+    };
+    let mut wrong = Vec::new();
+    for (at, name) in reached_modules(file, code) {
+        let excused = BAND_EXCEPTIONS.iter().any(|(f, n, _)| *f == file && *n == name);
+        if let Some(reached) = band(&name).filter(|&b| b > own_band && !excused) {
+            let line = line_of(code, at);
+            wrong.push(format!(
+                "{file}:{line}: band {} reaches up to `{name}` of band {}",
+                own_band + 1,
+                reached + 1
+            ));
+        }
+    }
+    wrong
+}
+
+fn sizes(file: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let cap = FILE_EXCEPTIONS.iter().find(|e| e.0 == file).map_or(FILE_LINES, |e| e.1);
+    let lines = text.lines().count();
+    if lines > cap {
+        wrong.push(format!("{file}: {lines} lines, at most {cap}: what second thing does it hold?"));
+    }
+    if !COLUMN_EXCEPTIONS.iter().any(|e| e.0 == file) {
+        let long = text.lines().enumerate().filter(|(_, l)| l.chars().count() > COLUMNS);
+        wrong.extend(long.map(|(n, _)| format!("{file}:{}: longer than {COLUMNS} columns", n + 1)));
+    }
+    wrong
+}
+
+/// Every function with a body: name, line, number of lines.
+fn function_sizes(code: &str) -> Vec<(&str, usize, usize)> {
+    let mut found = Vec::new();
+    for at in words(code, "fn ") {
+        let name = ident_at(code, at + 3);
+        let Some(head) = item_head_end(code, at).filter(|&h| code.as_bytes()[h] == b'{') else {
+            continue;
+        };
+        if !name.is_empty() {
+            let first = line_of(code, at);
+            found.push((name, first, line_of(code, bracketed(code, head).end - 1) - first + 1));
+        }
+    }
+    found
+}
+
+fn functions(file: &str, code: &str) -> Vec<String> {
+    let cap =
+        |name: &str| FN_EXCEPTIONS.iter().find(|e| e.0 == file && e.1 == name).map_or(FN_LINES, |e| e.2);
+    function_sizes(code)
+        .into_iter()
+        .filter(|&(name, _, lines)| lines > cap(name))
+        .map(|(name, line, lines)| {
+            format!("{file}:{line}: fn {name} has {lines} lines, at most {}", cap(name))
+        })
+        .collect()
+}
+
+fn within(file: &str, places: &[&str]) -> bool {
+    places.iter().any(|p| file == *p || (p.ends_with('/') && file.starts_with(p)))
+}
+
+fn unsafe_code(file: &str, text: &str, code: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let code_lines: Vec<&str> = code.lines().collect();
+    let mut wrong = Vec::new();
+    for at in words(code, "unsafe") {
+        let n = line_of(code, at) - 1;
+        if file.starts_with("src/") && !within(file, UNSAFE_FILES) {
+            wrong.push(format!("{file}:{}: unsafe outside of {UNSAFE_FILES:?}", n + 1));
+        }
+        let rest = code[at + "unsafe".len()..].trim_start();
+        let answers = rest.starts_with('{') || rest.starts_with("impl");
+        if answers && !has_safety(&lines, &code_lines, n) {
+            wrong.push(format!("{file}:{}: no // SAFETY: above it", n + 1));
+        }
+    }
+    wrong
+}
+
+/// A SAFETY comment in the line itself, or directly above the statement that line `n` belongs to.
+fn has_safety(lines: &[&str], code: &[&str], n: usize) -> bool {
+    let mut at = n;
+    loop {
+        if lines[at].contains("// SAFETY:") {
+            return true;
+        }
+        if at == 0 {
+            return false;
+        }
+        let above = code[at - 1].trim_end();
+        let comment = above.is_empty() && lines[at - 1].trim_start().starts_with("//");
+        let attribute = above.trim_start().starts_with("#[");
+        let same_statement = !above.is_empty() && !above.ends_with([';', '{', '}', ',']);
+        if !(comment || attribute || same_statement) {
+            return false;
+        }
+        at -= 1;
+    }
+}
+
+fn banned(file: &str, code: &str, only_tests: bool) -> Vec<String> {
+    let regions = test_regions(code);
+    let mut wrong = Vec::new();
+    for b in BANNED {
+        let excused = BANNED_EXCEPTIONS.iter().any(|e| e.0 == file && e.1 == b.word);
+        if excused || within(file, b.except) || (only_tests && !b.in_tests) {
+            continue;
+        }
+        for at in words(code, b.word) {
+            if b.in_tests || !regions.iter().any(|r| r.contains(&at)) {
+                wrong.push(format!("{file}:{}: `{}`; write {}", line_of(code, at), b.word, b.instead));
+            }
+        }
+    }
+    wrong
+}
+
+fn leftovers(file: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (word, instead) in LEFTOVERS {
+        for at in words(text, word) {
+            wrong.push(format!("{file}:{}: {word}; write {instead}", line_of(text, at)));
+        }
+    }
+    wrong
+}
+
+fn machine_paths(file: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in MACHINE_PATHS {
+        for (at, _) in text.match_indices(path) {
+            if at == 0 || !is_word(text.as_bytes()[at - 1]) {
+                wrong.push(format!("{file}:{}: {path} is a folder of one machine", line_of(text, at)));
+            }
+        }
+    }
+    wrong
+}
+
+fn unused_files(files: &BTreeMap<String, String>, reached: &BTreeMap<String, bool>) -> Vec<String> {
+    let lost = files.keys().filter(|f| f.starts_with("src/") && !reached.contains_key(*f));
+    lost.map(|f| format!("{f}: no `mod` declaration leads here")).collect()
+}
+
+/// Exceptions that excuse nothing (any more).
+fn stale_exceptions(files: &BTreeMap<String, String>, reached: &BTreeMap<String, bool>) -> Vec<String> {
+    let none = String::new();
+    let text = |file: &str| files.get(file).unwrap_or(&none).as_str();
+    let mut stale = Vec::new();
+    for (file, name, _) in BAND_EXCEPTIONS {
+        if !reached_modules(file, &code(text(file))).iter().any(|(_, n)| n == name) {
+            stale.push(format!("BAND_EXCEPTIONS: {file} does not reach {name}"));
+        }
+    }
+    for (file, _, _) in FILE_EXCEPTIONS {
+        if text(file).lines().count() <= FILE_LINES {
+            stale.push(format!("FILE_EXCEPTIONS: {file} is within the cap"));
+        }
+    }
+    for (file, name, _, _) in FN_EXCEPTIONS {
+        let code = code(text(file));
+        if !function_sizes(&code).iter().any(|(n, _, lines)| n == name && *lines > FN_LINES) {
+            stale.push(format!("FN_EXCEPTIONS: {file}, fn {name} is within the cap"));
+        }
+    }
+    for (file, _) in COLUMN_EXCEPTIONS {
+        if !text(file).lines().any(|l| l.chars().count() > COLUMNS) {
+            stale.push(format!("COLUMN_EXCEPTIONS: {file} has no long line"));
+        }
+    }
+    for (file, word, _) in BANNED_EXCEPTIONS {
+        if words(&code(text(file)), word).is_empty() || !reached.contains_key(*file) {
+            stale.push(format!("BANNED_EXCEPTIONS: {file} does not say {word}"));
+        }
+    }
+    stale
+}
+
+// ---- the repository ------------------------------------------------------------------------------
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every text file of the repository by its path from the root; build products and dot-git left out.
+fn repository() -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository can be read") {
+            let entry = entry.expect("its entries too");
+            let (path, name) = (entry.path(), entry.file_name());
+            if matches!(name.to_str(), Some("target" | ".git" | "Cargo.lock")) {
+                continue;
+            }
+            let kind = entry.file_type().expect("an entry has a type");
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                let name = path.strip_prefix(root()).expect("below the root").display().to_string();
+                if let Ok(text) = fs::read_to_string(&path) {
+                    files.insert(name, text);
+                }
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn the_house_is_tidy() {
+    let everything = repository();
+    let is_source =
+        |f: &String| f.ends_with(".rs") && (f.starts_with("src/") || f.starts_with("tests/"));
+    let sources: BTreeMap<String, String> =
+        everything.iter().filter(|(f, _)| is_source(f)).map(|(f, t)| (f.clone(), t.clone())).collect();
+    assert!(sources.contains_key("src/lib.rs") && sources.contains_key("tests/tidy.rs"));
+    let reached = reach(&sources, &["src/lib.rs", "src/main.rs"]);
+
+    let mut wrong = unused_files(&sources, &reached);
+    for (file, text) in &sources {
+        let code = code(text);
+        let only_tests = file.starts_with("tests/") || reached.get(file) == Some(&true);
+        wrong.extend(bands(file, &code));
+        wrong.extend(sizes(file, text));
+        wrong.extend(functions(file, &code));
+        wrong.extend(unsafe_code(file, text, &code));
+        wrong.extend(banned(file, &code, only_tests));
+        wrong.extend(leftovers(file, text));
+    }
+    for (file, text) in &everything {
+        wrong.extend(machine_paths(file, text));
+    }
+    wrong.extend(stale_exceptions(&sources, &reached));
+    assert!(wrong.is_empty(), "{} complaints:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+// ---- each rule can fail --------------------------------------------------------------------------
+
+#[test]
+fn blanking_keeps_code_and_line_ends() {
+    let text =
+        "a /* x /* y */ z */ b // c\nd \"e\\\"f\" 'g' '\\'' &'h r#\"i\"j\"# k b\"l\" 'é' '\\u{1F}' m\n";
+    let blanked = code(text);
+    assert_eq!(blanked.len(), text.len());
+    assert_eq!(blanked.split_whitespace().collect::<Vec<_>>(), ["a", "b", "d", "&'h", "k", "m"]);
+    assert_eq!(blanked.matches('\n').count(), 2);
+    assert_eq!(code("for r in b {}"), "for r in b {}", "r and b as names");
+}
+
+#[test]
+fn bands_can_fail() {
+    let bad = [
+        "use crate::server::Server;",
+        "use crate::{ds::rax, config::{self, row}};",
+        "fn f() { crate::acl::x() }",
+    ];
+    for text in bad {
+        assert_eq!(bands("src/ds/table.rs", text).len(), 1, "{text}");
+    }
+    assert_eq!(bands("src/ds/table.rs", "use super::super::commands::x;").len(), 1);
+    assert_eq!(bands("src/ds/mod.rs", "use super::commands::x;").len(), 1);
+    assert_eq!(bands("src/config/mod.rs", "use crate::commands::row;").len(), 1);
+    assert_eq!(bands("src/elsewhere/mod.rs", "").len(), 1);
+    assert!(bands("src/ds/table.rs", "use crate::{algo::{crc64, config}, ds::rax::server};").is_empty());
+    assert!(bands("src/ds/table.rs", "use super::commands;").is_empty(), "ds::commands");
+    assert!(bands("src/commands/list.rs", "use crate::{ds, config, server};").is_empty());
+}
+
+#[test]
+fn sizes_can_fail() {
+    assert!(sizes("src/a.rs", &"x\n".repeat(FILE_LINES)).is_empty());
+    assert_eq!(sizes("src/a.rs", &"x\n".repeat(FILE_LINES + 1)).len(), 1);
+    assert!(sizes("src/a.rs", &"é".repeat(COLUMNS)).is_empty());
+    assert_eq!(sizes("src/a.rs", &"x".repeat(COLUMNS + 1)).len(), 1);
+}
+
+#[test]
+fn functions_can_fail() {
+    let of = |lines: usize| format!("fn f(x: [u8; 2]) -> u8 {{\n{}}}\n", "\n".repeat(lines - 2));
+    assert!(functions("src/a.rs", &of(FN_LINES)).is_empty());
+    assert_eq!(functions("src/a.rs", &of(FN_LINES + 1)).len(), 1);
+    let declared = format!("trait T {{ fn f(&self); }}\n type F = fn (u8);\n{}", of(3));
+    assert_eq!(function_sizes(&declared), [("f", 3, 3)]);
+}
+
+#[test]
+fn unsafe_code_can_fail() {
+    let check = |file: &str, text: &str| unsafe_code(file, text, &code(text)).len();
+    assert_eq!(check("src/object/list.rs", "// SAFETY: told.\nunsafe { f() }"), 1, "in the wrong file");
+    assert_eq!(check("src/ds/rax.rs", "// SAFETY: told.\nunsafe { f() }"), 0);
+    assert_eq!(
+        check(
+            "src/ds/rax.rs",
+            "// SAFETY: told\n// at length.\n#[inline]\nlet x =\n    unsafe { f() };"
+        ),
+        0
+    );
+    assert_eq!(check("src/ds/rax.rs", "unsafe { f() }"), 1);
+    assert_eq!(check("src/ds/rax.rs", "// SAFETY: told.\ng();\nunsafe { f() }"), 1);
+    assert_eq!(check("src/ds/rax.rs", "unsafe impl Send for X {}"), 1);
+    assert_eq!(check("src/ds/rax.rs", "unsafe fn f() {} // an `unsafe` word"), 0);
+}
+
+#[test]
+fn banned_words_can_fail() {
+    let check = |file: &str, text: &str| banned(file, &code(text), false).len();
+    for b in BANNED {
+        assert_eq!(
+            check("src/object/list.rs", &format!("x{} ", b.word).replace('x', " ")),
+            1,
+            "{}",
+            b.word
+        );
+        assert_eq!(check("src/object/list.rs", &format!("// {}", b.word)), 0, "{}", b.word);
+    }
+    assert_eq!(check("src/object/list.rs", "#[cfg(test)]\nmod tests { fn f() { x.unwrap() } }"), 0);
+    assert_eq!(check("src/object/list.rs", "#[cfg(not(test))]\nmod a { fn f() { x.unwrap() } }"), 1);
+    assert_eq!(check("src/object/list.rs", "#[cfg(test)]\nmod tests { fn f() { dbg!(x) } }"), 1);
+    assert_eq!(check("src/sys/clock.rs", "Instant::now()"), 0);
+    assert_eq!(check("src/object/list.rs", "Arc::new(my_todo!())"), 0, "parts of longer words");
+    assert_eq!(leftovers("src/a.rs", concat!("// FIX", "ME later")).len(), 1);
+    assert!(leftovers("src/a.rs", "// a fix").is_empty());
+}
+
+#[test]
+fn machine_paths_can_fail() {
+    assert_eq!(machine_paths("README.md", concat!("cd /wo", "rk/main")).len(), 1);
+    assert!(machine_paths("README.md", concat!("net", "/wo", "rk/x")).is_empty());
+}
+
+#[test]
+fn unused_files_can_fail() {
+    let file = |name: &str, text: &str| (name.to_string(), text.to_string());
+    let files = BTreeMap::from([
+        file("src/lib.rs", "pub mod a;\n#[cfg(test)]\nmod tests;"),
+        file("src/a/mod.rs", "mod b; // mod c;"),
+        file("src/a/b.rs", "mod d;"),
+        file("src/a/b/d.rs", ""),
+        file("src/a/c.rs", ""),
+        file("src/tests.rs", "mod twin;"),
+        file("src/tests/twin.rs", ""),
+    ]);
+    let reached = reach(&files, &["src/lib.rs"]);
+    assert_eq!(unused_files(&files, &reached), ["src/a/c.rs: no `mod` declaration leads here"]);
+    let tests: BTreeSet<&str> = reached.iter().filter(|(_, t)| **t).map(|(f, _)| f.as_str()).collect();
+    assert_eq!(tests, BTreeSet::from(["src/tests.rs", "src/tests/twin.rs"]));
+}
