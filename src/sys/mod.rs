@@ -6,9 +6,11 @@ pub mod map;
 pub mod errno;
 pub mod glob;
 pub mod log;
+pub mod memtest;
 pub mod process;
 pub mod signals;
 pub mod supervise;
+pub mod symbols;
 
 #[cfg(test)]
 pub(crate) mod testing;
