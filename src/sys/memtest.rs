@@ -12,12 +12,13 @@
 //!
 //! Fills step from page to page, so that caches help as little as possible. All accesses are volatile.
 //!
-//! **In place** (`own_memory`): each writable anonymous mapping is saved piece by piece to a spare mapping,
-//! tested and restored. That is only sound while nothing else runs or writes: the caller has stopped the other
-//! threads, and all signals are blocked. Left out are the memory this code stands on (the mapping its
-//! stack is in, the spare one) and the one that holds the thread's control block, where the kernel itself
-//! writes at any time (restartable sequences): testing it would fail, or end the process.
-//! Between saving and restoring nothing may be called that could touch static data, so: no logging there.
+//! **In place** (`own_memory`): each writable anonymous mapping is saved piece by piece to a spare
+//! mapping, tested and restored. That is only sound while nothing else runs or writes: the caller has
+//! stopped the other threads, and all signals are blocked. Left out are the memory this code stands on
+//! (the mapping its stack is in, the spare one) and the one that holds the thread's control block,
+//! where the kernel itself writes at any time (restartable sequences): testing it would fail, or end
+//! the process. Between saving and restoring nothing may be called that could touch static data, so: no
+//! logging there.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -33,8 +34,8 @@ const COMPARISONS: usize = 4;
 /// The address list of the in-place test lives on the stack.
 const MAX_REGIONS: usize = 1024;
 
-/// Words of memory to be tested: an even number of pages. Plain pointers, since what is tested belongs to
-/// anybody.
+/// Words of memory to be tested: an even number of pages. Plain pointers, since what is tested belongs
+/// to anybody.
 #[derive(Clone, Copy)]
 struct Area {
     start: *mut u64,
@@ -43,7 +44,8 @@ struct Area {
 
 impl Area {
     /// # Safety
-    /// `bytes` bytes from `start` on are mapped, writable, and nobody else's as long as the area is used.
+    /// `bytes` bytes from `start` on are mapped, writable, and nobody else's as long as the area is
+    /// used.
     unsafe fn new(start: *mut u64, bytes: usize) -> Area {
         debug_assert!(bytes > 0 && bytes.is_multiple_of(2 * PAGE));
         debug_assert!((start as usize).is_multiple_of(WORD));
@@ -147,10 +149,8 @@ pub fn interactive(megabytes: usize, passes: u32) -> i32 {
         return 1;
     }
     println!("\nYour memory passed this test.");
-    println!("A doubt that remains is best settled by a tool that runs without an operating system:");
-    println!(
-        "memtest86 (http://www.memtest86.com/), or else memtester (http://pyropus.ca/software/memtester/)."
-    );
+    println!("For what doubt remains there are tools that do without an operating system:");
+    println!("memtest86: http://www.memtest86.com/");
     0
 }
 

@@ -2,10 +2,12 @@
 
 pub mod alloc;
 pub mod clock;
-pub mod map;
+pub mod crash;
 pub mod errno;
+pub mod freeze;
 pub mod glob;
 pub mod log;
+pub mod map;
 pub mod memtest;
 pub mod process;
 pub mod signals;

@@ -1,13 +1,15 @@
 //! Names for code addresses, read from this program's own ELF symbol table.
 //!
 //! The C library's `backtrace_symbols_fd` and `dladdr` know exported functions only, and a Rust program
-//! exports none: its backtraces would be bare numbers. The full table (`.symtab`) is in the file unless it
-//! was stripped. Opening maps the file, so there is no allocation and no lock, and a crash handler may use it.
+//! exports none: its backtraces would be bare numbers. The full table (`.symtab`) is in the file unless
+//! it was stripped. Opening maps the file, so there is no allocation and no lock, and a crash handler
+//! may use it.
 //!
-//! The file is ours, but a crash report trusts nothing: every read is checked, and what does not add up is
-//! just an unknown symbol.
+//! The file is ours, but a crash report trusts nothing: every read is checked, and what does not add up
+//! is just an unknown symbol.
 
 use std::mem::size_of;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
 /// Field offsets of the 64-bit ELF structures.
 const EHDR_PHOFF: usize = 32;
@@ -39,7 +41,7 @@ pub struct Symbol {
 }
 
 impl Symbols {
-    /// Maps the program file, for good: one mapping per report.
+    /// Maps the program file, once and for good.
     pub fn open() -> Option<Symbols> {
         let file = map_own_file()?;
         let shoff = word(file, EHDR_SHOFF)?;
@@ -50,6 +52,11 @@ impl Symbols {
         let names = headers.clone().nth(usize::try_from(quad(sym, 40)?).ok()?)?;
         let part = |h: &[u8]| file.get(word(h, 24)?..)?.get(..word(h, 32)?);
         Some(Symbols { table: part(sym)?, names: part(names)?, bias: load_bias(file)? })
+    }
+
+    /// Where the loader put the program.
+    pub fn bias(&self) -> usize {
+        self.bias
     }
 
     /// The function this address lies in.
@@ -77,6 +84,14 @@ fn load_bias(file: &[u8]) -> Option<usize> {
 }
 
 fn map_own_file() -> Option<&'static [u8]> {
+    // Two threads that both find nothing map it twice, which does no harm.
+    static MAPPED: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+    static LEN: AtomicUsize = AtomicUsize::new(0);
+    let known = MAPPED.load(SeqCst);
+    if !known.is_null() {
+        // SAFETY: published below, after its length, and never unmapped.
+        return Some(unsafe { std::slice::from_raw_parts(known, LEN.load(SeqCst)) });
+    }
     // SAFETY: the path is a NUL-terminated literal.
     let fd = unsafe { libc::open(c"/proc/self/exe".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd < 0 {
@@ -92,8 +107,10 @@ fn map_own_file() -> Option<&'static [u8]> {
     if p == libc::MAP_FAILED {
         return None;
     }
-    // SAFETY: a fresh read-only mapping of `len` bytes, never unmapped. The file of a running program cannot
-    // be written to (ETXTBSY), only replaced by another.
+    LEN.store(len, SeqCst);
+    MAPPED.store(p.cast(), SeqCst);
+    // SAFETY: a fresh read-only mapping of `len` bytes, never unmapped. The file of a running program
+    // cannot be written to (ETXTBSY), only replaced by another.
     Some(unsafe { std::slice::from_raw_parts(p.cast(), len) })
 }
 
