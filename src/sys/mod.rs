@@ -10,6 +10,7 @@ pub mod log;
 pub mod map;
 pub mod memtest;
 pub mod process;
+pub mod proctitle;
 pub mod signals;
 pub mod supervise;
 pub mod symbols;

@@ -4,7 +4,7 @@
 //!   parent                                   child
 //!   (reader, writer) = info_pipe()
 //!   fork() ───────────────────────────────►  Fork::Child: logs without locks, dies by SIGUSR1 with 255
-//!   drop(writer)                             drop(reader), so that writing fails once the parent is gone
+//!   drop(writer)                             drop(reader): writing fails once the parent is gone
 //!   reader.next() ◄── 40-byte messages ────  writer.send(kind, keys, progress, what)
 //!   reap() ◄────────────────────────────────  exit_child(code)
 //! ```
