@@ -2,13 +2,17 @@
 
 pub mod alloc;
 pub mod clock;
+pub mod cpu;
 pub mod crash;
 pub mod errno;
 pub mod freeze;
 pub mod glob;
+pub mod hostcheck;
+pub mod limits;
 pub mod log;
 pub mod map;
 pub mod memtest;
+pub mod oom;
 pub mod process;
 pub mod proctitle;
 pub mod signals;
