@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod crash;
 pub mod errno;
 pub mod freeze;
+pub mod fsx;
 pub mod glob;
 pub mod hostcheck;
 pub mod limits;
