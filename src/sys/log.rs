@@ -9,18 +9,18 @@
 //!  put: one write(2) to stdout, or open(O_APPEND), write, close of the log file; beside it, syslog
 //! ```
 //!
-//! A line is `pid:role DD Mon YYYY HH:MM:SS.mmm mark text`. The role letter is X for a sentinel, C for any
-//! process other than the one that called [`adopt_pid`] (a forked child, and the server itself before it has
-//! settled in its final process), S for a replica and M for a master.
+//! A line is `pid:role DD Mon YYYY HH:MM:SS.mmm mark text`. The role letter is X for a sentinel, C for
+//! any process other than the one that called [`adopt_pid`] (a forked child, and the server itself
+//! before it has settled in its final process), S for a replica and M for a master.
 //!
 //! Redis's four levels ride on those of the `log` crate, so that `notice` stays apart from `verbose`:
 //! debug = Debug (and Trace), verbose = Info, notice = Warn, warning = Error.
 //!
 //! Invariants:
-//! - Everything below the `log` crate is free of locks and of allocation: settings are atomics, lines are
-//!   composed on the stack, the time zone is an offset cached by [`refresh_timezone`] (the C library takes a
-//!   lock to compute it). So a forked child, whose parent's other threads may have held any lock, and a signal
-//!   handler may log through the same code.
+//! - Everything below the `log` crate is free of locks and of allocation: settings are atomics, lines
+//!   are composed on the stack, the time zone is an offset cached by [`refresh_timezone`] (the C
+//!   library takes a lock to compute it). So a forked child, whose parent's other threads may have held
+//!   any lock, and a signal handler may log through the same code.
 //! - The file is opened for each line: whoever rotates the log by renaming it needs to tell nobody.
 //! - Old settings (path, syslog) are leaked when replaced, since a handler may be reading them. They
 //!   change at start-up only, so this is a few bytes in the life of a process.
@@ -180,8 +180,8 @@ pub(super) fn mark_child() {
     IN_CHILD.store(true, Relaxed);
 }
 
-/// Learns the offset of local time, daylight saving included. Takes a lock inside the C library, so it is for
-/// the server's own process: at start, and now and then from its cron.
+/// Learns the offset of local time, daylight saving included. Takes a lock inside the C library, so it
+/// is for the server's own process: at start, and now and then from its cron.
 pub fn refresh_timezone() {
     let now = unix_time().0;
     // SAFETY: an all-zero tm is a valid value of this plain C struct, which localtime_r fills.
@@ -192,8 +192,8 @@ pub fn refresh_timezone() {
     }
 }
 
-/// Directs the log to a file, or to stdout. A file that cannot be opened for appending is refused, and the
-/// log stays where it was.
+/// Directs the log to a file, or to stdout. A file that cannot be opened for appending is refused, and
+/// the log stays where it was.
 pub fn set_file(path: Option<&Path>) -> io::Result<()> {
     let Some(path) = path else {
         FILE.store(std::ptr::null_mut(), Relaxed);
@@ -358,8 +358,8 @@ fn to_syslog(level: Level, text: &[u8]) {
         Level::Notice => libc::LOG_NOTICE,
         _ => libc::LOG_WARNING,
     };
-    // The traditional datagram, <priority>Mon dd hh:mm:ss ident[pid]: text, that syslog(3) would send; that
-    // function holds a lock while it does.
+    // The traditional datagram, <priority>Mon dd hh:mm:ss ident[pid]: text, that syslog(3) would send;
+    // that function holds a lock while it does.
     let d = Date::local(unix_time().0);
     let mut l = Line::empty();
     let _ = write!(l, "<{}>{} {:2} ", s.facility | severity, MONTHS[d.month], d.day);
@@ -451,9 +451,9 @@ fn pid() -> i32 {
 }
 
 /// Seconds and milliseconds of the wall clock.
-fn unix_time() -> (i64, u32) {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_millis())
+fn unix_time() -> (i64, i64) {
+    let ms = super::clock::unix_ms();
+    (ms.div_euclid(1000), ms.rem_euclid(1000))
 }
 
 const MONTHS: [&str; 12] =
@@ -475,8 +475,8 @@ impl Date {
         Date::utc(unix.saturating_add(i64::from(TZ_OFFSET.load(Relaxed))))
     }
 
-    /// The proleptic Gregorian date. Years are counted from March, so that the leap day comes last and the
-    /// months' lengths follow one formula: (153 m + 2) / 5 days before month m.
+    /// The proleptic Gregorian date. Years are counted from March, so that the leap day comes last and
+    /// the months' lengths follow one formula: (153 m + 2) / 5 days before month m.
     fn utc(unix: i64) -> Self {
         let (days, secs) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
         let z = days + 719_468; // days since 1 March of year 0

@@ -2,14 +2,26 @@
 
 pub mod alloc;
 pub mod clock;
+pub mod cpu;
+pub mod crash;
 pub mod errno;
+pub mod freeze;
+pub mod fsx;
 pub mod glob;
 pub mod io;
 pub mod log;
 pub mod map;
+pub mod hostcheck;
+pub mod limits;
+pub mod log;
+pub mod map;
+pub mod memtest;
+pub mod oom;
 pub mod process;
+pub mod proctitle;
 pub mod signals;
 pub mod supervise;
+pub mod symbols;
 
 #[cfg(test)]
 pub(crate) mod testing;

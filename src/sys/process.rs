@@ -1,28 +1,30 @@
 //! Processes: going to the background, the pid file, forked children and what they report.
 //!
 //! ```text
-//!   parent                                     child
+//!   parent                                   child
 //!   (reader, writer) = info_pipe()
-//!   fork() ─────────────────────────────────►  Fork::Child: logs without locks, dies by SIGUSR1 with 255
-//!   drop(writer)                               drop(reader), so that writing fails once the parent is gone
-//!   reader.next() ◄── 40-byte messages ──────  writer.send(kind, keys, progress, what)
-//!   reap() ◄──────────────────────────────────  exit_child(code)
+//!   fork() ───────────────────────────────►  Fork::Child: logs without locks, dies by SIGUSR1 with 255
+//!   drop(writer)                             drop(reader): writing fails once the parent is gone
+//!   reader.next() ◄── 40-byte messages ────  writer.send(kind, keys, progress, what)
+//!   reap() ◄────────────────────────────────  exit_child(code)
 //! ```
 //!
-//! What a child may do: it has one thread, a copy of all memory and whatever locks the other threads held
-//! when it was forked, never to be released. So no reactor, no `log` crate (the macros know, see `sys::log`),
-//! no mutex shared with other threads. Allocating is fine, the allocators guard themselves across fork. It
-//! leaves by [`exit_child`], which runs no exit handlers and flushes nothing of the parent's.
+//! What a child may do: it has one thread, a copy of all memory and whatever locks the other threads
+//! held when it was forked, never to be released. So no reactor, no `log` crate (the macros know, see
+//! `sys::log`), no mutex shared with other threads. Allocating is fine, the allocators guard themselves
+//! across fork. It leaves by [`exit_child`], which runs no exit handlers and flushes nothing of the
+//! parent's.
 //!
-//! A report's copy-on-write size is read from smaps, which takes the kernel long for a big process: reports
-//! on the way re-read it only when a hundred times the cost of the last reading has passed since.
+//! A report's copy-on-write size is read from smaps, which takes the kernel long for a big process:
+//! reports on the way re-read it only when a hundred times the cost of the last reading has passed
+//! since.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
-use super::{errno, log, signals};
+use super::{clock, crash, errno, log, signals};
 use crate::{log_at, warning};
 
 pub use libc::pid_t;
@@ -41,6 +43,7 @@ pub fn fork() -> io::Result<Fork> {
     match unsafe { libc::fork() } {
         0 => {
             log::mark_child();
+            crash::set_pidfile(None); // the parent's, whatever becomes of the child
             signals::install_in_child(false);
             Ok(Fork::Child)
         }
@@ -100,8 +103,8 @@ pub fn kill(pid: pid_t, sig: i32) -> io::Result<()> {
 
 // ---- background -------------------------------------------------------------------------------------
 
-/// Goes to the background: the caller's process exits with 0, a child in a session of its own goes on, with
-/// the standard descriptors at /dev/null. To be called before any thread is started.
+/// Goes to the background: the caller's process exits with 0, a child in a session of its own goes on,
+/// with the standard descriptors at /dev/null. To be called before any thread is started.
 pub fn daemonize() -> io::Result<()> {
     // SAFETY: called before there are threads, so the child is a complete copy.
     match unsafe { libc::fork() } {
@@ -137,8 +140,8 @@ pub fn remove_pidfile(path: &Path) -> io::Result<()> {
 
 // ---- memory of a process ----------------------------------------------------------------------------
 
-/// Sum in bytes of one field ("Private_Dirty:", "Rss:", "AnonHugePages:") over the mappings of a process, or
-/// of this one; 0 where smaps cannot be read.
+/// Sum in bytes of one field ("Private_Dirty:", "Rss:", "AnonHugePages:") over the mappings of a
+/// process, or of this one; 0 where smaps cannot be read.
 pub fn smaps_bytes(field: &str, pid: Option<pid_t>) -> u64 {
     let path = pid.map_or_else(|| "/proc/self/smaps".to_owned(), |p| format!("/proc/{p}/smaps"));
     let Ok(f) = File::open(path) else { return 0 };
@@ -309,13 +312,9 @@ impl InfoWriter {
     }
 }
 
-/// The monotonic clock, which parent and child share.
+/// The clock that parent and child share.
 fn monotonic_us() -> u64 {
-    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is a live local.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
-    let (s, ns) = (u64::try_from(ts.tv_sec).unwrap_or(0), u64::try_from(ts.tv_nsec).unwrap_or(0));
-    s.wrapping_mul(1_000_000).wrapping_add(ns / 1_000)
+    clock::mono_ns() / 1_000
 }
 
 #[cfg(test)]

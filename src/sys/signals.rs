@@ -1,16 +1,17 @@
 //! The signals a server lives with: SIGTERM and SIGINT ask for a shutdown, SIGUSR1 ends a forked child,
 //! SIGHUP and SIGPIPE mean nothing.
 //!
-//! A handler does as little as it can: it logs (without locks, see `sys::log`), stores two atomics and writes
-//! to the wake descriptor, so that a reactor asleep in its poll returns and asks [`shutdown_asked`].
+//! A handler does as little as it can: it logs (without locks, see `sys::log`), stores two atomics and
+//! writes to the wake descriptor, so that a reactor asleep in its poll returns and asks
+//! [`shutdown_asked`].
 //!
 //! ```text
 //!  SIGTERM, SIGINT ──► log, ASKED = true, LAST = signal, wake ──► the loop polls shutdown_asked()
 //!  SIGINT again    ──► log, unlink temp-<pid>.rdb, _exit(1)       until clear_shutdown() says it failed
 //! ```
 //!
-//! Redis ends an impatient second SIGINT by exit(1), whose exit handlers are not safe inside a signal handler;
-//! `_exit` gives the same status without them.
+//! Redis ends an impatient second SIGINT by exit(1), whose exit handlers are not safe inside a signal
+//! handler; `_exit` gives the same status without them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::SeqCst};
@@ -26,8 +27,8 @@ static LOADING: AtomicBool = AtomicBool::new(false);
 static WAKE_FD: AtomicI32 = AtomicI32::new(-1);
 static CHILD_LEVEL: AtomicU8 = AtomicU8::new(Level::Warning as u8);
 
-/// Installs the server's handlers. `wake_fd` (an eventfd or the writing end of a non-blocking pipe) stays
-/// the caller's and must stay open as long as the process runs.
+/// Installs the server's handlers. `wake_fd` (an eventfd or the writing end of a non-blocking pipe)
+/// stays the caller's and must stay open as long as the process runs.
 pub fn install(wake_fd: Option<i32>) {
     WAKE_FD.store(wake_fd.unwrap_or(-1), SeqCst);
     set(libc::SIGHUP, libc::SIG_IGN, 0);
@@ -37,8 +38,8 @@ pub fn install(wake_fd: Option<i32>) {
     set(libc::SIGINT, handler, 0);
 }
 
-/// In a forked child: SIGUSR1 ends it, and the parent's reactor is no longer woken by the child's signals.
-/// `expected` lowers the log line to verbose, for children whose killing is routine.
+/// In a forked child: SIGUSR1 ends it, and the parent's reactor is no longer woken by the child's
+/// signals. `expected` lowers the log line to verbose, for children whose killing is routine.
 pub fn install_in_child(expected: bool) {
     WAKE_FD.store(-1, SeqCst);
     let level = if expected { Level::Verbose } else { Level::Warning };
@@ -67,7 +68,8 @@ pub fn set_loading(yes: bool) {
     LOADING.store(yes, SeqCst);
 }
 
-/// sigaction with an empty mask; the handler is a function of the form `flags` demands, or SIG_IGN, SIG_DFL.
+/// sigaction with an empty mask; the handler is a function of the form `flags` demands, or SIG_IGN,
+/// SIG_DFL.
 pub(super) fn set(sig: i32, handler: libc::sighandler_t, flags: i32) {
     // SAFETY: zero is a valid sigaction (empty mask, no restorer).
     let mut act: libc::sigaction = unsafe { std::mem::zeroed() };

@@ -1,8 +1,8 @@
 //! Being supervised: telling systemd or upstart how far the server has come.
 //!
-//! systemd names a datagram socket in NOTIFY_SOCKET (a path, or an abstract name after `@`) and reads lines
-//! of `VARIABLE=value`: `STATUS=...` for people, `READY=1`, `STOPPING=1`. Upstart sets UPSTART_JOB and waits
-//! for its job to stop itself, then continues it.
+//! systemd names a datagram socket in NOTIFY_SOCKET (a path, or an abstract name after `@`) and reads
+//! lines of `VARIABLE=value`: `STATUS=...` for people, `READY=1`, `STOPPING=1`. Upstart sets
+//! UPSTART_JOB and waits for its job to stop itself, then continues it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,8 +24,8 @@ pub enum Mode {
     Upstart,
 }
 
-/// Finds the supervisor that `asked` names or allows and tells it that the server is starting. The answer is
-/// the supervisor in charge: Systemd, Upstart, or No.
+/// Finds the supervisor that `asked` names or allows and tells it that the server is starting. The
+/// answer is the supervisor in charge: Systemd, Upstart, or No.
 ///
 /// # Safety
 /// No other thread may run yet: upstart's variable is taken out of the environment.

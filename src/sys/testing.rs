@@ -1,8 +1,8 @@
 //! Helpers for tests that need a process or a folder of their own.
 //!
 //! Signal handlers, panic hooks, forks and titles belong to a whole process, so such a test runs twice:
-//! once as the test, which respawns the test binary for itself alone, and once inside that process, where
-//! `role` answers with what it shall play.
+//! once as the test, which respawns the test binary for itself alone, and once inside that process,
+//! where `role` answers with what it shall play.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
