@@ -191,9 +191,7 @@ impl Kind {
                 let value = (!value.is_empty()).then(|| value.to_vec());
                 Ok(replace((at.get_mut)(config), value))
             }
-            Kind::Word { at, .. } => {
-                (at.set)(config, value).ok_or_else(|| one_of(&(at.names)()))
-            }
+            Kind::Word { at, .. } => (at.set)(config, value).ok_or_else(|| one_of(&(at.names)())),
             Kind::Words { .. } | Kind::Special(_) => unreachable!("take several arguments"),
         }
     }

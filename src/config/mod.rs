@@ -115,7 +115,21 @@ macro_rules! blank_choice {
         }
     )*};
 }
-blank_choice!(AclPubsubDefault, AppendFsync, DisklessLoad, EndpointType, LogLevel, MaxmemoryPolicy, OomScoreAdj, PropagationError, ProtectedAction, SanitizeDump, Supervised, SyslogFacility, TlsAuthClients);
+blank_choice!(
+    AclPubsubDefault,
+    AppendFsync,
+    DisklessLoad,
+    EndpointType,
+    LogLevel,
+    MaxmemoryPolicy,
+    OomScoreAdj,
+    PropagationError,
+    ProtectedAction,
+    SanitizeDump,
+    Supervised,
+    SyslogFacility,
+    TlsAuthClients
+);
 
 impl<T> Blank for Vec<T> {
     fn blank() -> Self {
