@@ -5,7 +5,6 @@ pub mod clock;
 pub mod map;
 pub mod errno;
 pub mod glob;
-pub mod glob;
 pub mod log;
 pub mod process;
 pub mod signals;
