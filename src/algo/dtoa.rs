@@ -1,21 +1,20 @@
 //! From `f64` to decimal text: the shortest digits as the server prints them, and C's `%.17g`.
 //!
-//! Scores, ZADD INCR replies, RESP3 doubles, numbers passed from scripts, DEBUG DIGEST: all of them print a
-//! double through one routine upstream, and it is Grisu2 (Florian Loitsch, "Printing Floating-Point Numbers
-//! Quickly and Accurately with Integers", 2010). Grisu2 always gives digits that read back as the same
-//! double, and gives the shortest such digits in 99.9% of cases. In the last 0.1% it prints one digit more,
-//! or a neighbour. Rust's own formatting (always shortest) would therefore differ from upstream once in a
-//! thousand fractional scores, so the algorithm is here, bit for bit: same table, same choice of table row,
-//! same rounding.
+//! Scores, ZADD INCR replies, RESP3 doubles, numbers passed from scripts, DEBUG DIGEST: all of them
+//! print a double through one routine upstream, and it is Grisu2 (Florian Loitsch, "Printing
+//! Floating-Point Numbers Quickly and Accurately with Integers", 2010). Grisu2 always gives digits that
+//! read back as the same double, and gives the shortest such digits in 99.9% of cases. In the last 0.1%
+//! it prints one digit more, or a neighbour. Rust's own formatting (always shortest) would therefore
+//! differ from upstream once in a thousand fractional scores, so the algorithm is here, bit for bit:
+//! same table, same choice of table row, same rounding.
 //!
 //! ```text
-//!   value v = f * 2^e                lower ---------- v ---------- upper     halfway to the neighbours
-//!                                      |  times a power of ten    |
-//!                                      v  of 64 bits (rounded)    v
-//!              exponent in -60..=-32:  [ 32 bits or less | fraction ]        so that digits are divisions
-//!                                      shrink by one unit on either side     for the rounding of the product
-//!                                      digits of upper until what is left < upper - lower
-//!                                      last digit down while that comes closer to v
+//!   value v = f * 2^e              lower ------ v ------ upper     halfway to the neighbours
+//!                                    |  times a power of ten  |    of 64 bits, rounded
+//!   exponent now in -60..=-32:     [ 32 bits or less | fraction ]  so that digits are divisions
+//!                                  both bounds inwards by one      the product was rounded too
+//!   digits of upper, until what is left < upper - lower
+//!   last digit down while that comes closer to v
 //! ```
 //!
 //! The digits `d1 d2 .. dn` and the exponent `k` (value = digits * 10^k) are then laid out:
@@ -284,8 +283,8 @@ pub fn push_general17(out: &mut Vec<u8>, value: f64) {
     layout_general(out, &digits, exponent as i32);
 }
 
-/// Lays out significant digits (value = d.ddd * 10^exponent) by the rules of `%g`, whose precision is the
-/// number of digits given.
+/// Lays out significant digits (value = d.ddd * 10^exponent) by the rules of `%g`, whose precision is
+/// the number of digits given.
 pub(super) fn layout_general(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     let precision = digits.len() as i32;
     let kept = digits.iter().rposition(|&d| d != b'0').map_or(1, |last| last + 1);

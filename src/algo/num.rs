@@ -1,25 +1,26 @@
 //! Numbers to text and back, by the rules clients can see.
 //!
 //! ```text
-//!   parse_i64     INCR, EXPIRE, counts, and "can this value be kept as an integer?"   the strictest
-//!   parse_u64     parts of stream ids                                                 as lax as strtoull(3)
-//!   parse_f64     scores, GEO coordinates, timeouts                                   what strtod(3) takes, less NaN
-//!   parse_memory  100mb, 2gb                                                          configuration
+//!   parse_i64     INCR, EXPIRE, counts, "may this value be kept as an integer?"   the strictest
+//!   parse_u64     parts of stream ids                                             as lax as strtoull(3)
+//!   parse_f64     scores, GEO coordinates, timeouts                               strtod(3), less NaN
+//!   parse_memory  100mb, 2gb                                                      configuration
 //!   FloatText     the grammar behind parse_f64 and LongDouble::parse
 //! ```
 //!
 //! The rule of `parse_i64` is that the text must be the one and only text of that number: then a value
 //! may be stored as an integer and given back unchanged. So no plus, no spaces, no leading zeros and no
-//! `-0`. It runs on every INCR and on every SET of a short value: most texts that are not numbers fail on
-//! their first byte, and digits beyond the eighth are taken eight at a time (the three multiplications
-//! below each join neighbours: 8 digits to 4 pairs to 2 quads to 1 number).
+//! `-0`. It runs on every INCR and on every SET of a short value: most texts that are not numbers fail
+//! on their first byte, and digits beyond the eighth are taken eight at a time (the three
+//! multiplications below each join neighbours: 8 digits to 4 pairs to 2 quads to 1 number).
 //!
-//! Floats are the decimal and hexadecimal forms of C, `inf` and `infinity` in any case, an optional sign,
-//! and nothing before or after. `nan` parses in C and is refused here, as is a text whose value is too
-//! big for a double, or too small yet not zero. Subnormal results are fine.
+//! Floats are the decimal and hexadecimal forms of C, `inf` and `infinity` in any case, an optional
+//! sign, and nothing before or after. `nan` parses in C and is refused here, as is a text whose value
+//! is too big for a double, or too small yet not zero. Subnormal results are fine. (They are always
+//! rounded correctly, which glibc does not manage for some hexadecimal texts of subnormals.)
 //!
-//! Doubles are printed by `F64Text`: integers up to 2^62 as integers (`1e15` prints as 1000000000000000),
-//! everything else as `dtoa` has it.
+//! Doubles are printed by `F64Text`: integers up to 2^62 as integers (`1e15` prints as
+//! 1000000000000000), everything else as `dtoa` has it.
 
 use super::dtoa;
 use std::ops::Deref;
@@ -77,9 +78,9 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
 }
 
-/// An unsigned number as loosely as upstream takes the parts of a stream id: what `parse_i64` accepts must
-/// not be negative, and what it refuses gets the reading of strtoull(3), which skips leading white space,
-/// takes a sign and leading zeros, and wraps a negative number around (`-01` is 2^64-1).
+/// An unsigned number as loosely as upstream takes the parts of a stream id: what `parse_i64` accepts
+/// must not be negative, and what it refuses gets the reading of strtoull(3), which skips leading white
+/// space, takes a sign and leading zeros, and wraps a negative number around (`-01` is 2^64-1).
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     if let Some(strict) = parse_i64(text) {
         return u64::try_from(strict).ok();

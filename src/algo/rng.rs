@@ -6,10 +6,10 @@
 //!   random_bytes     the kernel's pool                        run ids, generated passwords, hash seeds
 //! ```
 //!
-//! `Rng` is fast and fair but predictable to whoever sees enough of its output: use it where a client can
-//! gain nothing by guessing. It holds its state by value and is passed down as `&mut`, so a test that
-//! seeds it replays exactly. `below` is free of modulo bias (Lemire's multiply-and-reject), because
-//! RANDOMKEY, SPOP and the eviction pools are tested for fairness.
+//! `Rng` is fast and fair but predictable to whoever sees enough of its output: use it where a client
+//! can gain nothing by guessing. It holds its state by value and is passed down as `&mut`, so a test
+//! that seeds it replays exactly. `below` is free of modulo bias (Lemire's multiply-and-reject),
+//! because RANDOMKEY, SPOP and the eviction pools are tested for fairness.
 //!
 //! `Lrand48` exists because scripts can see its numbers: `math.randomseed(n)` followed by
 //! `math.random()` gives the same sequence on every server that scripts were ever tested on. Its facts:
@@ -39,8 +39,8 @@ pub struct Rng {
 impl Rng {
     /// The same seed always gives the same sequence.
     pub const fn seeded(seed: u64) -> Rng {
-        // SplitMix64 spreads the seed, so that neighbouring seeds start far apart and the all-zero state,
-        // from which xoshiro never leaves, cannot come up.
+        // SplitMix64 spreads the seed, so that neighbouring seeds start far apart and the all-zero
+        // state, from which xoshiro never leaves, cannot come up.
         let mut s = [0u64; 4];
         let mut x = seed;
         let mut i = 0;
