@@ -38,7 +38,12 @@ pub fn glob_match(pattern: &[u8], string: &[u8], nocase: bool) -> bool {
 /// Whether `pattern` has any special byte; if not it matches one string only (compare it, or look it
 /// up).
 pub fn is_pattern(pattern: &[u8]) -> bool {
-    pattern.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'))
+    pattern.iter().copied().any(is_special)
+}
+
+#[inline]
+const fn is_special(byte: u8) -> bool {
+    matches!(byte, b'*' | b'?' | b'[' | b'\\')
 }
 
 struct Matcher<const NOCASE: bool>;
@@ -56,6 +61,13 @@ impl<const NOCASE: bool> Matcher<NOCASE> {
         let mut stars = 0usize;
         if string.is_empty() {
             return pattern.is_empty();
+        }
+        // Most patterns begin with a plain prefix, and most strings differ in it.
+        let equal = |(p, s): &(&u8, &u8)| Self::fold(**p) == Self::fold(**s) && !is_special(**p);
+        let prefix = pattern.iter().zip(string).take_while(equal).count();
+        (pattern, string) = (&pattern[prefix..], &string[prefix..]);
+        if string.is_empty() {
+            return skip_stars(pattern).is_empty();
         }
         loop {
             if let [b'*', rest @ ..] = pattern {
