@@ -3,4 +3,5 @@
 pub mod dtoa;
 pub mod glob;
 pub mod num;
+pub mod quote;
 pub mod rng;
