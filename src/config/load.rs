@@ -23,8 +23,8 @@ use super::getset::lookup;
 use super::kinds::{Reason, WRONG_COUNT, Write};
 use super::number::cut_nul;
 use super::row::MULTI_ARG;
-use super::standin::quote;
 use super::{Config, REDIS_VERSION};
+use crate::algo::quote;
 use crate::sys::{self, errno};
 use crate::{notice, warning};
 

@@ -27,8 +27,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::getset::lookup;
 use super::row::DEBUG;
-use super::standin::quote;
 use super::{Config, rows};
+use crate::algo::quote;
 use crate::sys::errno;
 use crate::warning;
 
@@ -141,7 +141,7 @@ impl Rewriter {
     pub fn text(&mut self, option: &str, value: &[u8], force: bool) {
         let mut line = option.as_bytes().to_vec();
         line.push(b' ');
-        quote::repr(&mut line, value);
+        quote::push_repr(&mut line, value);
         self.line(option, line, force);
     }
 
@@ -351,8 +351,8 @@ mod tests {
 
     #[test]
     fn lists_take_and_leave_lines() {
-        let mut config = Config::default();
-        config.save = vec![SavePoint { seconds: 5, changes: 6 }];
+        let save = vec![SavePoint { seconds: 5, changes: 6 }];
+        let mut config = Config { save, ..Config::default() };
         let text = rewrite(&config, "save 1 1\n# between\nsave 2 2\nport 1\n");
         assert!(text.starts_with("save 5 6\n# between\n\nport 6379\n"), "{text}");
         config.save.clear();
