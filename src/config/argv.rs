@@ -13,7 +13,7 @@
 
 use std::os::unix::ffi::OsStringExt;
 
-use super::standin::quote;
+use crate::algo::quote;
 
 /// What the process was started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn options_text(args: &[Vec<u8>], first_is_file: bool) -> (Vec<u8>, bool) {
                 };
             }
             _ => {
-                quote::repr(&mut text, arg);
+                quote::push_repr(&mut text, arg);
                 text.push(b' ');
                 complete = true;
             }

@@ -22,8 +22,8 @@ use super::kinds::{Reason, Write};
 use super::row::{
     Apply, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, PROTECTED, Row, SENSITIVE, VOLATILE,
 };
-use super::standin::glob;
 use super::{Config, rows};
+use crate::algo::glob::glob_match;
 use crate::sys::errno;
 use crate::warning;
 
@@ -60,7 +60,7 @@ pub fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
         for named in names() {
             let name = named.name.as_bytes();
             let wanted = if is_glob {
-                !named.row.has(HIDDEN) && glob::matches_nocase(pattern, name)
+                !named.row.has(HIDDEN) && glob_match(pattern, name, true)
             } else {
                 name.eq_ignore_ascii_case(pattern)
             };

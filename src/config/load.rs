@@ -23,8 +23,8 @@ use super::getset::lookup;
 use super::kinds::{Reason, WRONG_COUNT, Write};
 use super::number::cut_nul;
 use super::row::MULTI_ARG;
-use super::standin::quote;
 use super::{Config, REDIS_VERSION};
+use crate::algo::quote;
 use crate::sys::{self, errno};
 use crate::{notice, warning};
 
@@ -320,4 +320,234 @@ pub(super) fn trim(line: &[u8]) -> &[u8] {
     let (_, line) = line.split_at(start);
     let end = line.iter().rev().take_while(|b| blank(b)).count();
     line.split_at(line.len().saturating_sub(end)).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::getset::get;
+    use crate::sys::testing::TempDir;
+
+    struct Read {
+        config: Config,
+        startup: Startup,
+    }
+
+    fn read_from(file: Option<&[u8]>, options: &str, sentinel_mode: bool) -> Result<Read, String> {
+        let mut config = Config::default();
+        let sources = Sources { file, stdin: None, options: options.as_bytes(), sentinel_mode };
+        match load(&mut config, sources) {
+            Ok(startup) => Ok(Read { config, startup }),
+            Err(error) => Err(String::from_utf8(error.text()).expect("UTF-8")),
+        }
+    }
+
+    fn read(options: &str) -> Result<Read, String> {
+        read_from(None, options, false)
+    }
+
+    fn value(config: &Config, name: &str) -> String {
+        let found = get(config, &[name.as_bytes()]);
+        String::from_utf8(found.first().expect("a directive").1.clone()).expect("UTF-8")
+    }
+
+    fn fatal(line: usize, text: &str, reason: &str) -> String {
+        format!(
+            "\n*** FATAL CONFIG FILE ERROR (Redis 7.2.6) ***\n\
+             Reading the configuration file, at line {line}\n>>> '{text}'\n{reason}\n"
+        )
+    }
+
+    /// A file of the test's folder, with its path.
+    fn put(dir: &TempDir, name: &str, text: &str) -> Vec<u8> {
+        let path = dir.join(name);
+        std::fs::write(&path, text).expect("a writable folder");
+        path.into_os_string().into_encoded_bytes()
+    }
+
+    #[test]
+    fn values_of_every_spelling() {
+        let text = "# comment\n\n  PORT 7000 \r\nmaxmemory '1gb'\nloglevel \"verb\\x6fse\"\n\
+                    lua-time-limit 7\nbind 127.0.0.1 -::1\nport 7001\nrequirepass \"a\\x00 b\"\n\
+                    oom-score-adj-values '1 2 3'\nunixsocketperm 755\nlua-replicate-commands yes\n";
+        let Read { config, .. } = read(text).expect("valid");
+        assert_eq!(config.port, 7001, "the last one counts");
+        assert_eq!(config.maxmemory, 1 << 30);
+        assert_eq!(value(&config, "loglevel"), "verbose");
+        assert_eq!(config.busy_reply_threshold, 7);
+        assert_eq!(config.bind, [b"127.0.0.1".to_vec(), b"-::1".to_vec()]);
+        assert_eq!(config.requirepass.as_deref(), Some(b"a\0 b".as_slice()));
+        assert_eq!(config.oom_score_adj_values, [1, 2, 3]);
+        assert_eq!(value(&config, "unixsocketperm"), "755");
+    }
+
+    #[test]
+    fn faults_name_line_and_reason() {
+        // The options stand below the (empty) file, so they begin in line 2.
+        for (text, reason) in [
+            ("port 1 2", "wrong number of arguments"),
+            ("port", "wrong number of arguments"),
+            ("port \"--bla\"", "argument couldn't be parsed into an integer"),
+            ("foo bar", "Bad directive or wrong number of arguments"),
+            ("include", "Bad directive or wrong number of arguments"),
+            ("lua-replicate-commands a b", "Bad directive or wrong number of arguments"),
+            ("save \"a", "Unbalanced quotes in configuration line"),
+            ("save 1", "Invalid save parameters"),
+            ("a.b", "Module config specified without value"),
+            ("dir /nonexistent/dir", "No such file or directory"),
+            ("sentinel monitor x", "sentinel directive while not in sentinel mode"),
+            ("replicaof 127.0.0.1 abc", "Invalid master port"),
+            ("replicaof 127.0.0.1", "wrong number of arguments"),
+            ("appendfilename \"\"", "appendfilename can't be empty"),
+            ("appenddirname a/b", "appenddirname can't be a path, just a dirname"),
+            ("unixsocketperm 9", "argument couldn't be parsed as an octal number"),
+            ("unixsocketperm 7777", "argument must be between 0 and 777 inclusive"),
+            ("activedefrag yes", super::super::valid::NO_ACTIVE_DEFRAG),
+        ] {
+            assert_eq!(read(text).err(), Some(fatal(2, text, reason)));
+        }
+        let text = read("port 1\n\n  shutdown-on-sigint \n").err().expect("no value");
+        let list = "argument(s) must be one of the following: default, save, nosave, now, force";
+        assert_eq!(text, fatal(4, "shutdown-on-sigint", list));
+    }
+
+    #[test]
+    fn faults_of_the_whole() {
+        let head = "\n*** FATAL CONFIG FILE ERROR (Redis 7.2.6) ***\n";
+        let text = read("cluster-enabled yes\nreplicaof 1.2.3.4 5").err();
+        assert_eq!(text, Some(format!("{head}replicaof directive not allowed in cluster mode\n")));
+        let text = read("logfile /nonexistent/dir/log").err();
+        assert_eq!(text, Some(format!("{head}Can't open the log file: No such file or directory\n")));
+        let Read { config, .. } = read("cluster-enabled yes\nhz 5000").expect("valid");
+        assert_eq!((config.databases, config.hz), (1, 500));
+    }
+
+    #[test]
+    fn save_lines_add_up() {
+        let save = |text: &str| value(&read(text).expect("valid").config, "save");
+        assert_eq!(save("port 1"), "3600 1 300 100 60 10000");
+        assert_eq!(save("save 900 1\nsave 300 10"), "900 1 300 10");
+        assert_eq!(save("save \"900 1 300 10\"\nsave 1 1"), "900 1 300 10 1 1");
+        assert_eq!(save("save 900 1\nsave \"\""), "");
+        assert_eq!(save("save \"\"\nsave 900 1"), "900 1");
+        assert_eq!(save("save '\"a'"), "", "a list with broken quotes is an empty one");
+    }
+
+    #[test]
+    fn save_lines_behind_an_include_replace() {
+        let dir = TempDir::new("config-save");
+        let inner = put(&dir, "inner.conf", "save 1 1");
+        let inner = String::from_utf8(inner).expect("UTF-8");
+        let text = format!("include {inner}\nsave 900 1\nsave 800 2");
+        assert_eq!(value(&read(&text).expect("valid").config, "save"), "800 2");
+    }
+
+    #[test]
+    fn includes_stand_where_they_are() {
+        let dir = TempDir::new("config-include");
+        put(&dir, "a.conf", "port 1\ntimeout 1\n");
+        put(&dir, "b.conf", "timeout 2\n");
+        let text = format!("port 5\ninclude {}/*.conf\nhz 20\n", dir.path().display());
+        let main = put(&dir, "main.cfg", &text);
+        let Read { config, .. } = read_from(Some(&main), "hz 30", false).expect("valid");
+        assert_eq!((config.port, config.timeout, config.hz), (1, 2, 30));
+        let none = put(&dir, "none.cfg", &format!("include {}/*.none\n", dir.path().display()));
+        assert!(read_from(Some(&none), "", false).is_ok(), "a pattern may match nothing");
+        let bad = put(&dir, "bad.cfg", "\nport x\n");
+        let bad_text = String::from_utf8(bad).expect("UTF-8");
+        let outer = read(&format!("include {bad_text}")).err();
+        assert_eq!(outer, Some(fatal(2, "port x", "argument couldn't be parsed into an integer")));
+    }
+
+    #[test]
+    fn missing_files_and_circles() {
+        let missing =
+            "Fatal error, can't open config file '/nonexistent/x.conf': No such file or directory";
+        assert_eq!(read("include /nonexistent/x.conf").err().as_deref(), Some(missing));
+        assert_eq!(read_from(Some(b"/nonexistent/x.conf"), "", false).err().as_deref(), Some(missing));
+        let dir = TempDir::new("config-circle");
+        let path = String::from_utf8(put(&dir, "a.conf", "")).expect("UTF-8");
+        put(&dir, "a.conf", &format!("include {path}\n"));
+        let text = read(&format!("include {path}")).err().expect("no end");
+        assert!(text.ends_with("Too many nested includes\n"));
+    }
+
+    #[test]
+    fn lines_for_others_are_collected() {
+        let text = "user alice on\nrename-command FLUSHALL \"\"\nloadmodule /m.so a b\nM.x 1\nm.X 2 3\n\
+                    replicaof h 1\nslaveof no ONE\nreplicaof host 6380\nsentinel\n";
+        let Read { config, startup } = read(text).expect("valid");
+        let words = |line: &Line| line.args.join(&b' ');
+        assert_eq!(startup.users.iter().map(words).collect::<Vec<_>>(), [b"user alice on"]);
+        let rename = startup.rename_commands.first().expect("one");
+        assert_eq!(words(rename), b"rename-command FLUSHALL ");
+        assert_eq!(rename.place.line, 3);
+        let text = LoadError::at(&rename.place, "No such command in rename-command").text();
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert_eq!(text, fatal(3, "rename-command FLUSHALL \"\"", "No such command in rename-command"));
+        assert_eq!(startup.modules.iter().map(words).collect::<Vec<_>>(), [b"loadmodule /m.so a b"]);
+        assert_eq!(startup.module_configs, [(b"m.x".to_vec(), b"2 3".to_vec())]);
+        assert_eq!(value(&config, "slaveof"), "host 6380");
+        assert!(startup.sentinel.is_empty());
+        let Read { startup, .. } = read_from(None, "sentinel monitor x", true).expect("valid");
+        assert_eq!(startup.sentinel.iter().map(words).collect::<Vec<_>>(), [b"sentinel monitor x"]);
+    }
+
+    #[test]
+    fn standard_input_stands_between_file_and_options() {
+        let dir = TempDir::new("config-stdin");
+        let file = put(&dir, "a.conf", "port 1\ntimeout 1\nhz 1");
+        let mut input: &[u8] = b"\ntimeout 2\nhz 2";
+        let mut config = Config::default();
+        let sources = Sources {
+            file: Some(&file),
+            stdin: Some(&mut input),
+            options: b"hz 3",
+            sentinel_mode: false,
+        };
+        load(&mut config, sources).expect("valid");
+        assert_eq!((config.port, config.timeout, config.hz), (1, 2, 3));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic() {
+        let mut rng = crate::algo::rng::Rng::seeded(7);
+        let words: [&[u8]; 14] = [
+            b"save",
+            b"bind",
+            b"port",
+            b"user",
+            b"\"",
+            b"'",
+            b" ",
+            b"\n",
+            b"\\x0",
+            b"\0",
+            b"%",
+            b"-9",
+            b"client-output-buffer-limit",
+            b"99999999999999999999gb",
+        ];
+        for _ in 0..3000 {
+            let mut text = Vec::new();
+            for _ in 0..rng.below(12) {
+                text.extend_from_slice(words[rng.index(words.len())]);
+                if rng.below(3) == 0 {
+                    text.extend_from_slice(&rng.next_u32().to_le_bytes());
+                }
+                if rng.below(2) == 0 {
+                    text.push(b' ');
+                }
+            }
+            // A pattern could reach any file there is.
+            if text.windows(7).any(|word| word.eq_ignore_ascii_case(b"include")) {
+                continue;
+            }
+            let sources = Sources { file: None, stdin: None, options: &text, sentinel_mode: false };
+            let mut config = Config::default();
+            if load(&mut config, sources).is_ok() {
+                assert!(!get(&config, &[b"*"]).is_empty());
+            }
+        }
+    }
 }

@@ -40,7 +40,6 @@ mod rows_network;
 mod rows_persistence;
 mod rows_replication;
 pub mod special;
-mod standin;
 pub mod valid;
 
 pub use choices::{
