@@ -148,8 +148,16 @@ pub enum Begin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// `last` is relative to the begin; -1 is the last argument, -2 the one before; `limit` as in COMMAND INFO.
-    Range { last: i32, step: i32, limit: i32 },
-    KeyNum { num: i32, first: i32, step: i32 },
+    Range {
+        last: i32,
+        step: i32,
+        limit: i32,
+    },
+    KeyNum {
+        num: i32,
+        first: i32,
+        step: i32,
+    },
     Unknown,
 }
 
