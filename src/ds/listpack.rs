@@ -46,6 +46,7 @@
 //!   first, which draws the line at 1 GiB.
 
 mod codec;
+mod find;
 mod random;
 #[cfg(test)]
 mod tests;
@@ -59,7 +60,7 @@ use std::ptr::{self, NonNull};
 use super::block::{self, size_class};
 use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
-pub use codec::{Corrupt, Element, Needle, parse_int, validate};
+pub use codec::{Corrupt, Element, Needle, parse_int, validate, validate_shallow};
 
 /// The bytes of a listpack without entries.
 const EMPTY_LEN: usize = HEADER + 1;
@@ -108,12 +109,6 @@ fn broken() -> ! {
 pub struct Lp([u8]);
 
 impl Lp {
-    /// Bytes from outside as a listpack, if they are one.
-    pub fn new(bytes: &[u8]) -> Result<&Lp, Corrupt> {
-        validate(bytes, true, |_| true)?;
-        Ok(Self::trusted(bytes))
-    }
-
     #[inline]
     fn trusted(bytes: &[u8]) -> &Lp {
         debug_assert!(bytes.len() >= EMPTY_LEN && bytes.last() == Some(&END));
@@ -266,37 +261,6 @@ impl Lp {
         (p != end).then(|| self.pos_of(p))
     }
 
-    /// The first entry from `from` on that holds `text`, looking at one entry, then leaving out `skip`.
-    pub fn find(&self, from: Pos, text: &[u8], skip: usize) -> Option<Pos> {
-        self.find_needle(from, &Needle::new(text), skip)
-    }
-
-    pub fn find_needle(&self, from: Pos, needle: &Needle<'_>, skip: usize) -> Option<Pos> {
-        let end = self.end();
-        let mut p = self.at(from);
-        loop {
-            // SAFETY: p is inside the slice, before the end byte: so from `from`, and from the checks below.
-            let word = unsafe {
-                if end.offset_from_unsigned(p) >= 7 {
-                    p.cast::<u64>().read_unaligned()
-                } else {
-                    codec::last_word(p, end)
-                }
-            };
-            // SAFETY: as above.
-            if unsafe { needle.is_at(word, p, end) } {
-                return Some(self.pos_of(p));
-            }
-            for _ in 0..=skip {
-                // SAFETY: as above; an entry's end is at most the end byte.
-                p = unsafe { p.add(self.size_at(p)) };
-                if p == end {
-                    return None;
-                }
-            }
-        }
-    }
-
     #[inline]
     pub fn iter(&self) -> Iter<'_> {
         Iter { front: self.front(), back: self.end(), lp: PhantomData }
@@ -436,13 +400,13 @@ impl Listpack {
         bytes: &[u8],
         mut accept: impl FnMut(Element<'_>) -> bool,
     ) -> Result<Self, Corrupt> {
-        let mut shortest = EMPTY_LEN;
-        validate(bytes, true, |value| {
-            shortest += Encoded::of(value).size();
+        let mut shortest = true;
+        codec::validate_entries(bytes, |value, entry| {
+            shortest = shortest && Encoded::of(value).is(entry);
             accept(value)
         })?;
         let lp = Lp::trusted(bytes);
-        if shortest == bytes.len() { Ok(Self::copy(lp)) } else { Ok(Self::of(lp.iter())) }
+        Ok(if shortest { Self::copy(lp) } else { Self::of(lp.iter()) })
     }
 
     /// A listpack of the given values.
@@ -678,15 +642,17 @@ impl Listpack {
         let Change { at, removed, added } = change;
         let tail = total - at - removed;
         let slack = class - total + removed - added;
-        // The gap may take any value up to the slack that is left. Keeping it moves the tail alone, and
-        // taking the difference from it moves the head alone.
-        let head_only = (gap + removed).checked_sub(added).filter(|g| *g <= slack.min(GAP_MAX));
+        // Moving the head alone takes the difference from the gap, and moving the tail alone keeps it.
+        let head_only = (gap + removed).checked_sub(added).filter(|g| *g <= GAP_MAX);
         let new_gap = match head_only {
-            Some(moved) if at < tail || gap > slack => moved,
-            _ if gap <= slack => gap,
-            Some(moved) => moved,
-            None => (slack / 2).min(GAP_MAX),
+            Some(moved) if at < tail => moved,
+            _ if at >= tail && gap <= slack => gap,
+            // The shorter side lacks room, so the longer one has to move. Most of the slack then goes
+            // where it was missing, lest the next change moves as much again.
+            _ if at < tail => slack - slack / 4,
+            _ => slack / 4,
         };
+        let new_gap = new_gap.min(GAP_MAX);
         // SAFETY: both sides lie in the block before and after. Where both move, the one that moves away
         // from the other goes first, so neither overwrites the other.
         unsafe {

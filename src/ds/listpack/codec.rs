@@ -266,6 +266,16 @@ impl<'a> Encoded<'a> {
         self.len() + backlen_size(self.len())
     }
 
+    /// Whether `entry`, which holds the same value, has the same bytes.
+    pub fn is(&self, entry: &[u8]) -> bool {
+        let mut backlen = [0; 5];
+        // SAFETY: no backlen has more than five bytes.
+        unsafe { write_backlen(backlen.as_mut_ptr(), self.len()) };
+        entry.len() == self.size()
+            && entry.starts_with(&self.head[..self.head_len])
+            && entry.ends_with(&backlen[..self.size() - self.len()])
+    }
+
     /// Writes the entry and gives the place behind it.
     ///
     /// # Safety
@@ -511,6 +521,11 @@ impl<'a> Needle<'a> {
         Needle { word: word & mask, mask, rest, value, ninth }
     }
 
+    /// What is looked for, in the form in which reading gives it.
+    pub fn value(&self) -> Element<'a> {
+        self.value
+    }
+
     /// Whether a value that was read is this one.
     #[inline]
     pub fn is(&self, value: Element<'_>) -> bool {
@@ -594,13 +609,8 @@ fn stated_len(bytes: &[u8]) -> Option<u64> {
     })
 }
 
-/// Checks bytes from outside. Shallow: length, end byte. Deep: every entry, forwards and backwards, and
-/// the count. `entry` is shown each entry's value and may refuse it.
-pub fn validate(
-    bytes: &[u8],
-    deep: bool,
-    mut entry: impl FnMut(Element<'_>) -> bool,
-) -> Result<(), Corrupt> {
+/// Checks the frame of bytes from outside: length and end byte. Gives what lies between, and the count.
+fn frame(bytes: &[u8]) -> Result<(&[u8], u64), Corrupt> {
     let wrong = |at, why| Err(Corrupt { at, why });
     let Some((total, count)) = number(bytes, 4).zip(bytes.get(4..).and_then(|b| number(b, 2))) else {
         return wrong(bytes.len(), "listpack header is cut off");
@@ -608,37 +618,56 @@ pub fn validate(
     if usize::try_from(total) != Ok(bytes.len()) {
         return wrong(0, "listpack length is not the number of bytes");
     }
-    let Some((&END, entries)) = bytes.get(HEADER..).and_then(|b| b.split_last()) else {
-        return wrong(bytes.len(), "listpack end byte is missing");
-    };
-    if !deep {
-        return Ok(());
+    match bytes.get(HEADER..).and_then(|b| b.split_last()) {
+        Some((&END, entries)) => Ok((entries, count)),
+        _ => wrong(bytes.len(), "listpack end byte is missing"),
     }
-    let mut rest = entries;
+}
+
+/// Checks the frame of bytes from outside, but not what is in it.
+pub fn validate_shallow(bytes: &[u8]) -> Result<(), Corrupt> {
+    frame(bytes).map(|_| ())
+}
+
+/// Checks bytes from outside: the frame, every entry forwards and backwards, and the count. `accept` is
+/// shown each value and may refuse it.
+pub fn validate(bytes: &[u8], mut accept: impl FnMut(Element<'_>) -> bool) -> Result<(), Corrupt> {
+    validate_entries(bytes, |value, _| accept(value))
+}
+
+/// The same, where `accept` sees the bytes of the entry too.
+pub fn validate_entries(
+    bytes: &[u8],
+    mut accept: impl FnMut(Element<'_>, &[u8]) -> bool,
+) -> Result<(), Corrupt> {
+    let wrong = |at, why| Err(Corrupt { at, why });
+    let (mut rest, count) = frame(bytes)?;
+    let mut at = HEADER;
     let mut seen = 0u64;
     while !rest.is_empty() {
-        let at = HEADER.saturating_add(entries.len().saturating_sub(rest.len()));
         let Some(len) = stated_len(rest).and_then(|len| usize::try_from(len).ok()) else {
             return wrong(at, "listpack entry has no known form");
         };
         let size = len.saturating_add(backlen_size(len));
-        let (Some(this), Some(next)) = (rest.get(..size), rest.get(size..)) else {
+        let Some((entry, next)) = rest.split_at_checked(size) else {
             return wrong(at, "listpack entry reaches past the end");
         };
+        let after = at.saturating_add(size);
         // A backlen may carry superfluous zero groups that reach into the string: what counts is that
         // reading it backwards gives this entry's length.
-        if read_backlen(bytes.get(..at.saturating_add(size)).unwrap_or(this)) != Some(len) {
+        if read_backlen(bytes.get(..after).unwrap_or(entry)) != Some(len) {
             return wrong(at, "listpack entry's lengths differ");
         }
-        let range = this.as_ptr_range();
-        // SAFETY: `range.end` is inside `bytes`, where at least the end byte follows the entries.
+        let range = entry.as_ptr_range();
+        // SAFETY: the range is readable, and `decode` reads nothing from its end on.
         let Some((value, _)) = (unsafe { decode(range.start, range.end) }) else {
             return wrong(at, "listpack entry cannot be read");
         };
-        if !entry(value) {
+        if !accept(value, entry) {
             return wrong(at, "listpack entry is not acceptable");
         }
         seen = seen.saturating_add(1);
+        at = after;
         rest = next;
     }
     if count != u64::from(COUNT_UNKNOWN) && count != seen {
