@@ -8,3 +8,8 @@ mod prop;
 pub mod sds;
 pub mod skiplist;
 pub mod table;
+pub mod block;
+pub mod intset;
+pub mod listpack;
+#[cfg(test)]
+mod prop;
