@@ -150,12 +150,8 @@ pub enum Begin {
 /// How keys follow from the begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
-<<<<<<< HEAD
     /// `last` is relative to the begin; -1 is the last argument, -2 the one before; `limit` as in
     /// COMMAND INFO.
-=======
-    /// `last` is relative to the begin; -1 is the last argument, -2 the one before; `limit` as in COMMAND INFO.
->>>>>>> dslists
     Range {
         last: i32,
         step: i32,
