@@ -279,6 +279,7 @@ impl RawPage {
 
     /// Asks for the first `lines` cache lines of the page.
     #[inline]
+    #[allow(dead_code)]
     pub fn prefetch(self, lines: usize) {
         let at = ptr::with_exposed_provenance::<u8>(self.0);
         for line in 0..lines {
