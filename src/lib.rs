@@ -14,12 +14,16 @@ pub mod proto;
 pub mod sys;
 
 // Band 2: subsystem state.
+pub mod blocked;
 pub mod clients;
 pub mod config;
+pub mod multi;
+pub mod pubsub;
 pub mod stats;
 
 // Band 3: orchestration.
 pub mod commands;
+pub mod replication;
 pub mod server;
 
 #[global_allocator]

@@ -1,6 +1,7 @@
 //! One client: its connection, its session, and what it is in the middle of. What few clients have is boxed, so that
 //! an idle connection stays under 700 bytes with everything.
 
+use crate::multi::Multi;
 use crate::net::stream::Stream;
 use crate::proto::parse;
 use crate::proto::reply::Reply;
@@ -126,6 +127,7 @@ pub struct Client {
     /// Pushed by others while this client executes; follows its reply.
     pub pushes: Option<Box<Reply>>,
     pub extra: Option<Box<Extra>>,
+    pub multi: Option<Box<Multi>>,
     /// Bytes that the maxmemory-clients count holds for this client.
     pub counted: usize,
 }
@@ -163,6 +165,7 @@ impl Client {
             out: Reply::new(false),
             pushes: None,
             extra: None,
+            multi: None,
             counted: 0,
         })
     }

@@ -3,15 +3,18 @@
 pub mod connection;
 pub mod docs;
 pub mod generic;
+pub mod pubsub;
 pub mod row;
 pub mod server;
 pub mod string;
 pub mod table;
+pub mod transactions;
 
 use row::Command;
 
 /// Every family's rows.
 pub fn families() -> &'static [&'static [Command]] {
-    static ALL: &[&[Command]] = &[string::ROWS, generic::ROWS, connection::ROWS, server::ROWS];
+    static ALL: &[&[Command]] =
+        &[string::ROWS, generic::ROWS, connection::ROWS, server::ROWS, transactions::ROWS, pubsub::ROWS];
     ALL
 }

@@ -5,36 +5,13 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub enum Effect {
     /// A keyspace event; module callbacks run here.
-    Event {
-        db: usize,
-        class: u32,
-        name: &'static str,
-        key: Box<[u8]>,
-    },
+    Event { db: usize, class: u32, name: &'static str, key: Box<[u8]> },
     /// Something to propagate beside the command itself.
-    Op {
-        db: usize,
-        args: Vec<Box<[u8]>>,
-    },
+    Op { db: usize, args: Vec<Box<[u8]>> },
     /// For WATCH and client tracking.
-    Modified {
-        db: usize,
-        key: Box<[u8]>,
-    },
+    Modified { db: usize, key: Box<[u8]> },
     /// Somebody may be blocked on this key.
-    Ready {
-        db: usize,
-        key: Box<[u8]>,
-        ty: u8,
-    },
-    /// A database was emptied (or all, for None), or two were swapped: watchers and trackers hear of it.
-    Flushed {
-        db: Option<usize>,
-    },
-    Swapped {
-        a: usize,
-        b: usize,
-    },
+    Ready { db: usize, key: Box<[u8]>, ty: u8 },
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Putting values under keys, taking keys away, and moving them about.
 
-use super::{Db, Effect, Found, Junk, Keyspace, Touched, class};
+use super::{Db, Found, Junk, Keyspace, Touched, class};
 use crate::algo::num::parse_i64;
 use crate::ds::entry::{Entry, Payload, enc, ty};
 use crate::ds::sds::Sds;
@@ -206,9 +206,8 @@ impl Keyspace {
         Touched { db: to_db, key: to, gone: false }
     }
 
-    /// Empties one database or all. Returns the number of keys. Watchers are told before the keys go.
+    /// Empties one database or all. Returns the number of keys. The caller has told watchers and the blocked.
     pub fn flush(&mut self, db: Option<usize>, lazy: bool) -> usize {
-        self.fx.push(Effect::Flushed { db });
         let range = db.map_or(0..self.dbs.len(), |d| d..d + 1);
         let mut removed = 0;
         for i in range {
@@ -222,8 +221,8 @@ impl Keyspace {
         removed
     }
 
+    /// The caller has told watchers and the blocked.
     pub fn swap(&mut self, a: usize, b: usize) {
-        self.fx.push(Effect::Swapped { a, b });
         self.dbs.swap(a, b);
         self.edits = self.edits.wrapping_add(1);
     }

@@ -114,6 +114,10 @@ fn build(
         gate: Gate::default(),
         scratch: batch::Scratch::default(),
         monitors: Vec::new(),
+        watches: Default::default(),
+        pubsub: Default::default(),
+        blocked: Default::default(),
+        ops: Default::default(),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         settle::drain(srv);
     }
     if srv.ks.policy.ops && (srv.ks.dirty != dirty || matches!(prop, Propagation::Force(_))) {
-        settle::own_op(srv, db, args, prop);
+        settle::own_op(srv, cmd, db, args, prop);
     }
     srv.run.nesting -= 1;
     let end = ticks();
@@ -60,7 +60,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         settle::observed(srv, id, cmd, args, spent);
     }
     if srv.run.nesting == 0 {
-        settle::unit_end(srv, end);
+        settle::unit_end(srv, cmd, end);
     }
     flow
 }
@@ -82,8 +82,14 @@ fn count_errors(srv: &mut Server, cmd: CmdId, out: &mut Reply) {
 }
 
 /// Inside MULTI: keeps the command for EXEC.
-pub fn queue(srv: &mut Server, id: ClientId, _cmd: CmdId, _args: Args, out: &mut Reply) -> Flow {
-    debug_assert!(srv.clients[id].has(flag::MULTI));
+pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
+    let flags = srv.table.get(cmd).flags;
+    let c = &mut srv.clients[id];
+    debug_assert!(c.has(flag::MULTI));
+    // A transaction that cannot run any more need not remember what it would have done.
+    if !c.has(flag::DIRTY_CAS | flag::DIRTY_EXEC) {
+        c.multi.get_or_insert_default().push(cmd, flags, args.to_owned());
+    }
     out.status("QUEUED");
     Flow::Done
 }

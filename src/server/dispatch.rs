@@ -4,7 +4,7 @@
 //! 14; stats 6; effects and policy 8. Whatever a feature adds here shows in its line of this list.
 
 use super::call::{How, call, queue};
-use super::{Gate, Server, kill};
+use super::{Gate, Server, kill, settle};
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::{Flow, flag as cf};
 use crate::commands::table::{CmdId, Entry};
@@ -42,12 +42,24 @@ pub fn process(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, args: Args, o
         }
     }
     let flow = call(srv, id, cmd, args, out, How::Client);
+    settle::serve_ready(srv);
     let c = &mut srv.clients[id];
     c.last_cmd = cmd;
     if c.has(flag::SKIP | flag::SKIP_NEXT) {
         skip_replies(srv, id, out);
     }
     flow
+}
+
+/// A request that was blocked is tried again, through the refusals that may have come up meanwhile.
+pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
+    match refusal(srv, id, cmd) {
+        Refusal::Error(why) => reject(srv, id, Some(cmd), &why, out),
+        Refusal::None | Refusal::Queue => {
+            srv.run.ticks = crate::sys::clock::ticks();
+            call(srv, id, cmd, args, out, How::Client)
+        }
+    }
 }
 
 /// CLIENT REPLY SKIP silences the command after it.

@@ -8,6 +8,10 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     if !srv.clients.mark_dying(id) {
         return;
     }
+    srv.blocked.remove(id);
+    srv.watches.remove_all(id);
+    srv.pubsub.forget(id);
+    super::policy::refresh(srv);
     srv.monitors.retain(|m| *m != id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
 }

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod before_sleep;
+pub mod blocking;
 pub mod boot;
 pub mod call;
 pub mod cron;
@@ -10,14 +11,19 @@ pub mod dispatch;
 pub mod info;
 pub mod kill;
 pub mod pass;
+pub mod policy;
 pub mod settle;
 
+use crate::blocked::Blocked;
 use crate::clients::{ClientId, Clients};
 use crate::commands::table::Table;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
+use crate::multi::Watches;
 use crate::net::listener::Listener;
 use crate::net::reactor::Reactor;
+use crate::pubsub::Pubsub;
+use crate::replication::ops::Ops;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
 
@@ -36,6 +42,10 @@ pub struct Server {
     pub gate: Gate,
     pub scratch: batch::Scratch,
     pub monitors: Vec<ClientId>,
+    pub watches: Watches,
+    pub pubsub: Pubsub,
+    pub blocked: Blocked,
+    pub ops: Ops,
 }
 
 /// Where we listen.
@@ -65,6 +75,9 @@ pub struct Run {
     pub next_cron_ms: u64,
     /// Depth of passes: above 1 while a script or a load lets the loop turn.
     pub pass_depth: u32,
+    pub in_exec: bool,
+    /// The deadline of the blocked request that is being tried again.
+    pub retry_deadline: Option<i64>,
 }
 
 /// Reasons why commands may have to be looked at twice. While none holds, and the client is not special, a command

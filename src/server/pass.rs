@@ -5,7 +5,7 @@
 //! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
 //! ```
 
-use super::{Server, batch, before_sleep, cron, kill};
+use super::{Server, batch, before_sleep, blocking, cron, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{Ready, Source, source};
@@ -34,6 +34,9 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
     before_sleep::run(srv);
     let until_cron = srv.run.next_cron_ms.saturating_sub(mono_ns() / 1_000_000);
     let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
+    if let Some(at) = srv.blocked.next_timeout() {
+        timeout = timeout.min(Duration::from_millis((at - crate::sys::clock::unix_ms()).max(0) as u64));
+    }
     if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() {
         timeout = Duration::ZERO;
     }
@@ -49,8 +52,12 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
     for id in pending {
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_READ);
+            blocking::resume(srv, id);
             readable(srv, id, false);
         }
+    }
+    if !srv.blocked.is_empty() {
+        blocking::expire(srv);
     }
     if srv.clock.mono_ms >= srv.run.next_cron_ms {
         cron::run(srv);

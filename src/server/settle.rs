@@ -1,11 +1,19 @@
 //! What follows from a command: the outbox is drained in order, ops leave, watchers and subscribers hear of it.
+//!
+//! ```text
+//! drain: Event ─► subscribers    Op ─► the unit's ops    Modified ─► WATCH, tracking    Ready ─► the blocked
+//! unit_end: ops leave ─► pushes ─► junk to its thread ─► clock ─► ready keys are served
+//! ```
 
-use super::Server;
 use super::ctx::Propagation;
-use crate::clients::ClientId;
+use super::{Server, blocking};
+use crate::clients::{ClientId, flag};
+use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
-use crate::keyspace::Effect;
-use crate::proto::args::Args;
+use crate::keyspace::{Effect, class};
+use crate::proto::args::{Args, Key};
+use crate::pubsub::{self, Kind};
+use crate::replication::ops::to;
 
 /// Drains the outbox; what an effect causes is drained before the next one.
 #[cold]
@@ -13,12 +21,16 @@ pub fn drain(srv: &mut Server) {
     let mut queue = srv.ks.fx.take();
     while let Some(effect) = queue.pop() {
         match effect {
-            Effect::Event { .. }
-            | Effect::Op { .. }
-            | Effect::Modified { .. }
-            | Effect::Ready { .. }
-            | Effect::Flushed { .. }
-            | Effect::Swapped { .. } => {}
+            Effect::Event { db, class, name, key } => event(srv, db, class, name, &key),
+            Effect::Op { db, args } => {
+                let args: Vec<&[u8]> = args.iter().map(|a| &a[..]).collect();
+                srv.ops.push(db, to::ALL, &args);
+            }
+            Effect::Modified { db, key } => modified(srv, db, &key),
+            Effect::Ready { db, key, ty } => {
+                let exists = srv.ks.peek(db, Key::new(&key)).is_some_and(|e| e.ty() == ty);
+                srv.blocked.signal(db, &key, ty, exists);
+            }
         }
         if !srv.ks.fx.is_empty() {
             drain(srv);
@@ -26,20 +38,107 @@ pub fn drain(srv: &mut Server) {
     }
 }
 
+fn event(srv: &mut Server, db: usize, class: u32, name: &str, key: &[u8]) {
+    let flags = srv.ks.policy.notify;
+    debug_assert!(flags & class != 0, "nobody asked for the event");
+    if flags & class::KEYSPACE != 0 {
+        let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+        pubsub::publish(&srv.pubsub, &mut srv.clients, Kind::Channel, &channel, name.as_bytes());
+    }
+    if flags & class::KEYEVENT != 0 {
+        let channel = format!("__keyevent@{db}__:{name}");
+        pubsub::publish(&srv.pubsub, &mut srv.clients, Kind::Channel, channel.as_bytes(), key);
+    }
+}
+
+fn modified(srv: &mut Server, db: usize, key: &[u8]) {
+    let exists = srv.ks.peek(db, Key::new(key)).is_some();
+    let clients = &mut srv.clients;
+    srv.watches.touch(db, key, exists, |id| {
+        if let Some(c) = clients.get_mut(id) {
+            c.set(flag::DIRTY_CAS);
+        }
+    });
+}
+
+/// A database (or all) is about to be emptied: watchers and the blocked hear of it before the keys go.
+pub fn before_flush(srv: &mut Server, db: Option<usize>) {
+    for d in db.map_or(0..srv.ks.dbs.len(), |d| d..d + 1) {
+        replaced(srv, d, None);
+    }
+}
+
+/// Two databases are about to change places.
+pub fn before_swap(srv: &mut Server, a: usize, b: usize) {
+    replaced(srv, a, Some(b));
+    replaced(srv, b, Some(a));
+}
+
+/// What stands in `db` makes room for what stands in `by`.
+fn replaced(srv: &mut Server, db: usize, by: Option<usize>) {
+    let (ks, clients) = (&srv.ks, &mut srv.clients);
+    let holds = |d: usize, k: &[u8]| ks.peek(d, Key::new(k)).map(|e| ks.is_expired(e));
+    srv.watches.touch_db(
+        db,
+        |k| holds(db, k),
+        |k| by.and_then(|b| holds(b, k)),
+        |id| {
+            if let Some(c) = clients.get_mut(id) {
+                c.set(flag::DIRTY_CAS);
+            }
+        },
+    );
+    for key in srv.blocked.keys_of(db) {
+        let before = srv.ks.peek(db, Key::new(&key)).map(|e| e.ty());
+        let after = by.and_then(|b| srv.ks.peek(b, Key::new(&key))).map(|e| e.ty());
+        if let Some(ty) = after {
+            srv.blocked.signal(db, &key, ty, true);
+        } else if let Some(ty) = before {
+            srv.blocked.signal(db, &key, ty, false);
+        }
+    }
+}
+
 /// The command's own op.
 #[cold]
-pub fn own_op(_srv: &mut Server, _db: usize, _args: Args, _prop: Propagation) {}
+pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propagation) {
+    match prop {
+        Propagation::AsIs => srv.ops.push(db, to::ALL, &args),
+        Propagation::Instead(words) => {
+            let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+            srv.ops.push(db, to::ALL, &words);
+        }
+        Propagation::Never => {}
+        Propagation::Force(mask) => srv.ops.push(db, mask, &args),
+    }
+    debug_assert!(
+        srv.table.get(cmd).flags & (cf::WRITE | cf::MAY_REPLICATE) != 0,
+        "a reader changed something"
+    );
+}
 
 /// Slow log and monitors.
 #[cold]
 pub fn observed(_srv: &mut Server, _id: ClientId, _cmd: CmdId, _args: Args, _ticks: u64) {}
 
-/// The end of a top-level execution unit: the clock moves, what waited for the end leaves.
+/// The end of a top-level execution unit: what waited for it leaves, the clock moves.
 #[inline]
-pub fn unit_end(srv: &mut Server, now: u64) {
+pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
+    if !srv.ops.is_empty() {
+        srv.ops.bare = srv.table.get(cmd).flags & cf::TOUCHES_ARBITRARY_KEYS != 0;
+        srv.ops.flush();
+    }
     if !srv.ks.junk.is_empty() {
         srv.ks.junk.clear();
     }
     srv.clock.advance(now);
     srv.ks.now_ms = srv.clock.unix_ms;
+}
+
+/// After a unit: those who waited for what it left are served.
+#[inline]
+pub fn serve_ready(srv: &mut Server) {
+    if srv.blocked.has_ready() && srv.run.nesting == 0 && srv.run.pass_depth <= 1 {
+        blocking::serve(srv);
+    }
 }

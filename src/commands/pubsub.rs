@@ -1,0 +1,221 @@
+//! SUBSCRIBE and its kin, PUBLISH, PUBSUB.
+
+use super::docs;
+use super::row::flag::*;
+use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::clients::{ClientId, flag};
+use crate::proto::error::CmdError;
+use crate::proto::reply::Reply;
+use crate::pubsub::{Kind, publish};
+use crate::replication::ops::to;
+use crate::server::ctx::{Ctx, Propagation};
+use crate::server::{Server, policy};
+
+const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE;
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: u64,
+    run: super::row::Handler,
+    docs: &'static super::row::Docs,
+) -> Command {
+    Command { name, arity, flags, run, docs, ..ROW }
+}
+
+pub static ROWS: &[Command] = &[
+    row("psubscribe", -2, SUBSCRIBER, |c| subscribe(c, Kind::Pattern), &docs::PSUBSCRIBE),
+    row("publish", 3, PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE, publish_, &docs::PUBLISH),
+    Command {
+        name: "pubsub",
+        arity: -2,
+        subs: &[
+            row(
+                "channels",
+                -2,
+                PUBSUB | LOADING | STALE,
+                |c| active(c, Kind::Channel),
+                &docs::PUBSUB_CHANNELS,
+            ),
+            row("help", 2, LOADING | STALE, help, &docs::PUBSUB_HELP),
+            row("numpat", 2, PUBSUB | LOADING | STALE, numpat, &docs::PUBSUB_NUMPAT),
+            row(
+                "numsub",
+                -2,
+                PUBSUB | LOADING | STALE,
+                |c| numsub(c, Kind::Channel),
+                &docs::PUBSUB_NUMSUB,
+            ),
+            row(
+                "shardchannels",
+                -2,
+                PUBSUB | LOADING | STALE,
+                |c| active(c, Kind::Shard),
+                &docs::PUBSUB_SHARDCHANNELS,
+            ),
+            row(
+                "shardnumsub",
+                -2,
+                PUBSUB | LOADING | STALE,
+                |c| numsub(c, Kind::Shard),
+                &docs::PUBSUB_SHARDNUMSUB,
+            ),
+        ],
+        docs: &docs::PUBSUB,
+        ..ROW
+    },
+    row("punsubscribe", -1, SUBSCRIBER, |c| unsubscribe(c, Kind::Pattern), &docs::PUNSUBSCRIBE),
+    Command {
+        name: "spublish",
+        arity: 3,
+        flags: PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE,
+        acl: cat::PUBSUB,
+        keys: &[KeySpec::one(key::NOT_KEY, 1)],
+        run: spublish,
+        docs: &docs::SPUBLISH,
+        ..ROW
+    },
+    Command {
+        name: "ssubscribe",
+        arity: -2,
+        flags: SUBSCRIBER,
+        keys: &[KeySpec::range(key::NOT_KEY, 1, -1, 1)],
+        run: |c| subscribe(c, Kind::Shard),
+        docs: &docs::SSUBSCRIBE,
+        ..ROW
+    },
+    row("subscribe", -2, SUBSCRIBER, |c| subscribe(c, Kind::Channel), &docs::SUBSCRIBE),
+    Command {
+        name: "sunsubscribe",
+        arity: -1,
+        flags: SUBSCRIBER,
+        keys: &[KeySpec::range(key::NOT_KEY, 1, -1, 1)],
+        run: |c| unsubscribe(c, Kind::Shard),
+        docs: &docs::SUNSUBSCRIBE,
+        ..ROW
+    },
+    row("unsubscribe", -1, SUBSCRIBER, |c| unsubscribe(c, Kind::Channel), &docs::UNSUBSCRIBE),
+];
+
+/// Channels and patterns are counted together, shard channels by themselves.
+fn count(srv: &Server, kind: Kind, id: ClientId) -> usize {
+    match kind {
+        Kind::Shard => srv.pubsub.count(Kind::Shard, id),
+        _ => srv.pubsub.count(Kind::Channel, id) + srv.pubsub.count(Kind::Pattern, id),
+    }
+}
+
+fn confirm(out: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
+    out.push(3);
+    out.bulk(word.as_bytes());
+    match name {
+        Some(n) => out.bulk(n),
+        None => out.null(),
+    }
+    out.int(count as i64);
+}
+
+fn subscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+    let c = &ctx.srv.clients[ctx.client];
+    if c.has(flag::DENY_BLOCKING) && !c.has(flag::MULTI) && !ctx.srv.run.in_exec {
+        let name = kind.words().0.to_uppercase();
+        return Err(CmdError::text(format!("ERR {name} isn't allowed for a DENY BLOCKING client")));
+    }
+    for name in ctx.args.from(1) {
+        ctx.srv.pubsub.subscribe(kind, ctx.client, name);
+        let n = count(ctx.srv, kind, ctx.client);
+        confirm(ctx.out, kind.words().0, Some(name), n);
+    }
+    ctx.srv.clients[ctx.client].set(flag::PUBSUB);
+    policy::refresh(ctx.srv);
+    Ok(Flow::Done)
+}
+
+fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+    let word = kind.words().1;
+    if ctx.args.len() > 1 {
+        for name in ctx.args.from(1) {
+            ctx.srv.pubsub.unsubscribe(kind, ctx.client, name);
+            let n = count(ctx.srv, kind, ctx.client);
+            confirm(ctx.out, word, Some(name), n);
+        }
+    } else {
+        let all = ctx.srv.pubsub.of(kind, ctx.client);
+        for name in &all {
+            ctx.srv.pubsub.unsubscribe(kind, ctx.client, name);
+            let n = count(ctx.srv, kind, ctx.client);
+            confirm(ctx.out, word, Some(name), n);
+        }
+        if all.is_empty() {
+            let n = count(ctx.srv, kind, ctx.client);
+            confirm(ctx.out, word, None, n);
+        }
+    }
+    let srv = &mut *ctx.srv;
+    if count(srv, Kind::Channel, ctx.client) + count(srv, Kind::Shard, ctx.client) == 0 {
+        srv.clients[ctx.client].clear(flag::PUBSUB);
+    }
+    policy::refresh(srv);
+    Ok(Flow::Done)
+}
+
+fn publish_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    send(ctx, Kind::Channel)
+}
+
+fn spublish(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    send(ctx, Kind::Shard)
+}
+
+fn send(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+    let n = publish(&ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
+    ctx.prop = Propagation::Force(to::REPLICAS);
+    ctx.out.int(n as i64);
+    Ok(Flow::Done)
+}
+
+fn active(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+    if ctx.args.len() > 3 {
+        return Err(CmdError::arity(ctx.name()));
+    }
+    let names = ctx.srv.pubsub.active(kind, ctx.args.get(2).copied());
+    ctx.out.array(names.len());
+    names.iter().for_each(|n| ctx.out.bulk(n));
+    Ok(Flow::Done)
+}
+
+fn numsub(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+    let names = ctx.args.from(2);
+    ctx.out.array(names.len() * 2);
+    for n in names {
+        ctx.out.bulk(n);
+        ctx.out.int(ctx.srv.pubsub.subscribers(kind, n) as i64);
+    }
+    Ok(Flow::Done)
+}
+
+fn numpat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    ctx.out.int(ctx.srv.pubsub.distinct(Kind::Pattern) as i64);
+    Ok(Flow::Done)
+}
+
+fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let lines = [
+        "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "CHANNELS [<pattern>]",
+        "    Names of the channels somebody listens to, those matching <pattern> or all.",
+        "NUMPAT",
+        "    How many distinct patterns are subscribed to.",
+        "NUMSUB [<channel> ...]",
+        "    Each named channel with the number of its subscribers, patterns not counted.",
+        "SHARDCHANNELS [<pattern>]",
+        "    Names of the shard channels somebody listens to, those matching <pattern> or all.",
+        "SHARDNUMSUB [<shardchannel> ...]",
+        "    Each named shard channel with the number of its subscribers.",
+        "HELP",
+        "    Print this help.",
+    ];
+    ctx.out.array(lines.len());
+    lines.iter().for_each(|l| ctx.out.status(l));
+    Ok(Flow::Done)
+}

@@ -1,0 +1,125 @@
+//! Blocking: parking a client's request, and running it again when a key it waits for is ready.
+//!
+//! ```text
+//! handler ─► ctx.block ─► Flow::Block ─► parked with its arguments
+//! unit leaves a ready key ─► serve: each waiting client, first come first, dispatched again through all refusals
+//! timeout or CLIENT UNBLOCK ─► the reply of nothing, or UNBLOCKED
+//! ```
+
+use super::{Server, batch, dispatch, policy};
+use crate::blocked::{Block, Wait};
+use crate::clients::{ClientId, flag};
+use crate::commands::row::Flow;
+use crate::proto::args::Args;
+use crate::server::ctx::Ctx;
+
+impl Ctx<'_> {
+    /// May this caller wait? Not inside EXEC, a script or a module's call.
+    pub fn may_block(&self) -> bool {
+        !self.srv.clients[self.client].has(flag::DENY_BLOCKING | flag::PSEUDO | flag::SCRIPT)
+    }
+
+    /// Parks the caller until one of `keys` is ready or `deadline` (Unix ms, 0: never) has come.
+    pub fn block(&mut self, wait: Wait, keys: &[&[u8]], deadline: i64) -> Flow {
+        debug_assert!(self.may_block());
+        // A request that is tried again keeps the time it was given at first.
+        let deadline = self.srv.run.retry_deadline.unwrap_or(deadline);
+        let b = Block {
+            wait,
+            db: self.db,
+            keys: keys.iter().map(|k| Box::from(*k)).collect(),
+            deadline,
+            cmd: self.cmd,
+            args: self.args.to_owned(),
+        };
+        self.srv.blocked.add(self.client, b);
+        self.srv.clients[self.client].set(flag::BLOCKED);
+        policy::refresh(self.srv);
+        Flow::Block
+    }
+}
+
+/// Serves ready keys, and those that this makes ready.
+pub fn serve(srv: &mut Server) {
+    while let Some((_, _, waiting)) = srv.blocked.next_ready() {
+        for id in waiting {
+            if srv.clients.live(id).is_some_and(|c| c.has(flag::BLOCKED))
+                && srv.blocked.get(id).is_some()
+            {
+                retry(srv, id);
+            }
+        }
+    }
+}
+
+/// Runs a parked request again.
+fn retry(srv: &mut Server, id: ClientId) {
+    let Some(b) = unpark(srv, id) else { return };
+    let argv: Vec<&[u8]> = b.args.iter().map(|a| &a[..]).collect();
+    let c = &mut srv.clients[id];
+    c.set(flag::EXECUTING | flag::REPROCESSING);
+    let mut out = std::mem::take(&mut c.out);
+    let outer = srv.run.current.replace(id);
+    srv.run.retry_deadline = Some(b.deadline);
+    let flow = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), &mut out);
+    srv.run.retry_deadline = None;
+    srv.run.current = outer;
+    let c = &mut srv.clients[id];
+    c.clear(flag::REPROCESSING);
+    finish(srv, id, out, flow != Flow::Block);
+}
+
+fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
+    let b = srv.blocked.remove(id)?;
+    srv.clients.get_mut(id)?.clear(flag::BLOCKED);
+    Some(b)
+}
+
+/// Gives the reply back; when the request is over, what the client sent meanwhile is run in this pass.
+fn finish(srv: &mut Server, id: ClientId, mut out: crate::proto::reply::Reply, over: bool) {
+    let c = &mut srv.clients[id];
+    c.clear(flag::EXECUTING);
+    if let Some(p) = c.pushes.take() {
+        out.append(*p);
+    }
+    c.out = out;
+    if !srv.clients[id].out.is_empty() {
+        srv.clients.wants_write(id);
+    }
+    if over {
+        srv.clients.wants_read(id);
+        policy::refresh(srv);
+    }
+}
+
+/// The time of these is over.
+pub fn expire(srv: &mut Server) {
+    for id in srv.blocked.timed_out(srv.clock.unix_ms) {
+        release(srv, id, None);
+    }
+}
+
+/// Ends a wait without the key: with the error, or with the reply of nothing.
+pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
+    if unpark(srv, id).is_none() {
+        return false;
+    }
+    let c = &mut srv.clients[id];
+    let mut out = std::mem::take(&mut c.out);
+    match error {
+        Some(e) => out.error(e),
+        None => out.null_array(),
+    }
+    for e in out.take_errors() {
+        srv.stats.count_error(&e);
+    }
+    finish(srv, id, out, true);
+    true
+}
+
+/// Runs what clients sent while they were blocked.
+pub fn resume(srv: &mut Server, id: ClientId) {
+    if srv.clients.get(id).is_some_and(|c| c.input.unread() > 0) {
+        batch::process_input(srv, id);
+    }
+}
