@@ -389,7 +389,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// `hz` takes any number and keeps what is reasonable.
+    /// The frequencies that the server can keep.
     fn clamp_hz(&mut self) {
         self.hz = self.hz.clamp(1, 500);
     }
