@@ -252,7 +252,7 @@ config! {
     latency_monitor_threshold: u64,
     latency_tracking: bool,
     latency_tracking_info_percentiles: Vec<f64>,
-    /// Bits of `notify`.
+    /// Bits of `keyspace::class`.
     notify_keyspace_events: u32,
 
     // Memory.
