@@ -155,6 +155,19 @@ impl Former {
     }
 }
 
+impl Config {
+    /// Some directives take any number and keep what is reasonable.
+    fn clamp(&mut self, applies: &[(Apply, &'static str)]) {
+        for (apply, _) in applies {
+            match apply {
+                Apply::Hz => self.clamp_hz(),
+                Apply::ReplBacklogSize => self.repl_backlog_size = self.repl_backlog_size.max(16384),
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Pending {
     /// Puts the former values back; what was applied has to be applied again.
     pub fn restore(self, config: &mut Config) {
@@ -222,7 +235,7 @@ pub fn set(config: &mut Config, pairs: &[(&[u8], &[u8])], asker: Asker) -> Resul
             }
         }
     }
-    config.clamp_hz();
+    config.clamp(&applies);
     Ok(Pending { former, applies, names: found.iter().map(|named| named.name).collect() })
 }
 
@@ -350,6 +363,7 @@ mod tests {
             ("hz", "1000", "500"),
             ("hz", "0", "1"),
             ("slave-priority", "7", "7"),
+            ("repl-backlog-size", "1", "16384"),
             ("requirepass", "", ""),
             ("rdb-key-save-delay", "-7", "-7"),
             (

@@ -45,7 +45,7 @@ pub struct Place {
     pub text: Vec<u8>,
 }
 
-/// A line that the table has no row for, with its arguments (the directive's name is the first).
+/// A line that the table has no row for: the arguments behind the directive's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub args: Vec<Vec<u8>>,
@@ -249,9 +249,7 @@ impl Loader<'_> {
 
     /// A line that has no row.
     fn other(&mut self, name: &[u8], values: &[Vec<u8>], place: &Place) -> Result<(), Fault> {
-        let mut args = vec![name.to_vec()];
-        args.extend_from_slice(values);
-        let line = Line { args, place: place.clone() };
+        let line = Line { args: values.to_vec(), place: place.clone() };
         match (name, values) {
             (b"include", [path]) => return self.include(path),
             (b"rename-command", [_, _]) => self.startup.rename_commands.push(line),
@@ -478,19 +476,19 @@ mod tests {
                     replicaof h 1\nslaveof no ONE\nreplicaof host 6380\nsentinel\n";
         let Read { config, startup } = read(text).expect("valid");
         let words = |line: &Line| line.args.join(&b' ');
-        assert_eq!(startup.users.iter().map(words).collect::<Vec<_>>(), [b"user alice on"]);
+        assert_eq!(startup.users.iter().map(words).collect::<Vec<_>>(), [b"alice on"]);
         let rename = startup.rename_commands.first().expect("one");
-        assert_eq!(words(rename), b"rename-command FLUSHALL ");
+        assert_eq!(words(rename), b"FLUSHALL ");
         assert_eq!(rename.place.line, 3);
         let text = LoadError::at(&rename.place, "No such command in rename-command").text();
         let text = String::from_utf8(text).expect("UTF-8");
         assert_eq!(text, fatal(3, "rename-command FLUSHALL \"\"", "No such command in rename-command"));
-        assert_eq!(startup.modules.iter().map(words).collect::<Vec<_>>(), [b"loadmodule /m.so a b"]);
+        assert_eq!(startup.modules.iter().map(words).collect::<Vec<_>>(), [b"/m.so a b"]);
         assert_eq!(startup.module_configs, [(b"m.x".to_vec(), b"2 3".to_vec())]);
         assert_eq!(value(&config, "slaveof"), "host 6380");
         assert!(startup.sentinel.is_empty());
         let Read { startup, .. } = read_from(None, "sentinel monitor x", true).expect("valid");
-        assert_eq!(startup.sentinel.iter().map(words).collect::<Vec<_>>(), [b"sentinel monitor x"]);
+        assert_eq!(startup.sentinel.iter().map(words).collect::<Vec<_>>(), [b"monitor x"]);
     }
 
     #[test]

@@ -252,7 +252,7 @@ config! {
     latency_monitor_threshold: u64,
     latency_tracking: bool,
     latency_tracking_info_percentiles: Vec<f64>,
-    /// Bits of `notify`.
+    /// Bits of `keyspace::class`.
     notify_keyspace_events: u32,
 
     // Memory.
@@ -389,7 +389,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// `hz` takes any number and keeps what is reasonable.
+    /// The frequencies that the server can keep.
     fn clamp_hz(&mut self) {
         self.hz = self.hz.clamp(1, 500);
     }

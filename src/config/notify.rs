@@ -3,21 +3,10 @@
 //! `A` stands for the classes of [`ALL`]. Key misses (`m`) and new keys (`n`) are no part of it, and `n` is
 //! printed only beside single letters, so a set that holds all of `A` prints without it, as upstream does.
 
-pub const KEYSPACE: u32 = 1 << 0;
-pub const KEYEVENT: u32 = 1 << 1;
-pub const GENERIC: u32 = 1 << 2;
-pub const STRING: u32 = 1 << 3;
-pub const LIST: u32 = 1 << 4;
-pub const SET: u32 = 1 << 5;
-pub const HASH: u32 = 1 << 6;
-pub const ZSET: u32 = 1 << 7;
-pub const EXPIRED: u32 = 1 << 8;
-pub const EVICTED: u32 = 1 << 9;
-pub const STREAM: u32 = 1 << 10;
-pub const KEY_MISS: u32 = 1 << 11;
-pub const MODULE: u32 = 1 << 13;
-pub const NEW: u32 = 1 << 14;
-pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
+use crate::keyspace::class::{
+    ALL, EVICTED, EXPIRED, GENERIC, HASH, KEY_MISS, KEYEVENT, KEYSPACE, LIST, MODULE, NEW, SET, STREAM,
+    STRING, ZSET,
+};
 
 /// The classes that `A` may stand for, in print order, and `n` behind them.
 const CLASSES: &[(u8, u32)] = &[

@@ -279,7 +279,8 @@ mod tests {
 
     use super::*;
     use crate::config::load::{Sources, load};
-    use crate::config::{AppendFsync, LogLevel, SavePoint, notify, shutdown};
+    use crate::config::{AppendFsync, LogLevel, SavePoint, shutdown};
+    use crate::keyspace::class;
     use crate::sys::testing::TempDir;
 
     fn options() -> Options {
@@ -391,7 +392,7 @@ mod tests {
         let config = parse(text);
         assert_eq!(config.appendfsync, AppendFsync::Always);
         assert_eq!(config.shutdown_on_sigterm, shutdown::NOSAVE | shutdown::NOW);
-        assert_eq!(config.notify_keyspace_events, notify::ALL | notify::KEYSPACE | notify::KEYEVENT);
+        assert_eq!(config.notify_keyspace_events, class::ALL | class::KEYSPACE | class::KEYEVENT);
         let again = parse(rewrite(&config, "").as_bytes());
         assert_eq!(again, config);
         let all = Options { force_all: true, ..options() };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::Config;
 use super::choices::shutdown;
+use super::number::cut_nul;
 
 type Checked = Result<(), &'static str>;
 
@@ -12,7 +13,7 @@ pub const NO_ACTIVE_DEFRAG: &str = "Active defragmentation cannot be enabled: it
     compiled with a modified Jemalloc like the one shipped by default with the Redis source distribution";
 
 fn is_base_name(value: &[u8]) -> bool {
-    !value.iter().any(|b| matches!(b, b'/' | b'\\'))
+    !cut_nul(value).iter().any(|b| matches!(b, b'/' | b'\\'))
 }
 
 fn require(holds: bool, otherwise: &'static str) -> Checked {
@@ -44,6 +45,7 @@ pub fn human_nodename(_: &Config, value: &[u8]) -> Checked {
 }
 
 pub fn hostname(_: &Config, value: &[u8]) -> Checked {
+    let value = cut_nul(value);
     require(value.len() < 256, "Hostnames must be less than 256 characters")?;
     let fine = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
     require(
@@ -95,7 +97,7 @@ pub fn title_variables(
 /// variable is unknown; blanks at both ends are cut.
 pub fn fill_proc_title(template: &[u8], variables: &HashMap<&'static [u8], Vec<u8>>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    let mut rest = super::number::cut_nul(template);
+    let mut rest = cut_nul(template);
     while let Some(brace) = rest.iter().position(|b| *b == b'{') {
         let (before, from_brace) = rest.split_at(brace);
         out.extend_from_slice(before);
