@@ -1,5 +1,6 @@
 //! Commands: the shape of a row, the families, and the table that joins them.
 
+pub mod config;
 pub mod connection;
 pub mod docs;
 pub mod generic;
@@ -14,7 +15,14 @@ use row::Command;
 
 /// Every family's rows.
 pub fn families() -> &'static [&'static [Command]] {
-    static ALL: &[&[Command]] =
-        &[string::ROWS, generic::ROWS, connection::ROWS, server::ROWS, transactions::ROWS, pubsub::ROWS];
+    static ALL: &[&[Command]] = &[
+        string::ROWS,
+        generic::ROWS,
+        config::ROWS,
+        connection::ROWS,
+        server::ROWS,
+        transactions::ROWS,
+        pubsub::ROWS,
+    ];
     ALL
 }

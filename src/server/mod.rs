@@ -1,5 +1,6 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod apply;
 pub mod batch;
 pub mod before_sleep;
 pub mod blocking;

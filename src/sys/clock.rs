@@ -105,6 +105,11 @@ impl Clock {
         ((ticks as u128 * self.scale as u128) >> 32) as u64
     }
 
+    /// Ticks in `ns`; the most there are when it does not fit.
+    pub fn ticks_in(&self, ns: u64) -> u64 {
+        u64::try_from(((ns as u128) << 32) / self.scale.max(1) as u128).unwrap_or(u64::MAX)
+    }
+
     /// Anchors the clock to the wall; returns the counter's reading.
     pub fn sync(&mut self) -> u64 {
         let now = ticks();

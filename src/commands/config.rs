@@ -1,0 +1,129 @@
+//! CONFIG: reading, changing and writing back the configuration.
+
+use super::docs;
+use super::row::flag::*;
+use super::row::{Command, Flow, ROW};
+use crate::config::getset::{self, Asker};
+use crate::config::rewrite;
+use crate::proto::error::CmdError;
+use crate::server::apply;
+use crate::server::ctx::Ctx;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const SUB: u64 = ADMIN | NOSCRIPT | LOADING | STALE;
+
+pub static ROWS: &[Command] = &[Command {
+    name: "config",
+    arity: -2,
+    docs: &docs::CONFIG,
+    subs: &[
+        Command { name: "get", arity: -3, flags: SUB, run: get, docs: &docs::CONFIG_GET, ..ROW },
+        Command {
+            name: "help",
+            arity: 2,
+            flags: LOADING | STALE,
+            run: help,
+            docs: &docs::CONFIG_HELP,
+            ..ROW
+        },
+        Command {
+            name: "resetstat",
+            arity: 2,
+            flags: SUB,
+            run: resetstat,
+            docs: &docs::CONFIG_RESETSTAT,
+            ..ROW
+        },
+        Command {
+            name: "rewrite",
+            arity: 2,
+            flags: SUB,
+            run: rewrite_,
+            docs: &docs::CONFIG_REWRITE,
+            ..ROW
+        },
+        Command { name: "set", arity: -4, flags: SUB, run: set, docs: &docs::CONFIG_SET, ..ROW },
+    ],
+    ..ROW
+}];
+
+fn get(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let found = getset::get(&ctx.srv.config, ctx.args.from(2));
+    ctx.out.map(found.len());
+    for (name, value) in &found {
+        ctx.out.bulk(name);
+        ctx.out.bulk(value);
+    }
+    Ok(Flow::Done)
+}
+
+fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let words = ctx.args.from(2);
+    if !words.len().is_multiple_of(2) {
+        return Err(CmdError::arity("config|set"));
+    }
+    let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|p| (p[0], p[1])).collect();
+    let local = ctx.srv.clients[ctx.origin].stream.as_ref().is_none_or(|s| s.is_local());
+    let asker = Asker { local, loading: false };
+    match getset::change(ctx.srv, |s| &mut s.config, &pairs, asker, apply::perform) {
+        Ok(_) => {
+            crate::server::policy::refresh(ctx.srv);
+            ctx.out.ok();
+            Ok(Flow::Done)
+        }
+        Err(e) => {
+            ctx.out.error_bytes(&e.text());
+            Err(CmdError::Replied)
+        }
+    }
+}
+
+fn rewrite_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let Some(file) = ctx.srv.run.config_file.clone() else {
+        return Err(CmdError::Msg(&"ERR The server is running without a config file"));
+    };
+    let path = Path::new(std::ffi::OsStr::from_bytes(&file));
+    let written = rewrite::read_old(path).and_then(|old| {
+        let text =
+            rewrite::render(&ctx.srv.config, &old, rewrite::Options::default(), |_| false, |_| {});
+        rewrite::overwrite(path, &text)
+    });
+    match written {
+        Ok(()) => {
+            crate::notice!("CONFIG REWRITE executed with success.");
+            ctx.out.ok();
+            Ok(Flow::Done)
+        }
+        Err(e) => {
+            let why = crate::sys::errno::text(&e);
+            crate::warning!("CONFIG REWRITE failed: {why}");
+            Err(CmdError::text(format!("ERR Rewriting config file: {why}")))
+        }
+    }
+}
+
+fn resetstat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    apply::reset_stats(ctx.srv);
+    ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let lines = [
+        "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GET <pattern>",
+        "    The directives that match the glob-like <pattern>, with their values.",
+        "SET <directive> <value>",
+        "    Give <directive> the value <value>.",
+        "RESETSTAT",
+        "    Begin to count anew what INFO reports.",
+        "REWRITE",
+        "    Write the configuration back into its file.",
+        "HELP",
+        "    Print this help.",
+    ];
+    ctx.out.array(lines.len());
+    lines.iter().for_each(|l| ctx.out.status(l));
+    Ok(Flow::Done)
+}
