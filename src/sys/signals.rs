@@ -6,7 +6,7 @@
 //! [`shutdown_asked`].
 //!
 //! ```text
-//!  SIGTERM, SIGINT ──► log, ASKED = true, LAST = signal, wake ──► the loop polls shutdown_asked()
+//!  SIGTERM, SIGINT ──► LAST = signal, ASKED = true, log, wake ──► the loop polls shutdown_asked()
 //!  SIGINT again    ──► log, unlink temp-<pid>.rdb, _exit(1)       until clear_shutdown() says it failed
 //! ```
 //!
@@ -83,7 +83,10 @@ pub(super) fn set(sig: i32, handler: libc::sighandler_t, flags: i32) {
 extern "C" fn on_shutdown(sig: i32) {
     // SAFETY: errno belongs to this thread; the interrupted code must find it unchanged.
     let errno = unsafe { *libc::__errno_location() };
-    if ASKED.load(SeqCst) && sig == libc::SIGINT {
+    // First the state, then the line: whoever reads the line may send the next signal at once, and another
+    // thread may take it.
+    LAST.store(sig, SeqCst);
+    if ASKED.swap(true, SeqCst) && sig == libc::SIGINT {
         log::handler_line(Level::Warning, "You insist... exiting now.");
         remove_temp_rdb();
         // SAFETY: _exit is async-signal-safe.
@@ -96,8 +99,6 @@ extern "C" fn on_shutdown(sig: i32) {
         _ => "Received shutdown signal, scheduling shutdown...",
     };
     log::handler_line(Level::Warning, text);
-    LAST.store(sig, SeqCst);
-    ASKED.store(true, SeqCst);
     let fd = WAKE_FD.load(SeqCst);
     if fd >= 0 {
         let one = 1u64.to_ne_bytes();

@@ -9,9 +9,13 @@ use std::process::{Child, Command, Output, Stdio};
 
 const ROLE: &str = "OXIDIS_TEST_ROLE";
 
-/// The part this process plays, when it was respawned to play one.
+/// The part this process plays, when it was respawned to play one. Then it has a minute to live, so that
+/// one that hangs fails its test and is not left behind.
 pub fn role() -> Option<String> {
-    std::env::var(ROLE).ok()
+    let role = std::env::var(ROLE).ok()?;
+    // SAFETY: alarm takes a plain number; unhandled, it kills this process.
+    unsafe { libc::alarm(60) };
+    Some(role)
 }
 
 /// A command that runs the test `name` (its full path) alone, on the main thread, in the part `role`.
