@@ -7,7 +7,7 @@
 use super::{Found, Keyspace, Touched};
 use crate::ds::entry::{enc, ty};
 use crate::ds::sds::Sds;
-use crate::object::value::{StrRef, Value};
+use crate::object::value::{StrRef, Value, Variant};
 use crate::proto::error::CmdError;
 use crate::sys::alloc;
 
@@ -51,6 +51,18 @@ impl<'a> Edit<'_, 'a> {
         }
     }
 
+    /// The value as `T`, to be changed in place.
+    pub fn value<T: Variant>(&mut self) -> Result<&mut T, CmdError> {
+        let e = self.at.entry;
+        if e.ty() != T::TYPE {
+            return Err(CmdError::WrongType);
+        }
+        let v = self.value.get_or_insert_with(|| {
+            Value::from_remains(Some((e.ty(), e.enc(), e.word()))).expect("the value is a word")
+        });
+        Ok(T::of_mut(v).expect("the entry said so"))
+    }
+
     fn put_back(&mut self) {
         let Some(v) = self.value.take() else { return };
         let (t, e, w) = v.into_word();
@@ -68,12 +80,16 @@ impl<'a> Edit<'_, 'a> {
 
     /// Records the change: `dirty` as upstream counts it.
     pub fn done(mut self, dirty: u64) -> Touched<'a> {
-        debug_assert!(self.value.is_some(), "nothing was touched");
+        let gone = self.value.as_ref().expect("something was touched").is_empty();
         self.put_back();
         let (db, key) = (self.at.db, self.at.key);
         self.ks.dirty += dirty;
+        if gone {
+            let e = self.ks.peek(db, key).expect("it was just changed");
+            self.ks.remove_entry(db, key, e, false);
+        }
         self.ks.signal_modified(db, key.bytes);
-        Touched { db, key, gone: false }
+        Touched { db, key, gone }
     }
 
     pub fn unchanged(mut self) {

@@ -22,7 +22,7 @@ pub use effects::{Effect, Effects};
 
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
-use crate::object::value::{StrRef, Value};
+use crate::object::value::{StrRef, Value, Variant, View};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 
@@ -247,6 +247,12 @@ impl Keyspace {
     #[inline]
     pub fn string<'k>(&'k self, f: &'k Found<'_>) -> Result<StrRef<'k>, CmdError> {
         StrRef::of(self.at(f)).ok_or(CmdError::WrongType)
+    }
+
+    /// The value of a token, of one of the types other than string.
+    #[inline]
+    pub fn value<'k, T: Variant>(&'k self, f: &'k Found<'_>) -> Result<View<'k, T>, CmdError> {
+        View::of(self.at(f)).ok_or(CmdError::WrongType)
     }
 
     #[inline]

@@ -1,3 +1,5 @@
 //! Values and their encodings: every choice of an encoding and every conversion lives here.
 
+pub mod hash;
+pub mod set;
 pub mod value;

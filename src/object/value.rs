@@ -7,19 +7,90 @@
 //!
 //! A new type adds a variant, its (type, encoding) pairs in both directions, and its `effort` to free.
 
+use super::hash::Hash;
+use super::set::Set;
 use crate::ds::entry::{Entry, enc, ty};
+use crate::ds::intset::Intset;
+use crate::ds::listpack::Listpack;
+use crate::ds::pairs::Pairs;
 use crate::ds::sds::Sds;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::NonNull;
 
 /// Strings up to here are called embstr as long as nobody has changed them (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
 pub const EMBSTR_MAX: usize = 44;
 /// Values that take more steps than this to free go to the lazy-free thread (LAZYFREE_THRESHOLD).
 pub const LAZY_EFFORT: usize = 64;
 
-#[derive(Debug)]
 pub enum Value {
     Int(i64),
     /// A string outside of its entry: its encoding's name (raw or embstr) and its bytes.
     Str(u8, Sds),
+    Hash(Hash),
+    Set(Set),
+}
+
+/// A type other than strings, as handlers see it.
+pub trait Kind: Sized {
+    const TYPE: u8;
+    /// The encoding and the word that an entry stores. The word owns the value.
+    fn into_parts(self) -> (u8, u64);
+    /// Empty values do not stay in the keyspace.
+    fn is_empty(&self) -> bool;
+    /// Steps it takes to free the value.
+    fn effort(&self) -> usize;
+}
+
+/// What connects a type with its variant of `Value`.
+pub trait Variant: Kind {
+    fn wrap(self) -> Value;
+    fn of(v: &Value) -> Option<&Self>;
+    fn of_mut(v: &mut Value) -> Option<&mut Self>;
+}
+
+macro_rules! variants {
+    ($($name:ident),*) => {$(
+        impl Variant for $name {
+            fn wrap(self) -> Value {
+                Value::$name(self)
+            }
+            fn of(v: &Value) -> Option<&Self> {
+                if let Value::$name(x) = v { Some(x) } else { None }
+            }
+            fn of_mut(v: &mut Value) -> Option<&mut Self> {
+                if let Value::$name(x) = v { Some(x) } else { None }
+            }
+        }
+    )*};
+}
+variants!(Hash, Set);
+
+/// A value that stays in its entry while it is read.
+pub struct View<'a, T> {
+    value: ManuallyDrop<Value>,
+    _entry: PhantomData<(&'a Entry, T)>,
+}
+
+impl<'a, T: Variant> View<'a, T> {
+    /// The value of an entry, None when it holds another type.
+    pub fn of(e: &'a Entry) -> Option<Self> {
+        if e.ty() != T::TYPE {
+            return None;
+        }
+        // SAFETY: the parts are what the entry stores; the copy is never dropped, and only read while the entry is
+        // borrowed.
+        let value = ManuallyDrop::new(unsafe { Value::from_word(e.ty(), e.enc(), e.word()) });
+        Some(View { value, _entry: PhantomData })
+    }
+}
+
+impl<T: Variant> Deref for View<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        T::of(&self.value).expect("made from an entry of this type")
+    }
 }
 
 /// A string as it lies in the dataset.
@@ -72,6 +143,16 @@ impl Value {
     pub fn ty(&self) -> u8 {
         match self {
             Value::Int(_) | Value::Str(..) => ty::STRING,
+            Value::Hash(_) => ty::HASH,
+            Value::Set(_) => ty::SET,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Value::Int(_) | Value::Str(..) => false,
+            Value::Hash(x) => x.is_empty(),
+            Value::Set(x) => x.is_empty(),
         }
     }
 
@@ -79,6 +160,8 @@ impl Value {
         match self {
             Value::Int(n) => (ty::STRING, enc::INT, n as u64),
             Value::Str(e, s) => (ty::STRING, e, s.into_word()),
+            Value::Hash(x) => parts(x),
+            Value::Set(x) => parts(x),
         }
     }
 
@@ -87,8 +170,13 @@ impl Value {
     pub unsafe fn from_word(t: u8, e: u8, word: u64) -> Value {
         match (t, e) {
             (ty::STRING, enc::INT) => Value::Int(word as i64),
-            // SAFETY: by contract.
+            // SAFETY: by contract, here and below.
             (ty::STRING, _) => Value::Str(e, unsafe { Sds::from_word(word) }),
+            (ty::HASH, enc::LISTPACK) => Value::Hash(Hash::Packed(unsafe { listpack(word) })),
+            (ty::HASH, enc::HT) => Value::Hash(Hash::Table(unsafe { boxed::<Pairs>(word) })),
+            (ty::SET, enc::INTSET) => Value::Set(Set::Ints(unsafe { Intset::from_raw(pointer(word)) })),
+            (ty::SET, enc::LISTPACK) => Value::Set(Set::Packed(unsafe { listpack(word) })),
+            (ty::SET, enc::HT) => Value::Set(Set::Table(unsafe { boxed::<Pairs>(word) })),
             _ => unreachable!("type {t} with encoding {e}"),
         }
     }
@@ -103,8 +191,33 @@ impl Value {
     pub fn effort(&self) -> usize {
         match self {
             Value::Int(_) | Value::Str(..) => 1,
+            Value::Hash(x) => x.effort(),
+            Value::Set(x) => x.effort(),
         }
     }
+}
+
+fn parts<T: Kind>(x: T) -> (u8, u8, u64) {
+    let (e, w) = x.into_parts();
+    (T::TYPE, e, w)
+}
+
+fn pointer(word: u64) -> NonNull<u8> {
+    NonNull::new(word as *mut u8).expect("an entry stores no null pointer")
+}
+
+/// # Safety
+/// `word` came from `Listpack::into_raw` and is taken over.
+unsafe fn listpack(word: u64) -> Listpack {
+    // SAFETY: by contract.
+    unsafe { Listpack::from_raw(pointer(word)) }
+}
+
+/// # Safety
+/// `word` came from `Box::<T>::into_raw` and is taken over.
+unsafe fn boxed<T>(word: u64) -> Box<T> {
+    // SAFETY: by contract.
+    unsafe { Box::from_raw(pointer(word).as_ptr().cast()) }
 }
 
 impl std::fmt::Debug for Sds {
