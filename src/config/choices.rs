@@ -42,7 +42,8 @@ macro_rules! choices {
 choices! {
     /// `maxmemory-policy`: which keys make room when memory is short.
     MaxmemoryPolicy {
-        VolatileLru, VolatileLfu, VolatileRandom, VolatileTtl, AllkeysLru, AllkeysLfu, AllkeysRandom, NoEviction,
+        VolatileLru, VolatileLfu, VolatileRandom, VolatileTtl,
+        AllkeysLru, AllkeysLfu, AllkeysRandom, NoEviction,
     } words {
         "volatile-lru" => VolatileLru, "volatile-lfu" => VolatileLfu, "volatile-random" => VolatileRandom,
         "volatile-ttl" => VolatileTtl, "allkeys-lru" => AllkeysLru, "allkeys-lfu" => AllkeysLfu,

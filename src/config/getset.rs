@@ -379,87 +379,82 @@ mod tests {
         assert_eq!(get_one(&config, "unixsocketperm"), "700");
     }
 
-    #[test]
-    fn refusals_are_upstreams() {
-        let between =
-            |min: &str, max: &str| format!("argument must be between {min} and {max} inclusive");
-        let long = "9223372036854775807";
-        let one_of = |list: &str| format!("argument(s) must be one of the following: {list}");
-        for (name, value, reason) in [
-            ("port", "abc", "argument couldn't be parsed into an integer".to_owned()),
-            ("port", "65536", between("0", "65535")),
-            ("tcp-keepalive", "007", "argument couldn't be parsed into an integer".into()),
-            ("maxclients", "-1", between("1", "4294967295")),
-            ("slowlog-max-len", "-1", between("0", long)),
-            ("slowlog-log-slower-than", "-2", between("-1", long)),
-            ("proto-max-bulk-len", "9223372036854775808", between("1048576", long)),
-            ("maxmemory", "1x", "argument must be a memory value".into()),
-            ("maxmemory-clients", "-5", "argument must be a memory or percent value".into()),
-            ("maxmemory-clients", "5%%", "argument must be a memory or percent value".into()),
-            ("maxmemory-clients", "200%", "percentage argument must be less or equal to 100".into()),
-            ("appendonly", "maybe", "argument must be 'yes' or 'no'".into()),
-            ("loglevel", "", one_of("debug, verbose, notice, warning, nothing")),
-            ("shutdown-on-sigint", "", one_of("default, save, nosave, now, force")),
-            (
-                "shutdown-on-sigint",
-                "save nosave",
-                "shutdown options SAVE and NOSAVE can't be used simultaneously".into(),
-            ),
-            ("save", "900", "Invalid save parameters".into()),
-            ("save", "900  1", "Invalid save parameters".into()),
-            ("save", "0 1", "Invalid save parameters".into()),
-            (
-                "client-output-buffer-limit",
-                "normal 1",
-                "Wrong number of arguments in buffer limit configuration.".into(),
-            ),
-            (
-                "client-output-buffer-limit",
-                "master 0 0 0",
-                "Invalid client class specified in buffer limit configuration.".into(),
-            ),
-            (
-                "client-output-buffer-limit",
-                "normal 0 0 -1",
-                "Error in hard, soft or soft_seconds setting in buffer limit configuration.".into(),
-            ),
-            ("oom-score-adj-values", "1 2", "wrong number of arguments".into()),
-            (
-                "oom-score-adj-values",
-                "1 2 2001",
-                "Invalid oom-score-adj-values, elements must be between -2000 and 2000.".into(),
-            ),
-            (
-                "notify-keyspace-events",
-                "Q",
-                "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into(),
-            ),
-            (
-                "latency-tracking-info-percentiles",
-                "101",
-                "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into(),
-            ),
-            (
-                "latency-tracking-info-percentiles",
-                "x",
-                "Invalid latency-tracking-info-percentiles parameters".into(),
-            ),
-            (
-                "bind",
-                "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17",
-                "Too many bind addresses specified.".into(),
-            ),
-            ("daemonize", "yes", "can't set immutable config".into()),
-            ("dbfilename", "x", "can't set protected config".into()),
-            ("activedefrag", "yes", super::super::valid::NO_ACTIVE_DEFRAG.into()),
-            ("tls-port", "6390", "Unable to update TLS configuration. Check server logs.".into()),
-            ("tls-replication", "yes", "Unable to update TLS configuration. Check server logs.".into()),
-            ("lua-time-limit", "x", "argument couldn't be parsed into an integer".into()),
-        ] {
+    fn assert_refused(cases: &[(&str, &str, &str)]) {
+        for (name, value, reason) in cases {
             let expected =
                 format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}");
             assert_eq!(try_set(&[name, value]).map(|_| ()), Err(expected), "{name} {value}");
         }
+    }
+
+    #[test]
+    fn refused_numbers() {
+        const INTEGER: &str = "argument couldn't be parsed into an integer";
+        const MEMORY_OR_PERCENT: &str = "argument must be a memory or percent value";
+        const FROM_ZERO: &str = "argument must be between 0 and 9223372036854775807 inclusive";
+        const FROM_MB: &str = "argument must be between 1048576 and 9223372036854775807 inclusive";
+        assert_refused(&[
+            ("port", "abc", INTEGER),
+            ("port", "65536", "argument must be between 0 and 65535 inclusive"),
+            ("tcp-keepalive", "007", INTEGER),
+            ("lua-time-limit", "x", INTEGER),
+            ("maxclients", "-1", "argument must be between 1 and 4294967295 inclusive"),
+            ("slowlog-max-len", "-1", FROM_ZERO),
+            ("slowlog-log-slower-than", "-2", &FROM_ZERO.replace("0 and", "-1 and")),
+            ("proto-max-bulk-len", "9223372036854775808", FROM_MB),
+            ("maxmemory", "1x", "argument must be a memory value"),
+            ("maxmemory-clients", "-5", MEMORY_OR_PERCENT),
+            ("maxmemory-clients", "5%%", MEMORY_OR_PERCENT),
+            ("maxmemory-clients", "200%", "percentage argument must be less or equal to 100"),
+        ]);
+    }
+
+    #[test]
+    fn refused_words() {
+        const LEVELS: &str = "argument(s) must be one of the following: \
+                              debug, verbose, notice, warning, nothing";
+        const SIGNALS: &str = "argument(s) must be one of the following: \
+                               default, save, nosave, now, force";
+        const BOTH: &str = "shutdown options SAVE and NOSAVE can't be used simultaneously";
+        const NO_TLS: &str = "Unable to update TLS configuration. Check server logs.";
+        assert_refused(&[
+            ("appendonly", "maybe", "argument must be 'yes' or 'no'"),
+            ("loglevel", "", LEVELS),
+            ("shutdown-on-sigint", "", SIGNALS),
+            ("shutdown-on-sigint", "save nosave", BOTH),
+            ("notify-keyspace-events", "Q", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
+            ("daemonize", "yes", "can't set immutable config"),
+            ("dbfilename", "x", "can't set protected config"),
+            ("activedefrag", "yes", super::super::valid::NO_ACTIVE_DEFRAG),
+            ("tls-port", "6390", NO_TLS),
+            ("tls-replication", "yes", NO_TLS),
+        ]);
+    }
+
+    #[test]
+    fn refused_lists() {
+        const SAVE: &str = "Invalid save parameters";
+        const COUNT: &str = "Wrong number of arguments in buffer limit configuration.";
+        const CLASS: &str = "Invalid client class specified in buffer limit configuration.";
+        const LIMIT: &str = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+        const SCORE: &str = "Invalid oom-score-adj-values, elements must be between -2000 and 2000.";
+        const NO_PERCENTILE: &str = "Invalid latency-tracking-info-percentiles parameters";
+        const PERCENTILE: &str =
+            "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
+        const SEVENTEEN: &str = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17";
+        assert_refused(&[
+            ("save", "900", SAVE),
+            ("save", "900  1", SAVE),
+            ("save", "0 1", SAVE),
+            ("client-output-buffer-limit", "normal 1", COUNT),
+            ("client-output-buffer-limit", "master 0 0 0", CLASS),
+            ("client-output-buffer-limit", "normal 0 0 -1", LIMIT),
+            ("oom-score-adj-values", "1 2", "wrong number of arguments"),
+            ("oom-score-adj-values", "1 2 2001", SCORE),
+            ("latency-tracking-info-percentiles", "101", PERCENTILE),
+            ("latency-tracking-info-percentiles", "x", NO_PERCENTILE),
+            ("bind", SEVENTEEN, "Too many bind addresses specified."),
+        ]);
     }
 
     #[test]
