@@ -2,6 +2,7 @@
 
 pub mod dtoa;
 pub mod glob;
+pub mod longdouble;
 pub mod num;
 pub mod quote;
 pub mod rng;
