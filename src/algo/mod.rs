@@ -1,5 +1,6 @@
 //! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.
 
+pub mod bits;
 pub mod dtoa;
 pub mod glob;
 pub mod longdouble;
