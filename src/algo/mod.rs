@@ -3,6 +3,7 @@
 pub mod bits;
 pub mod dtoa;
 pub mod glob;
+pub mod hdr;
 pub mod longdouble;
 pub mod num;
 pub mod quote;
