@@ -1,6 +1,8 @@
 //! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.
 
 pub mod bits;
+pub mod crc16;
+pub mod crc64;
 pub mod dtoa;
 pub mod glob;
 pub mod hdr;
