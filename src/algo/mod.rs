@@ -1,7 +1,12 @@
 //! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.
 
+pub mod bits;
+pub mod crc16;
+pub mod crc64;
 pub mod dtoa;
 pub mod glob;
+pub mod hdr;
+pub mod longdouble;
 pub mod num;
 pub mod quote;
 pub mod rng;
