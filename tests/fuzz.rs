@@ -167,11 +167,16 @@ fn random_stream(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn push_multibulk(rng: &mut Rng, stream: &mut Vec<u8>) {
-    let count = 1 + rng.index(if rng.index(10) == 0 { 30 } else { 4 });
+    // Small ones mostly; 10 arguments and 16,384 bytes are what is open before authentication.
+    let count = if rng.index(20) == 0 { 10 + rng.index(2) } else { 1 + rng.index(4) };
     stream.extend_from_slice(format!("*{count}\r\n").as_bytes());
     for _ in 0..count {
-        let longest = [3, 20, 120, 20_000][rng.index(64).saturating_sub(60)];
-        let mut word = vec![0; rng.index(longest)];
+        let len = match rng.index(100) {
+            0 => 16_384 + rng.index(2),
+            1..5 => rng.index(1000),
+            _ => rng.index(12),
+        };
+        let mut word = vec![0; len];
         rng.fill(&mut word);
         stream.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
         stream.extend_from_slice(&word);
