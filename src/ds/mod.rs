@@ -6,6 +6,7 @@ pub mod entry;
 pub mod hash;
 pub mod intset;
 pub mod listpack;
+pub mod rax;
 pub mod sds;
 pub mod skiplist;
 pub mod table;
