@@ -7,6 +7,7 @@ pub mod hash;
 pub mod intset;
 pub mod listpack;
 pub mod pairs;
+pub mod rax;
 pub mod sds;
 pub mod skiplist;
 pub mod table;

@@ -428,6 +428,7 @@ impl Skiplist {
             *step = Some(Step { inner, row });
             page = inner.child(row);
         }
+        page.prefetch(16);
         // SAFETY: at `depth` pages are leaves.
         Path { steps, leaf: unsafe { page.leaf() }, row: 0 }
     }
@@ -779,7 +780,7 @@ pub struct Iter<'a> {
 }
 
 /// How far ahead a walk asks for the nodes it will yield.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 impl<'a> Iterator for Iter<'a> {
     type Item = NodeRef<'a>;

@@ -123,7 +123,7 @@ impl NodePtr {
     /// `addr` came from `addr()` of a node.
     #[inline]
     pub unsafe fn from_addr(addr: usize) -> NodePtr {
-        debug_assert!(addr != 0 && addr % 8 == 0 && addr >> 48 == 0);
+        debug_assert!(addr != 0 && addr.is_multiple_of(8) && addr >> 48 == 0);
         // SAFETY: an address that `addr()` gave is not null.
         NodePtr(unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(addr)) })
     }
