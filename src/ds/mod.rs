@@ -13,3 +13,4 @@ pub mod table;
 
 #[cfg(test)]
 mod prop;
+pub mod quicklist;
