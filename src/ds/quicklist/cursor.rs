@@ -43,6 +43,17 @@ impl<'a> Iter<'a> {
     #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend")]
     #[inline]
     pub fn next(&mut self) -> Option<Element<'_>> {
+        if let Ahead::Packed(entries) = &mut self.ahead {
+            let value = if self.from == End::Head { entries.next() } else { entries.next_back() };
+            if value.is_some() {
+                return value;
+            }
+        }
+        self.next_elsewhere()
+    }
+
+    /// The next element where the current listpack has none.
+    fn next_elsewhere(&mut self) -> Option<Element<'_>> {
         while self.ahead.is_empty() {
             self.at = step(self.nodes, self.at?, self.from);
             self.ahead = enter(self.nodes.node(self.at?), None, self.from);
