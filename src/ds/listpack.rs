@@ -109,8 +109,9 @@ fn broken() -> ! {
 pub struct Lp([u8]);
 
 impl Lp {
+    /// The bytes of a listpack that was taken apart in this band, as a listpack again.
     #[inline]
-    fn trusted(bytes: &[u8]) -> &Lp {
+    pub(super) fn trusted(bytes: &[u8]) -> &Lp {
         debug_assert!(bytes.len() >= EMPTY_LEN && bytes.last() == Some(&END));
         // SAFETY: `Lp` is a transparent wrapper of the slice.
         unsafe { &*(ptr::from_ref(bytes) as *const Lp) }
@@ -295,6 +296,14 @@ pub struct Iter<'a> {
     front: *const u8,
     back: *const u8,
     lp: PhantomData<&'a Lp>,
+}
+
+impl Iter<'_> {
+    /// Whether nothing is left.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.front == self.back
+    }
 }
 
 // SAFETY: it is a shared borrow of an `Lp`, which is Sync.

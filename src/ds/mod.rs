@@ -14,3 +14,4 @@ pub mod table;
 
 #[cfg(test)]
 mod prop;
+pub mod quicklist;

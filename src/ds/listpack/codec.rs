@@ -526,10 +526,14 @@ impl<'a> Needle<'a> {
         self.value
     }
 
-    /// Whether a value that was read is this one.
+    /// Whether a value that was read is this one. What lies outside a listpack is text even if it reads as
+    /// an integer.
     #[inline]
     pub fn is(&self, value: Element<'_>) -> bool {
-        self.value == value
+        match (self.value, value) {
+            (Element::Int(v), Element::Str(text)) => parse_int(text) == Some(v),
+            (own, other) => own == other,
+        }
     }
 
     /// Whether the entry at `p`, whose first bytes are `word`, is this value.
