@@ -1,7 +1,10 @@
 //! Pure functions over bytes and numbers: hashes, checksums, patterns, number texts.
 
+pub mod bits;
 pub mod dtoa;
 pub mod glob;
+pub mod hdr;
+pub mod longdouble;
 pub mod num;
 pub mod quote;
 pub mod rng;

@@ -219,9 +219,9 @@ impl NumberText<'_> {
         self.digits().all(|b| b == b'0')
     }
 
-    /// Hexadecimal digits as `(mantissa, exponent, inexact)`: value = mantissa * 2^exponent, and a bit
-    /// more when `inexact`. The mantissa has its top bit set unless the value is zero.
-    pub(super) fn hex_value(&self) -> (u64, i64, bool) {
+    /// Hexadecimal digits as `(wide, exponent, inexact)`: value = wide * 2^exponent, and a bit more when
+    /// `inexact`, in which case at least the top 5 bits of the 128 are in use.
+    pub(super) fn hex_value(&self) -> (u128, i64, bool) {
         let (mut wide, mut dropped, mut inexact) = (0u128, 0i64, false);
         for byte in self.digits() {
             let value = char::from(byte).to_digit(16).map_or(0, u128::from);
@@ -232,13 +232,8 @@ impl NumberText<'_> {
                 inexact |= value != 0;
             }
         }
-        if wide == 0 {
-            return (0, 0, false);
-        }
-        let spare = wide.leading_zeros();
-        wide <<= spare;
         let exponent = self.exponent - 4 * self.part.len() as i64 + dropped;
-        ((wide >> 64) as u64, exponent + 64 - i64::from(spare), inexact || wide as u64 != 0)
+        (wide, exponent, inexact)
     }
 }
 
@@ -267,24 +262,27 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 
 /// Rounded to nearest, ties to even; infinite when too big.
 fn hex_f64(number: &NumberText<'_>) -> f64 {
-    let (mantissa, exponent, inexact) = number.hex_value();
+    let (wide, exponent, inexact) = number.hex_value();
     let sign = if number.negative { -1.0 } else { 1.0 };
-    if mantissa == 0 {
+    if wide == 0 {
         return 0.0 * sign;
     }
-    // The top bit has the weight 2^(exponent + 63); below 2^-1022 precision is lost bit by bit.
-    let top = exponent.saturating_add(63);
+    let spare = wide.leading_zeros();
+    let wide = wide << spare;
+    // The weight of the top bit; below 2^-1022 precision is lost bit by bit.
+    let top = exponent + 127 - i64::from(spare);
     if top > 1023 {
         return f64::INFINITY * sign;
     }
-    let drop = 11 + (-1022 - top).max(0);
-    if drop > 64 {
+    let drop = 75 + (-1022 - top).max(0);
+    if drop > 128 {
         return 0.0 * sign;
     }
-    let wide = u128::from(mantissa) << 1 | u128::from(inexact);
-    let (kept, rest) = (wide >> (drop + 1), wide & ((1 << (drop + 1)) - 1));
-    let half = 1u128 << drop;
-    let rounded = kept + u128::from(rest > half || (rest == half && kept & 1 == 1));
+    let drop = drop as u32;
+    let (kept, rest) = (wide.checked_shr(drop).unwrap_or(0), wide << (128 - drop));
+    let half = 1u128 << 127;
+    let up = rest > half || (rest == half && (inexact || kept & 1 == 1));
+    let rounded = kept + u128::from(up);
     // The fraction may carry into the exponent field, which is then right by itself: up to infinity.
     let biased = (top.max(-1022) + 1022) as u64;
     f64::from_bits((biased << 52) + rounded as u64) * sign
