@@ -22,7 +22,7 @@ pub use effects::{Effect, Effects};
 
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
-use crate::object::value::{StrRef, Value};
+use crate::object::value::{SAMPLES, StrRef, Value};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 
@@ -53,6 +53,8 @@ pub mod class {
 pub enum Expiry {
     Ignore,
     Report,
+    /// A writable replica: reads report, what is about to be written over is deleted.
+    DeleteOnWrite,
     Delete,
 }
 
@@ -125,7 +127,7 @@ pub struct KsStats {
 /// What is no longer reachable, to be freed on another thread.
 pub enum Junk {
     Value(Value),
-    /// All of a database, and the bytes it held.
+    /// All of a database, with the bytes it held.
     Dict(Box<Db>),
 }
 
@@ -154,6 +156,8 @@ pub struct Keyspace {
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
+    /// The client that asks wants to leave no trace in the LRU (CLIENT NO-TOUCH).
+    pub no_touch: bool,
     pub policy: Policy,
     pub stats: KsStats,
     pub rng: Rng,
@@ -169,6 +173,7 @@ impl Keyspace {
             fx: Effects::default(),
             dirty: 0,
             now_ms: 0,
+            no_touch: false,
             policy: Policy::default(),
             stats: KsStats::default(),
             rng: Rng::from_os(),
@@ -190,7 +195,7 @@ impl Keyspace {
         {
             return self.missed(db, key, how);
         }
-        if how & mode::NOTOUCH == 0 && !self.policy.freeze_lru {
+        if how & mode::NOTOUCH == 0 && !(self.policy.freeze_lru | self.no_touch) {
             self.touch(entry);
         }
         if how & (mode::NOSTATS | mode::WRITE) == 0 {
@@ -230,6 +235,12 @@ impl Keyspace {
     /// Without any effect: WATCH and wake-ups look this way. Expired keys are returned too.
     pub fn peek(&self, db: usize, key: Key) -> Option<Entry> {
         self.dbs[db].dict.find(key.hash, key.bytes)
+    }
+
+    /// A token for an entry that `peek` found, where a lookup would do too much.
+    pub fn token<'a>(&self, db: usize, key: Key<'a>, entry: Entry) -> Found<'a> {
+        debug_assert!(self.peek(db, key) == Some(entry), "not the entry of this key");
+        self.found(db, key, entry)
     }
 
     pub fn is_expired(&self, e: Entry) -> bool {
@@ -332,13 +343,16 @@ impl Keyspace {
         }
     }
 
-    /// Hands a value that is no longer reachable to whoever frees it: at once, or a thread when it is big.
+    /// Frees a value that is no longer reachable: at once, or on a thread when it is big. `lazy` says that upstream
+    /// would count it as lazily freed.
     #[inline]
-    fn discard(&mut self, v: Option<Value>, lazy: bool) {
-        if let Some(v) = v
-            && v.effort() > crate::object::value::LAZY_EFFORT
-        {
+    fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
+        let Some(v) = v else { return };
+        if v.worth_a_thread() {
+            self.dbs[db].bytes -= v.heap_bytes(SAMPLES) as isize;
             self.junk.push((Junk::Value(v), lazy));
+        } else {
+            self.dbs[db].measured(|_| drop(v));
         }
     }
 

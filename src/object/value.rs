@@ -14,6 +14,10 @@ use crate::ds::sds::Sds;
 pub const EMBSTR_MAX: usize = 44;
 /// Values that take more steps than this to free go to the lazy-free thread (LAZYFREE_THRESHOLD).
 pub const LAZY_EFFORT: usize = 64;
+/// A single block of this size is worth a thread too: unmapping it takes its time.
+const BIG_BLOCK: usize = 1 << 20;
+/// Elements looked at when the size of a value is estimated (OBJ_COMPUTE_SIZE_DEF_SAMPLES).
+pub const SAMPLES: usize = 5;
 
 #[derive(Debug)]
 pub enum Value {
@@ -99,10 +103,36 @@ impl Value {
         r.map(|(t, e, w)| unsafe { Value::from_word(t, e, w) })
     }
 
+    /// A copy of an entry's value that shares nothing with it; strings keep their encoding.
+    pub fn duplicate(e: &Entry) -> Value {
+        match StrRef::of(e) {
+            Some(StrRef::Int(n)) => Value::Int(n),
+            Some(StrRef::Bytes(b)) => Value::Str(e.enc(), Sds::from_slice(b)),
+            None => unreachable!("type {} cannot be copied", e.ty()),
+        }
+    }
+
     /// Steps it takes to free the value, as lazyfreeGetFreeEffort counts.
     pub fn effort(&self) -> usize {
         match self {
             Value::Int(_) | Value::Str(..) => 1,
+        }
+    }
+
+    /// Would freeing it take so long that a thread should do it?
+    #[inline]
+    pub fn worth_a_thread(&self) -> bool {
+        match self {
+            Value::Int(_) => false,
+            Value::Str(_, s) => s.capacity() >= BIG_BLOCK,
+        }
+    }
+
+    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
+    pub fn heap_bytes(&self, _samples: usize) -> usize {
+        match self {
+            Value::Int(_) => 0,
+            Value::Str(_, s) => s.footprint(),
         }
     }
 }
