@@ -98,7 +98,7 @@ fn flush(ctx: &mut Ctx<'_>, db: Option<usize>) -> Result<Flow, CmdError> {
     settle::before_flush(ctx.srv, db);
     let removed = ctx.srv.ks.flush(db, lazy);
     ctx.srv.ks.dirty += removed as u64;
-    if !lazy {
+    if !lazy && !ctx.srv.ks.junk.is_empty() {
         ctx.srv.lazyfree.purge_after_next();
     }
     // Replicas and the AOF hear of it even when there was nothing to remove.

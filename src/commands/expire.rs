@@ -269,8 +269,7 @@ mod tests {
             (lt, true, true, false, false),
             (xxgt, false, false, false, true),
         ] {
-            let got =
-                [None, Some(7), Some(5), Some(3)].map(|old| only.allows(old, 5));
+            let got = [None, Some(7), Some(5), Some(3)].map(|old| only.allows(old, 5));
             assert_eq!(got, [on_none, lower, same, higher], "{only:?}");
         }
     }

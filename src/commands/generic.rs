@@ -198,7 +198,11 @@ fn rename_to(ctx: &mut Ctx<'_>, nx: bool) -> Result<Flow, CmdError> {
         return Err(CmdError::NoSuchKey);
     }
     if from.bytes == to.bytes {
-        if nx { ctx.out.int(0) } else { ctx.out.ok() }
+        if nx {
+            ctx.out.int(0)
+        } else {
+            ctx.out.ok()
+        }
         return Ok(Flow::Done);
     }
     let ks = &mut ctx.srv.ks;
@@ -216,7 +220,11 @@ fn rename_to(ctx: &mut Ctx<'_>, nx: bool) -> Result<Flow, CmdError> {
     ks.event(ctx.db, from.bytes, class::GENERIC, "rename_from");
     ks.event(ctx.db, to.bytes, class::GENERIC, "rename_to");
     ks.dirty += 1;
-    if nx { ctx.out.int(1) } else { ctx.out.ok() }
+    if nx {
+        ctx.out.int(1)
+    } else {
+        ctx.out.ok()
+    }
     Ok(Flow::Done)
 }
 

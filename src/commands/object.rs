@@ -11,66 +11,64 @@ use crate::proto::error::CmdError;
 use crate::server::Server;
 use crate::server::ctx::Ctx;
 
-pub static ROWS: &[Command] = &[
-    Command {
-        name: "object",
-        arity: -2,
-        run: container,
-        docs: &docs::OBJECT,
-        subs: &[
-            Command {
-                name: "encoding",
-                arity: 3,
-                flags: READONLY,
-                acl: cat::KEYSPACE,
-                keys: &[KeySpec::one(key::RO, 2)],
-                run: object_encoding,
-                docs: &docs::OBJECT_ENCODING,
-                ..ROW
-            },
-            Command {
-                name: "freq",
-                arity: 3,
-                flags: READONLY,
-                acl: cat::KEYSPACE,
-                keys: &[KeySpec::one(key::RO, 2)],
-                run: object_freq,
-                docs: &docs::OBJECT_FREQ,
-                ..ROW
-            },
-            Command {
-                name: "help",
-                arity: 2,
-                flags: LOADING | STALE,
-                acl: cat::KEYSPACE,
-                run: object_help,
-                docs: &docs::OBJECT_HELP,
-                ..ROW
-            },
-            Command {
-                name: "idletime",
-                arity: 3,
-                flags: READONLY,
-                acl: cat::KEYSPACE,
-                keys: &[KeySpec::one(key::RO, 2)],
-                run: object_idletime,
-                docs: &docs::OBJECT_IDLETIME,
-                ..ROW
-            },
-            Command {
-                name: "refcount",
-                arity: 3,
-                flags: READONLY,
-                acl: cat::KEYSPACE,
-                keys: &[KeySpec::one(key::RO, 2)],
-                run: object_refcount,
-                docs: &docs::OBJECT_REFCOUNT,
-                ..ROW
-            },
-        ],
-        ..ROW
-    },
-];
+pub static ROWS: &[Command] = &[Command {
+    name: "object",
+    arity: -2,
+    run: container,
+    docs: &docs::OBJECT,
+    subs: &[
+        Command {
+            name: "encoding",
+            arity: 3,
+            flags: READONLY,
+            acl: cat::KEYSPACE,
+            keys: &[KeySpec::one(key::RO, 2)],
+            run: object_encoding,
+            docs: &docs::OBJECT_ENCODING,
+            ..ROW
+        },
+        Command {
+            name: "freq",
+            arity: 3,
+            flags: READONLY,
+            acl: cat::KEYSPACE,
+            keys: &[KeySpec::one(key::RO, 2)],
+            run: object_freq,
+            docs: &docs::OBJECT_FREQ,
+            ..ROW
+        },
+        Command {
+            name: "help",
+            arity: 2,
+            flags: LOADING | STALE,
+            acl: cat::KEYSPACE,
+            run: object_help,
+            docs: &docs::OBJECT_HELP,
+            ..ROW
+        },
+        Command {
+            name: "idletime",
+            arity: 3,
+            flags: READONLY,
+            acl: cat::KEYSPACE,
+            keys: &[KeySpec::one(key::RO, 2)],
+            run: object_idletime,
+            docs: &docs::OBJECT_IDLETIME,
+            ..ROW
+        },
+        Command {
+            name: "refcount",
+            arity: 3,
+            flags: READONLY,
+            acl: cat::KEYSPACE,
+            keys: &[KeySpec::one(key::RO, 2)],
+            run: object_refcount,
+            docs: &docs::OBJECT_REFCOUNT,
+            ..ROW
+        },
+    ],
+    ..ROW
+}];
 
 /// Looks the key of a subcommand up without leaving a trace in its LRU.
 pub fn lookup(ctx: &mut Ctx<'_>, at: usize) -> Option<Entry> {
@@ -79,7 +77,10 @@ pub fn lookup(ctx: &mut Ctx<'_>, at: usize) -> Option<Entry> {
 }
 
 /// Replies what `show` makes of the entry, or null.
-fn about(ctx: &mut Ctx<'_>, show: fn(&mut Ctx<'_>, Entry) -> Result<(), CmdError>) -> Result<Flow, CmdError> {
+fn about(
+    ctx: &mut Ctx<'_>,
+    show: fn(&mut Ctx<'_>, Entry) -> Result<(), CmdError>,
+) -> Result<Flow, CmdError> {
     match lookup(ctx, 2) {
         Some(e) => show(ctx, e)?,
         None => ctx.out.null(),

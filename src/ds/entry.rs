@@ -282,6 +282,19 @@ impl Entry {
         unsafe { Sds::borrow(self.word()) }
     }
 
+    /// Length, capacity and footprint of a string outside of its entry.
+    pub fn sds_room(&self) -> (usize, usize, usize) {
+        debug_assert!(!self.is_inline() && self.ty() == ty::STRING && self.enc() != enc::INT);
+        // SAFETY: as in `sds_bytes`; the handle is not dropped, so the string stays the entry's.
+        let s = std::mem::ManuallyDrop::new(unsafe { Sds::from_word(self.word()) });
+        (s.len(), s.capacity(), s.footprint())
+    }
+
+    /// Bytes by which an inline value can grow in place.
+    pub fn spare(self) -> usize {
+        self.footprint() - self.size()
+    }
+
     pub fn payload(&self) -> Payload<'_> {
         if self.is_inline() { Payload::Inline(self.inline_bytes()) } else { Payload::Word(self.word()) }
     }

@@ -124,6 +124,9 @@ pub struct KsStats {
     pub evicted: u64,
 }
 
+/// How often a key that has not expired is looked for, where expired ones may not be deleted.
+const RANDOM_TRIES: u32 = 100;
+
 /// What is no longer reachable, to be freed on another thread.
 pub enum Junk {
     Value(Value),
@@ -354,6 +357,28 @@ impl Keyspace {
         } else {
             self.dbs[db].measured(|_| drop(v));
         }
+    }
+
+    /// Any key of a database that has not expired, each as likely as every other.
+    pub fn random_key(&mut self, db: usize) -> Option<Entry> {
+        let dict = &self.dbs[db].dict;
+        let all_volatile = dict.len() == dict.expires().len();
+        for tries in 1.. {
+            let rng = &mut self.rng;
+            let e = self.dbs[db].dict.keys().random(|| rng.next_u64())?;
+            // Where nothing may be deleted all keys can have expired: then one of those has to do.
+            let give_up = all_volatile && self.policy.expiry != Expiry::Delete && tries == RANDOM_TRIES;
+            if e.when().is_none() || give_up || !self.expire_sampled(db, e) {
+                return Some(e);
+            }
+        }
+        None
+    }
+
+    fn expire_sampled(&mut self, db: usize, e: Entry) -> bool {
+        // A copy: the entry's own bytes go with it.
+        let name = e.key().to_vec();
+        self.expire_if_needed(db, Key::new(&name), e)
     }
 
     pub fn keys(&self) -> usize {

@@ -198,7 +198,7 @@ impl Keyspace {
 
     /// Moves a value to another key or database, expiry included; the destination is free. To everybody else it is a
     /// new key there: its LRU begins anew.
-    pub fn relocate<'a>(&mut self, f: Found, to_db: usize, to: Key<'a>) -> Touched<'a> {
+    pub fn relocate(&mut self, f: Found, to_db: usize, to: Key) {
         debug_assert_eq!(f.edits, self.edits, "admit again after a change");
         debug_assert!(self.peek(to_db, to).is_none(), "the destination is taken");
         let (t, e) = (f.entry.ty(), f.entry.enc());
@@ -220,7 +220,6 @@ impl Keyspace {
         self.edits = self.edits.wrapping_add(1);
         self.signal_modified(f.db, f.key.bytes);
         self.signal_modified(to_db, to.bytes);
-        Touched { db: to_db, key: to, gone: false }
     }
 
     /// Empties one database or all. Returns the number of keys. The caller has told watchers and the blocked.
