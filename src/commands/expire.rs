@@ -229,8 +229,8 @@ fn time_left(ctx: &mut Ctx<'_>, unit: i64, absolute: bool) -> Result<Flow, CmdEr
         Some(None) => -1,
         Some(Some(when)) => {
             let ms = if absolute { when } else { when.wrapping_sub(ctx.now_ms()) }.max(0);
-            // Rounded to the nearest second; the last half second of all time wraps, as upstream's does.
-            if unit == SECONDS { ms.wrapping_add(SECONDS / 2) / SECONDS } else { ms }
+            // Rounded to the nearest second.
+            if unit == SECONDS { ms / SECONDS + i64::from(ms % SECONDS >= SECONDS / 2) } else { ms }
         }
     };
     ctx.out.int(n);

@@ -19,12 +19,10 @@ pub fn int32(arg: &[u8]) -> Result<i32, CmdError> {
     })
 }
 
-/// An integer from 0 up.
+/// An integer from 0 up; anything else is out of range.
 pub fn positive(arg: &[u8]) -> Result<i64, CmdError> {
-    match integer(arg)? {
-        n if n < 0 => Err(CmdError::Msg(&"ERR value is out of range, must be positive")),
-        n => Ok(n),
-    }
+    const WHY: CmdError = CmdError::Msg(&"ERR value is out of range, must be positive");
+    parse_i64(arg).filter(|n| *n >= 0).ok_or(WHY)
 }
 
 /// As C's atoi, for switches: leading digits count, anything else is 0.
