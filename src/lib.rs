@@ -17,6 +17,7 @@ pub mod sys;
 pub mod blocked;
 pub mod clients;
 pub mod config;
+pub mod lazyfree;
 pub mod multi;
 pub mod pubsub;
 pub mod stats;

@@ -2,13 +2,21 @@
 
 pub mod config;
 pub mod connection;
+pub mod databases;
+pub mod debug;
 pub mod docs;
+pub mod expire;
 pub mod generic;
+pub mod help;
+pub mod numbers;
+pub mod object;
 pub mod pubsub;
 pub mod row;
+pub mod scan;
 pub mod server;
 pub mod string;
 pub mod table;
+pub mod tables;
 pub mod transactions;
 
 use row::Command;
@@ -19,6 +27,11 @@ pub fn families() -> &'static [&'static [Command]] {
         string::ROWS,
         generic::ROWS,
         config::ROWS,
+        expire::ROWS,
+        scan::ROWS,
+        object::ROWS,
+        databases::ROWS,
+        debug::ROWS,
         connection::ROWS,
         server::ROWS,
         transactions::ROWS,

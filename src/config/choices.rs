@@ -127,6 +127,11 @@ impl MaxmemoryPolicy {
         matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
     }
 
+    /// Each key must age by itself, so that no two may share a value (MAXMEMORY_FLAG_NO_SHARED_INTEGERS).
+    pub fn needs_own_lru(self) -> bool {
+        self.is_lru() || self.is_lfu()
+    }
+
     /// May take keys without a TTL as well.
     pub fn is_allkeys(self) -> bool {
         matches!(self, Self::AllkeysLru | Self::AllkeysLfu | Self::AllkeysRandom)

@@ -45,6 +45,11 @@ impl Dict {
         self.keys.find(hash, key)
     }
 
+    /// Are there arrays to be freed?
+    pub fn has_room(&self) -> bool {
+        self.keys.slots() > 0 || self.expires.slots() > 0
+    }
+
     /// One step of whatever rehash is under way; before a lookup, never while an entry is held.
     #[inline]
     pub fn step(&mut self) {

@@ -161,7 +161,8 @@ impl Entry {
 
     #[inline]
     fn layout_of(size: usize) -> Layout {
-        Layout::from_size_align(size, 8).expect("keys and inline values are bounded")
+        // The whole size class is asked for: `overwrite` uses what a shorter value left.
+        Layout::from_size_align(size_class(size), 8).expect("keys and inline values are bounded")
     }
 
     #[inline]
@@ -280,6 +281,19 @@ impl Entry {
         debug_assert!(!self.is_inline() && self.ty() == ty::STRING && self.enc() != enc::INT);
         // SAFETY: the word of a string that is neither inline nor an integer is its Sds, which lives with the entry.
         unsafe { Sds::borrow(self.word()) }
+    }
+
+    /// Length, capacity and footprint of a string outside of its entry.
+    pub fn sds_room(&self) -> (usize, usize, usize) {
+        debug_assert!(!self.is_inline() && self.ty() == ty::STRING && self.enc() != enc::INT);
+        // SAFETY: as in `sds_bytes`; the handle is not dropped, so the string stays the entry's.
+        let s = std::mem::ManuallyDrop::new(unsafe { Sds::from_word(self.word()) });
+        (s.len(), s.capacity(), s.footprint())
+    }
+
+    /// Bytes by which an inline value can grow in place.
+    pub fn spare(self) -> usize {
+        self.footprint() - self.size()
     }
 
     pub fn payload(&self) -> Payload<'_> {

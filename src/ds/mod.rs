@@ -11,6 +11,7 @@ pub mod rax;
 pub mod sds;
 pub mod skiplist;
 pub mod table;
+pub mod zindex;
 
 #[cfg(test)]
 mod prop;

@@ -45,7 +45,8 @@ impl Elem for Pair {
 
 impl Pair {
     fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, 1).expect("lengths are 32 bits each")
+        // The whole size class is asked for: `overwrite` uses what a shorter value left.
+        Layout::from_size_align(size_class(size), 1).expect("lengths are 32 bits each")
     }
 
     fn new(key: &[u8], value: &[u8]) -> Pair {
@@ -263,8 +264,28 @@ impl Pairs {
         self.table.iter().map(|p| p.footprint()).sum::<usize>() + self.table.overhead()
     }
 
+    /// The same from the first `samples` blocks (0: all).
+    pub fn footprint_sampled(&self, samples: usize) -> usize {
+        if samples == 0 || self.len() <= samples {
+            return self.footprint();
+        }
+        let seen: usize = self.table.iter().take(samples).map(|p| p.footprint()).sum();
+        seen * self.len() / samples + self.table.overhead()
+    }
+
     pub fn stats(&self) -> Vec<ArrayStats> {
         self.table.stats()
+    }
+}
+
+impl Clone for Pairs {
+    fn clone(&self) -> Self {
+        let mut copy = Pairs::new();
+        copy.reserve(self.len());
+        for (k, v) in self.iter() {
+            copy.set(k, v);
+        }
+        copy
     }
 }
 

@@ -830,6 +830,11 @@ impl<E: Elem> Table<E> {
         self.rehash_at = 0;
     }
 
+    /// Logical slots and elements of the main array and of the one being filled.
+    pub fn sizes(&self) -> [(usize, usize); 2] {
+        [(self.old.size(), self.old.used), (self.new.size(), self.new.used)]
+    }
+
     /// Figures in upstream's logical slots (DEBUG HTSTATS), of the main array and of the one being filled.
     pub fn stats(&self) -> Vec<ArrayStats> {
         self.arrays()
@@ -922,5 +927,4 @@ impl<E: Elem> Iterator for Iter<'_, E> {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

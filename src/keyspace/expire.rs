@@ -11,13 +11,20 @@ impl Keyspace {
         match self.policy.expiry {
             Expiry::Ignore => false,
             Expiry::Report => true,
-            Expiry::Delete => {
-                if how & mode::NOEXPIRE == 0 {
+            Expiry::DeleteOnWrite | Expiry::Delete => {
+                let may = self.policy.expiry == Expiry::Delete || how & mode::WRITE != 0;
+                if may && how & mode::NOEXPIRE == 0 {
                     self.expire(db, key, e);
                 }
                 true
             }
         }
+    }
+
+    /// Is the key's time over? Deletes it where that is the rule. For what looks at keys without a lookup: DEL, SCAN,
+    /// RANDOMKEY.
+    pub fn expire_if_needed(&mut self, db: usize, key: Key, e: Entry) -> bool {
+        e.when().is_some_and(|when| self.now_ms > when) && self.expired_hides(db, key, e, mode::READ)
     }
 
     /// Deletes an expired key: event, then op, as upstream orders them.

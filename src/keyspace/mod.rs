@@ -22,7 +22,7 @@ pub use effects::{Effect, Effects};
 
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
-use crate::object::value::{StrRef, Value, Variant, View};
+use crate::object::value::{SAMPLES, StrRef, Value, Variant, View};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 
@@ -53,6 +53,8 @@ pub mod class {
 pub enum Expiry {
     Ignore,
     Report,
+    /// A writable replica: reads report, what is about to be written over is deleted.
+    DeleteOnWrite,
     Delete,
 }
 
@@ -122,10 +124,13 @@ pub struct KsStats {
     pub evicted: u64,
 }
 
+/// How often a key that has not expired is looked for, where expired ones may not be deleted.
+const RANDOM_TRIES: u32 = 100;
+
 /// What is no longer reachable, to be freed on another thread.
 pub enum Junk {
     Value(Value),
-    /// All of a database, and the bytes it held.
+    /// All of a database, with the bytes it held.
     Dict(Box<Db>),
 }
 
@@ -154,6 +159,8 @@ pub struct Keyspace {
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
+    /// The client that asks wants to leave no trace in the LRU (CLIENT NO-TOUCH).
+    pub no_touch: bool,
     pub policy: Policy,
     pub stats: KsStats,
     pub rng: Rng,
@@ -169,6 +176,7 @@ impl Keyspace {
             fx: Effects::default(),
             dirty: 0,
             now_ms: 0,
+            no_touch: false,
             policy: Policy::default(),
             stats: KsStats::default(),
             rng: Rng::from_os(),
@@ -190,7 +198,7 @@ impl Keyspace {
         {
             return self.missed(db, key, how);
         }
-        if how & mode::NOTOUCH == 0 && !self.policy.freeze_lru {
+        if how & mode::NOTOUCH == 0 && !(self.policy.freeze_lru | self.no_touch) {
             self.touch(entry);
         }
         if how & (mode::NOSTATS | mode::WRITE) == 0 {
@@ -230,6 +238,12 @@ impl Keyspace {
     /// Without any effect: WATCH and wake-ups look this way. Expired keys are returned too.
     pub fn peek(&self, db: usize, key: Key) -> Option<Entry> {
         self.dbs[db].dict.find(key.hash, key.bytes)
+    }
+
+    /// A token for an entry that `peek` found, where a lookup would do too much.
+    pub fn token<'a>(&self, db: usize, key: Key<'a>, entry: Entry) -> Found<'a> {
+        debug_assert!(self.peek(db, key) == Some(entry), "not the entry of this key");
+        self.found(db, key, entry)
     }
 
     pub fn is_expired(&self, e: Entry) -> bool {
@@ -338,14 +352,39 @@ impl Keyspace {
         }
     }
 
-    /// Hands a value that is no longer reachable to whoever frees it: at once, or a thread when it is big.
+    /// Frees a value that is no longer reachable: at once, or on a thread when it is big. `lazy` says that upstream
+    /// would count it as lazily freed.
     #[inline]
-    fn discard(&mut self, v: Option<Value>, lazy: bool) {
-        if let Some(v) = v
-            && v.effort() > crate::object::value::LAZY_EFFORT
-        {
+    fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
+        let Some(v) = v else { return };
+        if v.worth_a_thread() {
+            self.dbs[db].bytes -= v.heap_bytes(SAMPLES) as isize;
             self.junk.push((Junk::Value(v), lazy));
+        } else {
+            self.dbs[db].measured(|_| drop(v));
         }
+    }
+
+    /// Any key of a database that has not expired, each as likely as every other.
+    pub fn random_key(&mut self, db: usize) -> Option<Entry> {
+        let dict = &self.dbs[db].dict;
+        let all_volatile = dict.len() == dict.expires().len();
+        for tries in 1.. {
+            let rng = &mut self.rng;
+            let e = self.dbs[db].dict.keys().random(|| rng.next_u64())?;
+            // Where nothing may be deleted all keys can have expired: then one of those has to do.
+            let give_up = all_volatile && self.policy.expiry != Expiry::Delete && tries == RANDOM_TRIES;
+            if e.when().is_none() || give_up || !self.expire_sampled(db, e) {
+                return Some(e);
+            }
+        }
+        None
+    }
+
+    fn expire_sampled(&mut self, db: usize, e: Entry) -> bool {
+        // A copy: the entry's own bytes go with it.
+        let name = e.key().to_vec();
+        self.expire_if_needed(db, Key::new(&name), e)
     }
 
     pub fn keys(&self) -> usize {

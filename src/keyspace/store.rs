@@ -4,7 +4,7 @@ use super::{Db, Found, Junk, Keyspace, Touched, class};
 use crate::algo::num::parse_i64;
 use crate::ds::entry::{Entry, Payload, enc, ty};
 use crate::ds::sds::Sds;
-use crate::object::value::{EMBSTR_MAX, Value};
+use crate::object::value::{EMBSTR_MAX, SAMPLES, Value};
 use crate::proto::args::Key;
 
 /// A value to be stored.
@@ -12,6 +12,8 @@ pub enum New<'v> {
     /// A string that is encoded the best way: integer, embstr or raw.
     Bytes(&'v [u8]),
     Int(i64),
+    /// A string under the name of an encoding: copies and loaded strings keep theirs.
+    Named(u8, &'v [u8]),
     /// Anything that is built already.
     Value(Value),
 }
@@ -71,24 +73,34 @@ impl Keyspace {
                 (_, Some(n)) => {
                     self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
                 }
-                (e, None) if Entry::fits(key.bytes.len(), b.len()) => {
-                    self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found)
-                }
-                (e, None) => {
-                    let word = Payload::Word(Sds::from_slice(b).into_word());
-                    self.place(db, key, ty::STRING, e, word, ttl, found)
-                }
+                (e, None) => self.place_bytes(db, key, e, b, ttl, found),
             },
             New::Int(n) => {
                 self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
             }
+            New::Named(e, b) => self.place_bytes(db, key, e, b, ttl, found),
+            New::Value(Value::Str(e, s)) if Entry::fits(key.bytes.len(), s.len()) => {
+                self.place_bytes(db, key, e, &s, ttl, found)
+            }
             New::Value(v) => {
+                self.dbs[db].bytes += v.heap_bytes(SAMPLES) as isize;
                 let (t, e, w) = v.into_word();
                 self.place(db, key, t, e, Payload::Word(w), ttl, found)
             }
         };
         self.edits = self.edits.wrapping_add(1);
         Touched { db, key, gone: false }
+    }
+
+    /// A string beside its key when it is short, else on its own.
+    #[inline]
+    fn place_bytes(&mut self, db: usize, key: Key, e: u8, b: &[u8], ttl: Ttl, found: Option<Found>) {
+        debug_assert_ne!(e, enc::INT, "an integer is no bytes");
+        if Entry::fits(key.bytes.len(), b.len()) {
+            return self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found);
+        }
+        let word = self.dbs[db].measured(|_| Sds::from_slice(b).into_word());
+        self.place(db, key, ty::STRING, e, Payload::Word(word), ttl, found)
     }
 
     #[inline]
@@ -135,7 +147,7 @@ impl Keyspace {
     ) {
         let old_ty = old.ty();
         let (_, remains) = self.dbs[db].measured(|d| d.exchange(key.hash, old, t, e, value, when));
-        self.discard(Value::from_remains(remains), self.policy.lazy_server_del);
+        self.discard(db, Value::from_remains(remains), self.policy.lazy_server_del);
         if old_ty != t {
             self.signal_ready(db, key.bytes, old_ty);
             self.signal_ready(db, key.bytes, t);
@@ -169,41 +181,45 @@ impl Keyspace {
         Touched { db: f.db, key: f.key, gone: false }
     }
 
+    /// As `remove`, for a key that is at once put anew: nobody is told of the removal but the blocked.
+    pub fn remove_silently(&mut self, f: Found, lazy: bool) {
+        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
+        self.remove_entry(f.db, f.key, f.entry, lazy);
+    }
+
     /// The bare removal, without signals but for the blocked.
     pub(super) fn remove_entry(&mut self, db: usize, key: Key, e: Entry, lazy: bool) {
         let t = e.ty();
         let remains = self.dbs[db].measured(|d| d.remove(key.hash, e));
-        self.discard(Value::from_remains(remains), lazy);
+        self.discard(db, Value::from_remains(remains), lazy);
         self.edits = self.edits.wrapping_add(1);
         self.signal_ready(db, key.bytes, t);
     }
 
-    /// Moves a value to another key or database, expiry included; the destination is free.
-    pub fn relocate<'a>(&mut self, f: Found, to_db: usize, to: Key<'a>) -> Touched<'a> {
-        let (t, e, when, lru) = (f.entry.ty(), f.entry.enc(), f.entry.when(), f.entry.lru());
-        let ttl = when.map_or(Ttl::Clear, Ttl::At);
+    /// Moves a value to another key or database, expiry included; the destination is free. To everybody else it is a
+    /// new key there: its LRU begins anew.
+    pub fn relocate(&mut self, f: Found, to_db: usize, to: Key) {
+        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
+        debug_assert!(self.peek(to_db, to).is_none(), "the destination is taken");
+        let (t, e) = (f.entry.ty(), f.entry.enc());
+        let ttl = f.entry.when().map_or(Ttl::Clear, Ttl::At);
         if f.entry.is_inline() {
             let bytes = f.entry.inline_bytes().to_vec();
-            self.remove_entry(f.db, f.key, f.entry, false);
-            if Entry::fits(to.bytes.len(), bytes.len()) {
-                self.add(to_db, to, t, e, Payload::Inline(&bytes), ttl);
-            } else {
-                let word = Payload::Word(Sds::from_slice(&bytes).into_word());
-                self.add(to_db, to, t, e, word, ttl);
-            }
+            self.dbs[f.db].measured(|d| d.remove(f.key.hash, f.entry));
+            self.place_bytes(to_db, to, e, &bytes, ttl, None);
         } else {
             let remains = self.dbs[f.db].measured(|d| d.remove(f.key.hash, f.entry));
-            let (_, _, word) = remains.expect("not inline: the value is a word");
-            self.signal_ready(f.db, f.key.bytes, t);
+            let v = Value::from_remains(remains).expect("not inline: the value is a word");
+            let bytes = v.heap_bytes(SAMPLES) as isize;
+            self.dbs[f.db].bytes -= bytes;
+            self.dbs[to_db].bytes += bytes;
+            let (t, e, word) = v.into_word();
             self.add(to_db, to, t, e, Payload::Word(word), ttl);
         }
-        if let Some(e) = self.peek(to_db, to) {
-            e.set_lru(lru);
-        }
+        self.signal_ready(f.db, f.key.bytes, t);
         self.edits = self.edits.wrapping_add(1);
         self.signal_modified(f.db, f.key.bytes);
         self.signal_modified(to_db, to.bytes);
-        Touched { db: to_db, key: to, gone: false }
     }
 
     /// Empties one database or all. Returns the number of keys. The caller has told watchers and the blocked.
@@ -213,7 +229,7 @@ impl Keyspace {
         for i in range {
             let old = std::mem::take(&mut self.dbs[i]);
             removed += old.dict.len();
-            if !old.dict.is_empty() {
+            if old.dict.has_room() {
                 self.junk.push((Junk::Dict(Box::new(old)), lazy));
             }
         }

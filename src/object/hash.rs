@@ -8,6 +8,7 @@ use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack};
 use crate::ds::pairs::Pairs;
 
+#[derive(Clone)]
 pub enum Hash {
     Packed(Listpack),
     Table(Box<Pairs>),
@@ -35,6 +36,12 @@ impl Kind for Hash {
         match self {
             Hash::Packed(_) => 1,
             Hash::Table(t) => t.len(),
+        }
+    }
+    fn heap_bytes(&self, samples: usize) -> usize {
+        match self {
+            Hash::Packed(l) => l.alloc_size(),
+            Hash::Table(t) => t.footprint_sampled(samples),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::ds::intset::Intset;
 use crate::ds::listpack::{Element, Listpack};
 use crate::ds::pairs::Pairs;
 
+#[derive(Clone)]
 pub enum Set {
     Ints(Intset),
     Packed(Listpack),
@@ -48,6 +49,13 @@ impl Kind for Set {
         match self {
             Set::Table(t) => t.len(),
             _ => 1,
+        }
+    }
+    fn heap_bytes(&self, samples: usize) -> usize {
+        match self {
+            Set::Ints(s) => s.alloc_size(),
+            Set::Packed(l) => l.alloc_size(),
+            Set::Table(t) => t.footprint_sampled(samples),
         }
     }
 }

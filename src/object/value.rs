@@ -8,12 +8,16 @@
 //! A new type adds a variant, its (type, encoding) pairs in both directions, and its `effort` to free.
 
 use super::hash::Hash;
+use super::list::List;
 use super::set::Set;
+use super::zset::Zset;
 use crate::ds::entry::{Entry, enc, ty};
 use crate::ds::intset::Intset;
 use crate::ds::listpack::Listpack;
 use crate::ds::pairs::Pairs;
+use crate::ds::quicklist::Quicklist;
 use crate::ds::sds::Sds;
+use crate::ds::zindex::Zindex;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -23,17 +27,36 @@ use std::ptr::NonNull;
 pub const EMBSTR_MAX: usize = 44;
 /// Values that take more steps than this to free go to the lazy-free thread (LAZYFREE_THRESHOLD).
 pub const LAZY_EFFORT: usize = 64;
+/// A single block of this size is worth a thread too: unmapping it takes its time.
+const BIG_BLOCK: usize = 1 << 20;
+/// Elements looked at when the size of a value is estimated (OBJ_COMPUTE_SIZE_DEF_SAMPLES).
+pub const SAMPLES: usize = 5;
 
 pub enum Value {
     Int(i64),
     /// A string outside of its entry: its encoding's name (raw or embstr) and its bytes.
     Str(u8, Sds),
-    Hash(Hash),
+    List(List),
     Set(Set),
+    Zset(Zset),
+    Hash(Hash),
+}
+
+/// Calls a method of whichever type it is; strings have their own answer.
+macro_rules! each {
+    ($value:expr, $strings:expr, $x:ident => $other:expr) => {
+        match $value {
+            Value::Int(_) | Value::Str(..) => $strings,
+            Value::List($x) => $other,
+            Value::Set($x) => $other,
+            Value::Zset($x) => $other,
+            Value::Hash($x) => $other,
+        }
+    };
 }
 
 /// A type other than strings, as handlers see it.
-pub trait Kind: Sized {
+pub trait Kind: Sized + Clone {
     const TYPE: u8;
     /// The encoding and the word that an entry stores. The word owns the value.
     fn into_parts(self) -> (u8, u64);
@@ -41,6 +64,8 @@ pub trait Kind: Sized {
     fn is_empty(&self) -> bool;
     /// Steps it takes to free the value.
     fn effort(&self) -> usize;
+    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
+    fn heap_bytes(&self, samples: usize) -> usize;
 }
 
 /// What connects a type with its variant of `Value`.
@@ -65,7 +90,7 @@ macro_rules! variants {
         }
     )*};
 }
-variants!(Hash, Set);
+variants!(List, Set, Zset, Hash);
 
 /// A value that stays in its entry while it is read.
 pub struct View<'a, T> {
@@ -141,27 +166,25 @@ impl<'a> StrRef<'a> {
 
 impl Value {
     pub fn ty(&self) -> u8 {
-        match self {
-            Value::Int(_) | Value::Str(..) => ty::STRING,
-            Value::Hash(_) => ty::HASH,
-            Value::Set(_) => ty::SET,
+        fn of<T: Kind>(_: &T) -> u8 {
+            T::TYPE
         }
+        each!(self, ty::STRING, x => of(x))
     }
 
+    /// Empty values do not stay in the keyspace; strings may be empty.
     pub fn is_empty(&self) -> bool {
-        match self {
-            Value::Int(_) | Value::Str(..) => false,
-            Value::Hash(x) => x.is_empty(),
-            Value::Set(x) => x.is_empty(),
-        }
+        each!(self, false, x => x.is_empty())
     }
 
     pub fn into_word(self) -> (u8, u8, u64) {
         match self {
             Value::Int(n) => (ty::STRING, enc::INT, n as u64),
             Value::Str(e, s) => (ty::STRING, e, s.into_word()),
-            Value::Hash(x) => parts(x),
+            Value::List(x) => parts(x),
             Value::Set(x) => parts(x),
+            Value::Zset(x) => parts(x),
+            Value::Hash(x) => parts(x),
         }
     }
 
@@ -172,6 +195,10 @@ impl Value {
             (ty::STRING, enc::INT) => Value::Int(word as i64),
             // SAFETY: by contract, here and below.
             (ty::STRING, _) => Value::Str(e, unsafe { Sds::from_word(word) }),
+            (ty::LIST, enc::LISTPACK) => Value::List(List::Packed(unsafe { listpack(word) })),
+            (ty::LIST, enc::QUICKLIST) => Value::List(List::Quick(unsafe { boxed::<Quicklist>(word) })),
+            (ty::ZSET, enc::LISTPACK) => Value::Zset(Zset::Packed(unsafe { listpack(word) })),
+            (ty::ZSET, enc::SKIPLIST) => Value::Zset(Zset::Skip(unsafe { boxed::<Zindex>(word) })),
             (ty::HASH, enc::LISTPACK) => Value::Hash(Hash::Packed(unsafe { listpack(word) })),
             (ty::HASH, enc::HT) => Value::Hash(Hash::Table(unsafe { boxed::<Pairs>(word) })),
             (ty::SET, enc::INTSET) => Value::Set(Set::Ints(unsafe { Intset::from_raw(pointer(word)) })),
@@ -187,12 +214,39 @@ impl Value {
         r.map(|(t, e, w)| unsafe { Value::from_word(t, e, w) })
     }
 
+    /// A copy of an entry's value that shares nothing with it; strings keep their encoding.
+    pub fn duplicate(e: &Entry) -> Value {
+        match StrRef::of(e) {
+            Some(StrRef::Int(n)) => Value::Int(n),
+            Some(StrRef::Bytes(b)) => Value::Str(e.enc(), Sds::from_slice(b)),
+            None => {
+                // SAFETY: the parts are what the entry stores; the value is never dropped.
+                let v = ManuallyDrop::new(unsafe { Value::from_word(e.ty(), e.enc(), e.word()) });
+                each!(&*v, unreachable!("strings are dealt with above"), x => x.clone().wrap())
+            }
+        }
+    }
+
     /// Steps it takes to free the value, as lazyfreeGetFreeEffort counts.
     pub fn effort(&self) -> usize {
+        each!(self, 1, x => x.effort())
+    }
+
+    /// Would freeing it take so long that a thread should do it?
+    #[inline]
+    pub fn worth_a_thread(&self) -> bool {
         match self {
-            Value::Int(_) | Value::Str(..) => 1,
-            Value::Hash(x) => x.effort(),
-            Value::Set(x) => x.effort(),
+            Value::Int(_) => false,
+            Value::Str(_, s) => s.capacity() >= BIG_BLOCK,
+            other => other.effort() > LAZY_EFFORT,
+        }
+    }
+
+    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
+    pub fn heap_bytes(&self, samples: usize) -> usize {
+        match self {
+            Value::Str(_, s) => s.footprint(),
+            other => each!(other, 0, x => x.heap_bytes(samples)),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::clients::Clients;
 use crate::commands::table::Table;
 use crate::config::{Config, argv, load};
 use crate::keyspace::Keyspace;
+use crate::lazyfree::LazyFree;
 use crate::net::listener::Listener;
 use crate::net::reactor::Reactor;
 use crate::stats::{CmdStats, Stats};
@@ -72,6 +73,7 @@ fn start(config: Config, table: Table, args: Vec<Vec<u8>>, file: Option<Vec<u8>>
     if let Err(code) = listen(&mut srv) {
         return code;
     }
+    super::policy::refresh(&mut srv);
     crate::sys::signals::install(None);
     notice!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
     notice!("PID: {}", std::process::id());
@@ -91,6 +93,7 @@ fn build(
     let clock = Clock::new();
     let mut ks = Keyspace::new(config.databases as usize);
     ks.now_ms = clock.unix_ms;
+    let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let run = Run {
         run_id: String::from_utf8_lossy(&random_hex::<40>()).into_owned(),
         started_ms: clock.unix_ms,
@@ -118,6 +121,8 @@ fn build(
         pubsub: Default::default(),
         blocked: Default::default(),
         ops: Default::default(),
+        lazyfree,
+        switches: Default::default(),
     }
 }
 

@@ -34,7 +34,8 @@ pub fn process(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, args: Args, o
         return reject(srv, id, Some(cmd), &why, out);
     }
     let c = &srv.clients[id];
-    if !srv.gate.open() || c.has(flag::SPECIAL) || srv.config.requirepass.is_some() {
+    let guarded = e.flags & cf::PROTECTED != 0;
+    if !srv.gate.open() || c.has(flag::SPECIAL) || srv.config.requirepass.is_some() || guarded {
         match refusal(srv, id, cmd) {
             Refusal::None => {}
             Refusal::Error(why) => return reject(srv, id, Some(cmd), &why, out),
@@ -88,6 +89,11 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
     if auth_required(srv, c) && e.flags & cf::NO_AUTH == 0 {
         return Refusal::Error(CmdError::Msg(&"NOAUTH Authentication required."));
     }
+    if e.flags & cf::PROTECTED != 0
+        && let Some(why) = protected(srv, c, e)
+    {
+        return Refusal::Error(why);
+    }
     if c.has(flag::MULTI) && e.flags & cf::NO_MULTI != 0 {
         return Refusal::Error(CmdError::Msg(&"ERR Command not allowed inside a transaction"));
     }
@@ -107,6 +113,22 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
         return Refusal::Queue;
     }
     Refusal::None
+}
+
+/// DEBUG and MODULE run only where the configuration lets them.
+fn protected(srv: &Server, c: &Client, e: &Entry) -> Option<CmdError> {
+    let top = e.parent.map_or(e, |p| srv.table.get(p));
+    let (name, directive, who) = match top.cmd.name {
+        "debug" => ("DEBUG", "enable-debug-command", srv.config.enable_debug_command),
+        _ => ("MODULE", "enable-module-command", srv.config.enable_module_command),
+    };
+    if who.allows(c.stream.as_ref().is_none_or(|s| s.is_local())) {
+        return None;
+    }
+    Some(CmdError::text(format!(
+        "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
+         connection, otherwise you need to set this option in the configuration file, and then restart the server."
+    )))
 }
 
 fn allowed_while_subscribed(e: &Entry) -> bool {

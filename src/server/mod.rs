@@ -14,12 +14,14 @@ pub mod kill;
 pub mod pass;
 pub mod policy;
 pub mod settle;
+pub mod switches;
 
 use crate::blocked::Blocked;
 use crate::clients::{ClientId, Clients};
 use crate::commands::table::Table;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
+use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
 use crate::net::listener::Listener;
 use crate::net::reactor::Reactor;
@@ -47,6 +49,8 @@ pub struct Server {
     pub pubsub: Pubsub,
     pub blocked: Blocked,
     pub ops: Ops,
+    pub lazyfree: LazyFree,
+    pub switches: switches::Switches,
 }
 
 /// Where we listen.

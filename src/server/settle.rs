@@ -129,10 +129,18 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
         srv.ops.flush();
     }
     if !srv.ks.junk.is_empty() {
-        srv.ks.junk.clear();
+        sweep(srv);
     }
     srv.clock.advance(now);
     srv.ks.now_ms = srv.clock.unix_ms;
+}
+
+/// What has been dropped goes to its thread.
+#[cold]
+pub fn sweep(srv: &mut Server) {
+    for (junk, lazy) in srv.ks.junk.drain(..) {
+        srv.lazyfree.free(junk, lazy);
+    }
 }
 
 /// After a unit: those who waited for what it left are served.

@@ -6,6 +6,9 @@
 //! allocates and another frees makes one slot grow and the other go below zero: only the sum has a meaning.
 //! Threads that never registered share one slot and pay for an atomic add.
 //!
+//! What goes to the lazy-free thread leaves `used_memory` at the moment it is handed over, by an estimate; the
+//! thread frees it `uncounted`, into a slot that nobody sums, and then corrects the estimate.
+//!
 //! jemalloc is built with a quantum of 8 bytes (`.cargo/config.toml`), so its classes are
 //!
 //! ```text
@@ -26,15 +29,24 @@ struct Slot(AtomicIsize);
 
 /// Slot 0 is the main thread's, the last one is shared by threads that never registered.
 const SLOTS: usize = 16;
-static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
+const SHARED: usize = SLOTS - 1;
+/// Behind the slots that count: what is freed here has been taken off before.
+const TRASH: usize = SLOTS;
+static USED: [Slot; SLOTS + 1] = [const { Slot(AtomicIsize::new(0)) }; SLOTS + 1];
+
+/// Slots of the worker threads.
+pub mod slot {
+    pub const MAIN: usize = 0;
+    pub const LAZYFREE: usize = 1;
+}
 
 thread_local! {
-    static MINE: Cell<usize> = const { Cell::new(SLOTS - 1) };
+    static MINE: Cell<usize> = const { Cell::new(SHARED) };
 }
 
 /// Gives the calling thread the slot `n` (0 for the main thread). Nobody else may have it.
 pub fn register_thread(n: usize) {
-    assert!(n < SLOTS - 1, "more worker threads than allocator slots");
+    assert!(n < SHARED, "more worker threads than allocator slots");
     MINE.with(|m| m.set(n));
 }
 
@@ -44,7 +56,7 @@ pub fn account(bytes: isize) {
     MINE.with(|m| {
         let n = m.get();
         let slot = &USED[n].0;
-        if n == SLOTS - 1 {
+        if n >= SHARED {
             slot.fetch_add(bytes, Ordering::Relaxed);
         } else {
             slot.store(slot.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
@@ -54,13 +66,23 @@ pub fn account(bytes: isize) {
 
 /// Bytes in use over all threads, by size class.
 pub fn used() -> usize {
-    USED.iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
+    USED[..SLOTS].iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
 }
 
 /// What the calling thread's slot says: differences of it measure what a piece of code allocated.
 #[inline]
 pub fn mine() -> isize {
     MINE.with(|m| USED[m.get()].0.load(Ordering::Relaxed))
+}
+
+/// Runs `free` without touching `used_memory`, and tells how many bytes it gave back.
+pub fn uncounted(free: impl FnOnce()) -> isize {
+    let mine = MINE.with(|m| m.replace(TRASH));
+    let before = USED[TRASH].0.load(Ordering::Relaxed);
+    free();
+    let freed = before.wrapping_sub(USED[TRASH].0.load(Ordering::Relaxed));
+    MINE.with(|m| m.set(mine));
+    freed
 }
 
 /// Above 32 KiB jemalloc 5.3.1 rounds to whole pages (USIZE_GROW_SLOW_THRESHOLD).
@@ -241,6 +263,66 @@ mod control {
         })
     }
 
+    /// Tries a setting by its mallctl name in the widths that numbers have: reads it, writes `new` when there is one,
+    /// and gives the old value, None for what can only be written. The error is an errno.
+    pub fn tune(name: &[u8], new: Option<i64>) -> Result<Option<i64>, i32> {
+        let name = CString::new(name).map_err(|_| libc::ENOENT)?;
+        let mut value = new.unwrap_or(0);
+        for size in [8usize, 4, 2, 1] {
+            let (mut old, mut old_size) = (0i64, size);
+            let to = if new.is_some() { (&raw mut value).cast() } else { ptr::null_mut() };
+            let len = if new.is_some() { size } else { 0 };
+            // SAFETY: the name ends in NUL; both numbers have room for the widest there is.
+            let r = unsafe { je::mallctl(name.as_ptr(), (&raw mut old).cast(), &mut old_size, to, len) };
+            if r == 0 {
+                return Ok(Some(old));
+            }
+            if r == libc::EPERM && new.is_some() {
+                // SAFETY: as above, writing alone.
+                let r = unsafe { je::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), to, len) };
+                if r == 0 {
+                    return Ok(None);
+                }
+                if r != libc::EINVAL {
+                    return Err(r);
+                }
+            } else if r != libc::EINVAL {
+                return Err(r);
+            }
+        }
+        Err(libc::EINVAL)
+    }
+
+    /// As `tune`, for settings that are texts. `new` is `VOID` for a command without a value.
+    pub fn tune_text(name: &[u8], new: Option<&[u8]>) -> Result<Option<Vec<u8>>, i32> {
+        let name = CString::new(name).map_err(|_| libc::ENOENT)?;
+        let (mut old, mut size): (*const c_char, usize) = (ptr::null(), size_of::<*const c_char>());
+        // SAFETY: room for a pointer, of the size that is said.
+        let read =
+            unsafe { je::mallctl(name.as_ptr(), (&raw mut old).cast(), &mut size, ptr::null_mut(), 0) };
+        if read != 0 && !(read == libc::EPERM && new.is_some()) {
+            return Err(read);
+        }
+        // SAFETY: jemalloc's texts end in NUL and are constants of the program.
+        let old = (read == 0 && !old.is_null())
+            .then(|| unsafe { std::ffi::CStr::from_ptr(old) }.to_bytes().to_vec());
+        let Some(new) = new else { return Ok(old) };
+        let text = CString::new(new).map_err(|_| libc::EINVAL)?;
+        let mut text = text.as_ptr();
+        let (to, len) = if new == b"VOID" {
+            (ptr::null_mut(), 0)
+        } else {
+            ((&raw mut text).cast::<c_void>(), size_of::<*const c_char>())
+        };
+        // SAFETY: a pointer to a text that lives to the end of the call; jemalloc copies what it keeps.
+        let wrote = unsafe { je::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), to, len) };
+        match old {
+            Some(old) => Ok(Some(old)),
+            None if wrote != 0 => Err(wrote),
+            None => Ok(None),
+        }
+    }
+
     fn call(name: &str) -> bool {
         let Ok(name) = CString::new(name) else { return false };
         // SAFETY: a command without arguments.
@@ -296,6 +378,12 @@ mod control {
     pub fn set(_: &str, _: u64) -> bool {
         false
     }
+    pub fn tune(_: &[u8], _: Option<i64>) -> Result<Option<i64>, i32> {
+        Err(libc::ENOENT)
+    }
+    pub fn tune_text(_: &[u8], _: Option<&[u8]>) -> Result<Option<Vec<u8>>, i32> {
+        Err(libc::ENOENT)
+    }
     pub fn stats() -> Stats {
         Stats::default()
     }
@@ -311,7 +399,8 @@ mod control {
 }
 
 pub use control::{
-    NAME, background_thread, get as mallctl_get, malloc_stats, purge, set as mallctl_set, stats,
+    NAME, background_thread, get as mallctl_get, malloc_stats, purge, set as mallctl_set, stats, tune,
+    tune_text,
 };
 
 #[cfg(test)]
@@ -330,6 +419,23 @@ mod tests {
         {
             assert_eq!(size_class(size), class);
         }
+    }
+
+    #[test]
+    fn what_is_freed_uncounted_is_told_but_not_taken_off() {
+        let block = vec![1u8; 100_000];
+        let before = mine();
+        let freed = uncounted(|| drop(block));
+        assert_eq!((mine(), freed), (before, size_class(100_000) as isize));
+    }
+
+    #[cfg(feature = "jemalloc")]
+    #[test]
+    fn settings_are_tuned_in_their_own_width() {
+        let old = tune(b"arena.0.dirty_decay_ms", None).expect("a number").expect("readable");
+        assert_eq!(tune(b"arena.0.dirty_decay_ms", Some(old)), Ok(Some(old)));
+        assert_eq!(tune(b"no.such.setting", None), Err(libc::ENOENT));
+        assert!(tune_text(b"version", None).expect("a text").expect("readable").starts_with(b"5."));
     }
 
     #[cfg(feature = "jemalloc")]

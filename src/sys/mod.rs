@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cpu;
 pub mod crash;
 pub mod errno;
+pub mod fault;
 pub mod freeze;
 pub mod fsx;
 pub mod glob;

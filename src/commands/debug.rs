@@ -1,0 +1,598 @@
+//! DEBUG: switches and looks inside, for tests. Refused unless `enable-debug-command` allows it (see `dispatch`).
+//!
+//! Each subcommand is a row of `SUBS`: its name, how many arguments it takes (with `DEBUG` itself), its lines of HELP
+//! and its function. A name with a wrong number of arguments is as unknown as a wrong name.
+
+use super::docs;
+use super::help;
+use super::numbers::{integer, loose, positive};
+use super::object::{lookup, refcount};
+use super::row::flag::*;
+use super::row::{Command, Flow, ROW};
+use super::tables::{self, Full};
+use crate::algo::num::parse_f64;
+use crate::ds::entry::{Entry, enc, ty};
+use crate::ds::table::Elem;
+use crate::keyspace::store::{New, Ttl};
+use crate::object::digest::Digest;
+use crate::object::value::{EMBSTR_MAX, StrRef, encoding_name};
+use crate::proto::args::Key;
+use crate::proto::error::CmdError;
+use crate::server::ctx::Ctx;
+use crate::server::switches::REPLY_PEAK_RESET_MS;
+use crate::sys::{alloc, crash, fault};
+use std::ops::RangeInclusive;
+
+pub static ROWS: &[Command] = &[Command {
+    name: "debug",
+    arity: -2,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED,
+    run: debug,
+    docs: &docs::DEBUG,
+    ..ROW
+}];
+
+type Run = fn(&mut Ctx<'_>) -> Result<(), CmdError>;
+
+struct Sub {
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    help: &'static [&'static str],
+    run: Run,
+}
+
+const fn sub(
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    help: &'static [&'static str],
+    run: Run,
+) -> Sub {
+    Sub { name, args, help, run }
+}
+
+const ANY: usize = usize::MAX;
+
+static SUBS: &[Sub] = &[
+    sub("ASSERT", 2..=ANY, &["ASSERT", "    Fail an assertion, and crash with it."], assert),
+    sub(
+        "CLIENT-EVICTION",
+        2..=2,
+        &["CLIENT-EVICTION", "    Show clients by the memory they use, as maxmemory-clients sees them."],
+        client_eviction,
+    ),
+    sub("DIGEST", 2..=2, &["DIGEST", "    Show a fingerprint of all data."], digest),
+    sub(
+        "DIGEST-VALUE",
+        2..=ANY,
+        &["DIGEST-VALUE <key> [<key> ...]", "    Show a fingerprint of each of these values."],
+        digest_value,
+    ),
+    sub("ERROR", 3..=3, &["ERROR <string>", "    Reply with this error, for tests of clients."], error),
+    sub("LEAK", 3..=3, &["LEAK <string>", "    Leak the memory of a copy of the string."], leak),
+    sub("LOG", 3..=3, &["LOG <message>", "    Write the message to the log."], log),
+    sub(
+        "HTSTATS",
+        3..=ANY,
+        &["HTSTATS <dbid> [full]", "    Show figures of the hash tables of a database."],
+        htstats,
+    ),
+    sub(
+        "HTSTATS-KEY",
+        3..=ANY,
+        &["HTSTATS-KEY <key> [full]", "    Show figures of the hash table that is a key's value."],
+        htstats_key,
+    ),
+    sub(
+        "MALLCTL",
+        3..=ANY,
+        &["MALLCTL <key> [<val>]", "    Read or change a number of the allocator."],
+        mallctl,
+    ),
+    sub(
+        "MALLCTL-STR",
+        3..=ANY,
+        &["MALLCTL-STR <key> [<val>]", "    Read or change a text of the allocator."],
+        mallctl_str,
+    ),
+    sub("OBJECT", 3..=3, &["OBJECT <key>", "    Show what is known about the value of a key."], object),
+    sub("OOM", 2..=ANY, &["OOM", "    Run out of memory, and crash with it."], oom),
+    sub("PANIC", 2..=ANY, &["PANIC", "    Give up, and crash with it."], panic),
+    sub(
+        "POPULATE",
+        3..=5,
+        &[
+            "POPULATE <count> [<prefix>] [<size>]",
+            "    Create <count> strings named <prefix>:<num>, key:<num> without a prefix.",
+            "    They do not reach replicas, and slots of a cluster are not looked at.",
+        ],
+        populate,
+    ),
+    sub(
+        "PROTOCOL",
+        3..=3,
+        &[
+            "PROTOCOL <type>",
+            "    Reply something of this type: string, integer, double, bignum, null, array,",
+            "    set, map, attrib, push, verbatim, true, false.",
+        ],
+        protocol,
+    ),
+    sub(
+        "SDSLEN",
+        3..=3,
+        &["SDSLEN <key>", "    Show the lengths of a key and its string, and what they occupy."],
+        sdslen,
+    ),
+    sub("SEGFAULT", 2..=ANY, &["SEGFAULT", "    Write where nothing may be written."], segfault),
+    sub(
+        "SET-ACTIVE-EXPIRE",
+        3..=3,
+        &["SET-ACTIVE-EXPIRE <0|1>", "    Whether keys expire while nobody looks at them."],
+        |ctx| {
+            ctx.srv.switches.active_expire = loose(ctx.args[2]) != 0;
+            ok(ctx)
+        },
+    ),
+    sub(
+        "SET-DISABLE-DENY-SCRIPTS",
+        3..=3,
+        &["SET-DISABLE-DENY-SCRIPTS <0|1>", "    Whether scripts may call what is denied to them."],
+        |ctx| {
+            ctx.srv.switches.allow_denied_in_scripts = loose(ctx.args[2]) != 0;
+            ok(ctx)
+        },
+    ),
+    sub(
+        "SET-SKIP-CHECKSUM-VALIDATION",
+        3..=3,
+        &[
+            "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+            "    Whether checksums of RDB files and of RESTORE go unchecked.",
+        ],
+        |ctx| {
+            ctx.srv.switches.skip_checksums = loose(ctx.args[2]) != 0;
+            ok(ctx)
+        },
+    ),
+    sub(
+        "AOF-FLUSH-SLEEP",
+        3..=3,
+        &["AOF-FLUSH-SLEEP <microsec>", "    Sleep before each flush of the AOF."],
+        |ctx| {
+            ctx.srv.switches.aof_flush_sleep_us = loose(ctx.args[2]);
+            ok(ctx)
+        },
+    ),
+    sub("SLEEP", 3..=3, &["SLEEP <seconds>", "    Do nothing for this time, fractions allowed."], sleep),
+    sub(
+        "STRINGMATCH-TEST",
+        2..=2,
+        &["STRINGMATCH-TEST", "    Match random strings against random patterns."],
+        stringmatch_test,
+    ),
+    sub("STRUCTSIZE", 2..=2, &["STRUCTSIZE", "    Show the sizes of some structures."], structsize),
+    sub("PAUSE-CRON", 3..=3, &["PAUSE-CRON <0|1>", "    Whether periodic work rests."], |ctx| {
+        ctx.srv.switches.pause_cron = loose(ctx.args[2]) != 0;
+        ok(ctx)
+    }),
+    sub(
+        "REPLYBUFFER",
+        4..=4,
+        &[
+            "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
+            "    After how many milliseconds the peak of a reply buffer is forgotten: never, by",
+            "    default, or at this time.",
+            "REPLYBUFFER RESIZING <0|1>",
+            "    Whether reply buffers follow their peaks.",
+        ],
+        replybuffer,
+    ),
+];
+
+fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let name = ctx.args[1];
+    if name.eq_ignore_ascii_case(b"help") && ctx.args.len() == 2 {
+        let lines: Vec<&str> = SUBS.iter().flat_map(|s| s.help).copied().collect();
+        return help::reply(ctx, &lines);
+    }
+    let n = ctx.args.len();
+    match SUBS.iter().find(|s| name.eq_ignore_ascii_case(s.name.as_bytes()) && s.args.contains(&n)) {
+        Some(sub) => (sub.run)(ctx)?,
+        None => return Err(help::unknown_subcommand(ctx)),
+    }
+    Ok(Flow::Done)
+}
+
+fn ok(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    ctx.out.ok();
+    Ok(())
+}
+
+// ---- crashes -------------------------------------------------------------------------------------------
+
+fn segfault(_: &mut Ctx<'_>) -> Result<(), CmdError> {
+    fault::segfault();
+    Ok(())
+}
+
+fn panic(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let text = format!("DEBUG PANIC called at Unix time {}", ctx.srv.clock.unix_secs());
+    crash::software_failure(&text, file!(), line!())
+}
+
+fn assert(_: &mut Ctx<'_>) -> Result<(), CmdError> {
+    crash::assertion_failed("1 == 2", file!(), line!())
+}
+
+fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let wanted = isize::MAX as usize;
+    let mut v: Vec<u8> = Vec::new();
+    if v.try_reserve_exact(wanted).is_err() {
+        crate::warning!("Out Of Memory allocating {wanted} bytes!");
+        let text = format!("Redis aborting for OUT OF MEMORY. Allocating {wanted} bytes!");
+        crash::software_failure(&text, file!(), line!());
+    }
+    ok(ctx)
+}
+
+fn leak(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    Box::leak(Box::<[u8]>::from(ctx.args[2]));
+    ok(ctx)
+}
+
+// ---- replies -------------------------------------------------------------------------------------------
+
+fn error(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let text = ctx.args[2];
+    ctx.out.error_bytes(text);
+    Err(CmdError::Replied)
+}
+
+fn log(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    crate::warning!("DEBUG LOG: {}", String::from_utf8_lossy(ctx.args[2]));
+    ok(ctx)
+}
+
+fn protocol(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let out = &mut *ctx.out;
+    match &ctx.args[2].to_ascii_lowercase()[..] {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double_text(b"3.141"),
+        b"bignum" => out.big_number(b"1234567999999999999999999999999999999"),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"set" => {
+            out.set(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"map" => {
+            out.map(3);
+            for n in 0..3 {
+                out.int(n);
+                out.bool(n == 1);
+            }
+        }
+        b"attrib" => {
+            if out.resp3 {
+                out.attribute(1);
+                out.bulk(b"key-popularity");
+                out.array(2);
+                out.bulk(b"key:123");
+                out.int(90);
+            }
+            // An attribute is no reply: one must follow.
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if !out.resp3 => {
+            return Err(CmdError::Msg(&"ERR RESP2 is not supported by this command"));
+        }
+        b"push" => {
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            // Neither is a push.
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"verbatim" => out.verbatim("txt", b"This is a verbatim\nstring"),
+        b"true" => out.bool(true),
+        b"false" => out.bool(false),
+        _ => {
+            return Err(CmdError::Msg(
+                &"ERR Wrong protocol type name. Please use one of the following: \
+                  string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn replybuffer(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let (what, value) = (ctx.args[2], ctx.args[3]);
+    let switches = &mut ctx.srv.switches;
+    if what.eq_ignore_ascii_case(b"peak-reset-time") {
+        switches.reply_peak_reset_ms = if value.eq_ignore_ascii_case(b"never") {
+            -1
+        } else if value.eq_ignore_ascii_case(b"reset") {
+            REPLY_PEAK_RESET_MS
+        } else {
+            integer(value)?
+        };
+    } else if what.eq_ignore_ascii_case(b"resizing") {
+        switches.reply_resizing = loose(value) != 0;
+    } else {
+        return Err(help::unknown_subcommand(ctx));
+    }
+    ok(ctx)
+}
+
+fn sleep(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let seconds = parse_f64(ctx.args[2]).filter(|s| *s > 0.0).unwrap_or(0.0);
+    let micros = (seconds * 1e6).min(i64::MAX as f64) as u64;
+    std::thread::sleep(std::time::Duration::from_micros(micros));
+    ok(ctx)
+}
+
+// ---- data ----------------------------------------------------------------------------------------------
+
+/// The entry of the key at argument `at`, expired or not, without a trace.
+fn bare(ctx: &Ctx<'_>, at: usize) -> Result<Entry, CmdError> {
+    ctx.srv.ks.peek(ctx.db, ctx.key(at)).ok_or(CmdError::NoSuchKey)
+}
+
+fn digest(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let mut all = Digest::default();
+    for (n, db) in ctx.srv.ks.dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
+        all.mix(&(n as u32).to_be_bytes());
+        db.dict.keys().iter().for_each(|e| all.entry(&e));
+    }
+    ctx.out.status(&all.hex());
+    Ok(())
+}
+
+fn digest_value(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    ctx.out.array(ctx.args.len() - 2);
+    for i in 2..ctx.args.len() {
+        let mut d = Digest::default();
+        if let Ok(e) = bare(ctx, i) {
+            d.value(&e);
+        }
+        ctx.out.status(&d.hex());
+    }
+    Ok(())
+}
+
+fn object(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let e = bare(ctx, 2)?;
+    let text = format!(
+        "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        e.to_ptr(),
+        refcount(ctx.srv, e),
+        encoding_name(e.ty(), e.enc()),
+        serialized_len(&e),
+        e.lru(),
+        ctx.srv.ks.idle_ms(e) / 1000,
+    );
+    ctx.out.status(&text);
+    Ok(())
+}
+
+/// Bytes of a value in an RDB file, before compression.
+fn serialized_len(e: &Entry) -> usize {
+    let head = |len: usize| match len {
+        0..64 => 1,
+        64..16384 => 2,
+        _ if u32::try_from(len).is_ok() => 5,
+        _ => 9,
+    };
+    // Integers of 8, 16 and 32 bits have forms of their own; longer strings are not tried.
+    let integer = |n: i64| match n {
+        -0x80..0x80 => Some(2),
+        -0x8000..0x8000 => Some(3),
+        -0x8000_0000..0x8000_0000 => Some(5),
+        _ => None,
+    };
+    match StrRef::of(e) {
+        Some(StrRef::Int(n)) => integer(n).unwrap_or_else(|| StrRef::Int(n).len() + 1),
+        Some(StrRef::Bytes(b)) => (b.len() <= 11)
+            .then(|| crate::algo::num::parse_i64(b).and_then(integer))
+            .flatten()
+            .unwrap_or(head(b.len()) + b.len()),
+        None => 0,
+    }
+}
+
+fn sdslen(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let e = bare(ctx, 2)?;
+    if e.ty() != ty::STRING || e.enc() == enc::INT {
+        return Err(CmdError::Msg(&"ERR Not an sds encoded string."));
+    }
+    // A short value lies in the key's own block, whose rest is there to grow.
+    let (len, avail, held) = if e.is_inline() {
+        (e.inline_bytes().len(), e.spare(), 0)
+    } else {
+        let (len, capacity, held) = e.sds_room();
+        (len, capacity - len, held)
+    };
+    let text = format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{len}, val_sds_avail:{avail}, \
+         val_zmalloc: {held}",
+        e.key().len(),
+        e.footprint(),
+    );
+    ctx.out.status(&text);
+    Ok(())
+}
+
+fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    /// Names and values are cut to what upstream's buffer holds.
+    const NAME: usize = 127;
+    let count = positive(ctx.args[2])? as u64;
+    let size = if ctx.args.len() == 5 { positive(ctx.args[4])? as usize } else { 0 };
+    let prefix = if ctx.args.len() > 3 { help::c_text(ctx.args[3]) } else { b"key" };
+    let ks = &mut ctx.srv.ks;
+    ks.dbs[ctx.db].measured(|d| d.reserve(count as usize, 0));
+    let mut value = vec![0u8; size];
+    for n in 0..count {
+        let mut name = [prefix, b":", n.to_string().as_bytes()].concat();
+        name.truncate(NAME);
+        let key = Key::new(&name);
+        if ks.write(ctx.db, key).is_some() {
+            continue;
+        }
+        let text = format!("value:{n}");
+        let value = if size == 0 {
+            text.as_bytes()
+        } else {
+            let n = size.min(text.len());
+            value[..n].copy_from_slice(&text.as_bytes()[..n]);
+            &value[..]
+        };
+        let encoding = if value.len() <= EMBSTR_MAX { enc::EMBSTR } else { enc::RAW };
+        let _ = ks.put(ctx.db, key, New::Named(encoding, value), Ttl::Clear, None);
+        ks.signal_modified(ctx.db, &name);
+    }
+    ok(ctx)
+}
+
+// ---- tables, memory -------------------------------------------------------------------------------------
+
+fn wants_full(ctx: &Ctx<'_>) -> Full {
+    Full(ctx.args.get(3).is_some_and(|a| a.eq_ignore_ascii_case(b"full")))
+}
+
+fn htstats(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let n = integer(ctx.args[2])?;
+    let db = usize::try_from(n)
+        .ok()
+        .and_then(|n| ctx.srv.ks.dbs.get(n))
+        .ok_or(CmdError::Msg(&"ERR Out of range database"))?;
+    let full = wants_full(ctx);
+    let mut text = String::from("[Dictionary HT]\n");
+    text += &tables::figures(db.dict.keys(), full);
+    text += "[Expires HT]\n";
+    text += &tables::figures(db.dict.expires(), full);
+    ctx.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn htstats_key(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let full = wants_full(ctx);
+    let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    let text = tables::of_value(&e, full).ok_or(CmdError::Msg(
+        &"ERR The value stored at the specified key is not represented using an hash table",
+    ))?;
+    ctx.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn structsize(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let text = format!(
+        "bits:{} entry:{} value:{} client:{} reply:{} ",
+        usize::BITS,
+        size_of::<Entry>(),
+        size_of::<crate::object::value::Value>(),
+        size_of::<crate::clients::Client>(),
+        size_of::<crate::proto::reply::Reply>(),
+    );
+    ctx.out.bulk(text.as_bytes());
+    Ok(())
+}
+
+fn strerror(errno: i32) -> CmdError {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    CmdError::text(format!("ERR {text}"))
+}
+
+fn mallctl(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let new = ctx.args.get(3).map(|a| integer(a)).transpose()?;
+    match alloc::tune(ctx.args[2], new).map_err(strerror)? {
+        Some(old) => ctx.out.int(old),
+        None => ctx.out.ok(),
+    }
+    Ok(())
+}
+
+fn mallctl_str(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    match alloc::tune_text(ctx.args[2], ctx.args.get(3).copied()).map_err(strerror)? {
+        Some(old) => ctx.out.bulk(&old),
+        None => ctx.out.ok(),
+    }
+    Ok(())
+}
+
+/// Clients by the power of two of the bytes they hold (CLIENT_MEM_USAGE_BUCKET_MIN_LOG, _MAX_LOG).
+fn client_eviction(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    const MIN: usize = 15;
+    const BUCKETS: usize = 1 + 33 - MIN;
+    if ctx.srv.config.maxmemory_clients == 0 {
+        return Err(CmdError::Msg(&"ERR maxmemory-clients is disabled."));
+    }
+    let mut sums = [(0usize, 0usize); BUCKETS];
+    for (_, c) in ctx.srv.clients.iter().filter(|(_, c)| c.counted > 0) {
+        let log = c.counted.ilog2() as usize;
+        let sum = &mut sums[(log + 1).saturating_sub(MIN).min(BUCKETS - 1)];
+        *sum = (sum.0 + c.counted, sum.1 + 1);
+    }
+    let mut text = String::new();
+    for (i, (bytes, clients)) in sums.into_iter().enumerate() {
+        let from = if i == 0 { 0 } else { 1usize << (i - 1 + MIN) };
+        text += &format!("bucket {from:>10}");
+        text += &if i == BUCKETS - 1 {
+            "+            : ".to_string()
+        } else {
+            format!(" - {:>10}: ", (1usize << (i + MIN)) - 1)
+        };
+        text += &format!("tot-mem: {bytes:>10}, clients: {clients}\n");
+    }
+    ctx.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// Random patterns over a few bytes and all of the special ones: nothing may crash or hang.
+fn stringmatch_test(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let rng = &mut ctx.srv.ks.rng;
+    for _ in 0..100_000 {
+        let mut text = |of: &[u8]| -> Vec<u8> {
+            let len = rng.below(32);
+            (0..len).map(|_| of[rng.index(of.len())]).collect()
+        };
+        let (pattern, string) = (text(b"ab*?[]^-\\\xff"), text(b"ab-\xff"));
+        let nocase = rng.below(2) == 0;
+        std::hint::black_box(crate::algo::glob::glob_match(&pattern, &string, nocase));
+    }
+    ctx.out.status("Apparently Redis did not crash: test passed");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ds::entry::Payload;
+
+    #[test]
+    fn names_are_unique_and_stand_in_their_help() {
+        let mut seen = std::collections::HashSet::new();
+        for s in SUBS {
+            assert!(seen.insert(s.name), "{} twice", s.name);
+            assert!(s.help[0].starts_with(s.name), "{}", s.name);
+            assert!(s.help.len() > 1, "{} says what it does", s.name);
+        }
+    }
+
+    #[test]
+    fn strings_have_the_length_that_rdb_files_give_them() {
+        for (value, len) in
+            [("a", 2), ("12", 2), ("-129", 3), ("40000", 5), ("3000000000", 11), ("007", 4)]
+        {
+            let e = Entry::new(b"k", ty::STRING, enc::EMBSTR, Payload::Inline(value.as_bytes()), None);
+            assert_eq!(serialized_len(&e), len, "{value}");
+        }
+        let e = Entry::new(b"k", ty::STRING, enc::INT, Payload::Word(i64::MIN as u64), None);
+        assert_eq!(serialized_len(&e), 21);
+    }
+}

@@ -1,0 +1,191 @@
+//! A big sorted set: the order (`skiplist`) and a table from member to node, over the same nodes.
+//!
+//! ```text
+//! table ──► node ◄── order       a node leaves the table before the order frees it
+//! ```
+
+use super::hash::hash;
+use super::skiplist::{NodePtr, Skiplist};
+use super::table::{ArrayStats, Elem, Table};
+use std::ops::Range;
+use std::ptr::NonNull;
+
+#[derive(Clone, Copy, PartialEq)]
+struct Slot(NodePtr);
+
+impl Elem for Slot {
+    #[inline]
+    fn to_ptr(self) -> NonNull<u8> {
+        NonNull::new(self.0.addr() as *mut u8).expect("no node at zero")
+    }
+    #[inline]
+    unsafe fn from_ptr(p: NonNull<u8>) -> Self {
+        // SAFETY: came from `to_ptr` of a node that lives as long as its place in the table.
+        Slot(unsafe { NodePtr::from_addr(p.as_ptr() as usize) })
+    }
+    #[inline]
+    fn key(&self) -> &[u8] {
+        // SAFETY: nodes in the table live in the order.
+        unsafe { self.0.as_ref() }.member()
+    }
+}
+
+// SAFETY: a handle; table and order are sent together.
+unsafe impl Send for Slot {}
+
+#[derive(Default)]
+pub struct Zindex {
+    table: Table<Slot>,
+    order: Skiplist,
+}
+
+impl Zindex {
+    pub fn new() -> Self {
+        Self::default()
+    }
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+    /// Ranges, ranks and iteration.
+    pub fn order(&self) -> &Skiplist {
+        &self.order
+    }
+    pub fn reserve(&mut self, n: usize) {
+        self.table.reserve(n);
+    }
+
+    #[inline]
+    fn step(&mut self) {
+        if self.table.is_rehashing() {
+            self.table.rehash(1);
+        }
+    }
+
+    #[inline]
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        self.score_hashed(hash(member), member)
+    }
+
+    #[inline]
+    pub fn score_hashed(&self, h: u64, member: &[u8]) -> Option<f64> {
+        // SAFETY: nodes in the table live.
+        self.table.find(h, member).map(|s| unsafe { s.0.as_ref() }.score())
+    }
+
+    pub fn prefetch_bucket(&self, h: u64) {
+        self.table.prefetch_bucket(h);
+    }
+    pub fn prefetch_elem(&self, h: u64) {
+        self.table.prefetch_elem(h);
+    }
+
+    /// Gives a member its score; returns the old one.
+    pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
+        let h = hash(member);
+        self.step();
+        match self.table.find(h, member) {
+            None => {
+                let node = self.order.insert(score, member);
+                self.table.insert(h, Slot(node));
+                None
+            }
+            Some(s) => {
+                // SAFETY: nodes in the table live in this order.
+                unsafe {
+                    let old = s.0.as_ref().score();
+                    if old != score {
+                        self.order.update_score(s.0, score);
+                    }
+                    Some(old)
+                }
+            }
+        }
+    }
+
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        self.step();
+        let s = self.table.remove_key(hash(member), member)?;
+        // SAFETY: the table has just forgotten a node of this order.
+        let node = unsafe { self.order.remove(s.0) };
+        self.shrink();
+        Some(node.score())
+    }
+
+    fn shrink(&mut self) {
+        if self.table.wants_shrink() {
+            self.table.shrink();
+        }
+    }
+
+    /// Place in the order, from 0.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        let s = self.table.find(hash(member), member)?;
+        // SAFETY: nodes in the table live in this order.
+        Some(unsafe { self.order.rank_of(s.0) })
+    }
+
+    /// Removes a range of ranks, telling each member and score first.
+    pub fn delete_ranks(&mut self, ranks: Range<usize>, mut told: impl FnMut(&[u8], f64)) -> usize {
+        let Zindex { table, order } = self;
+        let n = order.delete_ranks(ranks, |node| {
+            told(node.member(), node.score());
+            let gone = table.remove(hash(node.member()), Slot(node.ptr()));
+            debug_assert!(gone, "every node is in the table");
+        });
+        self.shrink();
+        n
+    }
+
+    pub fn scan(&self, cursor: u64, mut f: impl FnMut(&[u8], f64)) -> u64 {
+        // SAFETY: nodes in the table live.
+        self.table.scan(cursor, |s| f(s.key(), unsafe { s.0.as_ref() }.score()))
+    }
+
+    /// A fair sample.
+    pub fn random(&self, mut below: impl FnMut(u64) -> u64) -> Option<(&[u8], f64)> {
+        let rank = below(self.len() as u64) as usize;
+        self.order.get_by_rank(rank).map(|n| (n.member(), n.score()))
+    }
+
+    pub fn footprint(&self) -> usize {
+        self.table.overhead() + self.order.mem_size()
+    }
+
+    pub fn stats(&self) -> Vec<ArrayStats> {
+        self.table.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_agrees_with_its_naive_twin() {
+        let (mut z, mut twin) = (Zindex::new(), BTreeMap::<Vec<u8>, f64>::new());
+        let mut n = 3u64;
+        for _ in 0..20_000 {
+            n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let member = format!("m{}", (n >> 40) % 700).into_bytes();
+            let score = ((n >> 33) % 50) as f64;
+            match (n >> 60) % 4 {
+                0 | 1 => assert_eq!(z.set(&member, score), twin.insert(member, score)),
+                2 => assert_eq!(z.remove(&member), twin.remove(&member)),
+                _ => assert_eq!(z.score(&member), twin.get(&member).copied()),
+            }
+        }
+        let mut sorted: Vec<(f64, Vec<u8>)> = twin.iter().map(|(m, s)| (*s, m.clone())).collect();
+        sorted.sort_by(|a, b| a.partial_cmp(b).expect("no NaN"));
+        for (i, (_, m)) in sorted.iter().enumerate() {
+            assert_eq!(z.rank(m), Some(i));
+        }
+        let mut told = Vec::new();
+        z.delete_ranks(10..20, |m, _| told.push(m.to_vec()));
+        assert_eq!(told, sorted[10..20].iter().map(|(_, m)| m.clone()).collect::<Vec<_>>());
+        assert!(told.iter().all(|m| z.score(m).is_none()));
+    }
+}
