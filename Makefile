@@ -7,6 +7,10 @@ HOST   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FUZZ_SECONDS ?= 600
 COMPAT_JOBS  ?= 2
 
+# A crate that builds C code runs make as well: `make install DESTDIR=...` must not reach that one.
+MAKEOVERRIDES =
+unexport DESTDIR PREFIX
+
 .PHONY: build test lint asan fuzz compat install clean
 
 build:

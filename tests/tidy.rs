@@ -55,7 +55,11 @@ const FN_EXCEPTIONS: &[(&str, &str, usize, &str)] = &[];
 /// (file, reason): lines may be longer than the cap.
 const COLUMN_EXCEPTIONS: &[(&str, &str)] = &[];
 /// (file, word, reason): a banned word that is right there.
-const BANNED_EXCEPTIONS: &[(&str, &str, &str)] = &[];
+const BANNED_EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("src/sys/proctitle.rs", "static mut", "libc's environ, declared as libc declares it"),
+    ("src/server/boot.rs", "eprint!", "a bad command line or file, before there is a log"),
+    ("src/server/boot.rs", "eprintln!", "the log file itself cannot be opened"),
+];
 
 /// A word that must not stand in code, and what to write instead.
 struct Ban {
