@@ -25,6 +25,7 @@ pub mod stats;
 // Band 3: orchestration.
 pub mod commands;
 pub mod replication;
+pub mod scripting;
 pub mod server;
 
 #[global_allocator]

@@ -13,6 +13,7 @@ pub mod object;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
+pub mod scripting;
 pub mod server;
 pub mod string;
 pub mod table;
@@ -34,6 +35,7 @@ pub fn families() -> &'static [&'static [Command]] {
         debug::ROWS,
         connection::ROWS,
         server::ROWS,
+        scripting::ROWS,
         transactions::ROWS,
         pubsub::ROWS,
     ];

@@ -121,6 +121,7 @@ fn build(
         pubsub: Default::default(),
         blocked: Default::default(),
         ops: Default::default(),
+        scripting: Default::default(),
         lazyfree,
         switches: Default::default(),
     }

@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod dispatch;
 pub mod info;
 pub mod kill;
+pub mod lend;
 pub mod pass;
 pub mod policy;
 pub mod settle;
@@ -27,6 +28,7 @@ use crate::net::listener::Listener;
 use crate::net::reactor::Reactor;
 use crate::pubsub::Pubsub;
 use crate::replication::ops::Ops;
+use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
 
@@ -49,6 +51,7 @@ pub struct Server {
     pub pubsub: Pubsub,
     pub blocked: Blocked,
     pub ops: Ops,
+    pub scripting: Scripting,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
 }
