@@ -7,6 +7,7 @@ pub mod dtoa;
 pub mod glob;
 pub mod hdr;
 pub mod longdouble;
+pub mod lzf;
 pub mod num;
 pub mod quote;
 pub mod rng;
