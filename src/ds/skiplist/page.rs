@@ -16,7 +16,8 @@
 //! [`Page::absorb`] ends it. Those are `unsafe`; given that their callers use no ended handle again,
 //! every other method may rely on a live page, and checks its row numbers itself.
 
-use super::node::{NodePtr, prefetch};
+use super::node::NodePtr;
+use crate::ds::table::prefetch;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -279,7 +280,6 @@ impl RawPage {
 
     /// Asks for the first `lines` cache lines of the page.
     #[inline]
-    #[allow(dead_code)]
     pub fn prefetch(self, lines: usize) {
         let at = ptr::with_exposed_provenance::<u8>(self.0);
         for line in 0..lines {
