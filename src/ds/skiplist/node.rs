@@ -13,6 +13,7 @@
 //! when it drops.
 
 use crate::ds::table::prefetch;
+use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cmp::Ordering;
 use std::fmt;
@@ -233,9 +234,9 @@ pub fn order(a: (f64, &[u8]), b: (f64, &[u8])) -> Ordering {
     a.0.partial_cmp(&b.0).expect("NaN never enters").then_with(|| a.1.cmp(b.1))
 }
 
-/// A node's size in memory; the allocator's classes are multiples of 8.
+/// A node's size in memory.
 pub(super) fn alloc_size(member_len: usize) -> usize {
-    layout_for(member_len).size().next_multiple_of(8)
+    size_class(layout_for(member_len).size())
 }
 
 fn layout_for(member_len: usize) -> Layout {
