@@ -422,13 +422,13 @@ fn slots(mut mask: u32) -> impl Iterator<Item = usize> {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn prefetch<T>(p: *const T) {
+pub(super) fn prefetch<T>(p: *const T) {
     // SAFETY: a hint; no address faults.
     unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast()) };
 }
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn prefetch<T>(_: *const T) {}
+pub(super) fn prefetch<T>(_: *const T) {}
 
 /// Figures of one array, in upstream's logical slots.
 #[derive(Debug, Clone, PartialEq, Eq)]

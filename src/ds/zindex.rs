@@ -124,7 +124,7 @@ impl Zindex {
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
         let s = self.table.find(hash(member), member)?;
         // SAFETY: nodes in the table live in this order.
-        Some(unsafe { self.order.rank_of(s.0) })
+        Some(self.order.rank_of(unsafe { s.0.as_ref() }))
     }
 
     /// Removes a range of ranks, telling each member and score first.

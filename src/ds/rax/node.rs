@@ -17,6 +17,7 @@
 //! [`Node`] is a handle, valid until [`Node::free`] or a method that takes the node over; those are
 //! `unsafe`. Given that their callers use no ended handle again, the other methods rely on live nodes.
 
+use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -145,7 +146,7 @@ impl<T> Node<T> {
         // SAFETY: freshly allocated and aligned.
         unsafe { raw.write(head) };
         tally.nodes += 1;
-        tally.bytes += bytes;
+        tally.bytes += size_class(bytes);
         Node(raw, PhantomData)
     }
 
@@ -154,16 +155,17 @@ impl<T> Node<T> {
     /// # Safety
     /// Not the anchor, and no copy of this handle is used again.
     pub unsafe fn free(self, tally: &mut Tally) {
-        let bytes = self.mem_size();
+        let bytes = Self::bytes(self.is_run(), self.size(), self.is_key());
         tally.nodes -= 1;
-        tally.bytes -= bytes;
+        tally.bytes -= size_class(bytes);
         let layout = Layout::from_size_align(bytes, 8).expect("it was allocated with this");
         // SAFETY: alive until here, allocated by `alloc` with this very layout.
         unsafe { dealloc(self.0.as_ptr().cast(), layout) }
     }
 
+    #[cfg(test)]
     pub fn mem_size(self) -> usize {
-        Self::bytes(self.is_run(), self.size(), self.is_key())
+        size_class(Self::bytes(self.is_run(), self.size(), self.is_key()))
     }
 
     #[inline]
@@ -357,7 +359,7 @@ impl<T> Node<T> {
         // SAFETY: allocated with the old size; the new one is not zero, for it holds a head.
         let raw = unsafe { realloc(self.0.as_ptr().cast(), layout(old), new) };
         let Some(raw) = NonNull::new(raw.cast::<u32>()) else { handle_alloc_error(layout(new)) };
-        tally.bytes = tally.bytes + new - old;
+        tally.bytes = tally.bytes + size_class(new) - size_class(old);
         Node(raw, PhantomData)
     }
 

@@ -12,6 +12,8 @@
 //! borrowed from a living list, so reading it is safe; [`Node`] is a node taken out of its list, freed
 //! when it drops.
 
+use crate::ds::table::prefetch;
+use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cmp::Ordering;
 use std::fmt;
@@ -232,26 +234,13 @@ pub fn order(a: (f64, &[u8]), b: (f64, &[u8])) -> Ordering {
     a.0.partial_cmp(&b.0).expect("NaN never enters").then_with(|| a.1.cmp(b.1))
 }
 
-/// A node's size in memory; the allocator's classes are multiples of 8.
+/// A node's size in memory.
 pub(super) fn alloc_size(member_len: usize) -> usize {
-    layout_for(member_len).size().next_multiple_of(8)
+    size_class(layout_for(member_len).size())
 }
 
 fn layout_for(member_len: usize) -> Layout {
     let head = if member_len < usize::from(LONG) { SHORT_AT } else { LONG_AT };
     let size = head.checked_add(member_len).expect("a slice is shorter than the address space");
     Layout::from_size_align(size, 8).expect("a slice and 17 bytes fit isize")
-}
-
-/// A hint, without effect on what the program computes.
-#[inline(always)]
-pub(super) fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing the program can see and faults on no address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

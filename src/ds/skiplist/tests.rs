@@ -217,12 +217,10 @@ impl Run {
         assert_eq!((node.score().to_bits(), node.member()), (row.0.to_bits(), &row.1[..]));
         let beside =
             |d: isize| rank.checked_add_signed(d).and_then(|r| self.twin.get(r)).map(|row| row.2);
-        // SAFETY: in the list, since it was in the twin.
-        unsafe {
-            assert_eq!(self.list.rank_of(row.2), rank);
-            assert_eq!(self.list.next(row.2).map(NodeRef::ptr), beside(1));
-            assert_eq!(self.list.prev(row.2).map(NodeRef::ptr), beside(-1));
-        }
+        let node = self.list.borrow(row.2);
+        assert_eq!(self.list.rank_of(node), rank);
+        assert_eq!(self.list.next(node).map(NodeRef::ptr), beside(1));
+        assert_eq!(self.list.prev(node).map(NodeRef::ptr), beside(-1));
     }
 
     /// A walk that takes from both ends at random.
@@ -316,8 +314,7 @@ fn deep_trees_keep_their_invariants() {
         check(&list);
         assert!(list.depth >= 2, "the test wants inner pages above inner pages");
         for (rank, node) in nodes.iter().enumerate().step_by(61) {
-            // SAFETY: just inserted.
-            assert_eq!(unsafe { list.rank_of(node.expect("all filled")) }, rank);
+            assert_eq!(list.rank_of(list.borrow(node.expect("all filled"))), rank);
         }
         for take in orders {
             for i in 0..n / 4 {
