@@ -60,7 +60,7 @@ use std::ptr::{self, NonNull};
 use super::block::{self, size_class};
 use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
-pub use codec::{Corrupt, Element, Needle, parse_int, validate, validate_shallow};
+pub use codec::{Corrupt, Element, Needle, validate, validate_shallow};
 
 /// The bytes of a listpack without entries.
 const EMPTY_LEN: usize = HEADER + 1;

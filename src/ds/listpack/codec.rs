@@ -26,6 +26,8 @@
 
 use std::fmt;
 
+use crate::algo::num::parse_i64;
+
 /// Total bytes (u32) and number of entries (u16).
 pub const HEADER: usize = 6;
 /// The byte after the last entry.
@@ -70,7 +72,7 @@ impl Element<'_> {
     #[inline]
     pub fn is_text(&self, text: &[u8]) -> bool {
         match self {
-            Element::Int(v) => parse_int(text) == Some(*v),
+            Element::Int(v) => parse_i64(text) == Some(*v),
             Element::Str(s) => *s == text,
         }
     }
@@ -123,54 +125,6 @@ fn load_short(s: &[u8]) -> u64 {
     }
 }
 
-/// The number that eight ASCII digits in memory order make, unless one is no digit.
-#[inline]
-fn eight_digits(word: u64) -> Option<u64> {
-    const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
-    let carried = word.wrapping_add(0x0606_0606_0606_0606);
-    if word & HIGH != 0x3030_3030_3030_3030 || carried & HIGH != 0x3030_3030_3030_3030 {
-        return None;
-    }
-    // Digits pair up to 2, then 4, then 8: three multiplications in place of eight.
-    let ones = word & !HIGH;
-    let pairs = ones.wrapping_mul(10).wrapping_add(ones >> 8) & 0x00FF_00FF_00FF_00FF;
-    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
-    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF)
-}
-
-/// The integer of which `s` is the only decimal text: no sign but `-`, no leading zeros, no `-0`, in range.
-#[inline]
-pub fn parse_int(s: &[u8]) -> Option<i64> {
-    // Most strings are told apart by their first byte.
-    let (&first, tail) = s.split_first()?;
-    let negative = first == b'-';
-    let digits = if negative { tail } else { s };
-    match digits.first()? {
-        b'1'..=b'9' => parse_digits(negative, digits),
-        b'0' if s.len() == 1 => Some(0),
-        _ => None,
-    }
-}
-
-fn parse_digits(negative: bool, digits: &[u8]) -> Option<i64> {
-    // 19 digits are below 2^64, and no i64 has more.
-    if digits.len() > 19 {
-        return None;
-    }
-    let (head, eights) = digits.split_at(digits.len() % 8);
-    let mut magnitude = 0;
-    if !head.is_empty() {
-        let shift = 8 * (8 - head.len());
-        let zeros = 0x3030_3030_3030_3030 >> (64 - shift);
-        magnitude = eight_digits(load_short(head) << shift | zeros)?;
-    }
-    for eight in eights.chunks_exact(8) {
-        let word = u64::from_le_bytes(eight.try_into().expect("chunks are of eight"));
-        magnitude = magnitude.wrapping_mul(100_000_000).wrapping_add(eight_digits(word)?);
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
-
 /// How many bytes the backlen of an entry with `len` bytes of head and string takes.
 #[inline]
 pub const fn backlen_size(len: usize) -> usize {
@@ -197,7 +151,7 @@ impl<'a> Encoded<'a> {
     pub fn of(value: Element<'a>) -> Self {
         match value {
             Element::Int(v) => Self::int(v),
-            Element::Str(s) => match parse_int(s) {
+            Element::Str(s) => match parse_i64(s) {
                 Some(v) => Self::int(v),
                 None => Self::string(s),
             },
@@ -508,7 +462,7 @@ pub struct Needle<'a> {
 
 impl<'a> Needle<'a> {
     pub fn new(text: &'a [u8]) -> Self {
-        let value = parse_int(text).map_or(Element::Str(text), Element::Int);
+        let value = parse_i64(text).map_or(Element::Str(text), Element::Int);
         let code = Encoded::of(value);
         let in_word = code.len().min(8);
         let from_data = in_word - code.head_len.min(8);
@@ -531,7 +485,7 @@ impl<'a> Needle<'a> {
     #[inline]
     pub fn is(&self, value: Element<'_>) -> bool {
         match (self.value, value) {
-            (Element::Int(v), Element::Str(text)) => parse_int(text) == Some(v),
+            (Element::Int(v), Element::Str(text)) => parse_i64(text) == Some(v),
             (own, other) => own == other,
         }
     }

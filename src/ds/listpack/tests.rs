@@ -3,6 +3,7 @@
 //! do worse than be refused.
 
 use super::*;
+use crate::algo::num::parse_i64;
 use crate::ds::prop::Source;
 
 /// What `DUMP` of a list of one value carries.
@@ -84,7 +85,7 @@ fn single_values_have_the_known_bytes() {
         let read = Listpack::from_bytes(&bytes).expect("known bytes are good");
         assert_eq!(read.get(read.first().expect("one entry")).to_vec(), text.as_bytes());
         assert_eq!(read.last(), read.first());
-        if let Some(v) = parse_int(text.as_bytes()) {
+        if let Some(v) = parse_i64(text.as_bytes()) {
             assert_eq!(Listpack::of([Element::Int(v)].into_iter()).bytes(), bytes);
         }
     }
