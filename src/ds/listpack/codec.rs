@@ -3,26 +3,31 @@
 //! ```text
 //!   entry = head, string bytes (if a string), backlen
 //!
-//!   head            value                      |  backlen: the length of head + string, written so that it
-//!   0xxxxxxx        0..=127                    |  is read from the right: 7 bits a byte, lowest group last,
-//!   10llllll        string of 0..=63 bytes     |  the top bit set on every byte but the first. The number
-//!   110xxxxx +1     13-bit signed integer      |  of bytes follows from the length (`backlen_size`), with
-//!   1110llll +1     string of up to 4,095      |  steps at 127, 16,382, 2,097,150 and 268,435,454.
-//!   11110000 +4     string, u32 length         |
-//!   11110001 +2     16-bit integer             |  Multi-byte integers and the u32 length are little endian;
-//!   11110010 +3     24-bit integer             |  the 12- and 13-bit forms keep their high bits in the
-//!   11110011 +4     32-bit integer             |  first byte.
-//!   11110100 +8     64-bit integer             |
-//!   11111111        not an entry: the end      |  F5..FE are never written.
+//!   head            value
+//!   0xxxxxxx        0..=127
+//!   10llllll        string of 0..=63 bytes
+//!   110xxxxx +1     13-bit signed integer      the high bits come first, here and in the next
+//!   1110llll +1     string of up to 4,095 bytes
+//!   11110000 +4     string, u32 length         little endian, as all that follow
+//!   11110001 +2     16-bit integer
+//!   11110010 +3     24-bit integer
+//!   11110011 +4     32-bit integer
+//!   11110100 +8     64-bit integer
+//!   11111111        not an entry: the end      F5..FE are never written
 //! ```
 //!
-//! A string that is the shortest decimal form of an i64 is stored as that integer, in the narrowest form,
-//! and every other string in the narrowest string form. So equal values have equal bytes, and searching
-//! compares bytes (`Needle`).
+//! The backlen is the length of head and string, written so that it can be read from the right: 7 bits a
+//! byte, the lowest last, the top bit set on every byte but the first. How many bytes it has follows
+//! from the length (`backlen_size`), with steps behind 127, 16,382, 2,097,150 and 268,435,454.
+//!
+//! A string that is the shortest decimal form of an i64 is stored as that integer, in the narrowest
+//! form, and every other string in the narrowest string form. So equal values have equal bytes, and
+//! searching compares bytes (`Needle`).
 //!
 //! **Safety rests on bounds, not on good bytes.** Every reader here takes the place of the end byte and
 //! refuses an entry that would cross it. A listpack of nonsense can give nonsense or a panic, but reads
-//! nothing outside its block. `validate` is what tells good bytes from bad, and uses checked access only.
+//! nothing outside its block. `validate` is what tells good bytes from bad, and uses checked access
+//! only.
 
 use std::fmt;
 
@@ -46,8 +51,8 @@ const INT64: u8 = 0xF4;
 
 const _: () = assert!(cfg!(target_endian = "little"), "words are compared as they lie in memory");
 
-/// A value of a listpack: what reading gives, and what writing takes. A string handed in that reads as an
-/// integer is stored, and given back, as that integer.
+/// A value of a listpack: what reading gives, and what writing takes. A string handed in that reads as
+/// an integer is stored, and given back, as that integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element<'a> {
     Int(i64),
@@ -480,8 +485,8 @@ impl<'a> Needle<'a> {
         self.value
     }
 
-    /// Whether a value that was read is this one. What lies outside a listpack is text even if it reads as
-    /// an integer.
+    /// Whether a value that was read is this one. What lies outside a listpack is text even if it reads
+    /// as an integer.
     #[inline]
     pub fn is(&self, value: Element<'_>) -> bool {
         match (self.value, value) {
