@@ -2,9 +2,9 @@
 //!
 //! A listpack or an intset states its own length in its first bytes, so neither a length nor a capacity
 //! needs a word beside the pointer: the block behind it is always exactly one allocator size class, the
-//! smallest that holds the content. Two things follow. Growing inside the class is free of calls, with no
-//! more memory taken than an exact request would take, since the allocator rounds up to the class anyway;
-//! and whoever knows the content's length knows the layout to free.
+//! smallest that holds the content. Two things follow. Growing inside the class is free of calls, with
+//! no more memory taken than an exact request would take, since the allocator rounds up to the class
+//! anyway; and whoever knows the content's length knows the layout to free.
 //!
 //! ```text
 //!   1..=64      steps of 8          8 16 24 32 40 48 56 64
@@ -143,10 +143,8 @@ mod tests {
         let ladder: Vec<usize> = (1..=330).map(size_class).collect();
         let mut steps = ladder.clone();
         steps.dedup();
-        assert_eq!(
-            steps,
-            [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384]
-        );
+        let want = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384];
+        assert_eq!(steps, want);
         assert!(ladder.iter().zip(1..).all(|(class, n)| *class >= n && size_class(*class) == *class));
         assert_eq!(size_class(4097), 5120);
         assert_eq!(size_class(14337), 16384);
@@ -157,7 +155,8 @@ mod tests {
     #[cfg(feature = "jemalloc")]
     #[test]
     fn classes_are_the_allocators_own() {
-        // Above 32 KiB the allocator rounds to pages; the ladder keeps its quarters, so that growing stays cheap.
+        // Above 32 KiB the allocator rounds to pages; the ladder keeps its quarters, so that growing
+        // stays cheap.
         for n in 1..=32 * 1024 {
             // SAFETY: nallocx only computes.
             let real = unsafe { tikv_jemalloc_sys::nallocx(n, 0) };

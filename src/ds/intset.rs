@@ -6,12 +6,14 @@
 //!   └───────────┴────────────┴───────┴───────┴─────┘     ascending, each value once
 //! ```
 //!
-//! The width is that of the widest value ever added. A value that needs more widens all of them, and lies
-//! by that alone before or behind all others; removing the wide ones narrows nothing, as upstream has it.
+//! The width is that of the widest value ever added. A value that needs more widens all of them, and
+//! lies by that alone before or behind all others; removing the wide ones narrows nothing, as upstream
+//! has it.
 //!
-//! `Intset` is one word: the block is the size class of the length that the header implies (`ds::block`),
-//! so adding within the class moves only what lies behind. The block is aligned to 8 and the header has 8
-//! bytes, so the contents are plain slices of integers and the search is that of the standard library.
+//! `Intset` is one word: the block is the size class of the length that the header implies
+//! (`ds::block`), so adding within the class moves only what lies behind. The block is aligned to 8 and
+//! the header has 8 bytes, so the contents are plain slices of integers and the search is that of the
+//! standard library.
 
 use std::fmt;
 use std::ptr::{self, NonNull};

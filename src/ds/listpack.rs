@@ -1,5 +1,5 @@
-//! The listpack: a list of short values in one run of bytes, read from either end. Every small collection
-//! is one, byte for byte in the form that RDB files and DUMP carry, so saving one is a copy.
+//! The listpack: a list of short values in one run of bytes, read from either end. Every small
+//! collection is one, byte for byte in the form that RDB files and DUMP carry, so saving one is a copy.
 //!
 //! ```text
 //!   ┌────────────┬──────────┬─────────┬─────────┬─────┬─────────┬──────┐
@@ -7,18 +7,18 @@
 //!   └────────────┴──────────┴─────────┴─────────┴─────┴─────────┴──────┘
 //! ```
 //!
-//! Entries are the matter of `codec`. The count stops at 65,535, which means "scan to know"; it stays there
-//! when entries leave, as it does upstream.
+//! Entries are the matter of `codec`. The count stops at 65,535, which means "scan to know"; it stays
+//! there when entries leave, as it does upstream.
 //!
-//! Two types, like `str` and `String`: `Lp` is borrowed bytes and holds everything that reads, `Listpack`
-//! owns a block and holds everything that writes. `Pos` is the offset of an entry: it survives a move of
-//! the block, and any change behind it, but not a change before it.
+//! Two types, like `str` and `String`: `Lp` is borrowed bytes and holds everything that reads,
+//! `Listpack` owns a block and holds everything that writes. `Pos` is the offset of an entry: it
+//! survives a move of the block, and any change behind it, but not a change before it.
 //!
 //! # One word, and where the slack lies
 //!
-//! `Listpack` is a single word. The block behind it is exactly the size class of `total` (see `ds::block`),
-//! so no capacity is stored, growing within the class calls nobody, and the memory is what an exact request
-//! would cost. The class usually leaves slack. It may lie at both ends:
+//! `Listpack` is a single word. The block behind it is exactly the size class of `total` (see
+//! `ds::block`), so no capacity is stored, growing within the class calls nobody, and the memory is what
+//! an exact request would cost. The class usually leaves slack. It may lie at both ends:
 //!
 //! ```text
 //!   block                    start
@@ -26,24 +26,26 @@
 //!                             word = start | gap << 48
 //! ```
 //!
-//! The gap travels in the top 16 bits of the word, which are no part of an address. It is what makes a list
-//! cheap at its head: a push writes its entry and a new header in front of the old one, a pop moves the
-//! header back, and nobody moves the kilobytes behind. Where the format alone is known, each of them moves
-//! the whole list. A change in the middle moves the shorter side. When the slack is on the wrong side it is
-//! halved over both, so that pushing at both ends alternately stays cheap too.
+//! The gap travels in the top 16 bits of the word, which are no part of an address. It is what makes a
+//! list cheap at its head: a push writes its entry and a new header in front of the old one, a pop moves
+//! the header back, and nobody moves the kilobytes behind. Where the format alone is known, each of them
+//! moves the whole list. A change in the middle moves the shorter side. When the slack is on the wrong
+//! side, three quarters of it go to the other, so that pushing at both ends alternately stays cheap too.
 //!
-//! Dropped on the way: slack stated by a marker behind the end byte (a cache miss more on free), and keeping
-//! one class too many when shrinking (the memory of what was deleted is worth more than a rare move).
+//! Dropped on the way: slack stated by a marker behind the end byte (a cache miss more on free), and
+//! keeping one class too many when shrinking (the memory of what was deleted is worth more than a rare
+//! move).
 //!
 //! # Invariants
 //!
-//! - `total` is the length, at least 7, and the last byte is 0xFF; the block is `size_class(total)` long.
+//! - `total` is the length, at least 7, and the last byte is 0xFF; the block is `size_class(total)`
+//!   long.
 //! - Entries have the shortest form there is for their value (`from_bytes` rewrites others), so a search
 //!   compares bytes.
-//! - Nothing reads outside `total`, whatever the bytes say: a stale `Pos` gives nonsense or a panic, never
-//!   a stray access. That is why the functions are safe.
-//! - `total` stays below 4 GiB or the writer panics. Whoever takes values from clients asks `safe_to_add`
-//!   first, which draws the line at 1 GiB.
+//! - Nothing reads outside `total`, whatever the bytes say: a stale `Pos` gives nonsense or a panic,
+//!   never a stray access. That is why the functions are safe.
+//! - `total` stays below 4 GiB or the writer panics. Whoever takes values from clients asks
+//!   `safe_to_add` first, which draws the line at 1 GiB.
 
 mod codec;
 mod find;
@@ -60,7 +62,7 @@ use std::ptr::{self, NonNull};
 use super::block::{self, size_class};
 use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
-pub use codec::{Corrupt, Element, Needle, parse_int, validate, validate_shallow};
+pub use codec::{Corrupt, Element, Needle, validate, validate_shallow};
 
 /// The bytes of a listpack without entries.
 const EMPTY_LEN: usize = HEADER + 1;
@@ -73,7 +75,8 @@ const ADDRESS: usize = (1 << GAP_SHIFT) - 1;
 const _: () = assert!(size_of::<Listpack>() == 8 && size_of::<Option<Listpack>>() == 8);
 const _: () = assert!(size_of::<Option<Pos>>() == 4);
 
-/// More than this no listpack shall hold, so that its length never comes near the end of its header field.
+/// More than this no listpack shall hold, so that its length never comes near the end of its header
+/// field.
 const SAFE_SIZE: usize = 1 << 30;
 
 /// Whether `add` bytes more still make a listpack of reasonable size.
@@ -226,7 +229,8 @@ impl Lp {
     #[inline]
     pub fn get(&self, pos: Pos) -> Element<'_> {
         let p = self.at(pos);
-        // SAFETY: `at` gives an address in the slice before the end byte; the slice lives as long as self.
+        // SAFETY: `at` gives an address in the slice before the end byte; the slice lives as long as
+        // self.
         match unsafe { codec::decode(p, self.end()) } {
             Some((value, _)) => value,
             None => broken(),
@@ -398,8 +402,8 @@ impl Listpack {
         Self::over(block, 0)
     }
 
-    /// A listpack of bytes from outside, checked entry by entry. Entries that have a longer form than they
-    /// need are brought into the short one.
+    /// A listpack of bytes from outside, checked entry by entry. Entries that have a longer form than
+    /// they need are brought into the short one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Corrupt> {
         Self::from_bytes_if(bytes, |_| true)
     }
@@ -508,8 +512,8 @@ impl Listpack {
             return self.insert_codes(total - 1, 0, 0, [code].iter());
         }
         let count = self.count_after(0, 1);
-        // SAFETY: behind the end byte there are `size` bytes of slack. `code` borrows from elsewhere, since
-        // self is borrowed mutably.
+        // SAFETY: behind the end byte there are `size` bytes of slack. `code` borrows from elsewhere,
+        // since self is borrowed mutably.
         unsafe {
             let behind = code.write(self.start().add(total - 1));
             behind.write(END);
@@ -710,8 +714,8 @@ impl Listpack {
         // Who pushes at the head will do so again, so the slack goes there.
         let at_head = at == HEADER && added > removed && total > EMPTY_LEN;
         let gap = if at_head { slack.min(GAP_MAX) } else { 0 };
-        // SAFETY: the new block holds gap and listpack; the old one is given back with its class, and the
-        // word is overwritten without dropping.
+        // SAFETY: the new block holds gap and listpack; the old one is given back with its class, and
+        // the word is overwritten without dropping.
         unsafe {
             let start = block.as_ptr().add(gap);
             start.copy_from_nonoverlapping(old, at);
@@ -761,8 +765,8 @@ impl Listpack {
         for &pos in others {
             assert!(pos.offset() >= keep_from, "places are in ascending order, each once");
             let kept = pos.offset() - keep_from;
-            // SAFETY: both runs lie behind the header and before the entry at `pos`, which `extent` below
-            // checks and which is not yet overwritten, as `to <= keep_from`.
+            // SAFETY: both runs lie behind the header and before the entry at `pos`, which `extent`
+            // below checks and which is not yet overwritten, as `to <= keep_from`.
             unsafe { move_bytes(self.start().add(keep_from), self.start().add(to), kept) };
             to += kept;
             keep_from = pos.offset() + self.extent(pos, 1).1;

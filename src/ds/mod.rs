@@ -7,6 +7,7 @@ pub mod hash;
 pub mod intset;
 pub mod listpack;
 pub mod pairs;
+pub mod quicklist;
 pub mod rax;
 pub mod sds;
 pub mod skiplist;
@@ -15,4 +16,3 @@ pub mod zindex;
 
 #[cfg(test)]
 mod prop;
-pub mod quicklist;

@@ -2,32 +2,33 @@
 //!
 //! ```text
 //!   Quicklist ── Nodes ── node: Packed   a listpack of many elements
-//!                         node: Plain    one element too big for a listpack (1 GiB, or DEBUG's threshold)
+//!                         node: Plain    one element too big for a listpack
 //!                         node: Lzf      either of them, compressed
 //! ```
 //!
-//! How the nodes hang together is the matter of `nodes`; here are the rules by which elements come to lie in
-//! nodes. They are exactly those of the format's inventor, because DEBUG OBJECT shows the number of nodes
-//! and their sizes, and RDB files and DUMP carry them node by node.
+//! How the nodes hang together is the matter of `nodes`; here are the rules by which elements come to
+//! lie in nodes. They are exactly those of the format's inventor, because DEBUG OBJECT shows the number
+//! of nodes and their sizes, and RDB files and DUMP carry them node by node.
 //!
 //! # Fill
 //!
-//! A fill of 0 or more limits the elements of a node (0 counts as 1), and its bytes to 8 KiB. A negative one
-//! limits its bytes: -1 to -5 are 4, 8, 16, 32 and 64 KiB. A new element is reckoned with its length and 8
-//! bytes, whatever its entry will take. Where it goes:
+//! A fill of 0 or more limits the elements of a node (0 counts as 1), and its bytes to 8 KiB. A negative
+//! one limits its bytes: -1 to -5 are 4, 8, 16, 32 and 64 KiB. A new element is reckoned with its length
+//! and 8 bytes, whatever its entry will take. Where it goes:
 //!
 //! - pushed at an end: into the end node if it fits, else into a new one;
 //! - inserted beside an element whose node has room: there;
 //! - at the edge of a full node: into the neighbour on that side if that has room, else into a new node;
-//! - in the middle of a full node: that is split, the new element goes to the end of the new part, and then
-//!   four pairs of neighbours are merged if they fit (`merge_around`);
-//! - too big to be packed: into a plain node of its own, splitting a node if it must lie inside.
+//! - in the middle of a full node: that is split, the new element goes to the end of the new part, and
+//!   then four pairs of neighbours are merged if they fit (`merge_around`);
+//! - too big to be packed (1 GiB, or what DEBUG sets): into a plain node of its own, splitting a node if
+//!   it must lie inside.
 //!
 //! # Compression
 //!
-//! With depth d > 0 the d nodes at either end are open and all between are compressed where that saves more
-//! than 8 bytes. A node opened for a change carries `recompress` and is closed after that. Readers, who only
-//! borrow the list, decompress to a buffer of their own instead.
+//! With depth d > 0 the d nodes at either end are open and all between are compressed where that saves
+//! more than 8 bytes. A node opened for a change carries `recompress` and is closed after that. Readers,
+//! who only borrow the list, decompress to a buffer of their own instead.
 //!
 //! # Invariants
 //!
@@ -341,7 +342,8 @@ impl Quicklist {
         extent
     }
 
-    /// How many nodes from number `k` on hold no more than `left` elements together, and how many they hold.
+    /// How many nodes from number `k` on hold no more than `left` elements together, and how many they
+    /// hold.
     fn whole_nodes(&self, k: usize, left: usize) -> (usize, usize) {
         let (mut nodes, mut elements) = (0, 0);
         let mut at = Some(self.nodes.at(k));
@@ -431,8 +433,8 @@ impl Quicklist {
         self.settle_near(new);
     }
 
-    /// Removes the element at `pos` of an open node. Gives the place of the one that followed in the node,
-    /// and whether the node went with its last element.
+    /// Removes the element at `pos` of an open node. Gives the place of the one that followed in the
+    /// node, and whether the node went with its last element.
     fn delete_in(&mut self, at: At, pos: Option<Pos>) -> (Option<Pos>, bool) {
         if let Some(pos) = pos.filter(|_| self.nodes.node(at).count() > 1) {
             let next = self.nodes.edit(at, |node| node.change(|lp| lp.delete(pos)));

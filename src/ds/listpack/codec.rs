@@ -3,28 +3,35 @@
 //! ```text
 //!   entry = head, string bytes (if a string), backlen
 //!
-//!   head            value                      |  backlen: the length of head + string, written so that it
-//!   0xxxxxxx        0..=127                    |  is read from the right: 7 bits a byte, lowest group last,
-//!   10llllll        string of 0..=63 bytes     |  the top bit set on every byte but the first. The number
-//!   110xxxxx +1     13-bit signed integer      |  of bytes follows from the length (`backlen_size`), with
-//!   1110llll +1     string of up to 4,095      |  steps at 127, 16,382, 2,097,150 and 268,435,454.
-//!   11110000 +4     string, u32 length         |
-//!   11110001 +2     16-bit integer             |  Multi-byte integers and the u32 length are little endian;
-//!   11110010 +3     24-bit integer             |  the 12- and 13-bit forms keep their high bits in the
-//!   11110011 +4     32-bit integer             |  first byte.
-//!   11110100 +8     64-bit integer             |
-//!   11111111        not an entry: the end      |  F5..FE are never written.
+//!   head            value
+//!   0xxxxxxx        0..=127
+//!   10llllll        string of 0..=63 bytes
+//!   110xxxxx +1     13-bit signed integer      the high bits come first, here and in the next
+//!   1110llll +1     string of up to 4,095 bytes
+//!   11110000 +4     string, u32 length         little endian, as all that follow
+//!   11110001 +2     16-bit integer
+//!   11110010 +3     24-bit integer
+//!   11110011 +4     32-bit integer
+//!   11110100 +8     64-bit integer
+//!   11111111        not an entry: the end      F5..FE are never written
 //! ```
 //!
-//! A string that is the shortest decimal form of an i64 is stored as that integer, in the narrowest form,
-//! and every other string in the narrowest string form. So equal values have equal bytes, and searching
-//! compares bytes (`Needle`).
+//! The backlen is the length of head and string, written so that it can be read from the right: 7 bits a
+//! byte, the lowest last, the top bit set on every byte but the first. How many bytes it has follows
+//! from the length (`backlen_size`), with steps behind 127, 16,382, 2,097,150 and 268,435,454.
+//!
+//! A string that is the shortest decimal form of an i64 is stored as that integer, in the narrowest
+//! form, and every other string in the narrowest string form. So equal values have equal bytes, and
+//! searching compares bytes (`Needle`).
 //!
 //! **Safety rests on bounds, not on good bytes.** Every reader here takes the place of the end byte and
 //! refuses an entry that would cross it. A listpack of nonsense can give nonsense or a panic, but reads
-//! nothing outside its block. `validate` is what tells good bytes from bad, and uses checked access only.
+//! nothing outside its block. `validate` is what tells good bytes from bad, and uses checked access
+//! only.
 
 use std::fmt;
+
+use crate::algo::num::parse_i64;
 
 /// Total bytes (u32) and number of entries (u16).
 pub const HEADER: usize = 6;
@@ -44,8 +51,8 @@ const INT64: u8 = 0xF4;
 
 const _: () = assert!(cfg!(target_endian = "little"), "words are compared as they lie in memory");
 
-/// A value of a listpack: what reading gives, and what writing takes. A string handed in that reads as an
-/// integer is stored, and given back, as that integer.
+/// A value of a listpack: what reading gives, and what writing takes. A string handed in that reads as
+/// an integer is stored, and given back, as that integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element<'a> {
     Int(i64),
@@ -70,7 +77,7 @@ impl Element<'_> {
     #[inline]
     pub fn is_text(&self, text: &[u8]) -> bool {
         match self {
-            Element::Int(v) => parse_int(text) == Some(*v),
+            Element::Int(v) => parse_i64(text) == Some(*v),
             Element::Str(s) => *s == text,
         }
     }
@@ -123,54 +130,6 @@ fn load_short(s: &[u8]) -> u64 {
     }
 }
 
-/// The number that eight ASCII digits in memory order make, unless one is no digit.
-#[inline]
-fn eight_digits(word: u64) -> Option<u64> {
-    const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
-    let carried = word.wrapping_add(0x0606_0606_0606_0606);
-    if word & HIGH != 0x3030_3030_3030_3030 || carried & HIGH != 0x3030_3030_3030_3030 {
-        return None;
-    }
-    // Digits pair up to 2, then 4, then 8: three multiplications in place of eight.
-    let ones = word & !HIGH;
-    let pairs = ones.wrapping_mul(10).wrapping_add(ones >> 8) & 0x00FF_00FF_00FF_00FF;
-    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
-    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF)
-}
-
-/// The integer of which `s` is the only decimal text: no sign but `-`, no leading zeros, no `-0`, in range.
-#[inline]
-pub fn parse_int(s: &[u8]) -> Option<i64> {
-    // Most strings are told apart by their first byte.
-    let (&first, tail) = s.split_first()?;
-    let negative = first == b'-';
-    let digits = if negative { tail } else { s };
-    match digits.first()? {
-        b'1'..=b'9' => parse_digits(negative, digits),
-        b'0' if s.len() == 1 => Some(0),
-        _ => None,
-    }
-}
-
-fn parse_digits(negative: bool, digits: &[u8]) -> Option<i64> {
-    // 19 digits are below 2^64, and no i64 has more.
-    if digits.len() > 19 {
-        return None;
-    }
-    let (head, eights) = digits.split_at(digits.len() % 8);
-    let mut magnitude = 0;
-    if !head.is_empty() {
-        let shift = 8 * (8 - head.len());
-        let zeros = 0x3030_3030_3030_3030 >> (64 - shift);
-        magnitude = eight_digits(load_short(head) << shift | zeros)?;
-    }
-    for eight in eights.chunks_exact(8) {
-        let word = u64::from_le_bytes(eight.try_into().expect("chunks are of eight"));
-        magnitude = magnitude.wrapping_mul(100_000_000).wrapping_add(eight_digits(word)?);
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
-
 /// How many bytes the backlen of an entry with `len` bytes of head and string takes.
 #[inline]
 pub const fn backlen_size(len: usize) -> usize {
@@ -197,7 +156,7 @@ impl<'a> Encoded<'a> {
     pub fn of(value: Element<'a>) -> Self {
         match value {
             Element::Int(v) => Self::int(v),
-            Element::Str(s) => match parse_int(s) {
+            Element::Str(s) => match parse_i64(s) {
                 Some(v) => Self::int(v),
                 None => Self::string(s),
             },
@@ -508,7 +467,7 @@ pub struct Needle<'a> {
 
 impl<'a> Needle<'a> {
     pub fn new(text: &'a [u8]) -> Self {
-        let value = parse_int(text).map_or(Element::Str(text), Element::Int);
+        let value = parse_i64(text).map_or(Element::Str(text), Element::Int);
         let code = Encoded::of(value);
         let in_word = code.len().min(8);
         let from_data = in_word - code.head_len.min(8);
@@ -526,12 +485,12 @@ impl<'a> Needle<'a> {
         self.value
     }
 
-    /// Whether a value that was read is this one. What lies outside a listpack is text even if it reads as
-    /// an integer.
+    /// Whether a value that was read is this one. What lies outside a listpack is text even if it reads
+    /// as an integer.
     #[inline]
     pub fn is(&self, value: Element<'_>) -> bool {
         match (self.value, value) {
-            (Element::Int(v), Element::Str(text)) => parse_int(text) == Some(v),
+            (Element::Int(v), Element::Str(text)) => parse_i64(text) == Some(v),
             (own, other) => own == other,
         }
     }

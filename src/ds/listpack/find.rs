@@ -1,10 +1,11 @@
-//! Looking for a value. Equal values have equal entries, so this is a search for bytes, with one trap: the
-//! bytes of an entry may also turn up inside a longer string, or across two entries.
+//! Looking for a value. Equal values have equal entries, so this is a search for bytes, with one trap:
+//! the bytes of an entry may also turn up inside a longer string, or across two entries.
 //!
-//! Walking from entry to entry never falls into it, but cannot go faster than one load after another, some
-//! two nanoseconds an entry. So from some size on the order is turned round: a vector scan finds where the
-//! entry's bytes occur at all, which settles a miss, and only a walk to that place, from the nearer end and
-//! without comparing anything, proves that an entry starts there and is one of those to look at.
+//! Walking from entry to entry never falls into it, but cannot go faster than one load after another,
+//! some two nanoseconds an entry. So from some size on the order is turned round: a vector scan finds
+//! where the entry's bytes occur at all, which settles a miss, and only a walk to that place, from the
+//! nearer end and without comparing anything, proves that an entry starts there and is one of those to
+//! look at.
 //!
 //! Each scan goes on where the one before stopped, and the walk forwards too, so bytes made to deceive
 //! cost no more than one scan and one and a half walks.
@@ -90,7 +91,8 @@ impl Lp {
         let end = self.end();
         let mut p = self.at(from);
         loop {
-            // SAFETY: p is inside the slice, before the end byte: so from `from`, and from the check below.
+            // SAFETY: p is inside the slice, before the end byte: so from `from`, and from the check
+            // below.
             let word = unsafe {
                 if end.offset_from_unsigned(p) >= 7 {
                     p.cast::<u64>().read_unaligned()

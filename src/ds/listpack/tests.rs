@@ -3,6 +3,7 @@
 //! do worse than be refused.
 
 use super::*;
+use crate::algo::num::parse_i64;
 use crate::ds::prop::Source;
 
 /// What `DUMP` of a list of one value carries.
@@ -84,7 +85,7 @@ fn single_values_have_the_known_bytes() {
         let read = Listpack::from_bytes(&bytes).expect("known bytes are good");
         assert_eq!(read.get(read.first().expect("one entry")).to_vec(), text.as_bytes());
         assert_eq!(read.last(), read.first());
-        if let Some(v) = parse_int(text.as_bytes()) {
+        if let Some(v) = parse_i64(text.as_bytes()) {
             assert_eq!(Listpack::of([Element::Int(v)].into_iter()).bytes(), bytes);
         }
     }
@@ -237,7 +238,8 @@ fn check_reads(lp: &Listpack, twin: &[Vec<u8>], s: &mut Source<'_>) {
     assert_eq!(lp.prev(first), None);
 }
 
-fn change(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
+/// One entry more, less or other.
+fn change_one(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
     let text = text_of_chance(s);
     if twin.is_empty() {
         lp.push_back(&text);
@@ -245,7 +247,7 @@ fn change(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
     }
     let i = s.below(twin.len());
     let pos = lp.seek(i as i64).expect("below the count");
-    match s.below(15) {
+    match s.below(8) {
         0 => {
             lp.push_back(&text);
             twin.push(text);
@@ -273,13 +275,25 @@ fn change(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
             twin.remove(i);
             assert_eq!(next.map(|p| lp.get(p).to_vec()).as_ref(), twin.get(i));
         }
-        6 => {
+        6 => assert_eq!(lp.pop_front(|e| e.to_vec()), Some(twin.remove(0))),
+        _ => assert_eq!(lp.pop_back(|e| e.to_vec()), twin.pop()),
+    }
+}
+
+/// Many entries at once, of a listpack that has some.
+fn change_many(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
+    let i = s.below(twin.len());
+    let pos = lp.seek(i as i64).expect("below the count");
+    let more: Vec<Vec<u8>> = (0..s.below(4)).map(|_| text_of_chance(s)).collect();
+    let values: Vec<Element<'_>> = more.iter().map(|t| Element::Str(t)).collect();
+    match s.below(7) {
+        0 => {
             let n = s.below(4);
             let index = if s.one_in(2) { i as i64 } else { i as i64 - twin.len() as i64 };
             lp.delete_range(index, n);
             twin.drain(i..twin.len().min(i + n));
         }
-        7 => {
+        1 => {
             let places: Vec<usize> = (0..twin.len()).filter(|_| s.one_in(4)).collect();
             let positions: Vec<Pos> = places.iter().filter_map(|i| lp.seek(*i as i64)).collect();
             lp.delete_all(&positions);
@@ -287,25 +301,16 @@ fn change(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
                 twin.remove(i);
             }
         }
-        8 => {
-            assert_eq!(lp.pop_front(|e| e.to_vec()), Some(twin.remove(0)));
-        }
-        9 => {
-            assert_eq!(lp.pop_back(|e| e.to_vec()), twin.pop());
-        }
-        10 => {
-            let more: Vec<Vec<u8>> = (0..s.below(4)).map(|_| text_of_chance(s)).collect();
-            lp.extend(more.iter().map(|t| Element::Str(t)));
+        2 => {
+            lp.extend(values.iter().copied());
             twin.extend(more);
         }
-        11 => {
-            let more: Vec<Vec<u8>> = (0..s.below(3)).map(|_| text_of_chance(s)).collect();
+        3 => {
             let remove = s.below(3).min(twin.len() - i);
-            let values: Vec<Element<'_>> = more.iter().map(|t| Element::Str(t)).collect();
             lp.splice(Some(pos), remove, &values);
             twin.splice(i..i + remove, more);
         }
-        12 => {
+        4 => {
             let tail = lp.split_off(i);
             check(lp, &twin[..i]);
             check(&tail, &twin[i..]);
@@ -317,21 +322,23 @@ fn change(lp: &mut Listpack, twin: &mut Vec<Vec<u8>>, s: &mut Source<'_>) {
                 Listpack::merge(tail, left)
             };
         }
-        13 => {
+        5 => {
             let word = lp.clone().into_raw();
             // SAFETY: the word is used once.
             *lp = unsafe { Listpack::from_raw(word) };
         }
-        _ => {
-            *lp = Listpack::from_bytes(lp.bytes()).expect("its own bytes are good");
-        }
+        _ => *lp = Listpack::from_bytes(lp.bytes()).expect("its own bytes are good"),
     }
 }
 
 fn run(s: &mut Source<'_>, steps: usize, limit: usize) {
     let (mut lp, mut twin) = (Listpack::new(), Vec::new());
     for _ in 0..steps {
-        change(&mut lp, &mut twin, s);
+        if twin.is_empty() || s.one_in(2) {
+            change_one(&mut lp, &mut twin, s);
+        } else {
+            change_many(&mut lp, &mut twin, s);
+        }
         check(&lp, &twin);
         if s.one_in(8) {
             check_reads(&lp, &twin, s);

@@ -1,8 +1,8 @@
 //! Walking a quicklist: `Iter` reads, `Cursor` changes what it passes.
 //!
-//! Both go from either end, from an element of their choice. `Iter` lends its elements, because those of a
-//! compressed node live in a buffer of its own until it goes on. `Cursor` opens a compressed node in place
-//! and closes it when it leaves.
+//! Both go from either end, from an element of their choice. `Iter` lends its elements, because those of
+//! a compressed node live in a buffer of its own until it goes on. `Cursor` opens a compressed node in
+//! place and closes it when it leaves.
 //!
 //! A cursor stands on the element that `next` gave last. It already knows the one that follows, so that
 //! `delete` may take away the ground; after an insertion or a replacement nodes may have been split and
@@ -26,7 +26,8 @@ enum Ahead<'a> {
 /// Lends the elements in order.
 pub struct Iter<'a> {
     nodes: &'a Nodes,
-    /// The node that `ahead` is of; none before the first step through an empty list, or behind the last.
+    /// The node that `ahead` is of; none before the first step through an empty list, or behind the
+    /// last.
     at: Option<At>,
     ahead: Ahead<'a>,
     from: End,

@@ -1,6 +1,6 @@
-//! A list as commands use it, on a single listpack while that is allowed and on a quicklist after, driven by
-//! seeds beside a vector of texts. The nodes it is laid out in are hashed along the way; the hashes in
-//! `LAYOUTS` are those of the server this one stands in for, fed with the same commands.
+//! A list as commands use it, on a single listpack while that is allowed and on a quicklist after,
+//! driven by seeds beside a vector of texts. The nodes it is laid out in are hashed along the way; the
+//! hashes in `LAYOUTS` are those of the server this one stands in for, fed with the same commands.
 
 use super::*;
 use crate::ds::listpack::Needle;
