@@ -4,6 +4,7 @@ pub mod bits;
 pub mod dtoa;
 pub mod glob;
 pub mod hdr;
+pub mod lcs;
 pub mod longdouble;
 pub mod num;
 pub mod quote;

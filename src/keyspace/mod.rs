@@ -232,6 +232,12 @@ impl Keyspace {
         self.dbs[db].dict.find(key.hash, key.bytes)
     }
 
+    /// A token for an entry that `peek` found, where a lookup would do too much.
+    pub fn token<'a>(&self, db: usize, key: Key<'a>, entry: Entry) -> Found<'a> {
+        debug_assert!(self.peek(db, key) == Some(entry), "not the entry of this key");
+        self.found(db, key, entry)
+    }
+
     pub fn is_expired(&self, e: Entry) -> bool {
         self.policy.expiry != Expiry::Ignore && e.when().is_some_and(|w| self.now_ms > w)
     }

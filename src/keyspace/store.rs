@@ -12,6 +12,8 @@ pub enum New<'v> {
     /// A string that is encoded the best way: integer, embstr or raw.
     Bytes(&'v [u8]),
     Int(i64),
+    /// A string under the name of an encoding: copies and loaded strings keep theirs.
+    Named(u8, &'v [u8]),
     /// Anything that is built already.
     Value(Value),
 }
@@ -71,16 +73,14 @@ impl Keyspace {
                 (_, Some(n)) => {
                     self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
                 }
-                (e, None) if Entry::fits(key.bytes.len(), b.len()) => {
-                    self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found)
-                }
-                (e, None) => {
-                    let word = Payload::Word(Sds::from_slice(b).into_word());
-                    self.place(db, key, ty::STRING, e, word, ttl, found)
-                }
+                (e, None) => self.place_bytes(db, key, e, b, ttl, found),
             },
             New::Int(n) => {
                 self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
+            }
+            New::Named(e, b) => self.place_bytes(db, key, e, b, ttl, found),
+            New::Value(Value::Str(e, s)) if Entry::fits(key.bytes.len(), s.len()) => {
+                self.place_bytes(db, key, e, &s, ttl, found)
             }
             New::Value(v) => {
                 let (t, e, w) = v.into_word();
@@ -89,6 +89,17 @@ impl Keyspace {
         };
         self.edits = self.edits.wrapping_add(1);
         Touched { db, key, gone: false }
+    }
+
+    /// A string beside its key when it is short, else on its own.
+    #[inline]
+    fn place_bytes(&mut self, db: usize, key: Key, e: u8, b: &[u8], ttl: Ttl, found: Option<Found>) {
+        debug_assert_ne!(e, enc::INT, "an integer is no bytes");
+        if Entry::fits(key.bytes.len(), b.len()) {
+            return self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found);
+        }
+        let word = self.dbs[db].measured(|_| Sds::from_slice(b).into_word());
+        self.place(db, key, ty::STRING, e, Payload::Word(word), ttl, found)
     }
 
     #[inline]

@@ -1,0 +1,68 @@
+//! Integers among the arguments, with the errors that tell why one does not fit.
+
+use crate::algo::num::parse_i64;
+use crate::proto::error::CmdError;
+
+/// Any integer of 64 bits.
+pub fn integer(arg: &[u8]) -> Result<i64, CmdError> {
+    parse_i64(arg).ok_or(CmdError::NotInteger)
+}
+
+/// An integer of 32 bits.
+pub fn int32(arg: &[u8]) -> Result<i32, CmdError> {
+    i32::try_from(integer(arg)?).map_err(|_| {
+        CmdError::text(format!(
+            "ERR value is out of range, value must between {} and {}",
+            i32::MIN,
+            i32::MAX
+        ))
+    })
+}
+
+/// An integer from 0 up.
+pub fn positive(arg: &[u8]) -> Result<i64, CmdError> {
+    match integer(arg)? {
+        n if n < 0 => Err(CmdError::Msg(&"ERR value is out of range, must be positive")),
+        n => Ok(n),
+    }
+}
+
+/// As C's atoi, for switches: leading digits count, anything else is 0.
+pub fn loose(arg: &[u8]) -> i64 {
+    let arg = arg.trim_ascii_start();
+    let (negative, digits) = match arg {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, arg),
+    };
+    let n = digits
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
+    if negative { -n } else { n }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_texts_of_their_own() {
+        let text = |r: Result<i32, CmdError>| r.map_err(|e| e.as_str().to_string());
+        assert_eq!(text(int32(b"-2147483648")), Ok(i32::MIN));
+        assert_eq!(
+            text(int32(b"2147483648")),
+            Err("ERR value is out of range, value must between -2147483648 and 2147483647".into())
+        );
+        assert_eq!(text(int32(b"1x")), Err("ERR value is not an integer or out of range".into()));
+        assert!(positive(b"-1").is_err_and(|e| e.as_str().ends_with("must be positive")));
+        assert_eq!(positive(b"0").ok(), Some(0));
+    }
+
+    #[test]
+    fn a_switch_is_read_as_far_as_it_is_a_number() {
+        for (text, n) in [("1", 1), (" 12ab", 12), ("-3", -3), ("+4", 4), ("x", 0), ("", 0)] {
+            assert_eq!(loose(text.as_bytes()), n, "{text}");
+        }
+    }
+}
