@@ -6,6 +6,7 @@ pub mod crc64;
 pub mod dtoa;
 pub mod glob;
 pub mod hdr;
+pub mod lcs;
 pub mod longdouble;
 pub mod lzf;
 pub mod num;

@@ -1,5 +1,7 @@
 //! Commands: the shape of a row, the families, and the table that joins them.
 
+pub mod bitfield;
+pub mod bitmap;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -10,12 +12,14 @@ pub mod generic;
 pub mod help;
 pub mod numbers;
 pub mod object;
+pub mod lcs;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
 pub mod scripting;
 pub mod server;
 pub mod string;
+pub mod string_incr;
 pub mod table;
 pub mod tables;
 pub mod transactions;
@@ -26,6 +30,10 @@ use row::Command;
 pub fn families() -> &'static [&'static [Command]] {
     static ALL: &[&[Command]] = &[
         string::ROWS,
+        string_incr::ROWS,
+        lcs::ROWS,
+        bitmap::ROWS,
+        bitfield::ROWS,
         generic::ROWS,
         config::ROWS,
         expire::ROWS,

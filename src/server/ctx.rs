@@ -2,7 +2,7 @@
 //! that a value borrowed from the keyspace is written straight into it.
 
 use super::Server;
-use crate::clients::ClientId;
+use crate::clients::{ClientId, flag};
 use crate::commands::table::CmdId;
 use crate::keyspace::{Found, Touched};
 use crate::proto::args::{Args, Key};
@@ -64,6 +64,11 @@ impl<'a> Ctx<'a> {
 
     pub fn now_ms(&self) -> i64 {
         self.srv.ks.now_ms
+    }
+
+    /// Whatever this client says is to be done: the master has checked it.
+    pub fn obeys(&self) -> bool {
+        self.srv.clients[self.client].has(flag::MASTER)
     }
 
     /// The full name of the command, as errors show it.
