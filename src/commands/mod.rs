@@ -16,7 +16,6 @@ pub mod scan;
 pub mod server;
 pub mod string;
 pub mod table;
-pub mod tables;
 pub mod transactions;
 
 use row::Command;
