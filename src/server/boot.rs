@@ -123,6 +123,7 @@ fn build(
         ops: Default::default(),
         lazyfree,
         switches: Default::default(),
+        expire_cycle: Default::default(),
     }
 }
 

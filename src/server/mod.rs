@@ -9,6 +9,7 @@ pub mod call;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
+pub mod expire_cycle;
 pub mod info;
 pub mod kill;
 pub mod pass;
@@ -51,6 +52,7 @@ pub struct Server {
     pub ops: Ops,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
+    pub expire_cycle: expire_cycle::Cycle,
 }
 
 /// Where we listen.
