@@ -9,13 +9,13 @@ use super::numbers::{integer, loose, positive};
 use super::object::{lookup, refcount};
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
-use super::tables::{self, Full};
 use crate::algo::num::parse_f64;
 use crate::ds::entry::{Entry, enc, ty};
 use crate::ds::table::Elem;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::digest::Digest;
-use crate::object::value::{EMBSTR_MAX, StrRef, encoding_name};
+use crate::object::tables::{self, Full};
+use crate::object::value::{EMBSTR_MAX, StrRef, Value, encoding_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
@@ -482,7 +482,8 @@ fn htstats(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 fn htstats_key(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let full = wants_full(ctx);
     let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
-    let text = tables::of_value(&e, full).ok_or(CmdError::Msg(
+    let text = if e.ty() == ty::STRING { None } else { Value::lent(&e).table_figures(full) };
+    let text = text.ok_or(CmdError::Msg(
         &"ERR The value stored at the specified key is not represented using an hash table",
     ))?;
     ctx.out.verbatim("txt", text.as_bytes());
@@ -494,7 +495,7 @@ fn structsize(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         "bits:{} entry:{} value:{} client:{} reply:{} ",
         usize::BITS,
         size_of::<Entry>(),
-        size_of::<crate::object::value::Value>(),
+        size_of::<Value>(),
         size_of::<crate::clients::Client>(),
         size_of::<crate::proto::reply::Reply>(),
     );

@@ -21,7 +21,6 @@ pub mod server;
 pub mod string;
 pub mod string_incr;
 pub mod table;
-pub mod tables;
 pub mod transactions;
 
 use row::Command;

@@ -9,7 +9,7 @@
 //! of 16 bytes costs 24. Bit 7 of the flags is kept free for a TTL word before the key.
 
 use super::hash::hash;
-use super::table::{ArrayStats, Elem, Table};
+use super::table::{Elem, Table};
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -273,8 +273,9 @@ impl Pairs {
         seen * self.len() / samples + self.table.overhead()
     }
 
-    pub fn stats(&self) -> Vec<ArrayStats> {
-        self.table.stats()
+    /// The table alone, for its figures.
+    pub fn table(&self) -> &Table<Pair> {
+        &self.table
     }
 }
 

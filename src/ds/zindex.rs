@@ -6,12 +6,12 @@
 
 use super::hash::hash;
 use super::skiplist::{NodePtr, Skiplist};
-use super::table::{ArrayStats, Elem, Table};
+use super::table::{Elem, Table};
 use std::ops::Range;
 use std::ptr::NonNull;
 
 #[derive(Clone, Copy, PartialEq)]
-struct Slot(NodePtr);
+pub struct Slot(NodePtr);
 
 impl Elem for Slot {
     #[inline]
@@ -154,8 +154,9 @@ impl Zindex {
         self.table.overhead() + self.order.mem_size()
     }
 
-    pub fn stats(&self) -> Vec<ArrayStats> {
-        self.table.stats()
+    /// The table alone, for its figures.
+    pub fn table(&self) -> &Table<Slot> {
+        &self.table
     }
 }
 

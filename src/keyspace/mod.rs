@@ -387,6 +387,11 @@ impl Keyspace {
         self.expire_if_needed(db, Key::new(&name), e)
     }
 
+    /// Moves with every change; whoever keeps entries over foreign code compares it.
+    pub fn edits(&self) -> u32 {
+        self.edits
+    }
+
     pub fn keys(&self) -> usize {
         self.dbs.iter().map(|d| d.dict.len()).sum()
     }

@@ -3,6 +3,8 @@
 //! A hash becomes a table when it has more fields, or a longer field or value, than the limits allow; it never
 //! goes back.
 
+use super::digest::Digest;
+use super::tables::{self, Full};
 use super::value::Kind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack};
@@ -42,6 +44,20 @@ impl Kind for Hash {
         match self {
             Hash::Packed(l) => l.alloc_size(),
             Hash::Table(t) => t.footprint_sampled(samples),
+        }
+    }
+    fn digest(&self, d: &mut Digest) {
+        self.for_each(|field, value| {
+            let mut pair = Digest::default();
+            field.with_text(|f| pair.mix(f));
+            value.with_text(|v| pair.mix(v));
+            d.xor(&pair.0);
+        });
+    }
+    fn table_figures(&self, full: Full) -> Option<String> {
+        match self {
+            Hash::Packed(_) => None,
+            Hash::Table(t) => Some(tables::figures(t.table(), full)),
         }
     }
 }

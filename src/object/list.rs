@@ -1,10 +1,11 @@
 //! Lists: one listpack while small, a quicklist when big. Upstream's rule: a listpack grows into a quicklist past
 //! `list-max-listpack-size`, and a quicklist of one packed node shrinks back at half of it.
 
+use super::digest::Digest;
 use super::value::Kind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::Listpack;
-use crate::ds::quicklist::Quicklist;
+use crate::ds::quicklist::{End, Quicklist};
 
 #[derive(Clone)]
 pub enum List {
@@ -40,6 +41,17 @@ impl Kind for List {
         match self {
             List::Packed(l) => l.alloc_size(),
             List::Quick(q) => q.alloc_size(samples),
+        }
+    }
+    fn digest(&self, d: &mut Digest) {
+        match self {
+            List::Packed(l) => l.iter().for_each(|e| e.with_text(|e| d.mix(e))),
+            List::Quick(q) => {
+                let mut all = q.iter(End::Head);
+                while let Some(e) = all.next() {
+                    e.with_text(|e| d.mix(e));
+                }
+            }
         }
     }
 }

@@ -4,5 +4,6 @@ pub mod digest;
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod tables;
 pub mod value;
 pub mod zset;

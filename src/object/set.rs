@@ -4,6 +4,8 @@
 //! intset ──► listpack ──► table      a member that is no integer, too many, too long; never back
 //! ```
 
+use super::digest::Digest;
+use super::tables::{self, Full};
 use super::value::Kind;
 use crate::algo::num::parse_i64;
 use crate::ds::entry::{enc, ty};
@@ -56,6 +58,15 @@ impl Kind for Set {
             Set::Ints(s) => s.alloc_size(),
             Set::Packed(l) => l.alloc_size(),
             Set::Table(t) => t.footprint_sampled(samples),
+        }
+    }
+    fn digest(&self, d: &mut Digest) {
+        self.for_each(|m| m.with_text(|m| d.xor(m)));
+    }
+    fn table_figures(&self, full: Full) -> Option<String> {
+        match self {
+            Set::Ints(_) | Set::Packed(_) => None,
+            Set::Table(t) => Some(tables::figures(t.table(), full)),
         }
     }
 }

@@ -7,9 +7,11 @@
 //!
 //! A new type adds a variant, its (type, encoding) pairs in both directions, and its `effort` to free.
 
+use super::digest::Digest;
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::tables::Full;
 use super::zset::Zset;
 use crate::ds::entry::{Entry, enc, ty};
 use crate::ds::intset::Intset;
@@ -66,6 +68,12 @@ pub trait Kind: Sized + Clone {
     fn effort(&self) -> usize;
     /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
     fn heap_bytes(&self, samples: usize) -> usize;
+    /// Adds its content to a fingerprint.
+    fn digest(&self, d: &mut Digest);
+    /// Figures of its hash table, where it is one.
+    fn table_figures(&self, _: Full) -> Option<String> {
+        None
+    }
 }
 
 /// What connects a type with its variant of `Value`.
@@ -115,6 +123,19 @@ impl<T: Variant> Deref for View<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         T::of(&self.value).expect("made from an entry of this type")
+    }
+}
+
+/// A value of any type but string that stays in its entry while it is read.
+pub struct Lent<'a> {
+    value: ManuallyDrop<Value>,
+    _entry: PhantomData<&'a Entry>,
+}
+
+impl Deref for Lent<'_> {
+    type Target = Value;
+    fn deref(&self) -> &Value {
+        &self.value
     }
 }
 
@@ -219,12 +240,16 @@ impl Value {
         match StrRef::of(e) {
             Some(StrRef::Int(n)) => Value::Int(n),
             Some(StrRef::Bytes(b)) => Value::Str(e.enc(), Sds::from_slice(b)),
-            None => {
-                // SAFETY: the parts are what the entry stores; the value is never dropped.
-                let v = ManuallyDrop::new(unsafe { Value::from_word(e.ty(), e.enc(), e.word()) });
-                each!(&*v, unreachable!("strings are dealt with above"), x => x.clone().wrap())
-            }
+            None => each!(&*Value::lent(e), unreachable!("no string"), x => x.clone().wrap()),
         }
+    }
+
+    /// The value of an entry that holds no string, for the time of the loan.
+    pub fn lent(e: &Entry) -> Lent<'_> {
+        assert_ne!(e.ty(), ty::STRING, "strings are read by `StrRef`");
+        // SAFETY: as in `View::of`.
+        let value = ManuallyDrop::new(unsafe { Value::from_word(e.ty(), e.enc(), e.word()) });
+        Lent { value, _entry: PhantomData }
     }
 
     /// Steps it takes to free the value, as lazyfreeGetFreeEffort counts.
@@ -248,6 +273,16 @@ impl Value {
             Value::Str(_, s) => s.footprint(),
             other => each!(other, 0, x => x.heap_bytes(samples)),
         }
+    }
+
+    /// Adds the content of a value that is no string to a fingerprint.
+    pub fn digest(&self, d: &mut Digest) {
+        each!(self, unreachable!("strings are mixed by their bytes"), x => x.digest(d))
+    }
+
+    /// Figures of the hash table that the value is.
+    pub fn table_figures(&self, full: Full) -> Option<String> {
+        each!(self, None, x => x.table_figures(full))
     }
 }
 

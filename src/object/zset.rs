@@ -1,8 +1,11 @@
 //! Sorted sets: a listpack of members and scores in order while small, order and table when big.
 
+use super::digest::Digest;
+use super::tables::{self, Full};
 use super::value::Kind;
+use crate::algo::num::{F64Text, parse_f64};
 use crate::ds::entry::{enc, ty};
-use crate::ds::listpack::Listpack;
+use crate::ds::listpack::{Element, Listpack};
 use crate::ds::zindex::Zindex;
 
 pub enum Zset {
@@ -39,6 +42,34 @@ impl Kind for Zset {
             Zset::Packed(l) => l.alloc_size(),
             Zset::Skip(z) => z.footprint(),
         }
+    }
+    fn digest(&self, d: &mut Digest) {
+        let mut add = |member: &[u8], score: f64| {
+            let mut pair = Digest::default();
+            pair.mix(member);
+            pair.mix(&F64Text::plain(score));
+            d.xor(&pair.0);
+        };
+        match self {
+            Zset::Packed(l) => {
+                l.pairs().for_each(|(m, s)| m.with_text(|m| add(m, packed_score(s))));
+            }
+            Zset::Skip(z) => z.order().iter(0..z.len()).for_each(|n| add(n.member(), n.score())),
+        }
+    }
+    fn table_figures(&self, full: Full) -> Option<String> {
+        match self {
+            Zset::Packed(_) => None,
+            Zset::Skip(z) => Some(tables::figures(z.table(), full)),
+        }
+    }
+}
+
+/// A score as a listpack holds it.
+fn packed_score(e: Element<'_>) -> f64 {
+    match e {
+        Element::Int(n) => n as f64,
+        Element::Str(text) => parse_f64(text).expect("scores are stored as numbers"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Server, kill};
+use super::{Server, expire_cycle, kill, policy};
 use crate::clients::{ClientId, flag};
 use std::io::ErrorKind;
 
@@ -9,6 +9,10 @@ const MAX_WRITE: usize = 64 * 1024;
 const IOV: usize = 64;
 
 pub fn run(srv: &mut Server) {
+    if srv.run.pass_depth == 0 {
+        policy::refresh(srv);
+        expire_cycle::run(srv, expire_cycle::Kind::Fast);
+    }
     flush_replies(srv);
     kill::reap(srv);
     srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());

@@ -124,6 +124,7 @@ fn build(
         scripting: Default::default(),
         lazyfree,
         switches: Default::default(),
+        expire_cycle: Default::default(),
     }
 }
 

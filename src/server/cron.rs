@@ -1,6 +1,6 @@
 //! What happens `hz` times a second.
 
-use super::Server;
+use super::{Server, expire_cycle};
 use crate::clients::flag;
 use crate::sys::clock::mono_ns;
 
@@ -11,6 +11,9 @@ pub fn run(srv: &mut Server) {
     if srv.run.cron_loops.is_multiple_of(hz) {
         srv.clock.calibrate();
     }
+    if srv.switches.pause_cron {
+        return;
+    }
     let now = srv.clock.mono_ms;
     if srv.run.cron_loops.is_multiple_of((hz / 10).max(1)) {
         let s = &mut srv.stats;
@@ -18,7 +21,11 @@ pub fn run(srv: &mut Server) {
         s.instant_in.sample(now, s.net_input);
         s.instant_out.sample(now, s.net_output);
     }
-    databases(srv);
+    // A pass inside a command leaves the data alone: cron itself runs at depth 1.
+    if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
+        expire_cycle::run(srv, expire_cycle::Kind::Slow);
+        databases(srv);
+    }
     clients(srv);
     if crate::sys::signals::shutdown_asked().is_some() {
         srv.run.stop = true;

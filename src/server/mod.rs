@@ -9,6 +9,7 @@ pub mod call;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
+pub mod expire_cycle;
 pub mod info;
 pub mod kill;
 pub mod lend;
@@ -54,6 +55,7 @@ pub struct Server {
     pub scripting: Scripting,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
+    pub expire_cycle: expire_cycle::Cycle,
 }
 
 /// Where we listen.

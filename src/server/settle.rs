@@ -135,6 +135,21 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
     srv.ks.now_ms = srv.clock.unix_ms;
 }
 
+/// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes bare.
+pub fn lone_unit_end(srv: &mut Server) {
+    debug_assert_eq!(srv.run.nesting, 0, "a unit of its own is not part of another");
+    if !srv.ks.fx.is_empty() {
+        drain(srv);
+    }
+    if !srv.ops.is_empty() {
+        srv.ops.bare = true;
+        srv.ops.flush();
+    }
+    if !srv.ks.junk.is_empty() {
+        sweep(srv);
+    }
+}
+
 /// What has been dropped goes to its thread.
 #[cold]
 pub fn sweep(srv: &mut Server) {

@@ -1,7 +1,6 @@
 //! Figures of hash tables, as DEBUG HTSTATS and DEBUG HTSTATS-KEY show them: sizes, and with `full` how long the
 //! chains are. Chains are counted in slots of the logical size, not in the buckets of eight that hold them.
 
-use crate::ds::entry::Entry;
 use crate::ds::table::{ArrayStats, Elem, Table};
 use std::fmt::Write;
 
@@ -9,7 +8,7 @@ use std::fmt::Write;
 const LISTED: usize = 50;
 
 /// Whether chains are counted, which takes a walk through all of the table.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full(pub bool);
 
 const TITLES: [&str; 2] = ["main hash table", "rehashing target"];
@@ -47,15 +46,10 @@ fn chains(text: &mut String, s: &ArrayStats) {
     }
 }
 
-/// The table that is a key's value; None where the value is none.
-pub fn of_value(_e: &Entry, _full: Full) -> Option<String> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ds::entry::{Payload, enc, ty};
+    use crate::ds::entry::{Entry, Payload, enc, ty};
     use crate::ds::hash::hash;
 
     #[test]

@@ -1,0 +1,240 @@
+//! Active expiry: keys that nobody looks at any more go by sampling the index of those with a TTL.
+//!
+//! ```text
+//! slow   from cron, hz times a second, for up to a quarter of the time (more with active-expire-effort)
+//! fast   before each sleep, for up to a millisecond, while the last slow one ran out of time or too much is stale
+//!
+//! for each database:  sample a few keys ─► delete the expired, each a unit of its own ─► again while too many were
+//! ```
+//!
+//! The sampling walks with a cursor that stays with the database, so every key has its turn. It does nothing where
+//! expired keys are not ours to delete: on a replica, while expiry is paused, during a load. What it saw gives the
+//! averages that INFO shows: TTLs by database, and the share of keys that are expired but still here.
+//!
+//! Constants are upstream's (ACTIVE_EXPIRE_CYCLE_*).
+
+use super::{Server, settle};
+use crate::ds::entry::Entry;
+use crate::keyspace::Expiry;
+use crate::proto::args::Key;
+use crate::sys::clock::{mono_ns, ticks};
+
+/// Databases looked at per run, when the last one did not run out of time (CRON_DBS_PER_CALL).
+const DBS: usize = 16;
+/// The clock is asked after so many samples.
+const LOOK_AT_CLOCK: u32 = 16;
+/// Places of the index visited for each key that is wanted: a sparse one is not searched for long.
+const PLACES_PER_KEY: usize = 20;
+/// A step of the index visits a bucket, which stands for so many places.
+const PLACES_PER_STEP: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Slow,
+    Fast,
+}
+
+/// What is remembered from one run to the next.
+#[derive(Default)]
+pub struct Cycle {
+    next_db: usize,
+    ran_out_of_time: bool,
+    last_fast_us: u64,
+    /// Entries found expired, reused from sample to sample.
+    found: Vec<Entry>,
+}
+
+/// What `active-expire-effort` (1 to 10) asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Effort {
+    keys: usize,
+    fast_us: u64,
+    slow_percent: u64,
+    /// So many percent of expired keys are left alone.
+    stale_percent: u64,
+}
+
+impl Effort {
+    fn new(effort: u64) -> Effort {
+        let more = effort.clamp(1, 10) - 1;
+        Effort {
+            keys: 20 + 5 * more as usize,
+            fast_us: 1000 + 250 * more,
+            slow_percent: 25 + 2 * more,
+            stale_percent: 10 - more,
+        }
+    }
+}
+
+#[derive(Default, Clone, Copy)]
+struct Sample {
+    seen: u64,
+    expired: u64,
+    ttl_sum: i64,
+    ttls: i64,
+}
+
+fn now_us() -> u64 {
+    mono_ns() / 1000
+}
+
+/// One run, if it is time for it.
+pub fn run(srv: &mut Server, kind: Kind) {
+    if !srv.switches.active_expire || srv.ks.policy.expiry != Expiry::Delete {
+        return;
+    }
+    let effort = Effort::new(srv.config.active_expire_effort);
+    let begun = now_us();
+    if kind == Kind::Fast && !fast_is_due(srv, &effort, begun) {
+        return;
+    }
+    debug_assert!(srv.ops.is_empty(), "each unit has left before");
+    let cycle = &mut srv.expire_cycle;
+    let all = srv.ks.dbs.len();
+    let dbs = if cycle.ran_out_of_time { all } else { DBS.min(all) };
+    let limit = match kind {
+        Kind::Fast => effort.fast_us,
+        Kind::Slow => (effort.slow_percent * 10_000 / srv.run.hz.max(1)).max(1),
+    };
+    cycle.ran_out_of_time = false;
+    let (mut total, mut turns) = (Sample::default(), 0);
+    for _ in 0..dbs {
+        let db = srv.expire_cycle.next_db % all;
+        // Moved on first: when the time runs out here, the next run begins behind.
+        srv.expire_cycle.next_db = (db + 1) % all;
+        if !database(srv, db, &effort, begun + limit, &mut total, &mut turns) {
+            srv.expire_cycle.ran_out_of_time = true;
+            srv.stats.expired_time_cap += 1;
+            break;
+        }
+    }
+    srv.stats.expire_cycle_cpu_us += now_us() - begun;
+    let share = if total.seen == 0 { 0.0 } else { total.expired as f64 / total.seen as f64 };
+    srv.stats.expired_stale_perc = share * 0.05 + srv.stats.expired_stale_perc * 0.95;
+    settle::serve_ready(srv);
+}
+
+/// A fast run makes up for a slow one that did not finish, and not too often.
+fn fast_is_due(srv: &mut Server, effort: &Effort, now: u64) -> bool {
+    let cycle = &mut srv.expire_cycle;
+    if !cycle.ran_out_of_time && srv.stats.expired_stale_perc < effort.stale_percent as f64 {
+        return false;
+    }
+    if now < cycle.last_fast_us + 2 * effort.fast_us {
+        return false;
+    }
+    cycle.last_fast_us = now;
+    true
+}
+
+/// Samples one database until few enough are expired. False when the time has run out.
+fn database(
+    srv: &mut Server,
+    db: usize,
+    effort: &Effort,
+    until: u64,
+    total: &mut Sample,
+    turns: &mut u32,
+) -> bool {
+    loop {
+        *turns += 1;
+        let index = srv.ks.dbs[db].dict.expires();
+        if index.is_empty() {
+            srv.ks.dbs[db].avg_ttl = 0;
+            return true;
+        }
+        // Nearly empty: it is about to be shrunk, and cheaper to sample then.
+        if index.slots() > 4 && index.len() * 100 / index.slots() < 1 {
+            return true;
+        }
+        srv.clock.advance(ticks());
+        srv.ks.now_ms = srv.clock.unix_ms;
+        let s = sample(srv, db, index_share(srv, db, effort));
+        total.seen += s.seen;
+        total.expired += s.expired;
+        average_ttl(srv, db, s);
+        if turns.is_multiple_of(LOOK_AT_CLOCK) && now_us() > until {
+            return false;
+        }
+        if s.seen > 0 && s.expired * 100 / s.seen <= effort.stale_percent {
+            return true;
+        }
+    }
+}
+
+/// How many keys a sample wants.
+fn index_share(srv: &Server, db: usize, effort: &Effort) -> usize {
+    srv.ks.dbs[db].dict.expires().len().min(effort.keys)
+}
+
+/// Looks at about `want` keys with a TTL and deletes the expired among them.
+fn sample(srv: &mut Server, db: usize, want: usize) -> Sample {
+    let mut s = Sample::default();
+    let mut steps = (want * PLACES_PER_KEY).div_ceil(PLACES_PER_STEP);
+    while s.seen < want as u64 && steps > 0 {
+        steps -= 1;
+        let now = srv.ks.now_ms;
+        let mut found = std::mem::take(&mut srv.expire_cycle.found);
+        let d = &mut srv.ks.dbs[db];
+        d.expire_cursor = d.dict.expires().scan(d.expire_cursor, |e| {
+            let when = e.when().unwrap_or(i64::MAX);
+            s.seen += 1;
+            if now > when {
+                found.push(e);
+            } else if when > now {
+                s.ttl_sum = s.ttl_sum.saturating_add(when - now);
+                s.ttls += 1;
+            }
+        });
+        s.expired += delete(srv, db, &found);
+        found.clear();
+        srv.expire_cycle.found = found;
+    }
+    s
+}
+
+/// Deletes expired entries, each in an execution unit of its own. Returns how many.
+fn delete(srv: &mut Server, db: usize, found: &[Entry]) -> u64 {
+    let mut deleted = 0;
+    for &e in found {
+        // A copy: the entry's own bytes go with it.
+        let name = e.key().to_vec();
+        srv.run.nesting += 1;
+        srv.ks.expire(db, Key::new(&name), e);
+        srv.run.nesting -= 1;
+        deleted += 1;
+        let edits = srv.ks.edits();
+        settle::lone_unit_end(srv);
+        if srv.ks.edits() != edits {
+            // Who heard of it has changed something: the other entries may be gone, and come up again if not.
+            break;
+        }
+    }
+    deleted
+}
+
+/// Each sample weighs two percent in the average.
+fn average_ttl(srv: &mut Server, db: usize, s: Sample) {
+    if s.ttls == 0 {
+        return;
+    }
+    let now = s.ttl_sum / s.ttls;
+    let d = &mut srv.ks.dbs[db];
+    if d.avg_ttl == 0 {
+        d.avg_ttl = now;
+    }
+    d.avg_ttl = d.avg_ttl / 50 * 49 + now / 50;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effort_scales_from_the_default_to_its_double() {
+        let default = Effort { keys: 20, fast_us: 1000, slow_percent: 25, stale_percent: 10 };
+        assert_eq!(Effort::new(1), default);
+        let most = Effort { keys: 65, fast_us: 3250, slow_percent: 43, stale_percent: 1 };
+        assert_eq!((Effort::new(10), Effort::new(99)), (most, Effort::new(10)));
+    }
+}
