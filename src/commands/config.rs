@@ -110,8 +110,7 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let lines = [
-        "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    ctx.help(&[
         "GET <pattern>",
         "    The directives that match the glob-like <pattern>, with their values.",
         "SET <directive> <value>",
@@ -120,10 +119,6 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    Begin to count anew what INFO reports.",
         "REWRITE",
         "    Write the configuration back into its file.",
-        "HELP",
-        "    Print this help.",
-    ];
-    ctx.out.array(lines.len());
-    lines.iter().for_each(|l| ctx.out.status(l));
+    ]);
     Ok(Flow::Done)
 }

@@ -1,5 +1,6 @@
 //! Commands: the shape of a row, the families, and the table that joins them.
 
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -10,6 +11,7 @@ pub mod generic;
 pub mod help;
 pub mod numbers;
 pub mod object;
+pub mod keys;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
@@ -26,6 +28,7 @@ pub fn families() -> &'static [&'static [Command]] {
     static ALL: &[&[Command]] = &[
         string::ROWS,
         generic::ROWS,
+        command::ROWS,
         config::ROWS,
         expire::ROWS,
         scan::ROWS,
