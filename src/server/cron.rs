@@ -17,6 +17,8 @@ pub fn run(srv: &mut Server) {
         s.instant_ops.sample(now, s.commands);
         s.instant_in.sample(now, s.net_input);
         s.instant_out.sample(now, s.net_output);
+        s.instant_cycles.sample(now, s.eventloop_cycles);
+        s.instant_cycle_us.sample_average(s.eventloop_us, s.eventloop_cycles);
     }
     databases(srv);
     clients(srv);
