@@ -2,7 +2,7 @@
 //!
 //! Everything here is read from `Table` and the rows; shapes and the order of fields are those clients parse.
 
-use super::docs;
+use super::{docs, help};
 use super::keys::{self, Search};
 use super::row::flag::*;
 use super::row::{
@@ -33,7 +33,7 @@ pub static ROWS: &[Command] = &[Command {
             docs: &docs::COMMAND_GETKEYSANDFLAGS,
             ..COMMON
         },
-        Command { name: "help", arity: 2, run: help, docs: &docs::COMMAND_HELP, ..COMMON },
+        Command { name: "help", arity: 2, run: help_, docs: &docs::COMMAND_HELP, ..COMMON },
         Command { name: "info", arity: -2, run: info, docs: &docs::COMMAND_INFO, ..COMMON },
         Command { name: "list", arity: -2, run: list, docs: &docs::COMMAND_LIST, ..COMMON },
     ],
@@ -155,8 +155,8 @@ fn keys_of(ctx: &mut Ctx<'_>, with_flags: bool) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.help(&[
+fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let lines = [
         "(no subcommand)",
         "    Return details about every command.",
         "COUNT",
@@ -171,8 +171,8 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    Return the keys in a call of a command.",
         "GETKEYSANDFLAGS <full-command>",
         "    Return the keys in a call of a command, and what it would do with each.",
-    ]);
-    Ok(Flow::Done)
+    ];
+    help::reply(ctx, &lines)
 }
 
 // ── COMMAND INFO ─────────────────────────────────────────────────────────────────────────────────────

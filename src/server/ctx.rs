@@ -62,16 +62,6 @@ impl<'a> Ctx<'a> {
         self.prop = Propagation::Instead(words.iter().map(|w| Box::from(*w)).collect());
     }
 
-    /// The reply of a HELP subcommand: what stands before and after its lines is the same for all.
-    pub fn help(&mut self, lines: &[&str]) {
-        let name = String::from_utf8_lossy(self.args[0]).to_uppercase();
-        self.out.array(lines.len() + 3);
-        self.out.status(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-        lines.iter().for_each(|l| self.out.status(l));
-        self.out.status("HELP");
-        self.out.status("    Print this help.");
-    }
-
     pub fn now_ms(&self) -> i64 {
         self.srv.ks.now_ms
     }
