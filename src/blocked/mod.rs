@@ -51,6 +51,11 @@ impl Blocked {
         self.clients.len()
     }
 
+    /// Those who do not wait for ever.
+    pub fn with_timeout(&self) -> usize {
+        self.timeouts.len()
+    }
+
     /// Keys that anybody waits for, and those of them that wake on deletion.
     pub fn key_counts(&self) -> (usize, usize) {
         let any = |k: &VecDeque<ClientId>| {

@@ -183,6 +183,23 @@ impl Client {
         self.flags &= !f;
     }
 
+    /// Bytes this client holds, buffers included.
+    pub fn memory(&self) -> usize {
+        let (query, _) = self.query_memory();
+        size_of::<Client>() + query + self.reply_memory() + self.multi.as_ref().map_or(0, |m| m.bytes)
+    }
+
+    /// Bytes of the query buffer, also while it is lent out; and how many of them hold input.
+    pub fn query_memory(&self) -> (usize, usize) {
+        let (len, room) = (self.input.buf.len(), self.input.buf.capacity());
+        if self.has(flag::EXECUTING) { (room.max(self.input.lent.1), self.input.lent.0) } else { (room, len) }
+    }
+
+    /// Bytes of replies that wait.
+    pub fn reply_memory(&self) -> usize {
+        self.out.buf.capacity() + self.out.list().1
+    }
+
     pub fn out_is_resp3(&self) -> bool {
         self.resp == 3
     }

@@ -1,6 +1,6 @@
 //! CONFIG: reading, changing and writing back the configuration.
 
-use super::docs;
+use super::{docs, help};
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
 use crate::config::getset::{self, Asker};
@@ -23,7 +23,7 @@ pub static ROWS: &[Command] = &[Command {
             name: "help",
             arity: 2,
             flags: LOADING | STALE,
-            run: help,
+            run: help_,
             docs: &docs::CONFIG_HELP,
             ..ROW
         },
@@ -109,9 +109,8 @@ fn resetstat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
-        "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "GET <pattern>",
         "    The directives that match the glob-like <pattern>, with their values.",
         "SET <directive> <value>",
@@ -120,10 +119,6 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    Begin to count anew what INFO reports.",
         "REWRITE",
         "    Write the configuration back into its file.",
-        "HELP",
-        "    Print this help.",
     ];
-    ctx.out.array(lines.len());
-    lines.iter().for_each(|l| ctx.out.status(l));
-    Ok(Flow::Done)
+    help::reply(ctx, &lines)
 }

@@ -2,6 +2,7 @@
 
 pub mod bitfield;
 pub mod bitmap;
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -13,6 +14,7 @@ pub mod help;
 pub mod numbers;
 pub mod object;
 pub mod lcs;
+pub mod keys;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
@@ -34,6 +36,7 @@ pub fn families() -> &'static [&'static [Command]] {
         bitmap::ROWS,
         bitfield::ROWS,
         generic::ROWS,
+        command::ROWS,
         config::ROWS,
         expire::ROWS,
         scan::ROWS,

@@ -22,6 +22,8 @@ pub struct Entry {
     pub flags: u64,
     pub acl: u32,
     pub parent: Option<CmdId>,
+    /// False when `rename-command` took it away.
+    pub served: bool,
     /// Subcommands by lower-case name.
     pub subs: Vec<(Box<str>, CmdId)>,
     /// Argument whose hash is worth having early: the first key's place, 0 for none.
@@ -174,6 +176,7 @@ impl Table {
                 return Err("No such command in rename-command".into());
             };
             if to.is_empty() {
+                t.entries[id as usize].served = false;
                 continue;
             }
             let to = to.to_ascii_lowercase();
@@ -201,6 +204,7 @@ impl Table {
             flags,
             acl: implicit_categories(cmd),
             parent,
+            served: true,
             subs: Vec::new(),
             key_at: u16::try_from(first).unwrap_or(0),
         });
@@ -253,6 +257,12 @@ impl Table {
             None => self.find(name),
             Some(i) => self.find_sub(self.find(&name[..i])?, &name[i + 1..]),
         }
+    }
+
+    /// The commands that can be called, without subcommands.
+    pub fn served(&self) -> impl Iterator<Item = CmdId> + '_ {
+        let whole = |e: &Entry| e.parent.is_none() && e.served;
+        self.entries.iter().enumerate().filter(move |(_, e)| whole(e)).map(|(i, _)| i as CmdId)
     }
 
     #[inline]

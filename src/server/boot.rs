@@ -95,6 +95,7 @@ fn build(
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let run = Run {
+        replid: String::from_utf8_lossy(&random_hex::<40>()).into_owned(),
         run_id: String::from_utf8_lossy(&random_hex::<40>()).into_owned(),
         started_ms: clock.unix_ms,
         argv,

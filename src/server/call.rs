@@ -49,12 +49,19 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     srv.run.nesting -= 1;
     let end = ticks();
     let spent = end.saturating_sub(begun);
-    let s = &mut srv.cmdstats[cmd as usize];
-    s.calls += 1;
-    s.ticks += spent;
+    // Who blocks has not run yet: the call that serves it counts.
+    if flow != Flow::Block {
+        let s = &mut srv.cmdstats[cmd as usize];
+        s.calls += 1;
+        s.ticks += spent;
+        if srv.config.latency_tracking {
+            s.latency.get_or_insert_default().record(srv.clock.ns(spent));
+        }
+    }
     if how == How::Client {
         srv.run.ticks = end;
         srv.stats.commands += 1;
+        srv.stats.command_ticks += spent;
     }
     if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {
         settle::observed(srv, id, cmd, args, spent);

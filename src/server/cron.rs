@@ -20,6 +20,8 @@ pub fn run(srv: &mut Server) {
         s.instant_ops.sample(now, s.commands);
         s.instant_in.sample(now, s.net_input);
         s.instant_out.sample(now, s.net_output);
+        s.instant_cycles.sample(now, s.eventloop_cycles);
+        s.instant_cycle_us.sample_average(s.eventloop_us, s.eventloop_cycles);
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {

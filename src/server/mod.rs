@@ -62,6 +62,8 @@ pub struct Server {
 #[derive(Default)]
 pub struct Net {
     pub listeners: Vec<Listener>,
+    /// The addresses that TCP listens on, as `bind` spells them.
+    pub bound: Vec<String>,
 }
 
 /// What the process is doing.
@@ -71,6 +73,18 @@ pub struct Run {
     pub started_ms: i64,
     pub argv: Vec<Vec<u8>>,
     pub config_file: Option<Vec<u8>>,
+    /// The program, as an absolute path.
+    pub executable: Vec<u8>,
+    pub supervised: crate::sys::supervise::Mode,
+    /// Who we are to replicas.
+    pub replid: String,
+    /// Bytes in use when the server was ready.
+    pub startup_memory: usize,
+    /// A shutdown waits until then for replicas.
+    pub shutdown_at_ms: Option<i64>,
+    /// Largest buffers of any client in each of the last eight seconds.
+    pub recent_input: [usize; 8],
+    pub recent_output: [usize; 8],
     /// Depth of commands that run commands; 0 between execution units.
     pub nesting: u32,
     /// Who is being served, for crash reports and for kills that hit the caller.
@@ -80,6 +94,9 @@ pub struct Run {
     /// Commands slower than this many ticks go to the slow log; MAX for never.
     pub slow_ticks: u64,
     pub stop: bool,
+    /// The counter's reading when the loop woke, and the commands counted until then.
+    pub cycle_ticks: u64,
+    pub cycle_commands: u64,
     pub hz: u64,
     pub cron_loops: u64,
     pub next_cron_ms: u64,

@@ -10,7 +10,7 @@ use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{Ready, Source, source};
 use crate::net::stream::Stream;
-use crate::sys::clock::mono_ns;
+use crate::sys::clock::{mono_ns, ticks};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub fn serve(srv: &mut Server) {
 /// One pass; `patience` bounds the wait for events (None: until the next timer).
 pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration>) {
     before_sleep::run(srv);
+    cycle_ends(srv);
     let until_cron = srv.run.next_cron_ms.saturating_sub(mono_ns() / 1_000_000);
     let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
     if let Some(at) = srv.blocked.next_timeout() {
@@ -43,6 +44,9 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
     events.clear();
     srv.reactor.wait(Some(timeout), events);
     srv.run.ticks = srv.clock.sync();
+    if srv.run.pass_depth == 0 {
+        (srv.run.cycle_ticks, srv.run.cycle_commands) = (srv.run.ticks, srv.stats.commands);
+    }
     srv.ks.now_ms = srv.clock.unix_ms;
     srv.run.pass_depth += 1;
     let pending = std::mem::take(&mut srv.clients.to_read);
@@ -63,7 +67,20 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
         cron::run(srv);
     }
     srv.run.pass_depth -= 1;
-    srv.stats.eventloop_cycles += 1;
+}
+
+/// Books the pass that began when the loop woke, replies and all.
+fn cycle_ends(srv: &mut Server) {
+    if srv.run.pass_depth > 0 || srv.run.cycle_ticks == 0 {
+        return;
+    }
+    let us = srv.clock.ns(ticks().saturating_sub(srv.run.cycle_ticks)) / 1000;
+    let commands = srv.stats.commands.saturating_sub(srv.run.cycle_commands);
+    let s = &mut srv.stats;
+    s.eventloop_cycles += 1;
+    s.eventloop_us += us;
+    s.eventloop_max_us = s.eventloop_max_us.max(us);
+    s.commands_per_cycle_max = s.commands_per_cycle_max.max(commands);
 }
 
 fn handle(srv: &mut Server, e: Ready) {

@@ -1,5 +1,6 @@
 //! Counters: of the server as a whole, of each command, of each kind of error.
 
+use crate::algo::hdr::Histogram;
 use std::collections::HashMap;
 
 /// INFO's Stats section and what CONFIG RESETSTAT clears.
@@ -31,7 +32,13 @@ pub struct Stats {
     /// Passes of the loop, and microseconds spent in them and in commands.
     pub eventloop_cycles: u64,
     pub eventloop_us: u64,
-    pub eventloop_cmd_us: u64,
+    pub eventloop_aof_us: u64,
+    pub eventloop_cron_us: u64,
+    /// The longest pass.
+    pub eventloop_max_us: u64,
+    pub commands_per_cycle_max: u64,
+    /// Spent in commands, by the clock's counter.
+    pub command_ticks: u64,
     pub instant_ops: Rate,
     pub instant_in: Rate,
     pub instant_out: Rate,
@@ -81,6 +88,8 @@ pub struct CmdStats {
     pub ticks: u64,
     pub rejected: u64,
     pub failed: u64,
+    /// While `latency-tracking` is on.
+    pub latency: Option<Box<Histogram>>,
 }
 
 impl Stats {

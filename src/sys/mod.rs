@@ -21,6 +21,7 @@ pub mod proctitle;
 pub mod signals;
 pub mod supervise;
 pub mod symbols;
+pub mod usage;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -16,8 +16,9 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 const UPSTART_JOB: &str = "UPSTART_JOB";
 
 /// What `supervised` can be set to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
+    #[default]
     No,
     Auto,
     Systemd,

@@ -1,0 +1,17 @@
+//! INFO keyspace and cluster.
+
+use super::{fields, line};
+use crate::server::Server;
+
+pub fn cluster(srv: &Server, out: &mut String) {
+    fields!(out, "cluster_enabled" => srv.config.cluster_enabled as u8);
+}
+
+pub fn write(srv: &Server, out: &mut String) {
+    for (i, db) in srv.ks.dbs.iter().enumerate() {
+        let (keys, expires) = (db.dict.len(), db.dict.expires().len());
+        if keys > 0 || expires > 0 {
+            line(out, format_args!("db{i}:keys={keys},expires={expires},avg_ttl={}", db.avg_ttl));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! INFO memory, and the figures that it shares with MEMORY STATS: what the bytes in use are for.
+//!
+//! ```text
+//! used ─┬─ overhead: at the start + clients + buffers + tables of each database
+//!       └─ dataset: the rest
+//! resident = used + what the allocator wastes inside pages + pages it keeps + the program itself
+//! ```
+
+use super::{fields, ratio};
+use crate::algo::num::human_bytes;
+use crate::config::Choice;
+use crate::server::Server;
+use crate::sys::{alloc, usage};
+
+/// One database's tables.
+pub struct DbOverhead {
+    pub db: usize,
+    pub main: usize,
+    pub expires: usize,
+}
+
+pub struct Overhead {
+    pub used: usize,
+    pub peak: usize,
+    pub startup: usize,
+    pub clients_normal: usize,
+    pub dbs: Vec<DbOverhead>,
+    pub total: usize,
+    pub dataset: usize,
+    pub keys: usize,
+}
+
+impl Overhead {
+    pub fn of(srv: &Server) -> Overhead {
+        let used = alloc::used();
+        let clients_normal = srv.clients.iter().map(|(_, c)| c.memory()).sum();
+        let dbs: Vec<_> = srv
+            .ks
+            .dbs
+            .iter()
+            .enumerate()
+            .filter(|(_, d)| !d.dict.is_empty())
+            .map(|(db, d)| DbOverhead {
+                db,
+                // Keys and values share one allocation with an 8-byte header, which is no data.
+                main: d.dict.keys().overhead() + d.dict.len() * 8,
+                expires: d.dict.expires().overhead(),
+            })
+            .collect();
+        let tables: usize = dbs.iter().map(|d| d.main + d.expires).sum();
+        let startup = srv.run.startup_memory;
+        let total = startup + clients_normal + tables;
+        Overhead {
+            used,
+            peak: srv.stats.peak_memory.max(used),
+            startup,
+            clients_normal,
+            dbs,
+            total,
+            dataset: used.saturating_sub(total),
+            keys: srv.ks.keys(),
+        }
+    }
+
+    /// What came after the start, at least 1.
+    pub fn net(&self) -> usize {
+        self.used.saturating_sub(self.startup).max(1)
+    }
+
+    pub fn dataset_percent(&self) -> f64 {
+        self.dataset as f64 * 100.0 / self.net() as f64
+    }
+
+    pub fn peak_percent(&self) -> f64 {
+        self.used as f64 * 100.0 / self.peak as f64
+    }
+}
+
+/// Where the allocator's bytes are; without jemalloc only what the kernel knows.
+pub struct Pages {
+    pub allocated: usize,
+    pub active: usize,
+    pub resident: usize,
+    /// Of the whole process.
+    pub rss: usize,
+}
+
+impl Pages {
+    pub fn now() -> Pages {
+        let (s, rss) = (alloc::stats(), usage::resident());
+        if s.resident == 0 {
+            return Pages { allocated: alloc::used(), active: rss, resident: rss, rss };
+        }
+        Pages { allocated: s.allocated, active: s.active, resident: s.resident, rss }
+    }
+}
+
+fn difference(a: usize, b: usize) -> i64 {
+    (a as i64).wrapping_sub(b as i64)
+}
+
+pub fn write(srv: &Server, out: &mut String) {
+    let (o, p) = (Overhead::of(srv), Pages::now());
+    let human = |n: usize| human_bytes(n as u64);
+    let system = usage::total_memory();
+    fields!(out,
+        "used_memory" => o.used,
+        "used_memory_human" => human(o.used),
+        "used_memory_rss" => p.rss,
+        "used_memory_rss_human" => human(p.rss),
+        "used_memory_peak" => o.peak,
+        "used_memory_peak_human" => human(o.peak),
+        "used_memory_peak_perc" => format_args!("{:.2}%", o.peak_percent()),
+        "used_memory_overhead" => o.total,
+        "used_memory_startup" => o.startup,
+        "used_memory_dataset" => o.dataset,
+        "used_memory_dataset_perc" => format_args!("{:.2}%", o.dataset_percent()),
+        "allocator_allocated" => p.allocated,
+        "allocator_active" => p.active,
+        "allocator_resident" => p.resident,
+        "total_system_memory" => system,
+        "total_system_memory_human" => human(system),
+    );
+    scripts(srv, out);
+    fields!(out,
+        "maxmemory" => srv.config.maxmemory,
+        "maxmemory_human" => human_bytes(srv.config.maxmemory),
+        "maxmemory_policy" => srv.config.maxmemory_policy.word(),
+        "allocator_frag_ratio" => ratio(p.active as f64, p.allocated as f64),
+        "allocator_frag_bytes" => p.active.saturating_sub(p.allocated),
+        "allocator_rss_ratio" => ratio(p.resident as f64, p.active as f64),
+        "allocator_rss_bytes" => difference(p.resident, p.active),
+        "rss_overhead_ratio" => ratio(p.rss as f64, p.resident as f64),
+        "rss_overhead_bytes" => difference(p.rss, p.resident),
+        "mem_fragmentation_ratio" => ratio(p.rss as f64, o.used as f64),
+        "mem_fragmentation_bytes" => difference(p.rss, o.used),
+        "mem_not_counted_for_evict" => 0,
+        "mem_replication_backlog" => 0,
+        "mem_total_replication_buffers" => 0,
+        "mem_clients_slaves" => 0,
+        "mem_clients_normal" => o.clients_normal,
+        "mem_cluster_links" => 0,
+        "mem_aof_buffer" => 0,
+        "mem_allocator" => alloc::NAME,
+        "active_defrag_running" => 0,
+        "lazyfree_pending_objects" => 0,
+        "lazyfreed_objects" => 0,
+    );
+}
+
+/// Interpreters and what they keep.
+fn scripts(_: &Server, out: &mut String) {
+    fields!(out,
+        "used_memory_lua" => 0,
+        "used_memory_vm_eval" => 0,
+        "used_memory_lua_human" => human_bytes(0),
+        "used_memory_scripts_eval" => 0,
+        "number_of_cached_scripts" => 0,
+        "number_of_functions" => 0,
+        "number_of_libraries" => 0,
+        "used_memory_vm_functions" => 0,
+        "used_memory_vm_total" => 0,
+        "used_memory_vm_total_human" => human_bytes(0),
+        "used_memory_functions" => 0,
+        "used_memory_scripts" => 0,
+        "used_memory_scripts_human" => human_bytes(0),
+    );
+}

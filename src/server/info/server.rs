@@ -1,0 +1,77 @@
+//! INFO server: the build, the process, where it listens.
+
+use super::{fields, line};
+use crate::server::Server;
+use crate::sys::supervise::Mode;
+use crate::sys::usage;
+
+pub fn write(srv: &Server, out: &mut String) {
+    let mode = if srv.config.cluster_enabled { "cluster" } else { "standalone" };
+    let supervised = match srv.run.supervised {
+        Mode::Systemd => "systemd",
+        Mode::Upstart => "upstart",
+        Mode::No => "no",
+        Mode::Auto => "unknown",
+    };
+    let uptime = (srv.clock.unix_ms - srv.run.started_ms).max(0) / 1000;
+    let port = if srv.config.port != 0 { srv.config.port } else { srv.config.tls_port };
+    let text = String::from_utf8_lossy;
+    fields!(out,
+        "redis_version" => crate::config::REDIS_VERSION,
+        "server_name" => "oxidis",
+        "oxidis_version" => env!("CARGO_PKG_VERSION"),
+        "redis_git_sha1" => "00000000",
+        "redis_git_dirty" => 0,
+        "redis_build_id" => build_id(),
+        "redis_mode" => mode,
+        "os" => usage::system_name(),
+        "arch_bits" => usize::BITS,
+        "monotonic_clock" => clock_name(srv),
+        "multiplexing_api" => "epoll",
+        "atomicvar_api" => "rust-core",
+        "gcc_version" => "0.0.0",
+        "process_id" => std::process::id(),
+        "process_supervised" => supervised,
+        "run_id" => srv.run.run_id,
+        "tcp_port" => port,
+        "server_time_usec" => srv.clock.unix_us,
+        "uptime_in_seconds" => uptime,
+        "uptime_in_days" => uptime / 86_400,
+        "hz" => srv.run.hz,
+        "configured_hz" => srv.config.hz,
+        "lru_clock" => srv.ks.lru_clock(),
+        "executable" => text(&srv.run.executable),
+        "config_file" => text(srv.run.config_file.as_deref().unwrap_or_default()),
+        "io_threads_active" => 0,
+    );
+    if let Some(until) = srv.run.shutdown_at_ms {
+        fields!(out, "shutdown_in_milliseconds" => until - srv.clock.unix_ms);
+    }
+    listeners(srv, out);
+}
+
+fn listeners(srv: &Server, out: &mut String) {
+    if srv.config.port != 0 {
+        let bound: String = srv.net.bound.iter().map(|b| format!(",bind={b}")).collect();
+        line(out, format_args!("listener0:name=tcp{bound},port={}", srv.config.port));
+    }
+    if let Some(path) = &srv.config.unixsocket {
+        line(out, format_args!("listener1:name=unix,bind={}", String::from_utf8_lossy(path)));
+    }
+}
+
+/// One for each version and set of features.
+pub fn build_id() -> String {
+    let what = concat!(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let jemalloc = cfg!(feature = "jemalloc") as u64;
+    let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", what.bytes().fold(0xcbf2_9ce4_8422_2325 ^ jemalloc, fnv))
+}
+
+/// What `sys::clock` reads for durations: nanoseconds, or the counter.
+pub fn clock_name(srv: &Server) -> String {
+    match srv.clock.ticks_in(1_000_000) {
+        1_000_000 => "POSIX clock_gettime".into(),
+        ticks => format!("X86 TSC @ {} ticks/us", ticks / 1000),
+    }
+}
