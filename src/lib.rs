@@ -10,6 +10,7 @@ pub mod ds;
 pub mod keyspace;
 pub mod net;
 pub mod object;
+pub mod persist;
 pub mod proto;
 pub mod sys;
 

@@ -15,6 +15,7 @@ pub mod numbers;
 pub mod object;
 pub mod lcs;
 pub mod keys;
+pub mod persistence;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
@@ -45,6 +46,7 @@ pub fn families() -> &'static [&'static [Command]] {
         debug::ROWS,
         connection::ROWS,
         server::ROWS,
+        persistence::ROWS,
         scripting::ROWS,
         transactions::ROWS,
         pubsub::ROWS,

@@ -123,6 +123,7 @@ fn build(
         blocked: Default::default(),
         ops: Default::default(),
         scripting: Default::default(),
+        jobs: Default::default(),
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),

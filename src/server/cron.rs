@@ -28,6 +28,7 @@ pub fn run(srv: &mut Server) {
         expire_cycle::run(srv, expire_cycle::Kind::Slow);
         databases(srv);
     }
+    super::jobs::reap(srv);
     clients(srv);
     if crate::sys::signals::shutdown_asked().is_some() {
         srv.run.stop = true;

@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod dispatch;
 pub mod expire_cycle;
 pub mod info;
+pub mod jobs;
 pub mod kill;
 pub mod lend;
 pub mod pass;
@@ -53,6 +54,7 @@ pub struct Server {
     pub blocked: Blocked,
     pub ops: Ops,
     pub scripting: Scripting,
+    pub jobs: jobs::Jobs,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,

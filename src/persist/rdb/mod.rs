@@ -1,0 +1,36 @@
+//! RDB, version 11: the format of snapshots.
+//!
+//! ```text
+//! REDIS0011 | aux fields | per database: SELECTDB n, RESIZEDB, ( [EXPIRETIME_MS t] type key value )* | EOF | crc64
+//! length    00xxxxxx | 01xxxxxx xxxxxxxx | 80 u32be | 81 u64be        11xxxxxx: an encoded string (int8/16/32, LZF)
+//! ```
+
+pub mod save;
+
+pub const VERSION: u32 = 11;
+
+/// Opcodes.
+pub mod op {
+    pub const AUX: u8 = 0xfa;
+    pub const RESIZE_DB: u8 = 0xfb;
+    pub const EXPIRE_MS: u8 = 0xfc;
+    pub const SELECT_DB: u8 = 0xfe;
+    pub const EOF: u8 = 0xff;
+}
+
+/// Value types.
+pub mod kind {
+    pub const STRING: u8 = 0;
+    pub const SET: u8 = 2;
+    pub const HASH: u8 = 4;
+    pub const ZSET_2: u8 = 5;
+    pub const SET_INTSET: u8 = 11;
+    pub const HASH_LISTPACK: u8 = 16;
+    pub const ZSET_LISTPACK: u8 = 17;
+    pub const LIST_QUICKLIST_2: u8 = 18;
+    pub const SET_LISTPACK: u8 = 20;
+}
+
+/// Containers of a quicklist node.
+pub const NODE_PLAIN: u64 = 1;
+pub const NODE_PACKED: u64 = 2;

@@ -1,0 +1,231 @@
+//! Writing a snapshot. Small collections are saved as the bytes they are.
+
+use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
+use crate::algo::{crc64, lzf, num::parse_i64};
+use crate::ds::entry::{Entry, ty};
+use crate::ds::quicklist::NodeBytes;
+use crate::keyspace::Db;
+use crate::object::{hash::Hash, list::List, set::Set, value::StrRef, value::View, zset::Zset};
+use std::io::{self, Write};
+
+/// Strings longer than this are worth a try to compress.
+const COMPRESS_FROM: usize = 20;
+
+pub struct Options {
+    pub compress: bool,
+    pub checksum: bool,
+    /// Fields of the head, beside the version and the time.
+    pub aux: Vec<(&'static str, String)>,
+}
+
+/// A writer that keeps the checksum of what went through.
+struct Out<'w> {
+    to: &'w mut dyn Write,
+    crc: u64,
+    options: &'w Options,
+}
+
+/// Writes all databases; `saved` hears of every key, and may stop the work by an error.
+pub fn save(
+    dbs: &[Db],
+    options: &Options,
+    to: &mut dyn Write,
+    mut saved: impl FnMut(&Entry) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = Out { to, crc: 0, options };
+    out.raw(format!("REDIS{VERSION:04}").as_bytes())?;
+    for (name, value) in &options.aux {
+        out.raw(&[op::AUX])?;
+        out.string(name.as_bytes())?;
+        out.string(value.as_bytes())?;
+    }
+    for (n, db) in dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
+        out.raw(&[op::SELECT_DB])?;
+        out.length(n as u64)?;
+        out.raw(&[op::RESIZE_DB])?;
+        out.length(db.dict.len() as u64)?;
+        out.length(db.dict.expires().len() as u64)?;
+        for e in db.dict.keys().iter() {
+            out.entry(&e)?;
+            saved(&e)?;
+        }
+    }
+    out.raw(&[op::EOF])?;
+    let crc = if options.checksum { out.crc } else { 0 };
+    out.to.write_all(&crc.to_le_bytes())
+}
+
+impl Out<'_> {
+    fn raw(&mut self, b: &[u8]) -> io::Result<()> {
+        if self.options.checksum {
+            self.crc = crc64::update(self.crc, b);
+        }
+        self.to.write_all(b)
+    }
+
+    fn length(&mut self, n: u64) -> io::Result<()> {
+        match n {
+            0..0x40 => self.raw(&[n as u8]),
+            0x40..0x4000 => self.raw(&[0x40 | (n >> 8) as u8, n as u8]),
+            0x4000..=0xffff_ffff => {
+                self.raw(&[0x80])?;
+                self.raw(&(n as u32).to_be_bytes())
+            }
+            _ => {
+                self.raw(&[0x81])?;
+                self.raw(&n.to_be_bytes())
+            }
+        }
+    }
+
+    /// A number as a string, in as few bytes as it fits.
+    fn integer(&mut self, n: i64) -> io::Result<()> {
+        if let Ok(n) = i8::try_from(n) {
+            self.raw(&[0xc0, n as u8])
+        } else if let Ok(n) = i16::try_from(n) {
+            self.raw(&[0xc1])?;
+            self.raw(&n.to_le_bytes())
+        } else if let Ok(n) = i32::try_from(n) {
+            self.raw(&[0xc2])?;
+            self.raw(&n.to_le_bytes())
+        } else {
+            let mut text = itoa::Buffer::new();
+            self.plain(text.format(n).as_bytes())
+        }
+    }
+
+    fn plain(&mut self, b: &[u8]) -> io::Result<()> {
+        self.length(b.len() as u64)?;
+        self.raw(b)
+    }
+
+    fn string(&mut self, b: &[u8]) -> io::Result<()> {
+        if b.len() <= 11
+            && let Some(n) = parse_i64(b)
+        {
+            return self.integer(n);
+        }
+        if self.options.compress && b.len() > COMPRESS_FROM {
+            let mut packed = Vec::new();
+            if lzf::compress(b, &mut packed, b.len() - 4) {
+                return self.lzf(&packed, b.len());
+            }
+        }
+        self.plain(b)
+    }
+
+    fn lzf(&mut self, packed: &[u8], len: usize) -> io::Result<()> {
+        self.raw(&[0xc3])?;
+        self.length(packed.len() as u64)?;
+        self.length(len as u64)?;
+        self.raw(packed)
+    }
+
+    fn double(&mut self, d: f64) -> io::Result<()> {
+        self.raw(&d.to_le_bytes())
+    }
+
+    fn head(&mut self, kind: u8, e: &Entry) -> io::Result<()> {
+        self.raw(&[kind])?;
+        self.string(e.key())
+    }
+
+    fn entry(&mut self, e: &Entry) -> io::Result<()> {
+        if let Some(when) = e.when() {
+            self.raw(&[op::EXPIRE_MS])?;
+            self.raw(&when.to_le_bytes())?;
+        }
+        const MADE: &str = "the entry has this type";
+        match e.ty() {
+            ty::STRING => {
+                self.head(kind::STRING, e)?;
+                match StrRef::of(e).expect(MADE) {
+                    StrRef::Int(n) => self.integer(n),
+                    StrRef::Bytes(b) => self.string(b),
+                }
+            }
+            ty::LIST => self.list(e, &View::<List>::of(e).expect(MADE)),
+            ty::SET => self.set(e, &View::<Set>::of(e).expect(MADE)),
+            ty::ZSET => self.zset(e, &View::<Zset>::of(e).expect(MADE)),
+            ty::HASH => self.hash(e, &View::<Hash>::of(e).expect(MADE)),
+            t => Err(io::Error::other(format!("type {t} has no form in the file"))),
+        }
+    }
+
+    fn list(&mut self, e: &Entry, l: &List) -> io::Result<()> {
+        self.head(kind::LIST_QUICKLIST_2, e)?;
+        match l {
+            List::Packed(lp) => {
+                self.length(1)?;
+                self.length(NODE_PACKED)?;
+                self.string(lp.bytes())
+            }
+            List::Quick(q) => {
+                self.length(q.node_count() as u64)?;
+                for node in q.nodes() {
+                    self.length(if node.plain { NODE_PLAIN } else { NODE_PACKED })?;
+                    match node.bytes {
+                        NodeBytes::Raw(b) => self.string(b)?,
+                        NodeBytes::Lzf(b) => self.lzf(b, node.size)?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&mut self, e: &Entry, s: &Set) -> io::Result<()> {
+        match s {
+            Set::Ints(i) => {
+                self.head(kind::SET_INTSET, e)?;
+                self.string(i.bytes())
+            }
+            Set::Packed(lp) => {
+                self.head(kind::SET_LISTPACK, e)?;
+                self.string(lp.bytes())
+            }
+            Set::Table(t) => {
+                self.head(kind::SET, e)?;
+                self.length(t.len() as u64)?;
+                t.keys().try_for_each(|m| self.string(m))
+            }
+        }
+    }
+
+    fn zset(&mut self, e: &Entry, z: &Zset) -> io::Result<()> {
+        match z {
+            Zset::Packed(lp) => {
+                self.head(kind::ZSET_LISTPACK, e)?;
+                self.string(lp.bytes())
+            }
+            Zset::Skip(z) => {
+                self.head(kind::ZSET_2, e)?;
+                self.length(z.len() as u64)?;
+                // From the end: whoever loads it then always inserts at the front.
+                for n in z.order().iter(0..z.len()).rev() {
+                    self.string(n.member())?;
+                    self.double(n.score())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn hash(&mut self, e: &Entry, h: &Hash) -> io::Result<()> {
+        match h {
+            Hash::Packed(lp) => {
+                self.head(kind::HASH_LISTPACK, e)?;
+                self.string(lp.bytes())
+            }
+            Hash::Table(t) => {
+                self.head(kind::HASH, e)?;
+                self.length(t.len() as u64)?;
+                for (f, v) in t.iter() {
+                    self.string(f)?;
+                    self.string(v)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Background children: one at a time, forked inside the handler, reaped by cron.
+//!
+//! ```text
+//! BGSAVE ─ fork ─► child: writes the file, _exit      parent: tables keep their size, LRU bits rest, until reaped
+//! ```
+//!
+//! The child touches no reactor, no `log`, no lock and no counter of the parent.
+
+use super::Server;
+use crate::ds::table::{Resize, set_resize};
+use crate::persist::rdb::save::{Options, save};
+use crate::sys::clock::{mono_ns, unix_ms};
+use crate::sys::process::{self, Ended, Fork};
+use crate::sys::{fsx, log};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+pub struct Child {
+    pub pid: i32,
+    pub started_ms: i64,
+    /// Changes since the last save when it began.
+    dirty: u64,
+}
+
+/// What has been saved, and what is being saved.
+pub struct Jobs {
+    pub child: Option<Child>,
+    pub last_save: i64,
+    /// `ks.dirty` at the last good save.
+    pub dirty_saved: u64,
+    pub last_ok: bool,
+    pub last_seconds: i64,
+    pub saves: u64,
+    pub fork_us: u64,
+    /// Bytes that the last child had to copy.
+    pub last_cow: u64,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Jobs {
+            child: None,
+            last_save: unix_ms() / 1000,
+            dirty_saved: 0,
+            last_ok: true,
+            last_seconds: -1,
+            saves: 0,
+            fork_us: 0,
+            last_cow: 0,
+        }
+    }
+}
+
+fn file_of(srv: &Server) -> PathBuf {
+    Path::new(std::ffi::OsStr::from_bytes(&srv.config.dbfilename)).to_path_buf()
+}
+
+fn options(srv: &Server) -> Options {
+    let aux = vec![
+        ("redis-ver", "7.2.6".to_string()),
+        ("redis-bits", usize::BITS.to_string()),
+        ("ctime", srv.clock.unix_secs().to_string()),
+        ("used-mem", crate::sys::alloc::used().to_string()),
+        ("aof-base", "0".to_string()),
+    ];
+    Options { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, aux }
+}
+
+/// Writes the snapshot, here and now.
+fn write_file(srv: &Server) -> io::Result<()> {
+    let path = file_of(srv);
+    let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
+    let written = fsx::replace(&temp, &path, 0o644, |file| {
+        let mut buffered = BufWriter::with_capacity(1 << 20, file);
+        save(&srv.ks.dbs, &options(srv), &mut buffered, |_| Ok(()))?;
+        buffered.flush()
+    });
+    written.map_err(|f| f.error)
+}
+
+/// SAVE.
+pub fn save_now(srv: &mut Server) -> io::Result<()> {
+    let done = write_file(srv);
+    match &done {
+        Ok(()) => {
+            crate::notice!("DB saved on disk");
+            saved(srv, srv.ks.dirty);
+        }
+        Err(e) => crate::warning!("Error saving the database: {e}"),
+    }
+    srv.jobs.last_ok = done.is_ok();
+    done
+}
+
+fn saved(srv: &mut Server, dirty: u64) {
+    srv.jobs.dirty_saved = dirty;
+    srv.jobs.last_save = unix_ms() / 1000;
+    srv.jobs.saves += 1;
+}
+
+/// BGSAVE: forks, and returns at once.
+pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
+    assert!(srv.jobs.child.is_none(), "the caller looks first");
+    let begun = mono_ns();
+    match process::fork()? {
+        Fork::Child => {
+            let code = match write_file(srv) {
+                Ok(()) => {
+                    log::direct(log::Level::Notice, format_args!("DB saved on disk"));
+                    0
+                }
+                Err(e) => {
+                    log::direct(log::Level::Warning, format_args!("Error saving the database: {e}"));
+                    1
+                }
+            };
+            process::exit_child(code);
+        }
+        Fork::Parent(pid) => {
+            srv.jobs.fork_us = (mono_ns() - begun) / 1000;
+            srv.stats.total_forks += 1;
+            crate::notice!("Background saving started by pid {pid}");
+            srv.jobs.child = Some(Child { pid, started_ms: unix_ms(), dirty: srv.ks.dirty });
+            set_resize(Resize::Avoid);
+            srv.ks.policy.freeze_lru = true;
+            Ok(())
+        }
+    }
+}
+
+/// Is the child done? Called by cron.
+pub fn reap(srv: &mut Server) {
+    let Some(child) = &srv.jobs.child else { return };
+    let Some(end) = process::reap_pid(child.pid) else { return };
+    let child = srv.jobs.child.take().expect("looked at above");
+    set_resize(Resize::Allow);
+    srv.ks.policy.freeze_lru = false;
+    srv.jobs.last_seconds = (unix_ms() - child.started_ms) / 1000;
+    srv.jobs.last_ok = matches!(end, Ended::Exited(0));
+    if srv.jobs.last_ok {
+        crate::notice!("Background saving terminated with success");
+        saved(srv, child.dirty);
+    } else {
+        crate::warning!("Background saving error");
+    }
+}
