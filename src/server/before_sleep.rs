@@ -13,6 +13,7 @@ pub fn run(srv: &mut Server) {
         policy::refresh(srv);
         expire_cycle::run(srv, expire_cycle::Kind::Fast);
     }
+    super::aof::flush(srv);
     flush_replies(srv);
     kill::reap(srv);
     srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());

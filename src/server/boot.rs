@@ -70,6 +70,12 @@ fn start(config: Config, table: Table, args: Vec<Vec<u8>>, file: Option<Vec<u8>>
         }
     };
     let mut srv = build(config, table, reactor, args, file);
+    if srv.config.appendonly
+        && let Err(why) = super::aof::open(&mut srv)
+    {
+        warning!("{why}");
+        return 1;
+    }
     if let Err(code) = listen(&mut srv) {
         return code;
     }
@@ -124,6 +130,7 @@ fn build(
         ops: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
+        aof: None,
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),

@@ -1,5 +1,6 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod aof;
 pub mod apply;
 pub mod batch;
 pub mod before_sleep;
@@ -55,6 +56,7 @@ pub struct Server {
     pub ops: Ops,
     pub scripting: Scripting,
     pub jobs: jobs::Jobs,
+    pub aof: Option<aof::Aof>,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
