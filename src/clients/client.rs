@@ -192,7 +192,11 @@ impl Client {
     /// Bytes of the query buffer, also while it is lent out; and how many of them hold input.
     pub fn query_memory(&self) -> (usize, usize) {
         let (len, room) = (self.input.buf.len(), self.input.buf.capacity());
-        if self.has(flag::EXECUTING) { (room.max(self.input.lent.1), self.input.lent.0) } else { (room, len) }
+        if self.has(flag::EXECUTING) {
+            (room.max(self.input.lent.1), self.input.lent.0)
+        } else {
+            (room, len)
+        }
     }
 
     /// Bytes of replies that wait.

@@ -25,7 +25,14 @@ pub static ROWS: &[Command] = &[
         docs: &docs::ROLE,
         ..ROW
     },
-    Command { name: "time", arity: 1, flags: LOADING | STALE | FAST, run: time, docs: &docs::TIME, ..ROW },
+    Command {
+        name: "time",
+        arity: 1,
+        flags: LOADING | STALE | FAST,
+        run: time,
+        docs: &docs::TIME,
+        ..ROW
+    },
 ];
 
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
