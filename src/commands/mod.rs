@@ -11,6 +11,7 @@ pub mod docs;
 pub mod expire;
 pub mod generic;
 pub mod help;
+pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod lcs;
@@ -44,6 +45,7 @@ pub fn families() -> &'static [&'static [Command]] {
         object::ROWS,
         databases::ROWS,
         debug::ROWS,
+        memory::ROWS,
         connection::ROWS,
         server::ROWS,
         persistence::ROWS,
