@@ -13,6 +13,7 @@ pub mod generic;
 pub mod help;
 pub mod keys;
 pub mod lcs;
+pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
@@ -44,6 +45,7 @@ pub fn families() -> &'static [&'static [Command]] {
         object::ROWS,
         databases::ROWS,
         debug::ROWS,
+        memory::ROWS,
         connection::ROWS,
         server::ROWS,
         persistence::ROWS,

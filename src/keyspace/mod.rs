@@ -15,6 +15,8 @@ pub mod edit;
 pub mod effects;
 pub mod expire;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 pub use db::Db;
 pub use edit::Edit;
