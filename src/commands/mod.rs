@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod bitmap;
 pub mod command;
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -44,6 +45,7 @@ pub fn families() -> &'static [&'static [Command]] {
         databases::ROWS,
         debug::ROWS,
         connection::ROWS,
+        client::ROWS,
         server::ROWS,
         scripting::ROWS,
         transactions::ROWS,
