@@ -69,6 +69,9 @@ fn databases(srv: &mut Server) {
 
 /// Looks at each client once a second, at a share of them each time.
 fn clients(srv: &mut Server) {
+    // The next second's peaks begin at nothing.
+    let next = (srv.clock.unix_secs() as usize + 1) % srv.run.recent_input.len();
+    (srv.run.recent_input[next], srv.run.recent_output[next]) = (0, 0);
     let n = srv.clients.connected();
     let share = (n / srv.run.hz.max(1) as usize).max(CLIENTS_AT_LEAST.min(n));
     let slots = srv.clients.slots();
@@ -96,6 +99,11 @@ fn client(srv: &mut Server, id: ClientId) {
         fit_reply_buffer(srv, id);
     }
     limits::account(srv, id);
+    let c = &srv.clients[id];
+    let (input, output) = (c.input.buf.capacity(), c.out.list().1);
+    let slot = srv.clock.unix_secs() as usize % srv.run.recent_input.len();
+    srv.run.recent_input[slot] = srv.run.recent_input[slot].max(input);
+    srv.run.recent_output[slot] = srv.run.recent_output[slot].max(output);
     limits::check_output(srv, id, true);
 }
 
