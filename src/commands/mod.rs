@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod bitmap;
 pub mod command;
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -47,6 +48,7 @@ pub fn families() -> &'static [&'static [Command]] {
         debug::ROWS,
         memory::ROWS,
         connection::ROWS,
+        client::ROWS,
         server::ROWS,
         persistence::ROWS,
         scripting::ROWS,

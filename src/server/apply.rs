@@ -11,6 +11,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::LogLevel => crate::sys::log::set_level(srv.config.loglevel),
         Apply::Hz => srv.run.hz = srv.config.hz,
         Apply::Slowlog => slow_threshold(srv),
+        Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::MaxMemory => srv.gate.put(Gate::MAXMEMORY, srv.config.maxmemory > 0),
         Apply::JemallocBgThread => {
             crate::sys::alloc::background_thread(srv.config.jemalloc_bg_thread);

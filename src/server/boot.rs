@@ -80,6 +80,7 @@ fn start(config: Config, table: Table, args: Vec<Vec<u8>>, file: Option<Vec<u8>>
         return code;
     }
     super::policy::refresh(&mut srv);
+    super::limits::refresh(&mut srv);
     crate::sys::signals::install(None);
     notice!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
     notice!("PID: {}", std::process::id());
@@ -134,6 +135,7 @@ fn build(
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),
+        pause: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod before_sleep;
 pub mod blocking;
 pub mod boot;
 pub mod call;
+pub mod client_info;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
@@ -15,7 +16,10 @@ pub mod info;
 pub mod jobs;
 pub mod kill;
 pub mod lend;
+pub mod limits;
+pub mod monitor;
 pub mod pass;
+pub mod pause;
 pub mod policy;
 pub mod settle;
 pub mod switches;
@@ -60,6 +64,7 @@ pub struct Server {
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
+    pub pause: pause::Pause,
 }
 
 /// Where we listen.
@@ -68,6 +73,8 @@ pub struct Net {
     pub listeners: Vec<Listener>,
     /// The addresses that TCP listens on, as `bind` spells them.
     pub bound: Vec<String>,
+    /// Monotonic milliseconds when connections that could not be accepted are tried again; 0 for none.
+    pub accept_again_ms: u64,
 }
 
 /// What the process is doing.
@@ -107,6 +114,10 @@ pub struct Run {
     /// Depth of passes: above 1 while a script or a load lets the loop turn.
     pub pass_depth: u32,
     pub in_exec: bool,
+    /// Clients the cron looked at already in this round.
+    pub cron_client: usize,
+    /// When somebody was last warned of for speaking HTTP, in Unix seconds.
+    pub http_warning: i64,
     /// The deadline of the blocked request that is being tried again.
     pub retry_deadline: Option<i64>,
 }

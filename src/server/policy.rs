@@ -3,10 +3,13 @@
 
 use super::Server;
 use crate::config::MaxmemoryPolicy as P;
+use crate::keyspace::Expiry;
 
 pub fn refresh(srv: &mut Server) {
     let c = &srv.config;
     let p = &mut srv.ks.policy;
+    let still = srv.pause.has(super::pause::action::EXPIRE);
+    p.expiry = if still { Expiry::Report } else { Expiry::Delete };
     p.notify = if srv.pubsub.has_listeners() { c.notify_keyspace_events } else { 0 };
     p.modified = !srv.watches.is_empty();
     p.ready = !srv.blocked.is_empty();

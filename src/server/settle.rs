@@ -6,7 +6,7 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Server, blocking};
+use super::{Gate, Server, blocking, monitor};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
@@ -117,7 +117,11 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
 
 /// Slow log and monitors.
 #[cold]
-pub fn observed(_srv: &mut Server, _id: ClientId, _cmd: CmdId, _args: Args, _ticks: u64) {}
+pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, _ticks: u64) {
+    if srv.gate.has(Gate::MONITORS) {
+        monitor::observe(srv, id, cmd, args);
+    }
+}
 
 /// The end of a top-level execution unit: what waited for it leaves, the clock moves.
 #[inline]
