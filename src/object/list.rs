@@ -4,7 +4,7 @@
 use super::value::Kind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::Listpack;
-use crate::ds::quicklist::Quicklist;
+use crate::ds::quicklist::{PACKED_THRESHOLD, Quicklist};
 
 #[derive(Clone)]
 pub enum List {
@@ -12,11 +12,19 @@ pub enum List {
     Quick(Box<Quicklist>),
 }
 
-/// `list-max-listpack-size` and `list-compress-depth`.
+/// `list-max-listpack-size`, `list-compress-depth`, and DEBUG QUICKLIST-PACKED-THRESHOLD.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub fill: i32,
     pub depth: i32,
+    /// Elements of this length and more get a node of their own in a quicklist.
+    pub packed_threshold: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { fill: -2, depth: 0, packed_threshold: PACKED_THRESHOLD }
+    }
 }
 
 impl Kind for List {
