@@ -2,10 +2,9 @@
 //! change it, so that the keyspace never looks up.
 
 use super::Server;
-use crate::config::MaxmemoryPolicy as P;
-use crate::keyspace::Expiry;
 use super::switches::Switches;
 use crate::config::{Config, MaxmemoryPolicy as P};
+use crate::keyspace::Expiry;
 use crate::object::{Limits, hash, list, set, zset};
 
 pub fn refresh(srv: &mut Server) {
