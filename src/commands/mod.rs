@@ -2,8 +2,8 @@
 
 pub mod bitfield;
 pub mod bitmap;
-pub mod command;
 pub mod client;
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
