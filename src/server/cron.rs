@@ -1,12 +1,17 @@
 //! What happens `hz` times a second.
 
-use super::{Server, expire_cycle};
+use super::{Server, expire_cycle, shutdown};
 use crate::clients::flag;
-use crate::sys::clock::mono_ns;
+use crate::sys::clock::{mono_ns, ticks};
+use crate::sys::crash;
 
 pub fn run(srv: &mut Server) {
     srv.run.cron_loops += 1;
-    let hz = srv.run.hz.clamp(1, 500);
+    let begun = ticks();
+    if srv.config.watchdog_period > 0 {
+        crash::rearm_watchdog(u32::try_from(srv.config.watchdog_period).unwrap_or(u32::MAX));
+    }
+    let hz = frequency(srv);
     srv.run.next_cron_ms = srv.clock.mono_ms + 1000 / hz;
     if srv.run.cron_loops.is_multiple_of(hz) {
         srv.clock.calibrate();
@@ -30,8 +35,35 @@ pub fn run(srv: &mut Server) {
     }
     super::jobs::reap(srv);
     clients(srv);
-    if crate::sys::signals::shutdown_asked().is_some() {
-        srv.run.stop = true;
+    track_buffers(srv);
+    shutdown::by_signal(srv);
+    srv.stats.eventloop_cron_us += srv.clock.ns(ticks().saturating_sub(begun)) / 1000;
+}
+
+/// Clients that one tick should look at, at most.
+const CLIENTS_PER_TICK: u64 = 200;
+
+/// `dynamic-hz`: more clients, more ticks.
+fn frequency(srv: &mut Server) -> u64 {
+    let mut hz = srv.config.hz.clamp(1, 500);
+    if srv.config.dynamic_hz {
+        while srv.clients.connected() as u64 / hz > CLIENTS_PER_TICK && hz < 500 {
+            hz = (hz * 2).min(500);
+        }
+    }
+    srv.run.hz = hz;
+    hz
+}
+
+/// Remembers the largest buffers of the last seconds.
+fn track_buffers(srv: &mut Server) {
+    let second = srv.clock.unix_secs().rem_euclid(8) as usize;
+    let next = (second + 1) % 8;
+    (srv.run.recent_input[next], srv.run.recent_output[next]) = (0, 0);
+    for (_, c) in srv.clients.iter() {
+        let (input, output) = (&mut srv.run.recent_input[second], &mut srv.run.recent_output[second]);
+        *input = (*input).max(c.query_memory().0);
+        *output = (*output).max(c.out.list().1);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod before_sleep;
 pub mod blocking;
 pub mod boot;
 pub mod call;
+pub mod crash_report;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
@@ -14,9 +15,12 @@ pub mod info;
 pub mod jobs;
 pub mod kill;
 pub mod lend;
+pub mod listen;
 pub mod pass;
 pub mod policy;
 pub mod settle;
+pub mod shutdown;
+pub mod slow;
 pub mod switches;
 
 use crate::blocked::Blocked;
@@ -26,7 +30,6 @@ use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
-use crate::net::listener::Listener;
 use crate::net::reactor::Reactor;
 use crate::pubsub::Pubsub;
 use crate::replication::ops::Ops;
@@ -44,7 +47,7 @@ pub struct Server {
     pub stats: Stats,
     pub clock: Clock,
     pub reactor: Reactor,
-    pub net: Net,
+    pub net: listen::Net,
     pub run: Run,
     pub gate: Gate,
     pub scratch: batch::Scratch,
@@ -58,14 +61,6 @@ pub struct Server {
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
-}
-
-/// Where we listen.
-#[derive(Default)]
-pub struct Net {
-    pub listeners: Vec<Listener>,
-    /// The addresses that TCP listens on, as `bind` spells them.
-    pub bound: Vec<String>,
 }
 
 /// What the process is doing.
@@ -82,6 +77,10 @@ pub struct Run {
     pub replid: String,
     /// Bytes in use when the server was ready.
     pub startup_memory: usize,
+    /// Of the shutdown under way, bits of `config::shutdown`.
+    pub shutdown_flags: u32,
+    /// Score before ours.
+    pub oom: crate::sys::oom::OomScore,
     /// A shutdown waits until then for replicas.
     pub shutdown_at_ms: Option<i64>,
     /// Largest buffers of any client in each of the last eight seconds.
