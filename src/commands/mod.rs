@@ -16,11 +16,14 @@ pub mod object;
 pub mod lcs;
 pub mod keys;
 pub mod persistence;
+pub mod latency;
+pub mod lolwut;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
 pub mod scripting;
 pub mod server;
+pub mod slowlog;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -47,6 +50,9 @@ pub fn families() -> &'static [&'static [Command]] {
         connection::ROWS,
         server::ROWS,
         persistence::ROWS,
+        slowlog::ROWS,
+        latency::ROWS,
+        lolwut::ROWS,
         scripting::ROWS,
         transactions::ROWS,
         pubsub::ROWS,

@@ -22,7 +22,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::LogLevel => log::set_level(srv.config.loglevel),
         Apply::Hz => srv.run.hz = srv.config.hz,
         Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
-        Apply::Slowlog => slow::refresh(srv),
+        Apply::Slowlog | Apply::LatencyTracking => slow::refresh(srv),
         Apply::ProcTitle => return refuse_unless(listen::show_title(srv), Apply::CANNOT_SET_TITLE),
         Apply::Locale => {
             let known = startup::set_collation(&srv.config.locale_collate);
@@ -42,7 +42,6 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         | Apply::RequirePass
         | Apply::AclPubsubDefault
         | Apply::AclLog
-        | Apply::LatencyTracking
         | Apply::TrackingTable
         | Apply::ReplBacklogSize
         | Apply::GoodReplicas

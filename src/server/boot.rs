@@ -362,6 +362,8 @@ fn build(
         gate: Gate::default(),
         scratch: batch::Scratch::default(),
         monitors: Vec::new(),
+        slowlog: Default::default(),
+        latency: Default::default(),
         watches: Default::default(),
         pubsub: Default::default(),
         blocked: Default::default(),

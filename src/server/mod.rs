@@ -52,6 +52,8 @@ pub struct Server {
     pub gate: Gate,
     pub scratch: batch::Scratch,
     pub monitors: Vec<ClientId>,
+    pub slowlog: crate::slowlog::Slowlog,
+    pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
     pub blocked: Blocked,

@@ -6,7 +6,7 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Server, blocking};
+use super::{Server, blocking, slow};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
@@ -119,7 +119,11 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
 
 /// Slow log and monitors.
 #[cold]
-pub fn observed(_srv: &mut Server, _id: ClientId, _cmd: CmdId, _args: Args, _ticks: u64) {}
+pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
+    if ticks > srv.run.slow_ticks {
+        slow::took_long(srv, id, cmd, args, ticks, waits);
+    }
+}
 
 /// The end of a top-level execution unit: what waited for it leaves, the clock moves.
 #[inline]
