@@ -1,6 +1,6 @@
 //! What happens `hz` times a second.
 
-use super::{Server, expire_cycle, shutdown};
+use super::{Server, expire_cycle, shutdown, slow};
 use crate::clients::flag;
 use crate::sys::clock::{mono_ns, ticks};
 use crate::sys::crash;
@@ -30,7 +30,10 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
+        let before = srv.stats.expire_cycle_cpu_us;
         expire_cycle::run(srv, expire_cycle::Kind::Slow);
+        let spent = srv.stats.expire_cycle_cpu_us.saturating_sub(before);
+        slow::sample(srv, "expire-cycle", spent / 1000);
         databases(srv);
     }
     super::jobs::reap(srv);
