@@ -76,6 +76,32 @@ pub mod flag {
         | MONITOR;
 }
 
+/// How a client is treated where limits differ; `as usize` is its place in the figures by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// MONITOR is one of these.
+    Normal,
+    Replica,
+    Pubsub,
+    Master,
+}
+
+impl Kind {
+    pub const COUNT: usize = 4;
+
+    /// As CLIENT LIST and CLIENT KILL name it.
+    pub fn named(name: &[u8]) -> Option<Kind> {
+        let all: [(&[u8], Kind); 5] = [
+            (b"normal", Kind::Normal),
+            (b"slave", Kind::Replica),
+            (b"replica", Kind::Replica),
+            (b"pubsub", Kind::Pubsub),
+            (b"master", Kind::Master),
+        ];
+        all.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, k)| *k)
+    }
+}
+
 /// What a client has sent and nobody has run yet.
 #[derive(Debug, Default)]
 pub struct Input {
@@ -91,6 +117,11 @@ pub struct Input {
 impl Input {
     pub fn unread(&self) -> usize {
         self.buf.len() - self.pos
+    }
+
+    /// Bytes that no argument has been made of: without the arguments of an unfinished request that are complete.
+    pub fn unparsed(&self) -> usize {
+        self.unread().saturating_sub(self.state.at())
     }
 
     /// Drops what is done with; keeps the rest at the front.
@@ -128,11 +159,20 @@ pub struct Client {
     pub pushes: Option<Box<Reply>>,
     pub extra: Option<Box<Extra>>,
     pub multi: Option<Box<Multi>>,
-    /// Bytes that the maxmemory-clients count holds for this client.
-    pub counted: usize,
+    /// What `Usage` holds of this client.
+    pub counted: Counted,
 }
 
 const _: () = assert!(size_of::<Client>() <= 384);
+
+/// The share of one client in the figures of memory by kind, and its place among those that may be evicted.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counted {
+    pub bytes: usize,
+    pub kind: u8,
+    /// Power of two, plus one; 0 while the client is not to be evicted.
+    pub bucket: u8,
+}
 
 /// What few clients have.
 #[derive(Debug, Default)]
@@ -166,7 +206,7 @@ impl Client {
             pushes: None,
             extra: None,
             multi: None,
-            counted: 0,
+            counted: Counted::default(),
         })
     }
 
@@ -192,7 +232,11 @@ impl Client {
     /// Bytes of the query buffer, also while it is lent out; and how many of them hold input.
     pub fn query_memory(&self) -> (usize, usize) {
         let (len, room) = (self.input.buf.len(), self.input.buf.capacity());
-        if self.has(flag::EXECUTING) { (room.max(self.input.lent.1), self.input.lent.0) } else { (room, len) }
+        if self.has(flag::EXECUTING) {
+            (room.max(self.input.lent.1), self.input.lent.0)
+        } else {
+            (room, len)
+        }
     }
 
     /// Bytes of replies that wait.
@@ -202,6 +246,15 @@ impl Client {
 
     pub fn out_is_resp3(&self) -> bool {
         self.resp == 3
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self.flags & (flag::MASTER | flag::REPLICA | flag::PUBSUB | flag::MONITOR) {
+            f if f & flag::MASTER != 0 => Kind::Master,
+            f if f & flag::REPLICA != 0 && f & flag::MONITOR == 0 => Kind::Replica,
+            f if f & flag::PUBSUB != 0 => Kind::Pubsub,
+            _ => Kind::Normal,
+        }
     }
 
     pub fn extra(&mut self) -> &mut Extra {

@@ -10,8 +10,9 @@
 
 pub mod client;
 pub mod pool;
+pub mod usage;
 
-pub use client::{Client, Input, flag};
+pub use client::{Client, Input, Kind, flag};
 
 use crate::proto::reply::Reply;
 use std::ops::{Index, IndexMut};
@@ -48,6 +49,9 @@ pub struct Clients {
     /// Marked dying; reaped between passes.
     pub dying: Vec<ClientId>,
     pub pool: pool::Pool,
+    pub usage: usage::Usage,
+    /// Hard output limits by kind, 0 for none.
+    pub output_limits: [usize; Kind::COUNT],
 }
 
 impl Clients {
@@ -135,6 +139,9 @@ impl Clients {
     pub fn mark_dying(&mut self, id: ClientId) -> bool {
         let Some(c) = self.get_mut(id).filter(|c| !c.has(flag::DYING)) else { return false };
         c.set(flag::DYING);
+        let counted = std::mem::take(&mut c.counted);
+        self.usage.forget(id, &counted);
+        let Some(c) = self.get(id) else { return false };
         let streamed = c.stream.is_some();
         self.connected -= streamed as usize;
         self.dying.push(id);
@@ -154,14 +161,31 @@ impl Clients {
 
     /// Lets `write` add to what another client will read: behind its reply while it executes, else at once.
     pub fn push(&mut self, to: ClientId, write: impl FnOnce(&mut Reply)) {
+        let limits = self.output_limits;
         let Some(c) = self.get_mut(to).filter(|c| !c.has(flag::DYING)) else { return };
+        let limit = limits[c.kind() as usize];
         if c.has(flag::EXECUTING) {
             let resp3 = c.out_is_resp3();
-            write(c.pushes.get_or_insert_with(|| Box::new(Reply::new(resp3))));
+            let pushes = c.pushes.get_or_insert_with(|| Box::new(Reply::new(resp3)));
+            pushes.set_limit(limit);
+            write(pushes);
         } else {
-            write(&mut c.out);
+            c.out.set_limit(limit);
+            let class = c.reply_class as usize;
+            if c.out.buf.capacity() == 0 && c.out.is_empty() {
+                self.lend_reply(to, class);
+            }
+            self[to].out.aloud(write);
         }
         self.wants_write(to);
+    }
+
+    /// Gives a client its first buffer.
+    fn lend_reply(&mut self, id: ClientId, class: usize) {
+        let b = self.pool.reply(class);
+        if let Some(c) = self.get_mut(id) {
+            c.out.buf = b;
+        }
     }
 
     #[inline]

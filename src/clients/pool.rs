@@ -18,7 +18,12 @@ impl Pool {
         self.query.pop().unwrap_or_else(|| Vec::with_capacity(QUERY))
     }
 
-    pub fn reply(&mut self) -> Vec<u8> {
+    /// A first buffer for replies; only the largest class is kept in stock, small ones cost next to nothing.
+    #[inline]
+    pub fn reply(&mut self, class: usize) -> Vec<u8> {
+        if class < CHUNK {
+            return Vec::with_capacity(class);
+        }
         self.reply.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
     }
 

@@ -2,20 +2,19 @@
 //!
 //! Everything here is read from `Table` and the rows; shapes and the order of fields are those clients parse.
 
-use super::{docs, help};
 use super::keys::{self, Search};
 use super::row::flag::*;
 use super::row::{
     ArgDoc, ArgKind, Begin, Command, Docs, Find, Flow, KeySpec, ROW, argflag, cat, docflag, flag, key,
 };
 use super::table::{CmdId, Table, legacy_range};
+use super::{docs, help};
 use crate::algo::glob::glob_match;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;
 
-const COMMON: Command =
-    Command { flags: LOADING | STALE | SENTINEL, acl: cat::CONNECTION, ..ROW };
+const COMMON: Command = Command { flags: LOADING | STALE | SENTINEL, acl: cat::CONNECTION, ..ROW };
 
 pub static ROWS: &[Command] = &[Command {
     name: "command",
@@ -90,8 +89,12 @@ fn list(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let with_subs =
         |id: CmdId| std::iter::once(id).chain(table.get(id).subs.iter().map(|(_, sub)| *sub));
-    let names: Vec<&str> =
-        table.served().flat_map(with_subs).filter(|id| wanted(*id)).map(|id| &*table.get(id).name).collect();
+    let names: Vec<&str> = table
+        .served()
+        .flat_map(with_subs)
+        .filter(|id| wanted(*id))
+        .map(|id| &*table.get(id).name)
+        .collect();
     ctx.out.array(names.len());
     names.iter().for_each(|n| ctx.out.bulk(n.as_bytes()));
     Ok(Flow::Done)
@@ -328,7 +331,8 @@ fn put_arg(a: &ArgDoc, out: &mut Reply) {
         ("deprecated_since", a.deprecated_since, !a.deprecated_since.is_empty()),
     ];
     // Groups have their arguments where the others have a text to show.
-    let n = 3 + texts.iter().filter(|t| t.2).count() + (a.key_spec >= 0) as usize + (a.flags != 0) as usize;
+    let n =
+        3 + texts.iter().filter(|t| t.2).count() + (a.key_spec >= 0) as usize + (a.flags != 0) as usize;
     out.map(n);
     put_field("name", a.name, out);
     put_field("type", kind_name(a.kind), out);

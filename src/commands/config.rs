@@ -1,8 +1,8 @@
 //! CONFIG: reading, changing and writing back the configuration.
 
-use super::{docs, help};
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
+use super::{docs, help};
 use crate::config::getset::{self, Asker};
 use crate::config::rewrite;
 use crate::proto::error::CmdError;

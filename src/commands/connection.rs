@@ -1,26 +1,322 @@
-//! Commands about the connection itself.
+//! Commands about the connection itself: greeting, authentication, its state, its end, and MONITOR.
 
 use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW, cat};
+use super::transactions::discard_of;
+use crate::algo::num::parse_i64;
+use crate::clients::{ClientId, flag};
 use crate::proto::error::CmdError;
+use crate::pubsub::Kind;
 use crate::server::ctx::Ctx;
+use crate::server::{Gate, Server, policy};
 
-pub static ROWS: &[Command] = &[Command {
-    name: "ping",
-    arity: -1,
-    flags: FAST,
-    acl: cat::CONNECTION,
-    run: ping,
-    docs: &docs::PING,
-    ..ROW
-}];
+pub static ROWS: &[Command] = &[
+    Command {
+        name: "auth",
+        arity: -2,
+        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
+        acl: cat::CONNECTION,
+        run: auth,
+        docs: &docs::AUTH,
+        ..ROW
+    },
+    Command {
+        name: "echo",
+        arity: 2,
+        flags: LOADING | STALE | FAST,
+        acl: cat::CONNECTION,
+        run: echo,
+        docs: &docs::ECHO,
+        ..ROW
+    },
+    Command {
+        name: "hello",
+        arity: -1,
+        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
+        acl: cat::CONNECTION,
+        run: hello,
+        docs: &docs::HELLO,
+        ..ROW
+    },
+    Command {
+        name: "monitor",
+        arity: 1,
+        flags: ADMIN | NOSCRIPT | LOADING | STALE,
+        run: monitor,
+        docs: &docs::MONITOR,
+        ..ROW
+    },
+    Command {
+        name: "ping",
+        arity: -1,
+        flags: FAST | SENTINEL,
+        acl: cat::CONNECTION,
+        run: ping,
+        docs: &docs::PING,
+        ..ROW
+    },
+    Command {
+        name: "quit",
+        arity: -1,
+        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        acl: cat::CONNECTION,
+        run: quit,
+        docs: &docs::QUIT,
+        ..ROW
+    },
+    Command {
+        name: "reset",
+        arity: 1,
+        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        acl: cat::CONNECTION,
+        run: reset,
+        docs: &docs::RESET,
+        ..ROW
+    },
+];
 
 fn ping(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    match ctx.args.len() {
-        1 => ctx.out.status("PONG"),
-        2 => ctx.out.bulk(ctx.args[1]),
-        _ => return Err(CmdError::arity("ping")),
+    if ctx.args.len() > 2 {
+        return Err(CmdError::arity("ping"));
+    }
+    let word = ctx.args.get(1).copied();
+    let c = &ctx.srv.clients[ctx.client];
+    if c.has(flag::PUBSUB) && c.resp == 2 {
+        ctx.out.array(2);
+        ctx.out.bulk(b"pong");
+        ctx.out.bulk(word.unwrap_or(b""));
+    } else {
+        match word {
+            None => ctx.out.status("PONG"),
+            Some(w) => ctx.out.bulk(w),
+        }
     }
     Ok(Flow::Done)
+}
+
+fn echo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    ctx.out.bulk(ctx.args[1]);
+    Ok(Flow::Done)
+}
+
+fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    ctx.out.ok();
+    Ok(Flow::Close)
+}
+
+fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let (srv, id) = (&mut *ctx.srv, ctx.client);
+    if srv.clients[id].has(flag::REPLICA | flag::MASTER | flag::MODULE) {
+        return Err(CmdError::Msg(&"ERR can only reset normal client connections"));
+    }
+    srv.monitors.retain(|m| *m != id);
+    srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    discard_of(srv, id);
+    for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
+        for name in srv.pubsub.of(kind, id) {
+            srv.pubsub.unsubscribe(kind, id, &name);
+        }
+    }
+    let c = &mut srv.clients[id];
+    c.clear(
+        flag::MONITOR
+            | flag::PUBSUB
+            | flag::TRACKING
+            | flag::READONLY
+            | flag::ASKING
+            | flag::REPLY_OFF
+            | flag::SKIP_NEXT
+            | flag::NO_TOUCH
+            | flag::NO_EVICT,
+    );
+    c.db = 0;
+    c.resp = 2;
+    if let Some(e) = &mut c.extra {
+        e.name = None;
+        e.user = None;
+    }
+    ctx.db = 0;
+    ctx.out.resp3 = false;
+    // RESET itself may be the command whose reply is skipped.
+    ctx.out.mute(srv.clients[id].has(flag::SKIP));
+    default_user(srv, id);
+    policy::refresh(srv);
+    crate::server::limits::account(srv, id);
+    ctx.out.status("RESET");
+    Ok(Flow::Done)
+}
+
+fn monitor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let c = &mut ctx.srv.clients[ctx.client];
+    if c.has(flag::DENY_BLOCKING) {
+        return Err(CmdError::Msg(&"ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    if c.has(flag::MONITOR | flag::REPLICA) {
+        return Ok(Flow::Done);
+    }
+    c.set(flag::MONITOR);
+    ctx.srv.monitors.push(ctx.client);
+    ctx.srv.gate.put(Gate::MONITORS, true);
+    ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+/// A fresh connection is the default user; it is authenticated when that one needs no password.
+pub fn default_user(srv: &mut Server, id: ClientId) {
+    let open = srv.config.requirepass.is_none();
+    let c = &mut srv.clients[id];
+    c.clear(flag::AUTHENTICATED);
+    if open {
+        c.set(flag::AUTHENTICATED);
+    }
+}
+
+const WRONG_PASSWORD: CmdError =
+    CmdError::Msg(&"WRONGPASS invalid username-password pair or user is disabled.");
+
+/// Logs a client in.
+fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
+    let right = match &ctx.srv.config.requirepass {
+        None => true,
+        Some(p) => same(p, password),
+    };
+    if user != b"default" || !right {
+        return Err(WRONG_PASSWORD);
+    }
+    ctx.srv.clients[ctx.client].set(flag::AUTHENTICATED);
+    Ok(())
+}
+
+/// Equality that takes as long whatever the bytes are.
+fn same(secret: &[u8], guess: &[u8]) -> bool {
+    let mut differ = secret.len() ^ guess.len();
+    for (i, g) in guess.iter().enumerate() {
+        let s = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
+        differ |= usize::from(s ^ g);
+    }
+    differ == 0
+}
+
+fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let (user, password) = match *ctx.args.slice() {
+        [_, password] if ctx.srv.config.requirepass.is_some() => (&b"default"[..], password),
+        [_, _] => {
+            return Err(CmdError::Msg(
+                &"ERR AUTH <password> called without any password configured for the default user. \
+                  Are you sure your configuration is correct?",
+            ));
+        }
+        [_, user, password] => (user, password),
+        _ => return Err(CmdError::Syntax),
+    };
+    authenticate(ctx, user, password)?;
+    ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+/// What HELLO asks for.
+#[derive(Default)]
+struct Greeting<'a> {
+    version: Option<u8>,
+    login: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+fn greeting<'a>(args: &[&'a [u8]]) -> Result<Greeting<'a>, CmdError> {
+    let mut g = Greeting::default();
+    let Some(version) = args.get(1) else { return Ok(g) };
+    let n = parse_i64(version)
+        .ok_or(CmdError::Msg(&"ERR Protocol version is not an integer or out of range"))?;
+    if !(2..=3).contains(&n) {
+        return Err(CmdError::Msg(&"NOPROTO unsupported protocol version"));
+    }
+    g.version = Some(n as u8);
+    let mut rest = args.get(2..).unwrap_or(&[]);
+    while let [option, more @ ..] = rest {
+        rest = match *more {
+            [user, password, ref after @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                g.login = Some((user, password));
+                after
+            }
+            [name, ref after @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                super::client::check_name(name)?;
+                g.name = Some(name);
+                after
+            }
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return Err(CmdError::text(format!("ERR Syntax error in HELLO option '{option}'")));
+            }
+        };
+    }
+    Ok(g)
+}
+
+fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let g = greeting(ctx.args.slice())?;
+    if let Some((user, password)) = g.login {
+        authenticate(ctx, user, password)?;
+    }
+    let c = &mut ctx.srv.clients[ctx.client];
+    if !c.has(flag::AUTHENTICATED) {
+        return Err(CmdError::Msg(
+            &"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+              the same time",
+        ));
+    }
+    if let Some(name) = g.name {
+        super::client::set_name(c, name);
+    }
+    if let Some(v) = g.version {
+        c.resp = v;
+        ctx.out.resp3 = v == 3;
+    }
+    let (proto, number) = (c.resp, c.id);
+    let out = &mut *ctx.out;
+    out.map(7);
+    out.bulk(b"server");
+    out.bulk(b"redis");
+    out.bulk(b"version");
+    out.bulk(b"7.2.6");
+    out.bulk(b"proto");
+    out.int(i64::from(proto));
+    out.bulk(b"id");
+    out.int(number as i64);
+    out.bulk(b"mode");
+    out.bulk(if ctx.srv.config.cluster_enabled { b"cluster" } else { b"standalone" });
+    out.bulk(b"role");
+    out.bulk(if ctx.srv.gate.has(Gate::REPLICA) { b"replica" } else { b"master" });
+    out.bulk(b"modules");
+    out.array(0);
+    Ok(Flow::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_equal_only_to_themselves() {
+        for (a, b) in [("", "a"), ("a", ""), ("abc", "abd"), ("abc", "abcabc"), ("abcabc", "abc")] {
+            assert!(!same(a.as_bytes(), b.as_bytes()), "{a} {b}");
+        }
+        assert!(same(b"abc", b"abc") && same(b"", b"") && same(b"a\0b", b"a\0b"));
+        assert!(!same(b"a\0b", b"a\0c"));
+    }
+
+    #[test]
+    fn greetings_are_read_in_order() {
+        let read = |line: &str| {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            greeting(&words).map(|g| (g.version, g.login.is_some(), g.name.is_some()))
+        };
+        assert_eq!(read("hello").ok(), Some((None, false, false)));
+        assert_eq!(read("hello 3 AUTH u p setname n").ok(), Some((Some(3), true, true)));
+        let text = |line| read(line).map_err(|e| e.as_str().to_string()).expect_err("refused");
+        assert_eq!(text("hello 4 auth"), "NOPROTO unsupported protocol version");
+        assert_eq!(text("hello 2 auth u"), "ERR Syntax error in HELLO option 'auth'");
+        assert!(text("hello x").starts_with("ERR Protocol version is not"));
+    }
 }

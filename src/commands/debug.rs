@@ -534,10 +534,10 @@ fn client_eviction(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         return Err(CmdError::Msg(&"ERR maxmemory-clients is disabled."));
     }
     let mut sums = [(0usize, 0usize); BUCKETS];
-    for (_, c) in ctx.srv.clients.iter().filter(|(_, c)| c.counted > 0) {
-        let log = c.counted.ilog2() as usize;
-        let sum = &mut sums[(log + 1).saturating_sub(MIN).min(BUCKETS - 1)];
-        *sum = (sum.0 + c.counted, sum.1 + 1);
+    for (_, c) in ctx.srv.clients.iter().filter(|(_, c)| c.counted.bucket > 0) {
+        let log = usize::from(c.counted.bucket - 1);
+        let sum = &mut sums[log.saturating_sub(MIN).min(BUCKETS - 1)];
+        *sum = (sum.0 + c.counted.bytes, sum.1 + 1);
     }
     let mut text = String::new();
     for (i, (bytes, clients)) in sums.into_iter().enumerate() {

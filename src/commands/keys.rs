@@ -275,7 +275,9 @@ mod tests {
     fn counts_out_of_place_name_no_keys() {
         let cmd = Command { keys: &[KeySpec::keynum(key::RO, 1)], ..ROW };
         assert_eq!(places(&cmd, "sintercard 2 a b limit 1"), [2, 3]);
-        for bad in ["sintercard 3 a b", "sintercard 0 a", "sintercard -1 a", "sintercard x a", "sintercard"] {
+        for bad in
+            ["sintercard 3 a b", "sintercard 0 a", "sintercard -1 a", "sintercard x a", "sintercard"]
+        {
             assert!(places(&cmd, bad).is_empty(), "{bad}");
         }
         let huge = format!("sintercard {} a", i64::MAX);

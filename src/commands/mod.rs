@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod bitmap;
 pub mod command;
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -11,10 +12,11 @@ pub mod docs;
 pub mod expire;
 pub mod generic;
 pub mod help;
+pub mod keys;
+pub mod lcs;
+pub mod memory;
 pub mod numbers;
 pub mod object;
-pub mod lcs;
-pub mod keys;
 pub mod persistence;
 pub mod latency;
 pub mod lolwut;
@@ -47,7 +49,9 @@ pub fn families() -> &'static [&'static [Command]] {
         object::ROWS,
         databases::ROWS,
         debug::ROWS,
+        memory::ROWS,
         connection::ROWS,
+        client::ROWS,
         server::ROWS,
         persistence::ROWS,
         slowlog::ROWS,

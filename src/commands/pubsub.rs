@@ -106,13 +106,16 @@ fn count(srv: &Server, kind: Kind, id: ClientId) -> usize {
 }
 
 fn confirm(out: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
-    out.push(3);
-    out.bulk(word.as_bytes());
-    match name {
-        Some(n) => out.bulk(n),
-        None => out.null(),
-    }
-    out.int(count as i64);
+    // A push: CLIENT REPLY OFF does not silence it.
+    out.aloud(|out| {
+        out.push(3);
+        out.bulk(word.as_bytes());
+        match name {
+            Some(n) => out.bulk(n),
+            None => out.null(),
+        }
+        out.int(count as i64);
+    });
 }
 
 fn subscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {

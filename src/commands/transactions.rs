@@ -3,13 +3,13 @@
 use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use crate::clients::flag;
+use crate::clients::{ClientId, flag};
 use crate::multi::Multi;
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 use crate::server::call::{How, call};
 use crate::server::ctx::{Ctx, Propagation};
-use crate::server::policy;
+use crate::server::{Server, policy};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -75,18 +75,18 @@ fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if !ctx.srv.clients[ctx.client].has(flag::MULTI) {
         return Err(CmdError::Msg(&"ERR DISCARD without MULTI"));
     }
-    drop_transaction(ctx);
+    discard_of(ctx.srv, ctx.client);
     ctx.out.ok();
     Ok(Flow::Done)
 }
 
 /// Forgets what was queued and watched.
-fn drop_transaction(ctx: &mut Ctx<'_>) -> Option<Box<Multi>> {
-    let c = &mut ctx.srv.clients[ctx.client];
+pub fn discard_of(srv: &mut Server, id: ClientId) -> Option<Box<Multi>> {
+    let c = &mut srv.clients[id];
     c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
     let m = c.multi.take();
-    ctx.srv.watches.remove_all(ctx.client);
-    policy::refresh(ctx.srv);
+    srv.watches.remove_all(id);
+    policy::refresh(srv);
     m
 }
 
@@ -131,7 +131,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(&"ERR EXEC without MULTI"));
     }
     let (spoilt, failed) = (c.has(flag::DIRTY_CAS) || watched_key_expired(ctx), c.has(flag::DIRTY_EXEC));
-    let m = drop_transaction(ctx).unwrap_or_default();
+    let m = discard_of(ctx.srv, ctx.client).unwrap_or_default();
     if failed {
         return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
     }

@@ -15,4 +15,4 @@ pub mod table;
 pub mod zindex;
 
 #[cfg(test)]
-mod prop;
+pub(crate) mod prop;

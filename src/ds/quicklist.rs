@@ -36,7 +36,6 @@
 //! - Every listpack was built or checked here, so it is sound.
 
 mod cursor;
-mod lz;
 mod nodes;
 #[cfg(test)]
 mod tests;

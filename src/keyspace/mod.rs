@@ -15,6 +15,8 @@ pub mod edit;
 pub mod effects;
 pub mod expire;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 pub use db::Db;
 pub use edit::Edit;
@@ -22,6 +24,7 @@ pub use effects::{Effect, Effects};
 
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
+use crate::object::Limits;
 use crate::object::value::{SAMPLES, StrRef, Value, Variant, View};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
@@ -96,6 +99,7 @@ pub struct Policy {
     pub lazy_expire: bool,
     /// Old values that a write replaces are freed lazily and counted so.
     pub lazy_server_del: bool,
+    pub limits: Limits,
 }
 
 impl Default for Policy {
@@ -112,6 +116,7 @@ impl Default for Policy {
             freeze_lru: false,
             lazy_expire: false,
             lazy_server_del: false,
+            limits: Limits::default(),
         }
     }
 }

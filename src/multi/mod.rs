@@ -22,13 +22,17 @@ pub struct Multi {
     pub missing_flags: u64,
     /// Bytes of the queued arguments, with their overhead.
     pub bytes: usize,
+    /// Bytes of the arguments alone.
+    pub arg_bytes: usize,
 }
 
 impl Multi {
     pub fn push(&mut self, cmd: u16, flags: u64, args: Vec<Box<[u8]>>) {
         self.flags |= flags;
         self.missing_flags |= !flags;
-        self.bytes += args.iter().map(|a| a.len() + 16).sum::<usize>() + size_of::<Queued>();
+        let lengths: usize = args.iter().map(|a| a.len()).sum();
+        self.arg_bytes += lengths;
+        self.bytes += lengths + args.len() * size_of::<Box<[u8]>>() + size_of::<Queued>();
         self.queue.push(Queued { cmd, args });
     }
 }

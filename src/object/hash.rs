@@ -23,6 +23,12 @@ pub struct Limits {
     pub value: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { entries: 512, value: 64 }
+    }
+}
+
 impl Kind for Hash {
     const TYPE: u8 = ty::HASH;
     fn into_parts(self) -> (u8, u64) {

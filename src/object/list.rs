@@ -5,7 +5,7 @@ use super::digest::Digest;
 use super::value::Kind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::Listpack;
-use crate::ds::quicklist::{End, Quicklist};
+use crate::ds::quicklist::{End, PACKED_THRESHOLD, Quicklist};
 
 #[derive(Clone)]
 pub enum List {
@@ -13,11 +13,19 @@ pub enum List {
     Quick(Box<Quicklist>),
 }
 
-/// `list-max-listpack-size` and `list-compress-depth`.
+/// `list-max-listpack-size`, `list-compress-depth`, and DEBUG QUICKLIST-PACKED-THRESHOLD.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub fill: i32,
     pub depth: i32,
+    /// Elements of this length and more get a node of their own in a quicklist.
+    pub packed_threshold: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { fill: -2, depth: 0, packed_threshold: PACKED_THRESHOLD }
+    }
 }
 
 impl Kind for List {

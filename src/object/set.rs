@@ -28,6 +28,12 @@ pub struct Limits {
     pub value: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { ints: 512, entries: 128, value: 64 }
+    }
+}
+
 impl Limits {
     /// Longest intset there may be: 2^30 whatever the directive says.
     pub fn max_ints(&self) -> usize {

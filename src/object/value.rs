@@ -275,6 +275,15 @@ impl Value {
         }
     }
 
+    /// Bytes that a value which is not inside of its entry holds.
+    pub fn held_by(e: &Entry, samples: usize) -> usize {
+        match StrRef::of(e) {
+            Some(StrRef::Int(_)) => 0,
+            Some(StrRef::Bytes(_)) => e.sds_room().2,
+            None => Value::lent(e).heap_bytes(samples),
+        }
+    }
+
     /// Adds the content of a value that is no string to a fingerprint.
     pub fn digest(&self, d: &mut Digest) {
         each!(self, unreachable!("strings are mixed by their bytes"), x => x.digest(d))

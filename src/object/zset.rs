@@ -20,6 +20,12 @@ pub struct Limits {
     pub value: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { entries: 128, value: 64 }
+    }
+}
+
 impl Kind for Zset {
     const TYPE: u8 = ty::ZSET;
     fn into_parts(self) -> (u8, u64) {

@@ -9,8 +9,9 @@
 //! full it becomes a piece; a value of 16 KiB and more is a piece of its own exact size. A reply that is wanted by
 //! nobody (CLIENT REPLY OFF, a script's inner client) is switched off with `mute`.
 //!
-//! `limit` is the hard output limit: past it everything is dropped and `over` is set, so that a handler in a loop
-//! can stop; the caller closes the client.
+//! `limit` is the hard output limit: when the pieces behind the first buffer hold so much, everything is dropped and
+//! `over` is set, so that a handler in a loop can stop; the caller closes the client. What the first buffer holds is
+//! free, as it is upstream; `head` is its share of the pieces.
 //!
 //! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head there.
 
@@ -47,6 +48,8 @@ struct More {
     pieces: VecDeque<Piece>,
     piece_bytes: usize,
     footprint: usize,
+    /// How much of the footprint stands for the client's first buffer, which counts against no limit.
+    head: usize,
     /// Errors replied since `take_errors`, each its whole text.
     errors: Vec<String>,
 }
@@ -61,6 +64,8 @@ pub struct Reply {
     pub resp3: bool,
     muted: bool,
     pub over: bool,
+    /// Bytes that the pieces held when they were dropped.
+    dropped: u32,
 }
 
 /// A place where the head of an aggregate will stand.
@@ -99,9 +104,35 @@ impl Reply {
         self.buf.is_empty() && self.more.as_ref().is_none_or(|m| m.pieces.is_empty())
     }
 
-    /// Pieces, and bytes they hold in memory.
+    /// Lets `write` through although the reply is switched off: pushes are never silenced.
+    pub fn aloud(&mut self, write: impl FnOnce(&mut Reply)) {
+        let muted = std::mem::replace(&mut self.muted, self.over);
+        write(self);
+        self.muted = muted || self.over;
+    }
+
+    /// Pieces behind the first buffer, and bytes they hold in memory; of a reply that was dropped, what they held.
     pub fn list(&self) -> (usize, usize) {
-        self.more.as_ref().map_or((0, 0), |m| (m.pieces.len(), m.footprint))
+        let Some(m) = self.more.as_ref().filter(|m| !m.pieces.is_empty()) else {
+            return (0, self.dropped as usize);
+        };
+        let tail = usize::from(self.buf.capacity() > 0);
+        let n = m.pieces.len() + tail - usize::from(m.head > 0).min(m.pieces.len());
+        (n, self.held_with(0) + n * size_of::<Piece>())
+    }
+
+    /// Bytes that stand in the first buffer.
+    pub fn first_len(&self) -> usize {
+        match &self.more {
+            Some(m) if m.head > 0 => m.pieces.front().map_or(0, |p| p.bytes().len()) - self.sent,
+            Some(m) if !m.pieces.is_empty() => 0,
+            _ => self.buf.len() - self.sent,
+        }
+    }
+
+    /// Has more been written than the first buffer takes?
+    pub fn spilled(&self) -> bool {
+        self.more.as_ref().is_some_and(|m| !m.pieces.is_empty())
     }
 
     fn more(&mut self) -> &mut More {
@@ -123,11 +154,11 @@ impl Reply {
         if self.muted || self.over {
             return;
         }
-        if self.pending() + b.len() > self.limit {
-            return self.overflow();
-        }
         if b.len() >= CHUNK {
             self.freeze();
+            if self.held_with(b.len()) >= self.limit {
+                return self.overflow();
+            }
             return self.push_piece(Piece::Own(b.to_vec()));
         }
         if !self.buf.is_empty() {
@@ -135,9 +166,26 @@ impl Reply {
         }
         self.buf.reserve_exact(CHUNK);
         self.buf.extend_from_slice(b);
+        self.check_limit();
+    }
+
+    /// What `list` would show with `extra` more bytes in a piece.
+    fn held_with(&self, extra: usize) -> usize {
+        match self.more.as_ref().filter(|m| !m.pieces.is_empty()) {
+            Some(m) => (m.footprint + self.buf.capacity() + extra).saturating_sub(m.head),
+            None => extra.saturating_sub(CHUNK),
+        }
+    }
+
+    /// Drops all when the pieces hold what the limit says.
+    fn check_limit(&mut self) {
+        if self.list().1 >= self.limit {
+            self.overflow();
+        }
     }
 
     fn overflow(&mut self) {
+        self.dropped = u32::try_from(self.list().1).unwrap_or(u32::MAX);
         self.over = true;
         self.muted = true;
         self.buf = Vec::new();
@@ -155,6 +203,13 @@ impl Reply {
 
     fn push_piece(&mut self, p: Piece) {
         let m = self.more();
+        if m.pieces.is_empty() {
+            // What the first buffer holds, and what would still have found room in it.
+            m.head = match &p {
+                Piece::Own(v) if v.capacity() <= CHUNK => 2 * v.capacity() - v.len(),
+                _ => CHUNK,
+            };
+        }
         m.piece_bytes += p.bytes().len();
         m.footprint += p.footprint();
         m.pieces.push_back(p);
@@ -168,11 +223,9 @@ impl Reply {
         if s.len() < CHUNK / 2 {
             return self.raw(s);
         }
-        if self.pending() + s.len() > self.limit {
-            return self.overflow();
-        }
         self.freeze();
         self.push_piece(Piece::Shared(s.clone()));
+        self.check_limit();
     }
 
     /// Everything of `other` behind what is here.
@@ -189,9 +242,7 @@ impl Reply {
             }
         }
         self.raw(&other.buf);
-        if self.pending() > self.limit {
-            self.overflow();
-        }
+        self.check_limit();
     }
 
     // ---- writing out -----------------------------------------------------------------------------------
@@ -236,6 +287,7 @@ impl Reply {
                 self.sent -= len;
                 m.piece_bytes -= len;
                 m.footprint -= p.footprint();
+                m.head = 0;
                 m.pieces.pop_front();
             }
         }
@@ -455,7 +507,7 @@ impl Reply {
             all.extend_from_slice(p.bytes());
         }
         if let Some(m) = &mut self.more {
-            (m.piece_bytes, m.footprint) = (0, 0);
+            (m.piece_bytes, m.footprint, m.head) = (0, 0, 0);
         }
         all.extend_from_slice(&self.buf);
         self.buf.clear();

@@ -18,6 +18,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::Bind => return refuse_unless(listen_again(srv), Apply::CANNOT_BIND),
         Apply::MaxClients => return max_clients(srv),
         Apply::MaxMemory => max_memory(srv),
+        Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
         Apply::Hz => srv.run.hz = srv.config.hz,
@@ -37,8 +38,6 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::Nothing
         | Apply::TlsPort
         | Apply::Tls
-        | Apply::ClientLimits
-        | Apply::MaxMemoryClients
         | Apply::RequirePass
         | Apply::AclPubsubDefault
         | Apply::AclLog

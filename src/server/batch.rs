@@ -9,17 +9,19 @@
 //! batch is one request before authentication, and it stops when the client blocks, is paused, dies or changes kind;
 //! what was parsed ahead is then parsed again later.
 
-use super::{Server, dispatch, kill};
-use crate::clients::{ClientId, flag};
+use super::{Server, client_info, dispatch, kill, limits};
+use crate::clients::{ClientId, Input, flag};
 use crate::commands::row::Flow;
 use crate::commands::table::{CmdId, Table};
 use crate::ds::hash::hash;
 use crate::proto::args::{Args, recycle};
 use crate::proto::parse::{Limits, Parsed, Span, State};
-use crate::proto::reply::{CHUNK, Reply};
+use crate::proto::reply::Reply;
 
 /// Requests parsed ahead.
 const BATCH: usize = 64;
+/// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
+pub const BIG_ARG: usize = 32 * 1024;
 
 struct Request {
     /// From the beginning of the buffer.
@@ -135,8 +137,10 @@ pub fn process_input(srv: &mut Server, id: ClientId) -> bool {
     let mut out = std::mem::take(&mut c.out);
     c.set(flag::EXECUTING);
     let mut pos = c.input.pos;
-    if out.buf.capacity() == 0 {
-        out.buf = srv.clients.pool.reply();
+    let (class, kind) = (c.reply_class as usize, c.kind());
+    out.set_limit(srv.clients.output_limits[kind as usize]);
+    if out.buf.capacity() == 0 && out.is_empty() {
+        out.buf = srv.clients.pool.reply(class);
     }
     let mut scratch = std::mem::take(&mut srv.scratch);
     let outer = srv.run.current.replace(id);
@@ -227,7 +231,7 @@ fn limits(srv: &Server, id: ClientId) -> Limits {
 fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply) -> bool {
     let c = &mut srv.clients[id];
     if let Some(p) = c.pushes.take() {
-        out.append(*p);
+        out.aloud(|out| out.append(*p));
     }
     if out.over || flow == Flow::Close {
         c.set(flag::CLOSE_AFTER_REPLY);
@@ -240,8 +244,17 @@ fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
     for e in out.take_errors() {
         srv.stats.count_error(&e);
     }
-    crate::verbose!("Protocol error ({why}) from client #{}", srv.clients[id].id);
+    crate::verbose!("Protocol error ({why}) from client: {}.", client_info::line(srv, id, 0));
     srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
+}
+
+/// A big argument that has begun gets a buffer of its size at once.
+fn make_room(i: &mut Input) {
+    if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
+        let end = i.state.at() + bulk + 2;
+        i.buf.reserve_exact(end.saturating_sub(i.buf.len()));
+        i.query_peak = i.query_peak.max(u32::try_from(end).unwrap_or(u32::MAX));
+    }
 }
 
 fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: State, out: Reply) {
@@ -254,12 +267,17 @@ fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: St
     c.input.pos = pos;
     c.input.state = state;
     c.input.compact();
-    c.reply_peak = c.reply_peak.max(out.pending().min(CHUNK) as u32);
-    let (over, pending) = (out.over, !out.is_empty());
+    make_room(&mut c.input);
+    let first = if out.spilled() { c.reply_class } else { out.pending() as u32 };
+    c.reply_peak = c.reply_peak.max(first.min(c.reply_class));
+    let (doubtful, pending) = (out.over || out.spilled(), !out.is_empty());
     c.out = out;
-    if over {
-        kill::output_limit_reached(srv, id);
-    } else if pending {
+    if doubtful && limits::check_output(srv, id, false) {
+        return;
+    }
+    limits::account_if_limited(srv, id);
+    let c = &mut srv.clients[id];
+    if pending {
         srv.clients.wants_write(id);
     } else {
         let close = c.has(flag::CLOSE_AFTER_REPLY);

@@ -1,6 +1,6 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Server, expire_cycle, kill, policy};
+use super::{Gate, Server, expire_cycle, kill, limits, policy};
 use crate::clients::{ClientId, flag};
 use std::io::ErrorKind;
 
@@ -13,7 +13,11 @@ pub fn run(srv: &mut Server) {
         policy::refresh(srv);
         expire_cycle::run(srv, expire_cycle::Kind::Fast);
     }
+    super::aof::flush(srv);
     flush_replies(srv);
+    if srv.gate.has(Gate::CLIENT_EVICTION) {
+        limits::evict(srv);
+    }
     kill::reap(srv);
     srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());
 }
@@ -23,7 +27,16 @@ fn flush_replies(srv: &mut Server) {
     for id in list.drain(..) {
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_WRITE);
-            write(srv, id);
+            if c.out.spilled() || c.out.over {
+                if limits::check_output(srv, id, false) {
+                    continue;
+                }
+                write(srv, id);
+                limits::check_output(srv, id, false);
+            } else {
+                write(srv, id);
+            }
+            limits::account_if_limited(srv, id);
         }
     }
     // What was marked meanwhile waits in the new list; the room of this one is kept.

@@ -6,7 +6,7 @@
 //! timeout or CLIENT UNBLOCK ─► the reply of nothing, or UNBLOCKED
 //! ```
 
-use super::{Server, batch, dispatch, policy};
+use super::{Server, batch, dispatch, pause, policy};
 use crate::blocked::{Block, Wait};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::Flow;
@@ -53,7 +53,7 @@ pub fn serve(srv: &mut Server) {
 }
 
 /// Runs a parked request again.
-fn retry(srv: &mut Server, id: ClientId) {
+pub fn retry(srv: &mut Server, id: ClientId) {
     let Some(b) = unpark(srv, id) else { return };
     let argv: Vec<&[u8]> = b.args.iter().map(|a| &a[..]).collect();
     let c = &mut srv.clients[id];
@@ -66,7 +66,13 @@ fn retry(srv: &mut Server, id: ClientId) {
     srv.run.current = outer;
     let c = &mut srv.clients[id];
     c.clear(flag::REPROCESSING);
-    finish(srv, id, out, flow != Flow::Block);
+    if flow == Flow::Postponed {
+        // The server rests: the request waits on no key any more, only for the end of the pause.
+        c.set(flag::BLOCKED);
+        srv.blocked.add(id, Block { keys: Vec::new(), ..b });
+        pause::postpone(srv, id);
+    }
+    finish(srv, id, out, !matches!(flow, Flow::Block | Flow::Postponed));
 }
 
 fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
@@ -80,7 +86,7 @@ fn finish(srv: &mut Server, id: ClientId, mut out: crate::proto::reply::Reply, o
     let c = &mut srv.clients[id];
     c.clear(flag::EXECUTING);
     if let Some(p) = c.pushes.take() {
-        out.append(*p);
+        out.aloud(|out| out.append(*p));
     }
     c.out = out;
     if !srv.clients[id].out.is_empty() {

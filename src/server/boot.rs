@@ -235,6 +235,7 @@ fn init(
     alloc::background_thread(srv.config.jemalloc_bg_thread);
     slow::refresh(&mut srv);
     policy::refresh(&mut srv);
+    super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
     Ok(srv)
 }
@@ -267,6 +268,12 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     }
     srv.run.startup_memory = alloc::used();
     notice!("Server initialized");
+    if srv.config.appendonly
+        && let Err(why) = super::aof::open(srv)
+    {
+        warning!("{why}");
+        return 1;
+    }
     listen::log_ready(srv);
     if srv.run.supervised == Supervised::Systemd {
         supervise::notify("STATUS=Ready to accept connections\n");
@@ -370,8 +377,10 @@ fn build(
         ops: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
+        aof: None,
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),
+        pause: Default::default(),
     }
 }

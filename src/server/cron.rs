@@ -1,9 +1,22 @@
 //! What happens `hz` times a second.
 
-use super::{Server, expire_cycle, shutdown, slow};
-use crate::clients::flag;
+use super::{Server, expire_cycle, limits, pause, shutdown, slow};
+use crate::clients::{ClientId, flag};
+use crate::proto::reply::CHUNK;
 use crate::sys::clock::{mono_ns, ticks};
 use crate::sys::crash;
+
+/// Clients looked at each time, however few there are (CLIENTS_CRON_MIN_ITERATIONS).
+const CLIENTS_AT_LEAST: usize = 5;
+/// A query buffer with less room to spare stays as it is.
+const QUERY_WASTE: usize = 4 * 1024;
+/// A larger query buffer follows its peak (PROTO_RESIZE_THRESHOLD).
+const QUERY_RESIZE: usize = 32 * 1024;
+/// After more silence than this a client needs no query buffer.
+const IDLE_SECONDS: i64 = 2;
+/// Smallest first reply buffer (PROTO_REPLY_MIN_BYTES), and the steps in which it grows.
+const REPLY_LEAST: u32 = 1024;
+const REPLY_STEP: u32 = 256;
 
 pub fn run(srv: &mut Server) {
     srv.run.cron_loops += 1;
@@ -37,8 +50,8 @@ pub fn run(srv: &mut Server) {
         databases(srv);
     }
     super::jobs::reap(srv);
+    pause::update(srv);
     clients(srv);
-    track_buffers(srv);
     shutdown::by_signal(srv);
     srv.stats.eventloop_cron_us += srv.clock.ns(ticks().saturating_sub(begun)) / 1000;
 }
@@ -56,18 +69,6 @@ fn frequency(srv: &mut Server) -> u64 {
     }
     srv.run.hz = hz;
     hz
-}
-
-/// Remembers the largest buffers of the last seconds.
-fn track_buffers(srv: &mut Server) {
-    let second = srv.clock.unix_secs().rem_euclid(8) as usize;
-    let next = (second + 1) % 8;
-    (srv.run.recent_input[next], srv.run.recent_output[next]) = (0, 0);
-    for (_, c) in srv.clients.iter() {
-        let (input, output) = (&mut srv.run.recent_input[second], &mut srv.run.recent_output[second]);
-        *input = (*input).max(c.query_memory().0);
-        *output = (*output).max(c.out.list().1);
-    }
 }
 
 /// Resizes sparse tables and spends a millisecond on rehashing.
@@ -89,16 +90,86 @@ fn databases(srv: &mut Server) {
     }
 }
 
-/// Gives back the buffers of clients that have been silent for two seconds.
+/// Looks at each client once a second, at a share of them each time.
 fn clients(srv: &mut Server) {
-    let now = srv.clock.unix_secs() as u32;
-    for id in srv.clients.ids() {
-        let c = &mut srv.clients[id];
-        let silent = now.saturating_sub(c.last_seen) >= 2 && c.input.unread() == 0;
-        if silent && c.input.buf.capacity() > 0 && !c.has(flag::EXECUTING) {
-            let b = std::mem::take(&mut c.input.buf);
-            srv.clients.pool.give_query(b);
+    // The next second's peaks begin at nothing.
+    let next = (srv.clock.unix_secs() as usize + 1) % srv.run.recent_input.len();
+    (srv.run.recent_input[next], srv.run.recent_output[next]) = (0, 0);
+    let n = srv.clients.connected();
+    let share = (n / srv.run.hz.max(1) as usize).max(CLIENTS_AT_LEAST.min(n));
+    let slots = srv.clients.slots();
+    let (mut seen, mut looked) = (0, 0);
+    while seen < share && looked < slots {
+        looked += 1;
+        srv.run.cron_client = (srv.run.cron_client + 1) % slots;
+        let Some(id) = srv.clients.at(srv.run.cron_client) else { continue };
+        if srv.clients.live(id).is_some_and(|c| c.stream.is_some()) {
+            seen += 1;
+            client(srv, id);
         }
     }
-    srv.clients.pool.trim();
+    if srv.run.cron_loops.is_multiple_of(srv.run.hz.max(1)) {
+        srv.clients.pool.trim();
+    }
+}
+
+fn client(srv: &mut Server, id: ClientId) {
+    if limits::idle_for_too_long(srv, id) {
+        return;
+    }
+    if !srv.clients[id].has(flag::EXECUTING) {
+        fit_query_buffer(srv, id);
+        fit_reply_buffer(srv, id);
+    }
+    limits::account(srv, id);
+    let c = &srv.clients[id];
+    let (input, output) = (c.input.buf.capacity(), c.out.list().1);
+    let slot = srv.clock.unix_secs() as usize % srv.run.recent_input.len();
+    srv.run.recent_input[slot] = srv.run.recent_input[slot].max(input);
+    srv.run.recent_output[slot] = srv.run.recent_output[slot].max(output);
+    limits::check_output(srv, id, true);
+}
+
+/// A silent client gives its query buffer back; one that needs far less than it has gets a smaller one.
+fn fit_query_buffer(srv: &mut Server, id: ClientId) {
+    let now = srv.clock.unix_secs();
+    let idle = now - i64::from(srv.clients[id].last_seen);
+    let i = &mut srv.clients[id].input;
+    let (room, peak) = (i.buf.capacity(), i.query_peak as usize);
+    if room - i.buf.len() > QUERY_WASTE && idle > IDLE_SECONDS {
+        if i.buf.is_empty() {
+            let b = std::mem::take(&mut i.buf);
+            srv.clients.pool.give_query(b);
+        } else {
+            i.buf.shrink_to_fit();
+        }
+    } else if room > QUERY_RESIZE && room / 2 > peak {
+        // Not below what is being read into it.
+        let wanted = i.state.pending_bulk().map_or(0, |b| i.state.at() + b + 2);
+        i.buf.shrink_to(peak.max(wanted));
+    }
+    let i = &mut srv.clients[id].input;
+    let wanted = i.state.pending_bulk().map_or(0, |b| i.state.at() + b + 2);
+    i.query_peak = u32::try_from(i.buf.len().max(wanted)).unwrap_or(u32::MAX);
+}
+
+/// The first reply buffer doubles when it was full, and shrinks to what was needed when that was less than half.
+fn fit_reply_buffer(srv: &mut Server, id: ClientId) {
+    if !srv.switches.reply_resizing {
+        return;
+    }
+    let (now, reset) = (srv.clock.unix_ms, srv.switches.reply_peak_reset_ms);
+    let c = &mut srv.clients[id];
+    let (class, peak) = (c.reply_class, c.reply_peak);
+    if class / 2 >= REPLY_LEAST && peak < class / 2 {
+        c.reply_class = REPLY_LEAST.max(peak + 1).next_multiple_of(REPLY_STEP);
+        srv.stats.reply_buffer_shrinks += 1;
+    } else if class * 2 < CHUNK as u32 * 2 && peak == class {
+        c.reply_class = (class * 2).min(CHUNK as u32);
+        srv.stats.reply_buffer_expands += 1;
+    }
+    if reset >= 0 && now - c.reply_peak_ms >= reset {
+        c.reply_peak = c.out.first_len() as u32;
+        c.reply_peak_ms = now;
+    }
 }

@@ -4,10 +4,12 @@
 //! 14; stats 6; effects and policy 8. Whatever a feature adds here shows in its line of this list.
 
 use super::call::{How, call, queue};
-use super::{Gate, Server, kill, settle};
+use super::pause::{self, action};
+use super::{Gate, Server, client_info, kill, limits, monitor, settle};
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::{Flow, flag as cf};
 use crate::commands::table::{CmdId, Entry};
+use crate::commands::transactions;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -21,41 +23,77 @@ pub fn auth_required(srv: &Server, c: &Client) -> bool {
 /// Looks at a request of a client and runs it, or says why not.
 #[inline]
 pub fn process(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, args: Args, out: &mut Reply) -> Flow {
-    let Some(mut cmd) = cmd else { return unknown_command(srv, id, args, out) };
+    let flow = match resolve(srv, id, cmd, args, out) {
+        Some(cmd) => admitted(srv, id, cmd, args, out),
+        None => Flow::Done,
+    };
+    let c = &srv.clients[id];
+    if c.has(flag::SKIP | flag::SKIP_NEXT) && flow != Flow::Postponed {
+        skip_replies(srv, id, out);
+    }
+    flow
+}
+
+/// The command that a request means; None when it has been answered with an error.
+#[inline]
+fn resolve(
+    srv: &mut Server,
+    id: ClientId,
+    cmd: Option<CmdId>,
+    args: Args,
+    out: &mut Reply,
+) -> Option<CmdId> {
+    let Some(mut cmd) = cmd else {
+        unknown_command(srv, id, args, out);
+        return None;
+    };
     if srv.table.get(cmd).has_subs() && args.len() > 1 {
         match srv.table.find_sub(cmd, args[1]) {
             Some(sub) => cmd = sub,
-            None => return unknown_subcommand(srv, id, args, out),
+            None => {
+                unknown_subcommand(srv, id, args, out);
+                return None;
+            }
         }
     }
+    srv.clients[id].last_cmd = cmd;
     let e = srv.table.get(cmd);
     if !e.accepts(args.len()) {
         let why = CmdError::arity(&e.name);
-        return reject(srv, id, Some(cmd), &why, out);
+        reject(srv, id, Some(cmd), why.as_str().as_bytes(), out);
+        return None;
     }
+    Some(cmd)
+}
+
+#[inline]
+fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
+    let e = srv.table.get(cmd);
     let c = &srv.clients[id];
     let guarded = e.flags & cf::PROTECTED != 0;
     if !srv.gate.open() || c.has(flag::SPECIAL) || srv.config.requirepass.is_some() || guarded {
         match refusal(srv, id, cmd) {
             Refusal::None => {}
-            Refusal::Error(why) => return reject(srv, id, Some(cmd), &why, out),
+            Refusal::Error(why) => return reject(srv, id, Some(cmd), why.as_str().as_bytes(), out),
             Refusal::Queue => return queue(srv, id, cmd, args, out),
+            Refusal::Postpone => {
+                pause::postpone(srv, id);
+                return Flow::Postponed;
+            }
+            Refusal::Gone => return Flow::Done,
         }
     }
     let flow = call(srv, id, cmd, args, out, How::Client);
     settle::serve_ready(srv);
-    let c = &mut srv.clients[id];
-    c.last_cmd = cmd;
-    if c.has(flag::SKIP | flag::SKIP_NEXT) {
-        skip_replies(srv, id, out);
-    }
     flow
 }
 
 /// A request that was blocked is tried again, through the refusals that may have come up meanwhile.
 pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
     match refusal(srv, id, cmd) {
-        Refusal::Error(why) => reject(srv, id, Some(cmd), &why, out),
+        Refusal::Error(why) => reject(srv, id, Some(cmd), why.as_str().as_bytes(), out),
+        Refusal::Postpone => Flow::Postponed,
+        Refusal::Gone => Flow::Done,
         Refusal::None | Refusal::Queue => {
             srv.run.ticks = crate::sys::clock::ticks();
             call(srv, id, cmd, args, out, How::Client)
@@ -80,12 +118,50 @@ enum Refusal {
     None,
     Error(CmdError),
     Queue,
+    /// The server rests: later.
+    Postpone,
+    /// The client was closed meanwhile.
+    Gone,
 }
 
-/// The long way: reasons to refuse, in upstream's order.
+/// What a command does, as far as refusals ask; EXEC does what it has queued.
+#[derive(Clone, Copy)]
+struct Acts {
+    /// Flags that it, or one of the queued, has.
+    has: u64,
+    /// Flags that it, or one of the queued, has not.
+    lacks: u64,
+}
+
+impl Acts {
+    fn of(e: &Entry, c: &Client) -> Acts {
+        let mut a = Acts { has: e.flags, lacks: !e.flags };
+        if let (true, Some(m)) = (is(e, "exec"), &c.multi) {
+            a.has |= m.flags;
+            a.lacks |= m.missing_flags;
+        }
+        a
+    }
+
+    fn any(self, f: u64) -> bool {
+        self.has & f != 0
+    }
+}
+
+fn is(e: &Entry, name: &str) -> bool {
+    e.parent.is_none() && e.cmd.name == name
+}
+
+/// The long way: reasons to refuse, in upstream's order. Between NO_MULTI and client eviction stand the permissions of
+/// the user and the slots of a cluster; behind it the eviction of keys.
 fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
     let e = srv.table.get(cmd);
     let c = &srv.clients[id];
+    if e.flags & cf::PROTECTED != 0
+        && let Some(why) = protected(srv, c, e)
+    {
+        return Refusal::Error(why);
+    }
     if auth_required(srv, c) && e.flags & cf::NO_AUTH == 0 {
         return Refusal::Error(CmdError::Msg(&"NOAUTH Authentication required."));
     }
@@ -97,22 +173,59 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
     if c.has(flag::MULTI) && e.flags & cf::NO_MULTI != 0 {
         return Refusal::Error(CmdError::Msg(&"ERR Command not allowed inside a transaction"));
     }
-    if c.has(flag::PUBSUB) && c.resp == 2 && !allowed_while_subscribed(e) {
-        return Refusal::Error(CmdError::text(format!(
-            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-             this context",
-            e.name
-        )));
+    if srv.gate.has(Gate::CLIENT_EVICTION) {
+        limits::evict(srv);
+        if srv.clients.live(id).is_none() {
+            return Refusal::Gone;
+        }
     }
-    if srv.gate.has(Gate::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
-        return Refusal::Error(CmdError::Msg(
-            &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        ));
+    let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let acts = Acts::of(e, c);
+    if let Some(why) = state_refuses(srv, c, e, acts) {
+        return Refusal::Error(why);
+    }
+    let paused = &srv.pause;
+    if !c.has(flag::REPLICA)
+        && (paused.has(action::ALL)
+            || paused.has(action::WRITE) && acts.any(cf::WRITE | cf::MAY_REPLICATE))
+    {
+        return Refusal::Postpone;
     }
     if c.has(flag::MULTI) && !runs_inside_multi(e) {
         return Refusal::Queue;
     }
     Refusal::None
+}
+
+/// Refusals that follow from what the server is doing and what the client is.
+fn state_refuses(srv: &Server, c: &Client, e: &Entry, acts: Acts) -> Option<CmdError> {
+    let gate = srv.gate;
+    let writes = acts.any(cf::WRITE);
+    if gate.has(Gate::MIN_REPLICAS) && writes {
+        return Some(CmdError::Msg(&"NOREPLICAS Not enough good replicas to write."));
+    }
+    if gate.has(Gate::REPLICA) && srv.config.replica_read_only && !c.has(flag::MASTER) && writes {
+        return Some(CmdError::Msg(&"READONLY You can't write against a read only replica."));
+    }
+    if c.has(flag::PUBSUB) && c.resp == 2 && !allowed_while_subscribed(e) {
+        return Some(CmdError::text(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+             this context",
+            e.name
+        )));
+    }
+    if gate.has(Gate::LOADING) && acts.lacks & cf::LOADING != 0 {
+        return Some(CmdError::Msg(&"LOADING Redis is loading the dataset in memory"));
+    }
+    if gate.has(Gate::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
+        return Some(CmdError::Msg(
+            &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        ));
+    }
+    if c.has(flag::REPLICA) && acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY) {
+        return Some(CmdError::Msg(&"ERR Replica can't interact with the keyspace"));
+    }
+    None
 }
 
 /// DEBUG and MODULE run only where the configuration lets them.
@@ -150,64 +263,74 @@ fn runs_inside_multi(e: &Entry) -> bool {
     e.parent.is_none() && ["exec", "discard", "multi", "watch", "quit", "reset"].contains(&e.cmd.name)
 }
 
-/// Refuses: counts, and spoils a transaction that is being queued.
-pub fn reject(
-    srv: &mut Server,
-    id: ClientId,
-    cmd: Option<CmdId>,
-    why: &CmdError,
-    out: &mut Reply,
-) -> Flow {
+/// Refuses: counts, and spoils a transaction that is being queued. `why` begins with its code. A refused EXEC ends the
+/// transaction.
+pub fn reject(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, why: &[u8], out: &mut Reply) -> Flow {
+    let mut ends = false;
     if let Some(cmd) = cmd {
         srv.cmdstats[cmd as usize].rejected += 1;
+        ends = is(srv.table.get(cmd), "exec");
     }
     let c = &mut srv.clients[id];
     if c.has(flag::MULTI) {
         c.set(flag::DIRTY_EXEC);
     }
-    out.error(why.as_str());
+    if ends {
+        transactions::discard_of(srv, id);
+        out.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());
+        monitor::feed(srv, id, Args::new(&[b"exec"]));
+    } else {
+        out.error_bytes(why);
+    }
     for e in out.take_errors() {
         srv.stats.count_error(&e);
     }
     Flow::Done
 }
 
-/// At most `max` bytes of an argument, as errors quote it.
-fn quoted(b: &[u8], max: usize) -> String {
-    String::from_utf8_lossy(&b[..b.len().min(max)]).into_owned()
+/// At most `max` bytes of an argument, as errors quote it; like a C string it ends at a NUL.
+fn quoted(b: &[u8], max: usize) -> &[u8] {
+    let text = b.split(|b| *b == 0).next().unwrap_or(b"");
+    &text[..text.len().min(max)]
 }
 
-fn unknown_command(srv: &mut Server, id: ClientId, args: Args, out: &mut Reply) -> Flow {
+fn unknown_command(srv: &mut Server, id: ClientId, args: Args, out: &mut Reply) {
+    srv.clients[id].last_cmd = CmdId::MAX;
     if args[0].eq_ignore_ascii_case(b"host:") || args[0].eq_ignore_ascii_case(b"post") {
         return security_warning(srv, id);
     }
-    let mut shown = String::new();
+    let mut shown: Vec<u8> = Vec::new();
     for a in args.from(1) {
         if shown.len() >= 128 {
             break;
         }
         let room = 128 - shown.len();
-        shown.push_str(&format!("'{}' ", quoted(a, room)));
+        shown.extend_from_slice(&[b"'", quoted(a, room), b"' "].concat());
     }
     let name = quoted(args[0], 128);
-    let why = format!("ERR unknown command '{name}', with args beginning with: {shown}");
-    reject(srv, id, None, &CmdError::text(why), out)
+    let why = [b"ERR unknown command '", name, b"', with args beginning with: ", &shown].concat();
+    reject(srv, id, None, &why, out);
 }
 
-fn unknown_subcommand(srv: &mut Server, id: ClientId, args: Args, out: &mut Reply) -> Flow {
-    let container = String::from_utf8_lossy(args[0]).to_uppercase();
-    let why = format!("ERR unknown subcommand '{}'. Try {container} HELP.", quoted(args[1], 128));
-    reject(srv, id, None, &CmdError::text(why), out)
+fn unknown_subcommand(srv: &mut Server, id: ClientId, args: Args, out: &mut Reply) {
+    srv.clients[id].last_cmd = CmdId::MAX;
+    let container = args[0].to_ascii_uppercase();
+    let sub = quoted(args[1], 128);
+    let why = [b"ERR unknown subcommand '", sub, b"'. Try ", &container, b" HELP."].concat();
+    reject(srv, id, None, &why, out);
 }
 
-/// Somebody speaks HTTP to us, perhaps a browser that was tricked into it.
-fn security_warning(srv: &mut Server, id: ClientId) -> Flow {
-    crate::warning!(
-        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
-         This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
-         instance. Connection from client #{} aborted.",
-        srv.clients[id].id
-    );
+/// Somebody speaks HTTP to us, perhaps a browser that was tricked into it. Said once a minute.
+fn security_warning(srv: &mut Server, id: ClientId) {
+    let now = srv.clock.unix_secs();
+    if (now - srv.run.http_warning).abs() > 60 {
+        srv.run.http_warning = now;
+        let from = client_info::addresses(srv, &srv.clients[id]).0;
+        crate::warning!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
+             This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
+             instance. Connection from {from} aborted."
+        );
+    }
     kill::kill(srv, id);
-    Flow::Close
 }

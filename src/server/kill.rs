@@ -11,16 +11,10 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     srv.blocked.remove(id);
     srv.watches.remove_all(id);
     srv.pubsub.forget(id);
+    srv.pause.forget(id);
     super::policy::refresh(srv);
     srv.monitors.retain(|m| *m != id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
-}
-
-/// The reply went past the hard limit: nothing of it is sent, the client goes.
-pub fn output_limit_reached(srv: &mut Server, id: ClientId) {
-    srv.stats.output_limit_disconnections += 1;
-    crate::warning!("Client id={} closed for overcoming of output buffer limits.", srv.clients[id].id);
-    kill(srv, id);
 }
 
 /// Frees slots, sockets and buffers of the dying. Those that execute right now come next time.

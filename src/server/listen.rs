@@ -25,6 +25,8 @@ pub struct Net {
     unix: Option<Listener>,
     /// The addresses that TCP listens on, as `bind` spells them.
     pub bound: Vec<String>,
+    /// Monotonic milliseconds when connections that could not be accepted are tried again; 0 for none.
+    pub accept_again_ms: u64,
     /// Signal handlers write into the one, the reactor wakes by the other.
     pub signals: Option<(mio::unix::pipe::Sender, mio::unix::pipe::Receiver)>,
 }
@@ -32,6 +34,11 @@ pub struct Net {
 impl Net {
     pub fn listener(&self, n: usize) -> Option<&Listener> {
         if n == UNIX { self.unix.as_ref() } else { self.tcp.get(n) }
+    }
+
+    /// What `listener` takes.
+    pub fn tokens(&self) -> Vec<usize> {
+        (0..self.tcp.len()).chain(self.unix.is_some().then_some(UNIX)).collect()
     }
 
     pub fn count(&self) -> usize {

@@ -1,11 +1,13 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod aof;
 pub mod apply;
 pub mod batch;
 pub mod before_sleep;
 pub mod blocking;
 pub mod boot;
 pub mod call;
+pub mod client_info;
 pub mod crash_report;
 pub mod cron;
 pub mod ctx;
@@ -15,8 +17,11 @@ pub mod info;
 pub mod jobs;
 pub mod kill;
 pub mod lend;
+pub mod limits;
 pub mod listen;
+pub mod monitor;
 pub mod pass;
+pub mod pause;
 pub mod policy;
 pub mod settle;
 pub mod shutdown;
@@ -60,9 +65,11 @@ pub struct Server {
     pub ops: Ops,
     pub scripting: Scripting,
     pub jobs: jobs::Jobs,
+    pub aof: Option<aof::Aof>,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
+    pub pause: pause::Pause,
 }
 
 /// What the process is doing.
@@ -106,6 +113,10 @@ pub struct Run {
     /// Depth of passes: above 1 while a script or a load lets the loop turn.
     pub pass_depth: u32,
     pub in_exec: bool,
+    /// Clients the cron looked at already in this round.
+    pub cron_client: usize,
+    /// When somebody was last warned of for speaking HTTP, in Unix seconds.
+    pub http_warning: i64,
     /// The deadline of the blocked request that is being tried again.
     pub retry_deadline: Option<i64>,
 }

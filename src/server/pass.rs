@@ -5,7 +5,8 @@
 //! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
 //! ```
 
-use super::{Server, batch, before_sleep, blocking, cron, kill};
+use super::batch::BIG_ARG;
+use super::{Server, batch, before_sleep, blocking, client_info, cron, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{self, Ready, Source, source};
@@ -16,10 +17,10 @@ use std::time::Duration;
 
 /// Connections accepted per event, so that a flood does not starve those who are here.
 const ACCEPTS: usize = 1000;
+/// When descriptors have run out, connections are accepted again after this time.
+const ACCEPT_RETRY_MS: u64 = 100;
 /// Reads of one client per pass; the rest waits on the list.
 const READS: usize = 4;
-/// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
-const BIG_ARG: usize = 32 * 1024;
 
 /// Serves until asked to stop.
 pub fn serve(srv: &mut Server) {
@@ -37,6 +38,10 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
     let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
     if let Some(at) = srv.blocked.next_timeout() {
         timeout = timeout.min(Duration::from_millis((at - crate::sys::clock::unix_ms()).max(0) as u64));
+    }
+    if srv.net.accept_again_ms > 0 {
+        let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
+        timeout = timeout.min(Duration::from_millis(wait));
     }
     if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() {
         timeout = Duration::ZERO;
@@ -59,6 +64,10 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
             blocking::resume(srv, id);
             readable(srv, id, false);
         }
+    }
+    if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
+        srv.net.accept_again_ms = 0;
+        srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
     }
     if !srv.blocked.is_empty() {
         blocking::expire(srv);
@@ -122,29 +131,47 @@ fn accept(srv: &mut Server, n: usize) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
-                crate::warning!("Accepting client connection: {e}");
+                // Without descriptors nothing signals again: what waits is tried again by the clock.
+                crate::warning!("Accepting client connection: {}", crate::sys::errno::text(&e));
+                srv.net.accept_again_ms = srv.clock.mono_ms + ACCEPT_RETRY_MS;
                 return;
             }
         }
     }
+    srv.net.accept_again_ms = srv.clock.mono_ms.max(1);
 }
 
 fn welcome(srv: &mut Server, mut stream: Stream) {
-    srv.stats.connections += 1;
-    if srv.clients.connected() as u64 >= srv.config.maxclients {
+    let full = srv.clients.connected() as u64 >= srv.config.maxclients;
+    if full || srv.config.protected_mode && srv.config.requirepass.is_none() && !stream.is_local() {
         srv.stats.rejected_connections += 1;
+        let why = if full { "-ERR max number of clients reached\r\n" } else { DENIED };
         // Whether the peer still hears it does not matter to anybody here.
-        let _ = stream.write(b"-ERR max number of clients reached\r\n");
+        let _ = stream.write(why.as_bytes());
         return;
     }
+    srv.stats.connections += 1;
     stream.tune(srv.config.tcp_keepalive);
     let id = srv.clients.add(Client::new(srv.clock.unix_ms));
+    crate::commands::connection::default_user(srv, id);
     if stream.register(srv.reactor.registry(), mio::Token(id.token())).is_err() {
         srv.clients.remove(id);
         return;
     }
     srv.clients.attach(id, stream);
 }
+
+/// Protected mode: no password, and the peer is not on this machine.
+const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password \
+    is set for the default user. In this mode connections are only accepted from the loopback interface. If you want \
+    to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable \
+    protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to \
+    Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet \
+    if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+    protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then \
+    restarting the server. 3) If you started the server manually just for testing, restart it with the \
+    '--protected-mode no' option. 4) Set up an authentication password for the default user. NOTE: You only need to \
+    do one of the above things in order for the server to start accepting connections from the outside.\r\n";
 
 /// Reads what the client sent and runs what is complete.
 fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {
@@ -201,12 +228,12 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
         Ok(0) => Got::End,
         Ok(n) => {
             c.last_seen = srv.clock.unix_secs() as u32;
-            c.input.query_peak = c.input.query_peak.max(c.input.buf.len() as u32);
+            let peak = u32::try_from(c.input.buf.len()).unwrap_or(u32::MAX);
+            c.input.query_peak = c.input.query_peak.max(peak);
             srv.stats.net_input += n as u64;
             srv.stats.reads_processed += 1;
-            if c.input.buf.len() as u64 > srv.config.client_query_buffer_limit {
-                srv.stats.query_limit_disconnections += 1;
-                crate::warning!("Closing client that reached max query buffer length: id={}", c.id);
+            if c.input.unparsed() as u64 > srv.config.client_query_buffer_limit {
+                query_limit_reached(srv, id);
                 return Got::End;
             }
             if n == want { Got::Full } else { Got::Some }
@@ -215,6 +242,18 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
         Err(e) if e.kind() == ErrorKind::Interrupted => Got::Full,
         Err(_) => Got::End,
     }
+}
+
+#[cold]
+fn query_limit_reached(srv: &mut Server, id: ClientId) {
+    srv.stats.query_limit_disconnections += 1;
+    let c = &srv.clients[id];
+    let begin = &c.input.buf[c.input.buf.len() - c.input.unparsed()..];
+    let begin = crate::algo::quote::repr(&begin[..begin.len().min(64)]);
+    let line = client_info::line(srv, id, 0);
+    crate::warning!(
+        "Closing client that reached max query buffer length: {line} (qbuf initial bytes: {begin})"
+    );
 }
 
 /// How much to read: what fits, or exactly the rest of a big argument.

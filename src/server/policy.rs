@@ -2,11 +2,16 @@
 //! change it, so that the keyspace never looks up.
 
 use super::Server;
-use crate::config::MaxmemoryPolicy as P;
+use super::switches::Switches;
+use crate::config::{Config, MaxmemoryPolicy as P};
+use crate::keyspace::Expiry;
+use crate::object::{Limits, hash, list, set, zset};
 
 pub fn refresh(srv: &mut Server) {
     let c = &srv.config;
     let p = &mut srv.ks.policy;
+    let still = srv.pause.has(super::pause::action::EXPIRE);
+    p.expiry = if still { Expiry::Report } else { Expiry::Delete };
     p.notify = if srv.pubsub.has_listeners() { c.notify_keyspace_events } else { 0 };
     p.modified = !srv.watches.is_empty();
     p.ready = !srv.blocked.is_empty();
@@ -16,4 +21,33 @@ pub fn refresh(srv: &mut Server) {
     p.lfu_log_factor = c.lfu_log_factor as i64;
     p.lazy_expire = c.lazyfree_lazy_expire;
     p.lazy_server_del = c.lazyfree_lazy_server_del;
+    p.limits = limits(c, &srv.switches);
+}
+
+/// When values change their encoding.
+fn limits(c: &Config, switches: &Switches) -> Limits {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    Limits {
+        list: list::Limits {
+            fill: c.list_max_listpack_size as i32,
+            depth: c.list_compress_depth as i32,
+            packed_threshold: switches.packed_threshold,
+        },
+        set: set::Limits {
+            ints: size(c.set_max_intset_entries),
+            entries: size(c.set_max_listpack_entries),
+            value: size(c.set_max_listpack_value),
+        },
+        hash: hash::Limits {
+            entries: size(c.hash_max_listpack_entries),
+            value: size(c.hash_max_listpack_value),
+        },
+        zset: zset::Limits {
+            entries: size(c.zset_max_listpack_entries),
+            value: size(c.zset_max_listpack_value),
+        },
+        hll_sparse_max_bytes: size(c.hll_sparse_max_bytes),
+        stream_node_max_bytes: size(c.stream_node_max_bytes),
+        stream_node_max_entries: size(c.stream_node_max_entries),
+    }
 }

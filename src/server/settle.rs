@@ -6,7 +6,7 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Server, blocking, slow};
+use super::{Gate, Server, blocking, monitor, slow};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
@@ -102,6 +102,8 @@ fn replaced(srv: &mut Server, db: usize, by: Option<usize>) {
 /// The command's own op.
 #[cold]
 pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propagation) {
+    let may = srv.table.get(cmd).flags & (cf::WRITE | cf::MAY_REPLICATE) != 0;
+    debug_assert!(may || matches!(prop, Propagation::Never), "a reader changed something");
     match prop {
         Propagation::AsIs => srv.ops.push(db, to::ALL, &args),
         Propagation::Instead(words) => {
@@ -111,10 +113,6 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
         Propagation::Never => {}
         Propagation::Force(mask) => srv.ops.push(db, mask, &args),
     }
-    debug_assert!(
-        srv.table.get(cmd).flags & (cf::WRITE | cf::MAY_REPLICATE) != 0,
-        "a reader changed something"
-    );
 }
 
 /// Slow log and monitors.
@@ -122,6 +120,9 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
 pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
     if ticks > srv.run.slow_ticks {
         slow::took_long(srv, id, cmd, args, ticks, waits);
+    }
+    if srv.gate.has(Gate::MONITORS) {
+        monitor::observe(srv, id, cmd, args);
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Switches {
     /// After so many milliseconds the peak of a reply buffer is forgotten; below zero never.
     pub reply_peak_reset_ms: i64,
     pub reply_resizing: bool,
+    /// Elements of this length and more get a node of their own in a quicklist.
+    pub packed_threshold: u32,
 }
 
 impl Default for Switches {
@@ -29,6 +31,7 @@ impl Default for Switches {
             aof_flush_sleep_us: 0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
             reply_resizing: true,
+            packed_threshold: crate::ds::quicklist::PACKED_THRESHOLD,
         }
     }
 }

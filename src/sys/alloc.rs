@@ -30,18 +30,22 @@ struct Slot(AtomicIsize);
 /// Slot 0 is the main thread's, the last one is shared by threads that never registered.
 const SLOTS: usize = 16;
 const SHARED: usize = SLOTS - 1;
-/// Behind the slots that count: what is freed here has been taken off before.
+/// No slot: the thread frees what has been taken off before.
 const TRASH: usize = SLOTS;
-static USED: [Slot; SLOTS + 1] = [const { Slot(AtomicIsize::new(0)) }; SLOTS + 1];
+static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
 
 /// Slots of the worker threads.
 pub mod slot {
     pub const MAIN: usize = 0;
     pub const LAZYFREE: usize = 1;
+    /// From here on: one for each test that counts.
+    #[cfg(test)]
+    pub const TESTS: usize = 10;
 }
 
 thread_local! {
     static MINE: Cell<usize> = const { Cell::new(SHARED) };
+    static TRASHED: Cell<isize> = const { Cell::new(0) };
 }
 
 /// Gives the calling thread the slot `n` (0 for the main thread). Nobody else may have it.
@@ -55,8 +59,11 @@ pub fn register_thread(n: usize) {
 pub fn account(bytes: isize) {
     MINE.with(|m| {
         let n = m.get();
+        if n == TRASH {
+            return TRASHED.with(|t| t.set(t.get().wrapping_add(bytes)));
+        }
         let slot = &USED[n].0;
-        if n >= SHARED {
+        if n == SHARED {
             slot.fetch_add(bytes, Ordering::Relaxed);
         } else {
             slot.store(slot.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
@@ -66,23 +73,26 @@ pub fn account(bytes: isize) {
 
 /// Bytes in use over all threads, by size class.
 pub fn used() -> usize {
-    USED[..SLOTS].iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
+    USED.iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
 }
 
 /// What the calling thread's slot says: differences of it measure what a piece of code allocated.
 #[inline]
 pub fn mine() -> isize {
-    MINE.with(|m| USED[m.get()].0.load(Ordering::Relaxed))
+    MINE.with(|m| match m.get() {
+        TRASH => TRASHED.with(Cell::get),
+        n => USED[n].0.load(Ordering::Relaxed),
+    })
 }
 
 /// Runs `free` without touching `used_memory`, and tells how many bytes it gave back.
 pub fn uncounted(free: impl FnOnce()) -> isize {
     let mine = MINE.with(|m| m.replace(TRASH));
-    let before = USED[TRASH].0.load(Ordering::Relaxed);
+    assert_ne!(mine, TRASH, "one thing is freed at a time");
+    let before = TRASHED.with(Cell::get);
     free();
-    let freed = before.wrapping_sub(USED[TRASH].0.load(Ordering::Relaxed));
     MINE.with(|m| m.set(mine));
-    freed
+    before.wrapping_sub(TRASHED.with(Cell::get))
 }
 
 /// Above 32 KiB jemalloc 5.3.1 rounds to whole pages (USIZE_GROW_SLOW_THRESHOLD).
@@ -423,10 +433,15 @@ mod tests {
 
     #[test]
     fn what_is_freed_uncounted_is_told_but_not_taken_off() {
-        let block = vec![1u8; 100_000];
-        let before = mine();
-        let freed = uncounted(|| drop(block));
-        assert_eq!((mine(), freed), (before, size_class(100_000) as isize));
+        // A slot of its own, that no other test counts in.
+        let t = std::thread::spawn(|| {
+            register_thread(slot::TESTS);
+            let block = vec![1u8; 100_000];
+            let before = mine();
+            let freed = uncounted(|| drop(block));
+            assert_eq!((mine(), freed), (before, size_class(100_000) as isize));
+        });
+        t.join().expect("the assertions hold");
     }
 
     #[cfg(feature = "jemalloc")]

@@ -24,10 +24,14 @@
 
 use std::collections::VecDeque;
 
+use crate::algo::lzf;
 use crate::ds::block::Thin;
 use crate::ds::listpack::{Listpack, Lp};
 
-use super::{MIN_COMPRESS, MIN_SAVING, lz};
+use super::{MIN_COMPRESS, MIN_SAVING};
+
+/// The uncompressed length before the LZF bytes.
+const LZF_HEADER: usize = 4;
 
 /// A chunk splits when it would exceed this.
 const CHUNK: usize = 128;
@@ -129,10 +133,14 @@ impl Node {
         if bytes.len() < MIN_COMPRESS {
             return;
         }
-        let Some(lzf) = lz::compress(bytes).filter(|lzf| lzf.len() + MIN_SAVING < bytes.len()) else {
+        let mut data = Vec::with_capacity(LZF_HEADER + bytes.len());
+        data.extend(len.to_le_bytes());
+        if !lzf::compress(bytes, &mut data, bytes.len())
+            || data.len() - LZF_HEADER + MIN_SAVING >= bytes.len()
+        {
             return;
-        };
-        let data = Thin::concat(&[&len.to_le_bytes(), &lzf]);
+        }
+        let data = Thin::concat(&[&data]);
         let count = u32::try_from(self.count()).expect("it was a u32");
         *self = Node::Lzf { plain, count, data };
     }
@@ -160,13 +168,13 @@ fn entries(lp: &Lp) -> u32 {
 /// The bytes of a compressed node.
 pub fn decompressed(data: &Thin) -> Vec<u8> {
     let (len, lzf) = split_lzf(data);
-    lz::decompress(lzf, len).expect("what was compressed here can be decompressed")
+    lzf::decompress(lzf, len).expect("what was compressed here can be decompressed")
 }
 
 /// The uncompressed length and the LZF bytes of a compressed node.
 pub fn split_lzf(data: &Thin) -> (usize, &[u8]) {
     let (len, lzf) =
-        data.split_first_chunk::<4>().expect("every compressed node starts with its length");
+        data.split_first_chunk::<LZF_HEADER>().expect("every compressed node starts with its length");
     (u32::from_le_bytes(*len) as usize, lzf)
 }
 

@@ -5,7 +5,8 @@ use crate::server::Server;
 use crate::sys::usage::{Whose, cpu_time};
 
 pub fn write(_: &Server, out: &mut String) {
-    let all = [(Whose::Process, ""), (Whose::Children, "_children"), (Whose::ThisThread, "_main_thread")];
+    let all =
+        [(Whose::Process, ""), (Whose::Children, "_children"), (Whose::ThisThread, "_main_thread")];
     for (whose, suffix) in all {
         let time = cpu_time(whose);
         for (kind, us) in [("sys", time.system_us), ("user", time.user_us)] {

@@ -38,7 +38,12 @@ struct Section {
     write: fn(&Server, &mut String),
 }
 
-const fn section(name: &'static [&'static str], title: &'static str, place: In, write: Lines) -> Section {
+const fn section(
+    name: &'static [&'static str],
+    title: &'static str,
+    place: In,
+    write: Lines,
+) -> Section {
     Section { names: name, title, place, write }
 }
 

@@ -1,0 +1,338 @@
+//! The keyspace against a naive twin: a map of keys to values and times, and a clock that moves.
+
+use super::store::{New, Ttl};
+use super::{Effect, Expiry, Found, Junk, Keyspace, class, mode};
+use crate::ds::entry::Entry;
+use crate::ds::prop::Source;
+use crate::object::hash::{Hash, Limits};
+use crate::object::value::{StrRef, Value, Variant};
+use crate::proto::args::Key;
+use crate::sys::alloc;
+use std::collections::{HashMap, HashSet};
+
+const DBS: usize = 3;
+const LIMITS: Limits = Limits { entries: 4, value: 20 };
+
+#[derive(Clone, Debug, PartialEq)]
+enum Model {
+    Text(Vec<u8>),
+    Fields(HashMap<Vec<u8>, Vec<u8>>),
+}
+
+type Twin = Vec<HashMap<Vec<u8>, (Model, Option<i64>)>>;
+
+fn content(e: &Entry) -> Model {
+    match StrRef::of(e) {
+        Some(s) => Model::Text(s.bytes(&mut itoa::Buffer::new()).to_vec()),
+        None => {
+            let lent = Value::lent(e);
+            let mut fields = HashMap::new();
+            Hash::of(&lent).expect("only strings and hashes are stored here").for_each(|f, v| {
+                f.with_text(|f| v.with_text(|v| fields.insert(f.to_vec(), v.to_vec())));
+            });
+            Model::Fields(fields)
+        }
+    }
+}
+
+struct Pair {
+    ks: Keyspace,
+    twin: Twin,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        let mut ks = Keyspace::new(DBS);
+        ks.now_ms = 1_000_000;
+        Pair { ks, twin: vec![HashMap::new(); DBS] }
+    }
+
+    /// What a lookup of the twin sees, after it has deleted the expired.
+    fn expect(&mut self, db: usize, name: &[u8]) -> Option<&mut (Model, Option<i64>)> {
+        let now = self.ks.now_ms;
+        let gone = self.twin[db].get(name).is_some_and(|(_, when)| when.is_some_and(|w| now > w));
+        match self.ks.policy.expiry {
+            Expiry::Delete if gone => {
+                self.twin[db].remove(name);
+            }
+            Expiry::Report if gone => return None,
+            _ => {}
+        }
+        self.twin[db].get_mut(name)
+    }
+
+    /// Looks up in both, which must agree.
+    fn admit<'a>(&mut self, db: usize, name: &'a [u8], how: u8) -> Option<Found<'a>> {
+        let found = self.ks.admit(db, Key::new(name), how);
+        let seen = found.as_ref().map(|f| (content(&f.entry), f.entry.when()));
+        assert_eq!(seen.as_ref(), self.expect(db, name).map(|e| &*e));
+        found
+    }
+
+    fn set(&mut self, src: &mut Source, db: usize, name: &[u8]) {
+        let found = self.admit(db, name, mode::WRITE);
+        // Where an expired key is only reported it is still there, and a write finds it again.
+        if found.is_none() && self.ks.peek(db, Key::new(name)).is_some() {
+            return;
+        }
+        let now = self.ks.now_ms;
+        let (ttl, kept) = match src.below(4) {
+            0 => (Ttl::Keep, found.and_then(|f| f.entry.when())),
+            1 => (Ttl::At(now + src.below(50) as i64), None),
+            _ => (Ttl::Clear, None),
+        };
+        let when = if let Ttl::At(at) = ttl { Some(at) } else { kept };
+        let text = vec![b'v'; src.pick(&[0, 1, 5, 44, 45, 300, 511, 512, 513, 2000])];
+        let (value, model) = match src.below(5) {
+            0 => (New::Int(-7), Model::Text(b"-7".to_vec())),
+            1 => (New::Bytes(b"12345"), Model::Text(b"12345".to_vec())),
+            2 => {
+                let mut h = Hash::default();
+                let n = 1 + src.below(100);
+                let mut fields = HashMap::new();
+                for i in 0..n {
+                    let field = format!("f{i}").into_bytes();
+                    h.set(&field, &text, &LIMITS);
+                    fields.insert(field, text.clone());
+                }
+                (New::Value(h.wrap()), Model::Fields(fields))
+            }
+            _ => (New::Bytes(&text), Model::Text(text.clone())),
+        };
+        let _ = self.ks.set(db, Key::new(name), value, ttl, found);
+        self.twin[db].insert(name.to_vec(), (model, when));
+    }
+
+    fn edit(&mut self, src: &mut Source, db: usize, name: &[u8]) {
+        let Some(found) = self.admit(db, name, mode::WRITE) else { return };
+        let mut e = self.ks.edit(found);
+        if let Ok(h) = e.value::<Hash>() {
+            let add = src.one_in(2);
+            let field = format!("f{}", src.below(6)).into_bytes();
+            if add {
+                h.set(&field, b"new", &LIMITS)
+            } else {
+                h.remove(&field)
+            };
+            let t = e.done(1);
+            let gone = t.gone;
+            let (Model::Fields(fields), _) = self.twin[db].get_mut(name).expect("admitted") else {
+                panic!("a hash is a hash")
+            };
+            if add {
+                fields.insert(field, b"new".to_vec())
+            } else {
+                fields.remove(&field)
+            };
+            assert_eq!(gone, fields.is_empty());
+            if gone {
+                self.twin[db].remove(name);
+            }
+        } else {
+            let more = vec![b'a'; src.below(700)];
+            e.raw().expect("a string").extend(&more);
+            let _ = e.done(1);
+            if let (Model::Text(t), _) = self.twin[db].get_mut(name).expect("admitted") {
+                t.extend_from_slice(&more);
+            }
+        }
+    }
+
+    fn relocate(&mut self, db: usize, name: &[u8], to_db: usize, to: &[u8]) {
+        if (db, name) == (to_db, to) {
+            return;
+        }
+        let (Some(_), None) = (self.admit(db, name, mode::WRITE), self.admit(to_db, to, mode::WRITE))
+        else {
+            return;
+        };
+        if self.ks.peek(to_db, Key::new(to)).is_some() {
+            return;
+        }
+        let entry = self.ks.peek(db, Key::new(name)).expect("admitted");
+        let found = self.ks.token(db, Key::new(name), entry);
+        self.ks.relocate(found, to_db, Key::new(to));
+        let moved = self.twin[db].remove(name).expect("admitted");
+        self.twin[to_db].insert(to.to_vec(), moved);
+    }
+
+    fn step(&mut self, src: &mut Source) {
+        let name = format!("k{}", src.below(60)).repeat(src.pick(&[1, 1, 1, 100])).into_bytes();
+        let other = format!("k{}", src.below(60)).into_bytes();
+        let db = src.below(DBS);
+        match src.below(14) {
+            0..4 => self.set(src, db, &name),
+            4 => self.edit(src, db, &name),
+            5 => {
+                if let Some(f) = self.admit(db, &name, mode::WRITE) {
+                    let _ = self.ks.remove(f, false);
+                    self.twin[db].remove(&name);
+                }
+            }
+            6 => {
+                if let Some(f) = self.admit(db, &name, mode::WRITE) {
+                    let when = if src.one_in(3) { None } else { Some(self.ks.now_ms + 20) };
+                    self.ks.set_ttl(f, when);
+                    self.twin[db].get_mut(&name).expect("admitted").1 = when;
+                }
+            }
+            7 => self.relocate(db, &name, src.below(DBS), &other),
+            8 => self.ks.now_ms += src.below(20) as i64,
+            9 if src.one_in(40) => {
+                assert_eq!(self.ks.flush(Some(db), false), self.twin[db].len());
+                self.twin[db].clear();
+            }
+            10 if src.one_in(10) => {
+                self.ks.swap(db, 0);
+                self.twin.swap(db, 0);
+            }
+            11 => {
+                let all = [Expiry::Delete, Expiry::Delete, Expiry::Report, Expiry::Ignore];
+                self.ks.policy.expiry = src.pick(&all);
+            }
+            _ => {
+                self.admit(db, &name, mode::READ);
+            }
+        }
+    }
+
+    fn agree(&self) {
+        for (db, twin) in self.ks.dbs.iter().zip(&self.twin) {
+            let all: HashMap<_, _> =
+                db.dict.keys().iter().map(|e| (e.key().to_vec(), (content(&e), e.when()))).collect();
+            assert_eq!(&all, twin);
+            let volatile: HashSet<_> = db.dict.expires().iter().map(|e| e.key().to_vec()).collect();
+            let expected: HashSet<_> =
+                twin.iter().filter(|(_, (_, w))| w.is_some()).map(|(k, _)| k.clone()).collect();
+            assert_eq!(volatile, expected);
+        }
+    }
+}
+
+#[test]
+fn it_agrees_with_its_naive_twin() {
+    for seed in 0..6 {
+        let mut src = Source::seeded(seed);
+        let mut pair = Pair::new();
+        for n in 0..8_000 {
+            pair.step(&mut src);
+            if n % 100 == 0 {
+                pair.agree();
+            }
+        }
+        pair.agree();
+        pair.ks.junk.clear();
+    }
+}
+
+/// Runs with a slot of the allocator's count of its own.
+fn counted(slot: usize, test: fn()) {
+    let t = std::thread::spawn(move || {
+        alloc::register_thread(alloc::slot::TESTS + slot);
+        test();
+    });
+    t.join().expect("the assertions hold");
+}
+
+#[test]
+fn databases_know_what_they_hold() {
+    counted(2, || {
+        let mut src = Source::seeded(99);
+        let mut pair = Pair::new();
+        for _ in 0..20_000 {
+            pair.step(&mut src);
+            pair.ks.junk.clear();
+        }
+        for db in pair.ks.dbs.drain(..) {
+            let told = db.bytes;
+            let freed = alloc::uncounted(|| drop(db));
+            // Single blocks are exact; tables of hashes that were stored whole are estimated.
+            let off = (told - freed).abs();
+            assert!(off * 20 <= freed, "{told} told, {freed} freed");
+        }
+    });
+}
+
+#[test]
+fn an_expired_key_is_deleted_reported_or_ignored_as_policy_says() {
+    let key = Key::new(b"k");
+    for (expiry, how, seen, stays) in [
+        (Expiry::Delete, mode::READ, false, false),
+        (Expiry::Delete, mode::WRITE, false, false),
+        (Expiry::Delete, mode::NOEXPIRE, false, true),
+        (Expiry::Report, mode::WRITE, false, true),
+        (Expiry::DeleteOnWrite, mode::READ, false, true),
+        (Expiry::DeleteOnWrite, mode::WRITE, false, false),
+        (Expiry::Ignore, mode::READ, true, true),
+    ] {
+        let mut ks = Keyspace::new(1);
+        ks.policy.expiry = expiry;
+        ks.policy.ops = true;
+        ks.policy.notify = class::ALL;
+        let _ = ks.put(0, key, New::Bytes(b"v"), Ttl::At(5), None);
+        ks.now_ms = 5;
+        assert!(ks.admit(0, key, how).is_some(), "not before its time is over");
+        ks.now_ms = 6;
+        ks.fx.take();
+        assert_eq!(ks.admit(0, key, how).is_some(), seen, "{expiry:?} {how}");
+        assert_eq!(ks.peek(0, key).is_some(), stays, "{expiry:?} {how}");
+        let mut told = ks.fx.take();
+        if stays {
+            assert!(told.is_empty());
+            continue;
+        }
+        assert!(matches!(told.pop(), Some(Effect::Event { name: "expired", .. })));
+        match told.pop() {
+            Some(Effect::Op { args, .. }) => {
+                assert_eq!(args, [b"DEL".as_slice().into(), b"k".as_slice().into()])
+            }
+            other => panic!("the deletion leaves after its event, not {other:?}"),
+        }
+        assert_eq!(ks.stats.expired, 1);
+    }
+}
+
+#[test]
+fn random_keys_are_fair_and_expired_ones_are_passed_over() {
+    let mut ks = Keyspace::new(1);
+    for i in 0..200u32 {
+        let name = i.to_string();
+        let ttl = if i < 100 { Ttl::At(5) } else { Ttl::Clear };
+        let _ = ks.put(0, Key::new(name.as_bytes()), New::Int(1), ttl, None);
+    }
+    ks.now_ms = 10;
+    let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
+    for _ in 0..20_000 {
+        let e = ks.random_key(0).expect("a hundred are left");
+        *seen.entry(e.key().to_vec()).or_default() += 1;
+    }
+    assert_eq!(seen.len(), 100);
+    assert!(seen.values().all(|n| (100..320).contains(n)), "200 on average: {seen:?}");
+    // Where nothing may be deleted and all are expired, one of those is returned after all.
+    let mut ks = Keyspace::new(1);
+    ks.policy.expiry = Expiry::Report;
+    assert!(ks.random_key(0).is_none());
+    let _ = ks.put(0, Key::new(b"old"), New::Int(1), Ttl::At(5), None);
+    ks.now_ms = 10;
+    assert_eq!(ks.random_key(0).map(|e| e.key().to_vec()), Some(b"old".to_vec()));
+}
+
+#[test]
+fn big_values_are_handed_over_and_small_ones_freed_at_once() {
+    let mut ks = Keyspace::new(1);
+    let key = Key::new(b"k");
+    for (fields, handed_over) in [(64, false), (65, true)] {
+        let mut h = Hash::default();
+        for i in 0..fields {
+            h.set(format!("f{i}").as_bytes(), b"v", &LIMITS);
+        }
+        let found = ks.write(0, key);
+        let _ = ks.set(0, key, New::Value(h.wrap()), Ttl::Clear, found);
+        let found = ks.write(0, key).expect("just set");
+        let _ = ks.remove(found, true);
+        assert_eq!(
+            ks.junk.pop().is_some_and(|(j, lazy)| matches!(j, Junk::Value(_)) && lazy),
+            handed_over
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! What CLIENT LIST says of a client, and what a client costs.
+//!
+//! A request that is being read is one stretch of the query buffer here. The line shows it under upstream's names:
+//! arguments that are complete are `argv-mem`, what follows them is `qbuf`. While a command runs, its buffers are
+//! lent out; `Input::lent` remembers how long and how large the query buffer is.
+
+use super::Server;
+use crate::clients::{Client, ClientId, flag};
+use crate::pubsub::Kind as Sub;
+use std::fmt::Write;
+
+/// Memory figures of one client.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Figures {
+    pub qbuf: usize,
+    pub qbuf_free: usize,
+    /// Bytes of the arguments it holds or waits with.
+    pub argv: usize,
+    /// Pieces of the reply behind the first buffer, and what they hold.
+    pub oll: usize,
+    pub omem: usize,
+    /// Everything.
+    pub total: usize,
+}
+
+/// Measures a client. `argv` is the length of the arguments of the command it runs right now.
+pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: usize) -> Figures {
+    let mut f = Figures { argv, ..Figures::default() };
+    let room;
+    if c.has(flag::EXECUTING) {
+        (f.qbuf, room) = c.input.lent;
+        f.qbuf_free = room - f.qbuf;
+    } else {
+        room = c.input.buf.capacity();
+        f.qbuf = c.input.unparsed();
+        f.qbuf_free = room - c.input.buf.len();
+        f.argv += c.input.state.arg_bytes;
+    }
+    let parked = srv.blocked.get(id).map_or(0, |b| b.args.iter().map(|a| a.len()).sum());
+    f.argv += parked;
+    (f.oll, f.omem) = c.out.list();
+    let first = if c.has(flag::EXECUTING) { c.reply_class as usize } else { c.out.buf.capacity() };
+    f.total = size_of::<Client>()
+        + room
+        + c.input.state.footprint()
+        + first.max(c.out.first_len())
+        + f.omem
+        + c.pushes.as_ref().map_or(0, |p| p.pending())
+        + parked
+        + c.multi.as_ref().map_or(0, |m| m.bytes)
+        + subscriptions(srv, id, c)
+        + srv.watches.of(id).len() * WATCH;
+    f
+}
+
+/// A watched key: the client's note of it, the key's own, and the watcher.
+const WATCH: usize = 3 * size_of::<(usize, Box<[u8]>)>();
+/// A subscription: the client's reference to the name, and the name's to the client.
+const SUBSCRIPTION: usize = size_of::<std::sync::Arc<[u8]>>() + size_of::<ClientId>();
+
+fn subscriptions(srv: &Server, id: ClientId, c: &Client) -> usize {
+    if !c.has(flag::PUBSUB) {
+        return 0;
+    }
+    let n: usize =
+        [Sub::Channel, Sub::Pattern, Sub::Shard].iter().map(|k| srv.pubsub.count(*k, id)).sum();
+    n * SUBSCRIPTION
+}
+
+/// Letters of `flags=`.
+fn letters(c: &Client) -> String {
+    let marks = [
+        (flag::MONITOR, 'O'),
+        (flag::REPLICA, 'S'),
+        (flag::MASTER, 'M'),
+        (flag::PUBSUB, 'P'),
+        (flag::MULTI, 'x'),
+        (flag::BLOCKED | flag::PAUSED, 'b'),
+        (flag::TRACKING, 't'),
+        (flag::DIRTY_CAS, 'd'),
+        (flag::CLOSE_AFTER_REPLY, 'c'),
+        (flag::DYING, 'A'),
+        (flag::UNIX, 'U'),
+        (flag::READONLY, 'r'),
+        (flag::NO_EVICT, 'e'),
+        (flag::NO_TOUCH, 'T'),
+    ];
+    let set: String = marks.iter().filter(|(f, _)| c.has(*f)).map(|(_, l)| *l).collect();
+    if set.is_empty() { "N".into() } else { set }
+}
+
+/// The two ends of a client's connection, as text.
+pub fn addresses(srv: &Server, c: &Client) -> (String, String) {
+    let path = srv.config.unixsocket.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let stream = c.stream.as_ref();
+    let end = |f: fn(&crate::net::stream::Stream, &str) -> String| {
+        stream.map_or_else(|| "?:0".into(), |s| f(s, &path))
+    };
+    (end(crate::net::stream::Stream::peer), end(crate::net::stream::Stream::local))
+}
+
+fn text(b: &Option<Box<[u8]>>) -> String {
+    b.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+}
+
+/// One line of CLIENT LIST, without its end. `argv` as for `figures`.
+pub fn line(srv: &Server, id: ClientId, argv: usize) -> String {
+    let Some(c) = srv.clients.get(id) else { return String::new() };
+    let (addr, laddr) = addresses(srv, c);
+    let f = figures(srv, id, c, argv);
+    let now = srv.clock.unix_secs();
+    let none = Default::default();
+    let extra = c.extra.as_deref().unwrap_or(&none);
+    let mut s = String::with_capacity(400);
+    let fd = c.stream.as_ref().map_or(-1, |s| s.fd());
+    let age = now - c.created_ms / 1000;
+    let idle = now - i64::from(c.last_seen);
+    let _ = write!(
+        s,
+        "id={} addr={addr} laddr={laddr} fd={fd} name={} age={age} idle={idle} flags={} db={}",
+        c.id,
+        text(&extra.name),
+        letters(c),
+        c.db
+    );
+    let count = |k| srv.pubsub.count(k, id);
+    let _ = write!(
+        s,
+        " sub={} psub={} ssub={}",
+        count(Sub::Channel),
+        count(Sub::Pattern),
+        count(Sub::Shard)
+    );
+    let queued = c.multi.as_ref().filter(|_| c.has(flag::MULTI));
+    let _ = write!(
+        s,
+        " multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={}",
+        queued.map_or(-1, |m| m.queue.len() as i64),
+        f.qbuf,
+        f.qbuf_free,
+        f.argv,
+        queued.map_or(0, |m| m.arg_bytes),
+        c.reply_class,
+        c.reply_peak,
+        c.out.first_len(),
+        f.oll,
+        f.omem,
+        f.total
+    );
+    let events = match (&c.stream, c.has(flag::WRITE_BLOCKED)) {
+        (None, _) => "",
+        (Some(_), false) => "r",
+        (Some(_), true) => "rw",
+    };
+    let cmd = match c.last_cmd {
+        u16::MAX => "NULL",
+        n => &srv.table.get(n).name,
+    };
+    let _ = write!(
+        s,
+        " events={events} cmd={cmd} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        extra.user.as_deref().map(String::from_utf8_lossy).unwrap_or("default".into()),
+        c.resp,
+        text(&extra.lib_name),
+        text(&extra.lib_ver)
+    );
+    s
+}
+
+/// Clients with a connection, oldest first.
+pub fn listed(srv: &Server) -> Vec<ClientId> {
+    let shown = srv.clients.iter().filter(|(_, c)| c.stream.is_some() && !c.has(flag::DYING));
+    let mut all: Vec<(u64, ClientId)> = shown.map(|(id, c)| (c.id, id)).collect();
+    all.sort_unstable_by_key(|(n, _)| *n);
+    all.into_iter().map(|(_, id)| id).collect()
+}
