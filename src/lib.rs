@@ -18,9 +18,11 @@ pub mod sys;
 pub mod blocked;
 pub mod clients;
 pub mod config;
+pub mod latency;
 pub mod lazyfree;
 pub mod multi;
 pub mod pubsub;
+pub mod slowlog;
 pub mod stats;
 
 // Band 3: orchestration.

@@ -3,6 +3,6 @@
 use std::os::unix::ffi::OsStringExt;
 
 fn main() {
-    let args = std::env::args_os().skip(1).map(|a| a.into_vec()).collect();
+    let args = std::env::args_os().map(|a| a.into_vec()).collect();
     std::process::exit(oxidis::server::boot::main(args));
 }

@@ -18,11 +18,14 @@ pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
+pub mod latency;
+pub mod lolwut;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
 pub mod scripting;
 pub mod server;
+pub mod slowlog;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -51,6 +54,9 @@ pub fn families() -> &'static [&'static [Command]] {
         client::ROWS,
         server::ROWS,
         persistence::ROWS,
+        slowlog::ROWS,
+        latency::ROWS,
+        lolwut::ROWS,
         scripting::ROWS,
         transactions::ROWS,
         pubsub::ROWS,

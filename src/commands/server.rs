@@ -1,10 +1,13 @@
-//! Commands about the server: INFO, TIME, ROLE.
+//! Commands about the server: INFO, TIME, ROLE, SHUTDOWN.
 
 use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW, cat};
+use crate::clients::flag as client;
+use crate::config::shutdown as flag;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
+use crate::server::{Gate, shutdown};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -26,13 +29,14 @@ pub static ROWS: &[Command] = &[
         ..ROW
     },
     Command {
-        name: "time",
-        arity: 1,
-        flags: LOADING | STALE | FAST,
-        run: time,
-        docs: &docs::TIME,
+        name: "shutdown",
+        arity: -1,
+        flags: ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | NO_MULTI | ALLOW_BUSY,
+        run: shutdown_,
+        docs: &docs::SHUTDOWN,
         ..ROW
     },
+    Command { name: "time", arity: 1, flags: LOADING | STALE | FAST, run: time, docs: &docs::TIME, ..ROW },
 ];
 
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -57,4 +61,44 @@ fn time(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.bulk_int(us / 1_000_000);
     ctx.out.bulk_int(us % 1_000_000);
     Ok(Flow::Done)
+}
+
+/// Ends the process, or says why not.
+fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let mut flags = 0;
+    let mut abort = false;
+    for word in ctx.args.from(1) {
+        match word.to_ascii_lowercase().as_slice() {
+            b"nosave" => flags |= flag::NOSAVE,
+            b"save" => flags |= flag::SAVE,
+            b"now" => flags |= flag::NOW,
+            b"force" => flags |= flag::FORCE,
+            b"abort" => abort = true,
+            _ => return Err(CmdError::Syntax),
+        }
+    }
+    let both = flag::SAVE | flag::NOSAVE;
+    if (abort && flags != 0) || flags & both == both {
+        return Err(CmdError::Syntax);
+    }
+    if abort {
+        if !shutdown::abort(ctx.srv) {
+            return Err(CmdError::Msg(&"ERR No shutdown in progress."));
+        }
+        ctx.out.ok();
+        return Ok(Flow::Done);
+    }
+    if flags & flag::NOW == 0 && ctx.srv.clients[ctx.client].has(client::DENY_BLOCKING) {
+        let why = &"ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client";
+        return Err(CmdError::Msg(why));
+    }
+    if flags & flag::NOSAVE == 0 && ctx.srv.gate.has(Gate::BUSY) {
+        let why = &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        return Err(CmdError::Msg(why));
+    }
+    if shutdown::begin(ctx.srv, flags) {
+        // Without unwinding: a script may stand between here and the loop.
+        std::process::exit(0);
+    }
+    Err(CmdError::Msg(&"ERR Errors trying to SHUTDOWN. Check logs."))
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 const WAKER: usize = u32::MAX as usize;
 /// Other sources than clients and listeners (child pipes, timers of subsystems) count from here.
 pub const EXTRA: usize = 1 << 20;
+/// The first of them: signals were caught.
+pub const SIGNALS: usize = 0;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

@@ -1,39 +1,122 @@
 //! What has to be done after a directive has changed (`config::Apply`), by the owner of the server.
+//!
+//! CONFIG SET puts the former values back when one of these fails and performs all of them once more, so each must
+//! cope with being asked for a state that already holds.
 
-use super::{Gate, Server};
-use crate::config::Apply;
+use super::{Gate, Server, listen, policy, slow};
 use crate::config::kinds::Reason;
+use crate::config::{Apply, OomScoreAdj};
 use crate::stats::{CmdStats, Stats};
+use crate::sys::{alloc, crash, limits, log, oom, startup};
+use crate::warning;
 
 /// Performs one; an error rolls the whole CONFIG SET back.
 pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
+    let refuse_unless = |ok: bool, why: &'static str| if ok { Ok(()) } else { Err(Reason::from(why)) };
     match what {
-        Apply::LogLevel => crate::sys::log::set_level(srv.config.loglevel),
-        Apply::Hz => srv.run.hz = srv.config.hz,
-        Apply::Slowlog => slow_threshold(srv),
+        Apply::Port => return refuse_unless(listen_again(srv), Apply::CANNOT_LISTEN),
+        Apply::Bind => return refuse_unless(listen_again(srv), Apply::CANNOT_BIND),
+        Apply::MaxClients => return max_clients(srv),
+        Apply::MaxMemory => max_memory(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
-        Apply::MaxMemory => srv.gate.put(Gate::MAXMEMORY, srv.config.maxmemory > 0),
-        Apply::JemallocBgThread => {
-            crate::sys::alloc::background_thread(srv.config.jemalloc_bg_thread);
+        Apply::KeyspacePolicy => policy::refresh(srv),
+        Apply::LogLevel => log::set_level(srv.config.loglevel),
+        Apply::Hz => srv.run.hz = srv.config.hz,
+        Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
+        Apply::Slowlog | Apply::LatencyTracking => slow::refresh(srv),
+        Apply::ProcTitle => return refuse_unless(listen::show_title(srv), Apply::CANNOT_SET_TITLE),
+        Apply::Locale => {
+            let known = startup::set_collation(&srv.config.locale_collate);
+            return refuse_unless(known, Apply::INVALID_LOCALE);
         }
-        _ => {}
+        Apply::JemallocBgThread => {
+            alloc::background_thread(srv.config.jemalloc_bg_thread);
+        }
+        Apply::Watchdog => watchdog(srv),
+        Apply::CrashLog => crash_log(srv),
+        // Read where they matter, or of parts that do not exist yet.
+        Apply::Nothing
+        | Apply::TlsPort
+        | Apply::Tls
+        | Apply::RequirePass
+        | Apply::AclPubsubDefault
+        | Apply::AclLog
+        | Apply::TrackingTable
+        | Apply::ReplBacklogSize
+        | Apply::GoodReplicas
+        | Apply::AppendOnly
+        | Apply::AofAutoGc
+        | Apply::AppendFsync
+        | Apply::ClusterFlags
+        | Apply::ClusterAnnouncedPort
+        | Apply::ClusterIp
+        | Apply::ClusterHostname
+        | Apply::ClusterNodename => {}
     }
     Ok(())
 }
 
-/// `slowlog-log-slower-than`, in ticks.
-pub fn slow_threshold(srv: &mut Server) {
-    let us = srv.config.slowlog_log_slower_than;
-    srv.run.slow_ticks = match u64::try_from(us) {
-        Err(_) => u64::MAX,
-        Ok(us) => srv.clock.ticks_in(us.saturating_mul(1000)).saturating_sub(1),
+fn listen_again(srv: &mut Server) -> bool {
+    let ok = listen::tcp(srv).is_ok();
+    if ok {
+        listen::show_title(srv);
+    }
+    ok
+}
+
+fn max_clients(srv: &mut Server) -> Result<(), Reason> {
+    let wanted = u32::try_from(srv.config.maxclients).unwrap_or(u32::MAX);
+    let possible = limits::adjust_open_files(wanted).unwrap_or(0);
+    if possible == wanted {
+        return Ok(());
+    }
+    Err(format!(
+        "The operating system is not able to handle the specified number of clients, try with {possible}"
+    )
+    .into())
+}
+
+fn max_memory(srv: &mut Server) {
+    let (max, used) = (srv.config.maxmemory, alloc::used() as u64);
+    srv.gate.put(Gate::MAXMEMORY, max > 0);
+    if max > 0 && max < used {
+        warning!(
+            "WARNING: the new maxmemory value set via CONFIG SET ({max}) is smaller than the current memory usage \
+             ({used}). This will result in key eviction and/or the inability to accept new write commands depending \
+             on the maxmemory-policy."
+        );
+    }
+}
+
+/// Writes the score of a process that is the master.
+pub fn oom_score(srv: &mut Server) -> bool {
+    let mode = match srv.config.oom_score_adj {
+        OomScoreAdj::No => oom::Mode::No,
+        OomScoreAdj::Relative => oom::Mode::Relative,
+        OomScoreAdj::Absolute => oom::Mode::Absolute,
     };
+    let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
+    srv.run.oom.apply(mode, values, oom::Class::Master).is_ok()
+}
+
+/// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle server.
+pub fn watchdog(srv: &mut Server) {
+    let shortest = 1000 / srv.run.hz.max(1) * 2;
+    if srv.config.watchdog_period > 0 {
+        srv.config.watchdog_period = srv.config.watchdog_period.max(shortest);
+    }
+    crash::set_watchdog(u32::try_from(srv.config.watchdog_period).unwrap_or(u32::MAX));
+}
+
+pub fn crash_log(srv: &Server) {
+    crash::set_crash_log(srv.config.crash_log_enabled);
+    crash::set_memcheck(srv.config.crash_memcheck_enabled);
+    crash::set_exit_on_panic(srv.config.use_exit_on_panic);
 }
 
 /// CONFIG RESETSTAT.
 pub fn reset_stats(srv: &mut Server) {
-    let peak = crate::sys::alloc::used();
-    srv.stats = Stats { peak_memory: peak, ..Stats::default() };
+    srv.stats = Stats { peak_memory: alloc::used(), ..Stats::default() };
     srv.cmdstats.iter_mut().for_each(|s| *s = CmdStats::default());
     srv.ks.stats = Default::default();
 }

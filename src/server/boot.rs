@@ -1,27 +1,128 @@
-//! From the arguments to a listening server.
+//! From the arguments to a serving process.
+//!
+//! ```text
+//! name of the program, options ─► configuration ─► warnings about the machine ─► supervisor, background
+//!   ─► "starting" ─► Server ─► pid file, title, banner ─► listeners ─► "initialized" ─► "ready" ─► the loop
+//! ```
+//!
+//! Whatever wants to be alone in the process (daemonize, the place of the title, the supervisor's variable) comes
+//! before anything that could start a thread. The lines of the log, their levels and their order are those that tools
+//! wait for.
 
-use super::{Gate, Net, Run, Server, batch, pass};
+use super::{Gate, Run, Server, apply, batch, crash_report, lend, listen, pass, policy, shutdown, slow};
 use crate::algo::rng::random_hex;
 use crate::clients::Clients;
 use crate::commands::table::Table;
-use crate::config::{Config, argv, load};
+use crate::config::{Config, REDIS_VERSION, Supervised, argv, load};
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
-use crate::net::listener::Listener;
-use crate::net::reactor::Reactor;
+use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
+use crate::server::info::server::{build_id, clock_name};
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use crate::sys::{alloc, cpu, crash, errno, hostcheck, limits, log, memtest, process, signals, startup, supervise};
 use crate::{notice, warning};
+use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-/// Runs the server that `args` (without the program's name) describe; returns the exit code.
+/// Passes of `--test-memory`.
+const MEMTEST_PASSES: u32 = 50;
+
+/// What the arguments and the file ask for.
+struct Plan {
+    argv: Vec<Vec<u8>>,
+    /// There were no arguments.
+    bare: bool,
+    file: Option<Vec<u8>>,
+    config: Config,
+    table: Table,
+}
+
+/// Runs what `args` (the program's name first) describe; returns the exit code.
 pub fn main(args: Vec<Vec<u8>>) -> i32 {
-    crate::sys::alloc::register_thread(0);
-    crate::sys::log::init();
-    crate::sys::log::refresh_timezone();
-    let options = match argv::parse(&args) {
-        argv::Invocation::Serve(o) => o,
-        _ => return 1,
+    alloc::register_thread(0);
+    log::init();
+    crash::install(REDIS_VERSION);
+    startup::set_collation(b"");
+    // Read before the title overwrites the arguments.
+    let titles = startup::prepare_title();
+    debug_assert!(titles || cfg!(not(target_os = "linux")), "one thread so early");
+    let name = args.first().map_or(&b""[..], |a| a.rsplit(|b| *b == b'/').next().unwrap_or(a));
+    if let Some(what) = other_program(name, &args) {
+        eprintln!("{what} is not part of this build.");
+        return 1;
+    }
+    match argv::parse(args.get(1..).unwrap_or_default()) {
+        argv::Invocation::Version => version(),
+        argv::Invocation::Help => help(),
+        argv::Invocation::CheckSystem => hostcheck::check_system(),
+        argv::Invocation::TestMemory(megabytes) => test_memory(megabytes),
+        argv::Invocation::Serve(options) => match plan(args, options) {
+            Ok(plan) => start(plan),
+            Err(text) => {
+                eprint!("{}", String::from_utf8_lossy(&text));
+                1
+            }
+        },
+    }
+}
+
+/// The program that was asked for by its name, where that is another one than the server.
+fn other_program(name: &[u8], args: &[Vec<u8>]) -> Option<&'static str> {
+    let called = |what: &[u8]| memchr::memmem::find(name, what).is_some();
+    if called(b"redis-check-rdb") {
+        return Some("redis-check-rdb");
+    }
+    if called(b"redis-check-aof") {
+        return Some("redis-check-aof");
+    }
+    let sentinel = called(b"redis-sentinel") || args.iter().skip(1).any(|a| a == b"--sentinel");
+    sentinel.then_some("redis-sentinel")
+}
+
+fn version() -> i32 {
+    println!(
+        "Redis server v={REDIS_VERSION} sha=00000000:0 malloc={} bits={} build={}",
+        alloc::NAME,
+        usize::BITS,
+        build_id()
+    );
+    0
+}
+
+fn help() -> i32 {
+    eprintln!(
+        "Usage: ./redis-server [/path/to/redis.conf] [options] [-]\n\
+         \x20      ./redis-server -v | --version\n\
+         \x20      ./redis-server -h | --help\n\
+         \x20      ./redis-server --check-system\n\
+         \x20      ./redis-server --test-memory <megabytes>\n\
+         \n\
+         A lone - reads further configuration from standard input. Each option is a line of a\n\
+         configuration file, written --name value.\n\
+         \n\
+         Examples:\n\
+         \x20      ./redis-server --port 7000 --maxmemory 100mb\n\
+         \x20      ./redis-server /etc/redis.conf --loglevel verbose\n\
+         \x20      echo 'save \"\"' | ./redis-server - --port 7000"
+    );
+    1
+}
+
+fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
+    let Some(text) = megabytes else {
+        eprintln!("Please specify the amount of memory to test in megabytes.");
+        eprintln!("Example: ./redis-server --test-memory 4096\n");
+        return 1;
     };
+    let digits: String = text.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
+    memtest::interactive(digits.parse().unwrap_or(0), MEMTEST_PASSES)
+}
+
+/// Reads the configuration; an error is the text for standard error.
+fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
     let mut config = Config::default();
     let mut stdin = std::io::stdin();
     let sources = load::Sources {
@@ -30,64 +131,205 @@ pub fn main(args: Vec<Vec<u8>>) -> i32 {
         options: &options.text,
         sentinel_mode: false,
     };
-    let startup = match load::load(&mut config, sources) {
-        Ok(s) => s,
-        Err(e) => {
-            eprint!("{}", String::from_utf8_lossy(&e.text()));
-            return 1;
-        }
-    };
-    let renames: Vec<_> = startup
-        .rename_commands
-        .iter()
-        .filter_map(|l| Some((l.args.first()?.clone(), l.args.get(1)?.clone())))
-        .collect();
-    match Table::new(&renames) {
-        Ok(table) => start(config, table, args, options.file),
-        Err(e) => {
-            warning!("{e}");
-            1
-        }
+    let startup = load::load(&mut config, sources).map_err(|e| e.text())?;
+    let table = renamed(&startup.rename_commands)?;
+    if let Some(module) = startup.modules.first() {
+        let path = String::from_utf8_lossy(module.args.first().map_or(b"", |p| p));
+        let text = format!("Can't load module from {path}: server aborting\n");
+        return Err(text.into_bytes());
+    }
+    if !startup.module_configs.is_empty() {
+        let text = "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting\n";
+        return Err(text.into());
+    }
+    Ok(Plan { argv, bare: options.bare, file: options.file, config, table })
+}
+
+fn renamed(lines: &[load::Line]) -> Result<Table, Vec<u8>> {
+    let renames: Vec<(Vec<u8>, Vec<u8>)> =
+        lines.iter().filter_map(|l| Some((l.args.first()?.clone(), l.args.get(1)?.clone()))).collect();
+    Table::new(&renames).map_err(|reason| {
+        // The first line that cannot be carried out is the one to blame.
+        let bad = (1..=renames.len()).find(|n| Table::new(&renames[..*n]).is_err()).unwrap_or(1);
+        lines.get(bad - 1).map_or_else(Vec::new, |l| load::LoadError::at(&l.place, reason.as_str()).text())
+    })
+}
+
+fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// The server of a plan, until it ends.
+fn start(plan: Plan) -> i32 {
+    let Plan { argv, bare, file, config, table } = plan;
+    if let Err(e) = open_log(&config) {
+        eprintln!("Can't open the log file: {}", errno::text(&e));
+        return 1;
+    }
+    hostcheck::warn_at_start(config.disable_thp);
+    let supervised = startup::find_supervisor(config.supervised);
+    let background = config.daemonize && supervised == Supervised::No;
+    if background && let Err(e) = process::daemonize() {
+        warning!("Can't go to the background: {}", errno::text(&e));
+        return 1;
+    }
+    notice!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    notice!(
+        "Redis version={REDIS_VERSION}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        usize::BITS,
+        std::process::id()
+    );
+    if bare {
+        warning!(
+            "Warning: no config file specified, using the default config. In order to specify a config file use {} \
+             /path/to/redis.conf",
+            String::from_utf8_lossy(argv.first().map_or(b"", |a| a))
+        );
+    } else {
+        notice!("Configuration loaded");
+    }
+    match init(config, table, argv, file, supervised) {
+        Ok(mut srv) => run(&mut srv, background),
+        Err(code) => code,
     }
 }
 
-fn start(config: Config, table: Table, args: Vec<Vec<u8>>, file: Option<Vec<u8>>) -> i32 {
+fn open_log(config: &Config) -> std::io::Result<()> {
+    log::set_level(config.loglevel);
     if !config.logfile.is_empty() {
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(&config.logfile));
-        if let Err(e) = crate::sys::log::set_file(Some(path)) {
-            eprintln!("Can't open the log file: {e}");
-            return 1;
+        log::set_file(Some(path_of(&config.logfile)))?;
+    }
+    if config.syslog_enabled {
+        let ident = String::from_utf8_lossy(&config.syslog_ident);
+        // Without a system logger there is still the log.
+        if let Err(e) = log::open_syslog(&ident, config.syslog_facility.0) {
+            warning!("Can't reach the system log: {}", errno::text(&e));
         }
     }
-    crate::sys::log::set_level(config.loglevel);
-    crate::sys::log::adopt_pid();
-    let reactor = match Reactor::new() {
-        Ok(r) => r,
-        Err(e) => {
-            warning!("Failed creating the event loop. Error message: '{e}'");
-            return 1;
-        }
-    };
-    let mut srv = build(config, table, reactor, args, file);
+    Ok(())
+}
+
+/// The server itself, not listening yet.
+fn init(
+    mut config: Config,
+    table: Table,
+    argv: Vec<Vec<u8>>,
+    file: Option<Vec<u8>>,
+    supervised: Supervised,
+) -> Result<Server, i32> {
+    log::adopt_pid();
+    let wanted = u32::try_from(config.maxclients).unwrap_or(u32::MAX);
+    config.maxclients = limits::adjust_open_files(wanted).ok_or(1)?.into();
+    let reactor = Reactor::new().map_err(|e| {
+        warning!("Failed creating the event loop. Error message: '{}'", errno::text(&e));
+        1
+    })?;
+    let mut srv = build(config, table, reactor, argv, file);
+    srv.run.supervised = supervised;
+    notice!("monotonic clock: {}", clock_name(&srv));
+    catch_signals(&mut srv).map_err(|e| {
+        warning!("Can't catch signals: {}", errno::text(&e));
+        1
+    })?;
+    srv.gate.put(Gate::MAXMEMORY, srv.config.maxmemory > 0);
+    alloc::background_thread(srv.config.jemalloc_bg_thread);
+    slow::refresh(&mut srv);
+    policy::refresh(&mut srv);
+    super::limits::refresh(&mut srv);
+    apply::crash_log(&srv);
+    Ok(srv)
+}
+
+/// Handlers write into a pipe that the reactor listens on.
+fn catch_signals(srv: &mut Server) -> std::io::Result<()> {
+    let (sender, mut receiver) = mio::unix::pipe::new()?;
+    let token = mio::Token(EXTRA + SIGNALS);
+    srv.reactor.registry().register(&mut receiver, token, mio::Interest::READABLE)?;
+    signals::install(Some(sender.as_raw_fd()));
+    srv.net.signals = Some((sender, receiver));
+    Ok(())
+}
+
+/// Listens, says so, and serves to the end.
+fn run(srv: &mut Server, background: bool) -> i32 {
+    if let Some(path) = shutdown::pidfile(srv).filter(|_| background || srv.config.pidfile.is_some()) {
+        process::create_pidfile(path_of(&path));
+        crash::set_pidfile(Some(path_of(&path)));
+    }
+    listen::show_title(srv);
+    banner(srv);
+    hostcheck::warn_of_backlog(i32::try_from(srv.config.tcp_backlog).unwrap_or(i32::MAX));
+    if !startup::set_collation(&srv.config.locale_collate) {
+        warning!("Failed to configure LOCALE for invalid locale name.");
+        return 1;
+    }
+    if listen::all(srv).is_err() {
+        return 1;
+    }
+    srv.run.startup_memory = alloc::used();
+    notice!("Server initialized");
     if srv.config.appendonly
-        && let Err(why) = super::aof::open(&mut srv)
+        && let Err(why) = super::aof::open(srv)
     {
         warning!("{why}");
         return 1;
     }
-    if let Err(code) = listen(&mut srv) {
-        return code;
+    listen::log_ready(srv);
+    if srv.run.supervised == Supervised::Systemd {
+        supervise::notify("STATUS=Ready to accept connections\n");
+        supervise::notify("READY=1\n");
     }
-    super::policy::refresh(&mut srv);
-    super::limits::refresh(&mut srv);
-    crate::sys::signals::install(None);
-    notice!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
-    notice!("PID: {}", std::process::id());
-    notice!("Server initialized");
-    notice!("Ready to accept connections tcp");
-    pass::serve(&mut srv);
+    let max = srv.config.maxmemory;
+    if max > 0 && max < 1024 * 1024 {
+        warning!(
+            "WARNING: You specified a maxmemory value that is less than 1MB (current value is {max} bytes). Are you \
+             sure this is what you really want?"
+        );
+    }
+    if let Some(list) = &srv.config.server_cpulist {
+        // A list that this machine cannot follow leaves the scheduler free.
+        let _ = cpu::bind(list);
+    }
+    apply::oom_score(srv);
+    apply::watchdog(srv);
+    crash_report::register();
+    lend::shown(srv, pass::serve);
     0
+}
+
+/// A drawing for people, one line for files.
+fn banner(srv: &Server) {
+    use std::io::IsTerminal;
+    let c = &srv.config;
+    let mode = if c.cluster_enabled { "cluster" } else { "standalone" };
+    let port = super::info::server_port(srv);
+    let terminal = !c.syslog_enabled && c.logfile.is_empty() && std::io::stdout().is_terminal();
+    if !terminal && !c.always_show_logo {
+        return notice!("Running mode={mode}, port={port}.");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let (bits, pid) = (usize::BITS, std::process::id());
+    let text = format!(
+        "
+        .--------------.
+       /  .---------.  \\      Oxidis {version}, compatible with Redis {REDIS_VERSION}
+      |  /   O   x   \\  |     {bits} bit
+      | |   i  d  i   | |
+      |  \\     s     /  |     Running in {mode} mode
+       \\  '---------'  /      Port: {port}
+        '--------------'      PID: {pid}
+
+"
+    );
+    log::raw(log::Level::Notice, text.as_bytes());
+}
+
+fn absolute(path: &[u8]) -> Vec<u8> {
+    if path.starts_with(b"/") {
+        return path.to_vec();
+    }
+    let dir = std::env::current_dir().unwrap_or_default();
+    dir.join(path_of(path)).as_os_str().as_bytes().to_vec()
 }
 
 fn build(
@@ -101,10 +343,12 @@ fn build(
     let mut ks = Keyspace::new(config.databases as usize);
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
+    let id = || String::from_utf8_lossy(&random_hex::<40>()).into_owned();
     let run = Run {
-        replid: String::from_utf8_lossy(&random_hex::<40>()).into_owned(),
-        run_id: String::from_utf8_lossy(&random_hex::<40>()).into_owned(),
+        run_id: id(),
+        replid: id(),
         started_ms: clock.unix_ms,
+        executable: argv.first().map_or_else(Vec::new, |a| absolute(a)),
         argv,
         config_file: file,
         hz: config.hz,
@@ -120,11 +364,13 @@ fn build(
         stats: Stats::default(),
         clock,
         reactor,
-        net: Net::default(),
+        net: listen::Net::default(),
         run,
         gate: Gate::default(),
         scratch: batch::Scratch::default(),
         monitors: Vec::new(),
+        slowlog: Default::default(),
+        latency: Default::default(),
         watches: Default::default(),
         pubsub: Default::default(),
         blocked: Default::default(),
@@ -137,34 +383,4 @@ fn build(
         expire_cycle: Default::default(),
         pause: Default::default(),
     }
-}
-
-fn listen(srv: &mut Server) -> Result<(), i32> {
-    let port = srv.config.port as u16;
-    let backlog = srv.config.tcp_backlog as i32;
-    for addr in srv.config.bind.clone() {
-        if port == 0 {
-            break;
-        }
-        let text = String::from_utf8_lossy(&addr).into_owned();
-        let (name, optional) = match text.strip_prefix('-') {
-            Some(n) => (n, true),
-            None => (&text[..], false),
-        };
-        match Listener::tcp(name, port, backlog, srv.config.socket_mark_id as u32) {
-            Ok(mut l) => {
-                let token = mio::Token(srv.net.listeners.len());
-                l.register(srv.reactor.registry(), token).map_err(|_| 1)?;
-                srv.net.listeners.push(l);
-            }
-            Err(e) => {
-                warning!("Warning: Could not create server TCP listening socket {name}:{port}: {e}");
-                if !optional && e.kind() == std::io::ErrorKind::AddrInUse {
-                    warning!("Failed listening on port {port} (tcp), aborting.");
-                    return Err(1);
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -64,7 +64,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         srv.stats.command_ticks += spent;
     }
     if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {
-        settle::observed(srv, id, cmd, args, spent);
+        settle::observed(srv, id, cmd, args, spent, flow == Flow::Block);
     }
     if srv.run.nesting == 0 {
         settle::unit_end(srv, cmd, end);

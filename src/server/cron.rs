@@ -1,9 +1,10 @@
 //! What happens `hz` times a second.
 
-use super::{Server, expire_cycle, limits, pause};
+use super::{Server, expire_cycle, limits, pause, shutdown, slow};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
-use crate::sys::clock::mono_ns;
+use crate::sys::clock::{mono_ns, ticks};
+use crate::sys::crash;
 
 /// Clients looked at each time, however few there are (CLIENTS_CRON_MIN_ITERATIONS).
 const CLIENTS_AT_LEAST: usize = 5;
@@ -19,7 +20,11 @@ const REPLY_STEP: u32 = 256;
 
 pub fn run(srv: &mut Server) {
     srv.run.cron_loops += 1;
-    let hz = srv.run.hz.clamp(1, 500);
+    let begun = ticks();
+    if srv.config.watchdog_period > 0 {
+        crash::rearm_watchdog(u32::try_from(srv.config.watchdog_period).unwrap_or(u32::MAX));
+    }
+    let hz = frequency(srv);
     srv.run.next_cron_ms = srv.clock.mono_ms + 1000 / hz;
     if srv.run.cron_loops.is_multiple_of(hz) {
         srv.clock.calibrate();
@@ -38,15 +43,32 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
+        let before = srv.stats.expire_cycle_cpu_us;
         expire_cycle::run(srv, expire_cycle::Kind::Slow);
+        let spent = srv.stats.expire_cycle_cpu_us.saturating_sub(before);
+        slow::sample(srv, "expire-cycle", spent / 1000);
         databases(srv);
     }
     super::jobs::reap(srv);
     pause::update(srv);
     clients(srv);
-    if crate::sys::signals::shutdown_asked().is_some() {
-        srv.run.stop = true;
+    shutdown::by_signal(srv);
+    srv.stats.eventloop_cron_us += srv.clock.ns(ticks().saturating_sub(begun)) / 1000;
+}
+
+/// Clients that one tick should look at, at most.
+const CLIENTS_PER_TICK: u64 = 200;
+
+/// `dynamic-hz`: more clients, more ticks.
+fn frequency(srv: &mut Server) -> u64 {
+    let mut hz = srv.config.hz.clamp(1, 500);
+    if srv.config.dynamic_hz {
+        while srv.clients.connected() as u64 / hz > CLIENTS_PER_TICK && hz < 500 {
+            hz = (hz * 2).min(500);
+        }
     }
+    srv.run.hz = hz;
+    hz
 }
 
 /// Resizes sparse tables and spends a millisecond on rehashing.

@@ -4,12 +4,17 @@
 //! ```text
 //! command ─ lend(srv) ─► foreign code ─ with_lent(|srv| ..) ─► command ─ lend ─► ...
 //! ```
+//!
+//! Beside it stands a window for crash reports: a handler gets no arguments of ours, and the thread that owned the
+//! server is the very one that crashed, in the middle of whatever it was doing. What is seen through `look` may be
+//! half changed; `sys::crash` expects a section of the report to fail and goes on with the next.
 
 use super::Server;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 static LENT: AtomicPtr<Server> = AtomicPtr::new(ptr::null_mut());
+static SHOWN: AtomicPtr<Server> = AtomicPtr::new(ptr::null_mut());
 
 /// Publishes `srv` while foreign code runs; it cannot be used otherwise until that returns.
 pub fn lend<R>(srv: &mut Server, foreign: impl FnOnce() -> R) -> R {
@@ -30,4 +35,20 @@ pub fn with_lent<R>(body: impl FnOnce(&mut Server) -> R) -> R {
     let result = body(unsafe { &mut *p });
     LENT.store(p, Ordering::Release);
     result
+}
+
+/// Leaves the address for crash reports while `f` runs.
+pub fn shown<R>(srv: &mut Server, f: impl FnOnce(&mut Server) -> R) -> R {
+    let before = SHOWN.swap(&raw mut *srv, Ordering::SeqCst);
+    debug_assert!(before.is_null(), "one server a process");
+    let r = f(srv);
+    SHOWN.store(before, Ordering::SeqCst);
+    r
+}
+
+/// Looks at the server, if there is one. Only for a process that is about to die of a crash.
+pub fn look<R>(f: impl FnOnce(&mut Server) -> R) -> Option<R> {
+    // SAFETY: the address is that of a live server as long as it stands there. Its owner does not run on meanwhile:
+    // it is this very thread, or it waits for good behind the thread that reports.
+    unsafe { SHOWN.load(Ordering::SeqCst).as_mut() }.map(f)
 }

@@ -8,6 +8,7 @@ pub mod blocking;
 pub mod boot;
 pub mod call;
 pub mod client_info;
+pub mod crash_report;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
@@ -17,11 +18,14 @@ pub mod jobs;
 pub mod kill;
 pub mod lend;
 pub mod limits;
+pub mod listen;
 pub mod monitor;
 pub mod pass;
 pub mod pause;
 pub mod policy;
 pub mod settle;
+pub mod shutdown;
+pub mod slow;
 pub mod switches;
 
 use crate::blocked::Blocked;
@@ -31,7 +35,6 @@ use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
-use crate::net::listener::Listener;
 use crate::net::reactor::Reactor;
 use crate::pubsub::Pubsub;
 use crate::replication::ops::Ops;
@@ -49,11 +52,13 @@ pub struct Server {
     pub stats: Stats,
     pub clock: Clock,
     pub reactor: Reactor,
-    pub net: Net,
+    pub net: listen::Net,
     pub run: Run,
     pub gate: Gate,
     pub scratch: batch::Scratch,
     pub monitors: Vec<ClientId>,
+    pub slowlog: crate::slowlog::Slowlog,
+    pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
     pub blocked: Blocked,
@@ -65,16 +70,6 @@ pub struct Server {
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
     pub pause: pause::Pause,
-}
-
-/// Where we listen.
-#[derive(Default)]
-pub struct Net {
-    pub listeners: Vec<Listener>,
-    /// The addresses that TCP listens on, as `bind` spells them.
-    pub bound: Vec<String>,
-    /// Monotonic milliseconds when connections that could not be accepted are tried again; 0 for none.
-    pub accept_again_ms: u64,
 }
 
 /// What the process is doing.
@@ -91,6 +86,10 @@ pub struct Run {
     pub replid: String,
     /// Bytes in use when the server was ready.
     pub startup_memory: usize,
+    /// Of the shutdown under way, bits of `config::shutdown`.
+    pub shutdown_flags: u32,
+    /// Score before ours.
+    pub oom: crate::sys::oom::OomScore,
     /// A shutdown waits until then for replicas.
     pub shutdown_at_ms: Option<i64>,
     /// Largest buffers of any client in each of the last eight seconds.

@@ -9,7 +9,7 @@ use super::batch::BIG_ARG;
 use super::{Server, batch, before_sleep, blocking, client_info, cron, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
-use crate::net::reactor::{Ready, Source, source};
+use crate::net::reactor::{self, Ready, Source, source};
 use crate::net::stream::Stream;
 use crate::sys::clock::{mono_ns, ticks};
 use std::io::ErrorKind;
@@ -66,7 +66,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
-        (0..srv.net.listeners.len()).for_each(|n| accept(srv, n));
+        srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
     }
     if !srv.blocked.is_empty() {
         blocking::expire(srv);
@@ -93,6 +93,7 @@ fn cycle_ends(srv: &mut Server) {
 
 fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
+        Source::Extra(reactor::SIGNALS) => signalled(srv),
         Source::Waker | Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
@@ -111,9 +112,19 @@ fn handle(srv: &mut Server, e: Ready) {
     }
 }
 
+/// A handler has written: the cron, which asks what happened, runs at the end of this pass.
+fn signalled(srv: &mut Server) {
+    let mut bytes = [0; 64];
+    if let Some((_, from_handlers)) = &mut srv.net.signals {
+        // Drained, or somebody was faster: both are fine.
+        while std::io::Read::read(from_handlers, &mut bytes).is_ok_and(|n| n > 0) {}
+    }
+    srv.run.next_cron_ms = 0;
+}
+
 fn accept(srv: &mut Server, n: usize) {
     for _ in 0..ACCEPTS {
-        let Some(l) = srv.net.listeners.get(n) else { return };
+        let Some(l) = srv.net.listener(n) else { return };
         match l.accept() {
             Ok(stream) => welcome(srv, stream),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,

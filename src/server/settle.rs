@@ -6,7 +6,7 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Gate, Server, blocking, monitor};
+use super::{Gate, Server, blocking, monitor, slow};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
@@ -117,7 +117,10 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
 
 /// Slow log and monitors.
 #[cold]
-pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, _ticks: u64) {
+pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
+    if ticks > srv.run.slow_ticks {
+        slow::took_long(srv, id, cmd, args, ticks, waits);
+    }
     if srv.gate.has(Gate::MONITORS) {
         monitor::observe(srv, id, cmd, args);
     }

@@ -19,6 +19,7 @@ pub mod oom;
 pub mod process;
 pub mod proctitle;
 pub mod signals;
+pub mod startup;
 pub mod supervise;
 pub mod symbols;
 pub mod usage;

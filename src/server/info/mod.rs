@@ -13,7 +13,7 @@ mod keyspace;
 pub mod memory;
 mod persistence;
 mod replication;
-mod server;
+pub mod server;
 mod stats;
 
 use super::Server;
@@ -88,6 +88,11 @@ pub fn text(srv: &mut Server, args: &[&[u8]]) -> String {
         }
     }
     out
+}
+
+/// The port that stands for this server.
+pub fn server_port(srv: &Server) -> u64 {
+    if srv.config.port != 0 { srv.config.port } else { srv.config.tls_port }
 }
 
 /// Adds one line. A String takes everything, so there is no failure to hand on.

@@ -14,7 +14,6 @@ pub fn write(srv: &Server, out: &mut String) {
         Mode::Auto => "unknown",
     };
     let uptime = (srv.clock.unix_ms - srv.run.started_ms).max(0) / 1000;
-    let port = if srv.config.port != 0 { srv.config.port } else { srv.config.tls_port };
     let text = String::from_utf8_lossy;
     fields!(out,
         "redis_version" => crate::config::REDIS_VERSION,
@@ -33,7 +32,7 @@ pub fn write(srv: &Server, out: &mut String) {
         "process_id" => std::process::id(),
         "process_supervised" => supervised,
         "run_id" => srv.run.run_id,
-        "tcp_port" => port,
+        "tcp_port" => super::server_port(srv),
         "server_time_usec" => srv.clock.unix_us,
         "uptime_in_seconds" => uptime,
         "uptime_in_days" => uptime / 86_400,

@@ -1,0 +1,162 @@
+//! Where the server listens: TCP on every address of `bind`, and a unix socket.
+//!
+//! ```text
+//! token of a listener:  0 .. n  the TCP listeners, in the order of `bind`      UNIX  the unix socket
+//! ```
+//!
+//! An address that begins with `-` may be missing from this machine. One that cannot be listened on for any other
+//! reason closes those before it again, so that a port is served on all addresses or on none.
+
+use super::Server;
+use super::info::server_port;
+use crate::net::listener::{Listener, Refused};
+use crate::notice;
+use crate::sys::{errno, proctitle};
+use crate::warning;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Index of the unix socket among the listeners' tokens.
+pub const UNIX: usize = 1 << 16;
+
+#[derive(Default)]
+pub struct Net {
+    tcp: Vec<Listener>,
+    unix: Option<Listener>,
+    /// The addresses that TCP listens on, as `bind` spells them.
+    pub bound: Vec<String>,
+    /// Monotonic milliseconds when connections that could not be accepted are tried again; 0 for none.
+    pub accept_again_ms: u64,
+    /// Signal handlers write into the one, the reactor wakes by the other.
+    pub signals: Option<(mio::unix::pipe::Sender, mio::unix::pipe::Receiver)>,
+}
+
+impl Net {
+    pub fn listener(&self, n: usize) -> Option<&Listener> {
+        if n == UNIX { self.unix.as_ref() } else { self.tcp.get(n) }
+    }
+
+    /// What `listener` takes.
+    pub fn tokens(&self) -> Vec<usize> {
+        (0..self.tcp.len()).chain(self.unix.is_some().then_some(UNIX)).collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.tcp.len() + self.unix.is_some() as usize
+    }
+}
+
+/// Listens on the configured port and addresses, and on nothing else: earlier TCP listeners are closed first.
+pub fn tcp(srv: &mut Server) -> Result<(), ()> {
+    close_tcp(srv);
+    let port = srv.config.port as u16;
+    if port == 0 {
+        return Ok(());
+    }
+    for given in srv.config.bind.clone() {
+        let given = String::from_utf8_lossy(&given).into_owned();
+        let (addr, optional) = given.strip_prefix('-').map_or((&*given, false), |a| (a, true));
+        if let Err(e) = one(srv, addr, port) {
+            warning!("Warning: Could not create server TCP listening socket {addr}:{port}: {e}");
+            let code = e.code();
+            if !(optional && code == libc::EADDRNOTAVAIL) && !no_such_protocol(code) {
+                close_tcp(srv);
+                return Err(());
+            }
+            continue;
+        }
+        srv.net.bound.push(given);
+    }
+    Ok(())
+}
+
+fn one(srv: &mut Server, addr: &str, port: u16) -> Result<(), Refused> {
+    let (backlog, mark) = (srv.config.tcp_backlog as i32, srv.config.socket_mark_id as u32);
+    let mut l = Listener::tcp(addr, port, backlog, mark)?;
+    let token = mio::Token(srv.net.tcp.len());
+    l.register(srv.reactor.registry(), token).map_err(|e| Refused::at("epoll", e))?;
+    srv.net.tcp.push(l);
+    Ok(())
+}
+
+/// This kernel cannot do IPv6, or has it switched off.
+fn no_such_protocol(code: i32) -> bool {
+    use libc::{EAFNOSUPPORT, ENOPROTOOPT, EPFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+    [ENOPROTOOPT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPFNOSUPPORT, EAFNOSUPPORT].contains(&code)
+}
+
+fn close_tcp(srv: &mut Server) {
+    for mut l in srv.net.tcp.drain(..) {
+        l.deregister(srv.reactor.registry());
+    }
+    srv.net.bound.clear();
+}
+
+/// Listens on the unix socket, if one is configured.
+fn unix(srv: &mut Server) -> Result<(), Refused> {
+    let Some(path) = srv.config.unixsocket.clone() else { return Ok(()) };
+    let path = Path::new(std::ffi::OsStr::from_bytes(&path));
+    let mut l = Listener::unix(path, srv.config.unixsocketperm as u32, srv.config.tcp_backlog as i32)?;
+    l.register(srv.reactor.registry(), mio::Token(UNIX)).map_err(|e| Refused::at("epoll", e))?;
+    srv.net.unix = Some(l);
+    Ok(())
+}
+
+/// At the start: everywhere, or an error that has been logged.
+pub fn all(srv: &mut Server) -> Result<(), ()> {
+    if tcp(srv).is_err() {
+        warning!("Failed listening on port {} (tcp), aborting.", srv.config.port);
+        return Err(());
+    }
+    if let Err(e) = unix(srv) {
+        warning!("Failed opening Unix socket: {e}");
+        return Err(());
+    }
+    if srv.net.count() == 0 {
+        warning!("Configured to not listen anywhere, exiting.");
+        return Err(());
+    }
+    Ok(())
+}
+
+pub fn log_ready(srv: &Server) {
+    if srv.config.port != 0 {
+        notice!("Ready to accept connections tcp");
+    }
+    if srv.net.unix.is_some() {
+        notice!("Ready to accept connections unix");
+    }
+}
+
+/// At the end. Closed sockets let a successor start at once.
+pub fn close(srv: &mut Server) {
+    close_tcp(srv);
+    let Some(mut l) = srv.net.unix.take() else { return };
+    l.deregister(srv.reactor.registry());
+    let path = srv.config.unixsocket.clone().unwrap_or_default();
+    notice!("Removing the unix socket file.");
+    if let Err(e) = std::fs::remove_file(std::ffi::OsStr::from_bytes(&path)) {
+        warning!("Error removing the unix socket file: {}", errno::text(&e));
+    }
+}
+
+/// Shows the process title; false when its template cannot be expanded.
+pub fn show_title(srv: &Server) -> bool {
+    if !srv.config.set_proc_title {
+        return true;
+    }
+    let c = &srv.config;
+    let vars = proctitle::Vars {
+        title: srv.run.argv.first().map_or(b"", |a| a),
+        bind: c.bind.first().map(|b| &b[..]),
+        port: c.port as u16,
+        tls_port: c.tls_port as u16,
+        unixsocket: c.unixsocket.as_deref().unwrap_or_default(),
+        config_file: srv.run.config_file.as_deref(),
+        cluster: c.cluster_enabled,
+        sentinel: false,
+    };
+    debug_assert!(server_port(srv) <= u16::MAX as u64);
+    let title = proctitle::expand(&c.proc_title_template, &vars);
+    title.inspect(|t| proctitle::set(t)).is_some()
+}

@@ -1,0 +1,79 @@
+//! The end: SHUTDOWN and signals.
+//!
+//! ```text
+//! SHUTDOWN, SIGTERM, SIGINT ─► begin ── nobody to wait for ──► finish ─► exit(0)
+//!                                │                               └─ cannot be: said in the log, the server goes on
+//!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
+//! ```
+
+use super::{Gate, Server, listen};
+use crate::config::{Supervised, shutdown as flag};
+use crate::sys::{process, signals, supervise};
+use crate::{notice, warning};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Starts to shut down. True when the process may exit now.
+pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
+    if srv.run.shutdown_at_ms.is_some() {
+        return false;
+    }
+    if srv.gate.has(Gate::LOADING) {
+        // A half loaded dataset must not replace the whole one on disk.
+        flags = flags & !flag::SAVE | flag::NOSAVE;
+    }
+    srv.run.shutdown_flags = flags;
+    notice!("User requested shutdown...");
+    if srv.run.supervised == Supervised::Systemd {
+        supervise::notify("STOPPING=1\n");
+    }
+    finish(srv)
+}
+
+/// Leaves everything in order; false when that failed.
+fn finish(srv: &mut Server) -> bool {
+    remove_pidfile(srv);
+    listen::close(srv);
+    warning!("Redis is now ready to exit, bye bye...");
+    true
+}
+
+/// Calls a shutdown off. False when none is under way.
+pub fn abort(srv: &mut Server) -> bool {
+    let waiting = srv.run.shutdown_at_ms.take().is_some();
+    if waiting || signals::shutdown_asked().is_some() {
+        signals::clear_shutdown();
+        notice!("Shutdown manually aborted.");
+        return true;
+    }
+    false
+}
+
+/// From the cron: has a signal asked?
+pub fn by_signal(srv: &mut Server) {
+    let Some(signal) = signals::shutdown_asked() else { return };
+    let flags = match signal {
+        libc::SIGINT => srv.config.shutdown_on_sigint,
+        libc::SIGTERM => srv.config.shutdown_on_sigterm,
+        _ => 0,
+    };
+    if begin(srv, flags) {
+        std::process::exit(0);
+    }
+    signals::clear_shutdown();
+}
+
+/// The pid file's path, when one was written.
+pub fn pidfile(srv: &Server) -> Option<Vec<u8>> {
+    match &srv.config.pidfile {
+        Some(path) => Some(path.clone()),
+        None => srv.config.daemonize.then(|| b"/var/run/redis.pid".to_vec()),
+    }
+}
+
+fn remove_pidfile(srv: &Server) {
+    let Some(path) = pidfile(srv) else { return };
+    notice!("Removing the pid file.");
+    // Somebody may have removed it before; then it is gone, too.
+    let _ = process::remove_pidfile(Path::new(std::ffi::OsStr::from_bytes(&path)));
+}
