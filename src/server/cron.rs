@@ -7,6 +7,8 @@ use crate::sys::clock::mono_ns;
 
 /// Clients looked at each time, however few there are (CLIENTS_CRON_MIN_ITERATIONS).
 const CLIENTS_AT_LEAST: usize = 5;
+const CLIENTS_PER_ROUND: u64 = 200;
+const HZ_MAX: u64 = 500;
 /// A query buffer with less room to spare stays as it is.
 const QUERY_WASTE: usize = 4 * 1024;
 /// A larger query buffer follows its peak (PROTO_RESIZE_THRESHOLD).
@@ -19,7 +21,8 @@ const REPLY_STEP: u32 = 256;
 
 pub fn run(srv: &mut Server) {
     srv.run.cron_loops += 1;
-    let hz = srv.run.hz.clamp(1, 500);
+    let hz = frequency(srv);
+    srv.run.hz = hz;
     srv.run.next_cron_ms = srv.clock.mono_ms + 1000 / hz;
     if srv.run.cron_loops.is_multiple_of(hz) {
         srv.clock.calibrate();
@@ -47,6 +50,15 @@ pub fn run(srv: &mut Server) {
     if crate::sys::signals::shutdown_asked().is_some() {
         srv.run.stop = true;
     }
+}
+
+/// Many clients ask for more rounds (MAX_CLIENTS_PER_CLOCK_TICK), so that each is looked at once a second in bites.
+fn frequency(srv: &Server) -> u64 {
+    let mut hz = srv.config.hz.clamp(1, HZ_MAX);
+    while srv.config.dynamic_hz && srv.clients.connected() as u64 / hz > CLIENTS_PER_ROUND && hz < HZ_MAX {
+        hz = (hz * 2).min(HZ_MAX);
+    }
+    hz
 }
 
 /// Resizes sparse tables and spends a millisecond on rehashing.
