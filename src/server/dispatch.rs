@@ -82,8 +82,11 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
             }
             Refusal::Gone => return Flow::Done,
         }
+        let e = srv.table.get(cmd);
+        srv.ks.no_touch = srv.clients[id].has(flag::NO_TOUCH) && !is(e, "touch");
     }
     let flow = call(srv, id, cmd, args, out, How::Client);
+    srv.ks.no_touch = false;
     settle::serve_ready(srv);
     flow
 }

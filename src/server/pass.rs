@@ -249,7 +249,7 @@ fn query_limit_reached(srv: &mut Server, id: ClientId) {
     let c = &srv.clients[id];
     let begin = &c.input.buf[c.input.buf.len() - c.input.unparsed()..];
     let begin = crate::algo::quote::repr(&begin[..begin.len().min(64)]);
-    let line = client_info::line(srv, id, 0);
+    let line = client_info::line(srv, id, &[]);
     crate::warning!(
         "Closing client that reached max query buffer length: {line} (qbuf initial bytes: {begin})"
     );
