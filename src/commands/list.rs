@@ -356,10 +356,7 @@ fn pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
             out.array(0);
         }
         Some(count) => {
-            _ = {
-                ks.value::<List>(&found)?;
-                pop_many(ks, out, found, end, count)?
-            }
+            pop_many(ks, out, found, end, count)?;
         }
     }
     Ok(Flow::Done)
