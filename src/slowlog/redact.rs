@@ -48,10 +48,16 @@ mod tests {
         assert_eq!(shown("acl|setuser", "acl setuser u >p"), "acl setuser (redacted) (redacted)");
         let line = "config set port 1 masterauth x";
         assert_eq!(shown("config|set", line), "config set port 1 masterauth (redacted)");
-        assert_eq!(shown("hello", "hello 3 AUTH u p setname n"), "hello 3 AUTH (redacted) (redacted) setname n");
+        assert_eq!(
+            shown("hello", "hello 3 AUTH u p setname n"),
+            "hello 3 AUTH (redacted) (redacted) setname n"
+        );
         let line = "migrate h p k 0 1 auth x keys a";
         assert_eq!(shown("migrate", line), "migrate h p k 0 1 auth (redacted) keys a");
-        assert_eq!(shown("migrate", "migrate h p k 0 1 auth2 u x"), "migrate h p k 0 1 auth2 (redacted) (redacted)");
+        assert_eq!(
+            shown("migrate", "migrate h p k 0 1 auth2 u x"),
+            "migrate h p k 0 1 auth2 (redacted) (redacted)"
+        );
         assert_eq!(shown("get", "get auth"), "get auth");
         assert_eq!(shown("config|set", "config set masterauth"), "config set masterauth");
     }
