@@ -1,15 +1,18 @@
 //! Who waits for what: clients blocked on keys, in the order they came, and their timeouts.
 //!
 //! ```text
-//! (db, key) ──► waiting clients, first come first          timeouts: (ms, client), sorted
+//! db ─► key ─► seq ─► client     first come first served     timeouts: (ms, client), sorted
 //! ready: keys that somebody waits for and a unit touched, each once, served at the end of the unit
 //! ```
 //!
 //! A blocked client keeps its request. When a key becomes ready the request is run again, through all refusals, with
-//! the timeout it had; if it blocks once more, nothing was lost but the look.
+//! the timeout it had; if it blocks once more it has a new number, so it stands at the end of every line again.
+//!
+//! Nothing here looks at all the clients of a key at once: those who serve ask for one after the other, so that ten
+//! thousand who wait for one key cost a push no more than one does.
 
 use crate::clients::ClientId;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 /// What a client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,21 @@ pub enum Wait {
     Replicas,
     /// Somebody else's work (a module).
     Module,
+}
+
+impl Wait {
+    fn any_change(self) -> bool {
+        matches!(self, Wait::Key { any_change: true, .. })
+    }
+
+    /// Is a key of this type (None: no key) worth another try?
+    pub fn wakes(self, ty: Option<u8>) -> bool {
+        match self {
+            Wait::Key { ty: wanted, any_change } => any_change || ty == Some(wanted),
+            Wait::Module => ty.is_some(),
+            Wait::Replicas => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -33,13 +51,27 @@ pub struct Block {
     pub args: Vec<Box<[u8]>>,
 }
 
+/// Those who wait for one key.
+#[derive(Debug, Default)]
+struct Line {
+    clients: BTreeMap<u64, ClientId>,
+    /// How many of them wake on any change.
+    any_change: usize,
+}
+
 #[derive(Debug, Default)]
 pub struct Blocked {
-    clients: HashMap<ClientId, Block>,
-    keys: HashMap<(usize, Box<[u8]>), VecDeque<ClientId>>,
+    /// With their numbers in the lines.
+    clients: HashMap<ClientId, (u64, Block)>,
+    /// By database.
+    lines: Vec<HashMap<Box<[u8]>, Line>>,
     timeouts: BTreeSet<(i64, ClientId)>,
     ready: VecDeque<(usize, Box<[u8]>)>,
     in_ready: HashSet<(usize, Box<[u8]>)>,
+    /// How many wait for a key of each type.
+    by_type: [usize; 8],
+    modules: usize,
+    next_seq: u64,
 }
 
 impl Blocked {
@@ -51,84 +83,130 @@ impl Blocked {
         self.clients.len()
     }
 
-    /// Those who do not wait for ever.
-    pub fn with_timeout(&self) -> usize {
-        self.timeouts.len()
+    /// Types of keys that anybody waits for, as bits.
+    pub fn types(&self) -> u8 {
+        if self.modules > 0 {
+            return u8::MAX;
+        }
+        let bit = |(ty, n): (usize, &usize)| u8::from(*n > 0) << ty;
+        self.by_type.iter().enumerate().map(bit).fold(0, |all, b| all | b)
     }
 
     /// Keys that anybody waits for, and those of them that wake on deletion.
     pub fn key_counts(&self) -> (usize, usize) {
-        let any = |k: &VecDeque<ClientId>| {
-            let mut waits = k.iter().filter_map(|c| self.clients.get(c)).map(|b| b.wait);
-            waits.any(|w| matches!(w, Wait::Key { any_change: true, .. }))
-        };
-        (self.keys.len(), self.keys.values().filter(|k| any(k)).count())
+        let lines = || self.lines.iter().flat_map(HashMap::values);
+        (lines().count(), lines().filter(|l| l.any_change > 0).count())
+    }
+
+    /// Those who wait no longer than some time.
+    pub fn with_timeout(&self) -> usize {
+        self.timeouts.len()
     }
 
     pub fn get(&self, id: ClientId) -> Option<&Block> {
-        self.clients.get(&id)
+        self.clients.get(&id).map(|(_, b)| b)
+    }
+
+    fn count(&mut self, wait: Wait) -> Option<&mut usize> {
+        match wait {
+            Wait::Key { ty, .. } => self.by_type.get_mut(usize::from(ty)),
+            Wait::Module => Some(&mut self.modules),
+            Wait::Replicas => None,
+        }
     }
 
     pub fn add(&mut self, id: ClientId, b: Block) {
         debug_assert!(!self.clients.contains_key(&id), "blocked twice");
+        self.next_seq += 1;
+        let seq = self.next_seq;
+        if self.lines.len() <= b.db {
+            self.lines.resize_with(b.db + 1, HashMap::new);
+        }
         for key in &b.keys {
-            let list = self.keys.entry((b.db, key.clone())).or_default();
-            if !list.contains(&id) {
-                list.push_back(id);
+            let line = self.lines[b.db].entry(key.clone()).or_default();
+            // A key may be named twice.
+            if line.clients.insert(seq, id).is_none() {
+                line.any_change += usize::from(b.wait.any_change());
             }
         }
         if b.deadline > 0 {
             self.timeouts.insert((b.deadline, id));
         }
-        self.clients.insert(id, b);
+        if let Some(n) = self.count(b.wait) {
+            *n += 1;
+        }
+        self.clients.insert(id, (seq, b));
     }
 
     pub fn remove(&mut self, id: ClientId) -> Option<Block> {
-        let b = self.clients.remove(&id)?;
+        let (seq, b) = self.clients.remove(&id)?;
         for key in &b.keys {
-            let at = (b.db, key.clone());
-            if let Some(list) = self.keys.get_mut(&at) {
-                list.retain(|c| *c != id);
-                if list.is_empty() {
-                    self.keys.remove(&at);
-                }
+            let Some(line) = self.lines[b.db].get_mut(key) else { continue };
+            if line.clients.remove(&seq).is_some() {
+                line.any_change -= usize::from(b.wait.any_change());
+            }
+            if line.clients.is_empty() {
+                self.lines[b.db].remove(key);
             }
         }
         self.timeouts.remove(&(b.deadline, id));
+        if let Some(n) = self.count(b.wait) {
+            *n -= 1;
+        }
         Some(b)
     }
 
-    /// A key of type `ty` changed in a way that could serve somebody: remembers it when it does.
-    pub fn signal(&mut self, db: usize, key: &[u8], ty: u8, exists: bool) {
+    fn line(&self, db: usize, key: &[u8]) -> Option<&Line> {
+        self.lines.get(db)?.get(key)
+    }
+
+    /// A key changed in a way that could serve somebody: it came (`exists`), or it went or became something else.
+    pub fn signal(&mut self, db: usize, key: &[u8], exists: bool) {
+        let Some(line) = self.line(db, key) else { return };
+        if !exists && line.any_change == 0 {
+            return;
+        }
         let at = (db, Box::from(key));
-        let Some(list) = self.keys.get(&at) else { return };
-        let wakes = list.iter().filter_map(|c| self.clients.get(c)).any(|b| match b.wait {
-            Wait::Key { ty: t, any_change } => (t == ty && exists) || any_change,
-            _ => false,
-        });
-        if wakes && self.in_ready.insert(at.clone()) {
+        if !self.in_ready.contains(&at) {
+            self.in_ready.insert(at.clone());
             self.ready.push_back(at);
         }
     }
 
     /// Keys that somebody waits for, in one database.
     pub fn keys_of(&self, db: usize) -> Vec<Box<[u8]>> {
-        self.keys.keys().filter(|(d, _)| *d == db).map(|(_, k)| k.clone()).collect()
+        self.lines.get(db).map_or(Vec::new(), |l| l.keys().cloned().collect())
     }
 
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The next ready key, with those who wait for it now.
-    pub fn next_ready(&mut self) -> Option<(usize, Box<[u8]>, Vec<ClientId>)> {
+    /// The next ready key.
+    pub fn next_ready(&mut self) -> Option<(usize, Box<[u8]>)> {
         let at = self.ready.pop_front()?;
         self.in_ready.remove(&at);
-        let waiting = self.keys.get(&at).map_or(Vec::new(), |l| l.iter().copied().collect());
-        Some((at.0, at.1, waiting))
+        Some(at)
     }
 
-    /// Those whose time is over.
+    /// The number that was given last: who blocks from now on has a higher one.
+    pub fn last_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The first in the line of a key with a number above `after` and up to `last`.
+    pub fn next_in_line(&self, db: usize, key: &[u8], after: u64, last: u64) -> Option<(u64, ClientId)> {
+        let from = after.checked_add(1).filter(|f| *f <= last)?;
+        let (seq, id) = self.line(db, key)?.clients.range(from..=last).next()?;
+        Some((*seq, *id))
+    }
+
+    /// Does anybody in the line of a key wake when the key is gone?
+    pub fn wakes_without(&self, db: usize, key: &[u8]) -> bool {
+        self.line(db, key).is_some_and(|l| l.any_change > 0)
+    }
+
+    /// Those whose time is over, the most overdue first.
     pub fn timed_out(&mut self, now_ms: i64) -> Vec<ClientId> {
         let due = self.timeouts.iter().take_while(|(at, _)| *at <= now_ms);
         due.map(|(_, id)| *id).collect()
@@ -136,5 +214,81 @@ impl Blocked {
 
     pub fn next_timeout(&self) -> Option<i64> {
         self.timeouts.first().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: Wait = Wait::Key { ty: 1, any_change: false };
+    const GROUP: Wait = Wait::Key { ty: 6, any_change: true };
+
+    fn id(index: u32) -> ClientId {
+        ClientId { index, generation: 1 }
+    }
+
+    fn block(wait: Wait, keys: &[&str], deadline: i64) -> Block {
+        let keys = keys.iter().map(|k| Box::from(k.as_bytes())).collect();
+        Block { wait, db: 0, keys, deadline, cmd: 0, args: Vec::new() }
+    }
+
+    fn line(b: &Blocked, key: &str) -> Vec<u32> {
+        let (mut all, mut after) = (Vec::new(), 0);
+        while let Some((seq, c)) = b.next_in_line(0, key.as_bytes(), after, b.last_seq()) {
+            all.push(c.index);
+            after = seq;
+        }
+        all
+    }
+
+    #[test]
+    fn whoever_blocks_again_stands_at_the_end_of_every_line() {
+        let mut b = Blocked::default();
+        b.add(id(1), block(LIST, &["x", "y", "x"], 0));
+        b.add(id(2), block(LIST, &["x"], 0));
+        b.add(id(3), block(LIST, &["y"], 0));
+        assert_eq!((line(&b, "x"), line(&b, "y")), (vec![1, 2], vec![1, 3]));
+        let again = b.remove(id(1)).expect("it was added");
+        let before = b.last_seq();
+        b.add(id(1), again);
+        assert_eq!((line(&b, "x"), line(&b, "y")), (vec![2, 1], vec![3, 1]));
+        let second = b.next_in_line(0, b"x", 2, before);
+        assert_eq!(second, None, "a round ends with those who were there when it began");
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_leave() {
+        let mut b = Blocked::default();
+        assert_eq!(b.types(), 0);
+        b.add(id(1), block(LIST, &["x", "x"], 50));
+        b.add(id(2), block(GROUP, &["x", "z"], 40));
+        assert_eq!((b.types(), b.key_counts(), b.with_timeout()), (1 << 1 | 1 << 6, (2, 2), 2));
+        assert_eq!(b.next_timeout(), Some(40));
+        assert_eq!(b.timed_out(45), [id(2)]);
+        assert!(b.remove(id(2)).is_some() && b.remove(id(2)).is_none());
+        assert_eq!((b.types(), b.key_counts(), b.next_timeout()), (1 << 1, (1, 0), Some(50)));
+        b.remove(id(1));
+        assert_eq!((b.types(), b.key_counts(), b.next_timeout()), (0, (0, 0), None));
+        assert!(b.is_empty());
+    }
+
+    #[test]
+    fn a_key_is_ready_once_and_only_for_those_who_care() {
+        let mut b = Blocked::default();
+        b.add(id(1), block(LIST, &["x"], 0));
+        b.add(id(2), block(GROUP, &["z"], 0));
+        b.signal(0, b"x", false);
+        b.signal(0, b"nobody", true);
+        b.signal(3, b"x", true);
+        assert!(!b.has_ready());
+        b.signal(0, b"z", false);
+        b.signal(0, b"x", true);
+        b.signal(0, b"x", true);
+        assert_eq!(b.next_ready(), Some((0, Box::from(*b"z"))));
+        assert_eq!(b.next_ready(), Some((0, Box::from(*b"x"))));
+        assert_eq!(b.next_ready(), None);
+        assert!(LIST.wakes(Some(1)) && !LIST.wakes(Some(3)) && !LIST.wakes(None));
+        assert!(GROUP.wakes(None) && Wait::Module.wakes(Some(0)) && !Wait::Module.wakes(None));
     }
 }

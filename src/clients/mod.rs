@@ -15,6 +15,7 @@ pub mod usage;
 pub use client::{Client, Input, Kind, flag};
 
 use crate::proto::reply::Reply;
+use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -45,7 +46,7 @@ pub struct Clients {
     /// Have bytes to write before the loop sleeps.
     pub to_write: Vec<ClientId>,
     /// Have parsed or unread input that this pass did not get to.
-    pub to_read: Vec<ClientId>,
+    pub to_read: VecDeque<ClientId>,
     /// Marked dying; reaped between passes.
     pub dying: Vec<ClientId>,
     pub pool: pool::Pool,
@@ -204,7 +205,7 @@ impl Clients {
             && !c.has(flag::TO_READ)
         {
             c.set(flag::TO_READ);
-            self.to_read.push(id);
+            self.to_read.push_back(id);
         }
     }
 }

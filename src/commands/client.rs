@@ -132,7 +132,7 @@ fn id(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 // ---- lists -----------------------------------------------------------------------------------------------
 
 fn line_of(ctx: &Ctx<'_>, id: ClientId, text: &mut String) {
-    let argv = if id == ctx.client { ctx.args.iter().map(|a| a.len()).sum() } else { 0 };
+    let argv = if id == ctx.client { ctx.args.slice() } else { &[] };
     text.push_str(&client_info::line(ctx.srv, id, argv));
     text.push('\n');
 }

@@ -9,16 +9,19 @@ use super::numbers::{integer, loose, positive};
 use super::object::{lookup, refcount};
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
-use crate::algo::num::parse_f64;
+use crate::algo::num::{parse_f64, parse_memory};
 use crate::ds::entry::{Entry, enc, ty};
+use crate::ds::quicklist::{PACKED_THRESHOLD, PACKED_THRESHOLD_MAX};
 use crate::ds::table::Elem;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::digest::Digest;
+use crate::object::list::List;
 use crate::object::tables::{self, Full};
-use crate::object::value::{EMBSTR_MAX, StrRef, Value, encoding_name};
+use crate::object::value::{EMBSTR_MAX, StrRef, Value, View, encoding_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
+use crate::server::policy;
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::sys::{alloc, crash, fault};
 use std::ops::RangeInclusive;
@@ -116,6 +119,16 @@ static SUBS: &[Sub] = &[
             "    set, map, attrib, push, verbatim, true, false.",
         ],
         protocol,
+    ),
+    sub(
+        "QUICKLIST-PACKED-THRESHOLD",
+        3..=3,
+        &[
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "    From which length on elements get a node of their own in a quicklist: up to 4gb,",
+            "    0 for the usual 1gb.",
+        ],
+        packed_threshold,
     ),
     sub(
         "SDSLEN",
@@ -369,16 +382,31 @@ fn digest_value(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 fn object(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let e = bare(ctx, 2)?;
     let text = format!(
-        "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
         e.to_ptr(),
         refcount(ctx.srv, e),
         encoding_name(e.ty(), e.enc()),
         serialized_len(&e),
         e.lru(),
         ctx.srv.ks.idle_ms(e) / 1000,
+        quicklist_figures(&e),
     );
     ctx.out.status(&text);
     Ok(())
+}
+
+/// How a quicklist is laid out; nothing for other encodings.
+fn quicklist_figures(e: &Entry) -> String {
+    let Some(list) = View::<List>::of(e) else { return String::new() };
+    let List::Quick(q) = &*list else { return String::new() };
+    format!(
+        " ql_nodes:{} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
+        q.node_count(),
+        q.len() as f64 / q.node_count() as f64,
+        q.fill(),
+        i32::from(q.compress_depth() != 0),
+        q.uncompressed_size(),
+    )
 }
 
 /// Bytes of a value in an RDB file, before compression.
@@ -426,6 +454,16 @@ fn sdslen(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     );
     ctx.out.status(&text);
     Ok(())
+}
+
+fn packed_threshold(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    const WHY: CmdError =
+        CmdError::Msg(&"ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+    let bytes = parse_memory(ctx.args[2]).ok_or(WHY)?;
+    let bytes = u32::try_from(bytes).ok().filter(|b| *b <= PACKED_THRESHOLD_MAX).ok_or(WHY)?;
+    ctx.srv.switches.packed_threshold = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
+    policy::refresh(ctx.srv);
+    ok(ctx)
 }
 
 fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {

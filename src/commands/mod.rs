@@ -2,8 +2,8 @@
 
 pub mod bitfield;
 pub mod bitmap;
-pub mod command;
 pub mod client;
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
@@ -14,6 +14,8 @@ pub mod generic;
 pub mod help;
 pub mod keys;
 pub mod lcs;
+pub mod list;
+pub mod list_block;
 pub mod memory;
 pub mod numbers;
 pub mod object;
@@ -29,6 +31,7 @@ pub mod slowlog;
 pub mod string;
 pub mod string_incr;
 pub mod table;
+pub mod timeout;
 pub mod transactions;
 
 use row::Command;
@@ -42,6 +45,8 @@ pub fn families() -> &'static [&'static [Command]] {
         bitmap::ROWS,
         bitfield::ROWS,
         generic::ROWS,
+        list::ROWS,
+        list_block::ROWS,
         command::ROWS,
         config::ROWS,
         expire::ROWS,

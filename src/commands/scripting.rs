@@ -7,6 +7,7 @@ use crate::algo::num::parse_i64;
 use crate::proto::error::CmdError;
 use crate::scripting::{Script, Sha, ffi::Vm, name_of, run};
 use crate::server::ctx::{Ctx, Propagation};
+use crate::server::monitor;
 
 const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS;
 
@@ -57,6 +58,8 @@ pub static ROWS: &[Command] = &[
 ];
 
 fn eval(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    // Before the commands of the script, which are shown as they run.
+    monitor::feed(ctx.srv, ctx.client, ctx.args);
     let body = ctx.args[1];
     keys_and_args(ctx)?;
     let name = keep(ctx, body)?;
@@ -64,6 +67,7 @@ fn eval(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn evalsha(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    monitor::feed(ctx.srv, ctx.client, ctx.args);
     const NO_SCRIPT: CmdError = CmdError::Msg(&"NOSCRIPT No matching script. Please use EVAL.");
     let name = Sha::try_from(ctx.args[1].to_ascii_lowercase()).map_err(|_| NO_SCRIPT)?;
     keys_and_args(ctx)?;

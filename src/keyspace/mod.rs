@@ -85,8 +85,8 @@ pub struct Policy {
     pub notify: u32,
     /// Somebody watches keys or tracks them: queue `Modified`.
     pub modified: bool,
-    /// Somebody is blocked on keys: queue `Ready`.
-    pub ready: bool,
+    /// Types of keys that somebody is blocked on, as bits: queue `Ready`.
+    pub ready: u8,
     /// Ops leave to an AOF or to replicas: queue `Op`.
     pub ops: bool,
     /// Keys remember how often, not when.
@@ -108,7 +108,7 @@ impl Default for Policy {
             expiry: Expiry::Delete,
             notify: 0,
             modified: false,
-            ready: false,
+            ready: 0,
             ops: false,
             lfu: false,
             lfu_decay_minutes: 1,
@@ -352,7 +352,7 @@ impl Keyspace {
     /// Queues the news that somebody blocked on the key may be served.
     #[inline]
     pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready {
+        if self.policy.ready >> ty & 1 != 0 {
             self.fx.push(Effect::Ready { db, key: key.into(), ty });
         }
     }

@@ -148,12 +148,9 @@ impl Keyspace {
         let old_ty = old.ty();
         let (_, remains) = self.dbs[db].measured(|d| d.exchange(key.hash, old, t, e, value, when));
         self.discard(db, Value::from_remains(remains), self.policy.lazy_server_del);
-        if old_ty != t {
-            self.signal_ready(db, key.bytes, old_ty);
-            self.signal_ready(db, key.bytes, t);
-        } else {
-            self.signal_ready(db, key.bytes, t);
-        }
+        // Only those hear of it who wait for any change: whoever waits for a list is not served by what was
+        // another type before.
+        self.signal_ready(db, key.bytes, old_ty);
     }
 
     fn add(&mut self, db: usize, key: Key, t: u8, e: u8, value: Payload, ttl: Ttl) {

@@ -8,6 +8,7 @@
 //! Events are edge-triggered: whoever gets one reads until the socket is drained, or remembers that it did not.
 
 use mio::{Events, Poll, Registry, Token, Waker};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,15 +50,17 @@ pub fn source(token: usize) -> Source {
 pub struct Reactor {
     poll: Poll,
     waker: Arc<Waker>,
-    /// Lent to a pass; a nested one makes its own.
-    spare: Vec<Events>,
+    /// Room for what one wait brings.
+    events: Events,
+    /// What the kernel told and nobody has dealt with yet, in order.
+    queue: VecDeque<Ready>,
 }
 
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
-        Ok(Reactor { poll, waker, spare: vec![Events::with_capacity(1024)] })
+        Ok(Reactor { poll, waker, events: Events::with_capacity(1024), queue: VecDeque::new() })
     }
 
     pub fn registry(&self) -> &Registry {
@@ -69,11 +72,10 @@ impl Reactor {
         self.waker.clone()
     }
 
-    /// Waits for events and appends them to `out`.
-    pub fn wait(&mut self, timeout: Option<Duration>, out: &mut Vec<Ready>) {
-        let mut events = self.spare.pop().unwrap_or_else(|| Events::with_capacity(1024));
-        match self.poll.poll(&mut events, timeout) {
-            Ok(()) => out.extend(events.iter().map(|e| Ready {
+    /// Waits for events and queues them.
+    pub fn wait(&mut self, timeout: Option<Duration>) {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => self.queue.extend(self.events.iter().map(|e| Ready {
                 token: e.token().0,
                 readable: e.is_readable(),
                 writable: e.is_writable(),
@@ -82,6 +84,11 @@ impl Reactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => panic!("epoll_wait: {e}"),
         }
-        self.spare.push(events);
+    }
+
+    /// The next event that nobody has dealt with.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<Ready> {
+        self.queue.pop_front()
     }
 }

@@ -118,8 +118,7 @@ pub fn slow(srv: &mut Server) -> bool {
 fn nested_pass(srv: &mut Server) {
     let (clock, now, ticks) = (srv.clock.clone(), srv.ks.now_ms, srv.run.ticks);
     debug_assert!(srv.ks.fx.is_empty(), "effects are settled before the loop turns");
-    let mut events = Vec::new();
-    pass::turn(srv, &mut events, Some(Duration::ZERO));
+    pass::turn(srv, Some(Duration::ZERO));
     debug_assert!(srv.ks.fx.is_empty(), "a nested pass changes nothing");
     (srv.clock, srv.ks.now_ms, srv.run.ticks) = (clock, now, ticks);
 }

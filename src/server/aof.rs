@@ -44,7 +44,9 @@ pub fn open(srv: &mut Server) -> Result<(), String> {
     std::fs::create_dir_all(&dir).map_err(|e| format!("Can't open or create append-only dir: {e}"))?;
     let manifest_path = dir.join(format!("{name}.manifest"));
     let manifest = match std::fs::read(&manifest_path) {
-        Ok(text) => Manifest::parse(&text).map_err(|e| format!("Invalid AOF manifest file format: {e}"))?,
+        Ok(text) => {
+            Manifest::parse(&text).map_err(|e| format!("Invalid AOF manifest file format: {e}"))?
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let first = File { name: format!("{name}.1.incr.aof"), seq: 1, kind: Kind::Increment };
             let m = Manifest { files: vec![first] };
@@ -95,7 +97,10 @@ fn load(srv: &mut Server, path: &Path) -> Result<(), String> {
         let argv: Vec<&[u8]> = spans.iter().map(|s| &bytes[at + s.off..at + s.off + s.len]).collect();
         dispatch::process(srv, id, srv.table.find(argv[0]), Args::new(&argv), &mut out);
         if let Some(reply) = out.take_bytes().strip_prefix(b"-") {
-            break Err(format!("Command at byte {at} failed: {}", String::from_utf8_lossy(reply).trim_end()));
+            break Err(format!(
+                "Command at byte {at} failed: {}",
+                String::from_utf8_lossy(reply).trim_end()
+            ));
         }
         at += len;
         if !srv.clients[id].has(flag::MULTI) {

@@ -119,4 +119,5 @@ pub fn reset_stats(srv: &mut Server) {
     srv.stats = Stats { peak_memory: alloc::used(), ..Stats::default() };
     srv.cmdstats.iter_mut().for_each(|s| *s = CmdStats::default());
     srv.ks.stats = Default::default();
+    srv.lazyfree.reset_stats();
 }

@@ -244,7 +244,7 @@ fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
     for e in out.take_errors() {
         srv.stats.count_error(&e);
     }
-    crate::verbose!("Protocol error ({why}) from client: {}.", client_info::line(srv, id, 0));
+    crate::verbose!("Protocol error ({why}) from client: {}.", client_info::line(srv, id, &[]));
     srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
 }
 

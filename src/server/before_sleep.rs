@@ -1,6 +1,6 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Gate, Server, expire_cycle, kill, limits, policy};
+use super::{Gate, Server, expire_cycle, kill, limits, policy, settle};
 use crate::clients::{ClientId, flag};
 use std::io::ErrorKind;
 
@@ -12,6 +12,7 @@ pub fn run(srv: &mut Server) {
     if srv.run.pass_depth == 0 {
         policy::refresh(srv);
         expire_cycle::run(srv, expire_cycle::Kind::Fast);
+        settle::serve_ready(srv);
     }
     super::aof::flush(srv);
     flush_replies(srv);

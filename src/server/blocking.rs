@@ -10,7 +10,8 @@ use super::{Server, batch, dispatch, pause, policy};
 use crate::blocked::{Block, Wait};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::Flow;
-use crate::proto::args::Args;
+use crate::proto::args::{Args, Key};
+use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;
 
 impl Ctx<'_> {
@@ -41,11 +42,17 @@ impl Ctx<'_> {
 
 /// Serves ready keys, and those that this makes ready.
 pub fn serve(srv: &mut Server) {
-    while let Some((_, _, waiting)) = srv.blocked.next_ready() {
-        for id in waiting {
-            if srv.clients.live(id).is_some_and(|c| c.has(flag::BLOCKED))
-                && srv.blocked.get(id).is_some()
-            {
+    while let Some((db, key)) = srv.blocked.next_ready() {
+        // Whoever blocks anew waits for the next time.
+        let (mut after, last) = (0, srv.blocked.last_seq());
+        while let Some((seq, id)) = srv.blocked.next_in_line(db, &key, after, last) {
+            after = seq;
+            let entry = srv.ks.peek(db, Key::new(&key)).filter(|e| !srv.ks.is_expired(*e));
+            if entry.is_none() && !srv.blocked.wakes_without(db, &key) {
+                break;
+            }
+            let ty = entry.map(|e| e.ty());
+            if srv.blocked.get(id).is_some_and(|b| b.wait.wakes(ty)) {
                 retry(srv, id);
             }
         }
@@ -82,7 +89,11 @@ fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
 }
 
 /// Gives the reply back; when the request is over, what the client sent meanwhile is run in this pass.
-fn finish(srv: &mut Server, id: ClientId, mut out: crate::proto::reply::Reply, over: bool) {
+fn finish(srv: &mut Server, id: ClientId, mut out: Reply, over: bool) {
+    let c = &mut srv.clients[id];
+    if over && c.has(flag::SKIP | flag::SKIP_NEXT) {
+        dispatch::skip_replies(srv, id, &mut out);
+    }
     let c = &mut srv.clients[id];
     c.clear(flag::EXECUTING);
     if let Some(p) = c.pushes.take() {
@@ -107,9 +118,11 @@ pub fn expire(srv: &mut Server) {
 
 /// Ends a wait without the key: with the error, or with the reply of nothing.
 pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
-    if unpark(srv, id).is_none() {
-        return false;
-    }
+    let Some(b) = unpark(srv, id) else { return false };
+    // It counts as a call, of no duration.
+    srv.cmdstats[usize::from(b.cmd)].calls += 1;
+    srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
+    srv.stats.commands += 1;
     let c = &mut srv.clients[id];
     let mut out = std::mem::take(&mut c.out);
     match error {

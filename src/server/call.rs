@@ -60,7 +60,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     }
     if how == How::Client {
         srv.run.ticks = end;
-        srv.stats.commands += 1;
+        srv.stats.commands += u64::from(flow != Flow::Block);
         srv.stats.command_ticks += spent;
     }
     if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {

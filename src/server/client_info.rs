@@ -23,9 +23,10 @@ pub struct Figures {
     pub total: usize,
 }
 
-/// Measures a client. `argv` is the length of the arguments of the command it runs right now.
-pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: usize) -> Figures {
-    let mut f = Figures { argv, ..Figures::default() };
+/// Measures a client. `argv` are the arguments of the command it runs right now.
+pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figures {
+    let argv_len = argv.iter().map(|a| a.len()).sum();
+    let mut f = Figures { argv: argv_len, ..Figures::default() };
     let room;
     if c.has(flag::EXECUTING) {
         (f.qbuf, room) = c.input.lent;
@@ -42,6 +43,7 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: usize) -> Figures {
     let first = if c.has(flag::EXECUTING) { c.reply_class as usize } else { c.out.buf.capacity() };
     f.total = size_of::<Client>()
         + room
+        + size_of_val(argv)
         + c.input.state.footprint()
         + first.max(c.out.first_len())
         + f.omem
@@ -104,7 +106,7 @@ fn text(b: &Option<Box<[u8]>>) -> String {
 }
 
 /// One line of CLIENT LIST, without its end. `argv` as for `figures`.
-pub fn line(srv: &Server, id: ClientId, argv: usize) -> String {
+pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let Some(c) = srv.clients.get(id) else { return String::new() };
     let (addr, laddr) = addresses(srv, c);
     let f = figures(srv, id, c, argv);

@@ -28,7 +28,7 @@ pub fn process(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, args: Args, o
         None => Flow::Done,
     };
     let c = &srv.clients[id];
-    if c.has(flag::SKIP | flag::SKIP_NEXT) && flow != Flow::Postponed {
+    if c.has(flag::SKIP | flag::SKIP_NEXT) && !matches!(flow, Flow::Postponed | Flow::Block) {
         skip_replies(srv, id, out);
     }
     flow
@@ -82,8 +82,11 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
             }
             Refusal::Gone => return Flow::Done,
         }
+        let e = srv.table.get(cmd);
+        srv.ks.no_touch = srv.clients[id].has(flag::NO_TOUCH) && !is(e, "touch");
     }
     let flow = call(srv, id, cmd, args, out, How::Client);
+    srv.ks.no_touch = false;
     settle::serve_ready(srv);
     flow
 }
@@ -102,7 +105,7 @@ pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &m
 }
 
 /// CLIENT REPLY SKIP silences the command after it.
-fn skip_replies(srv: &mut Server, id: ClientId, out: &mut Reply) {
+pub(super) fn skip_replies(srv: &mut Server, id: ClientId, out: &mut Reply) {
     let c = &mut srv.clients[id];
     if c.has(flag::SKIP_NEXT) {
         c.clear(flag::SKIP_NEXT);

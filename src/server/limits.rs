@@ -67,7 +67,7 @@ pub fn check_output(srv: &mut Server, id: ClientId, from_cron: bool) -> bool {
     if nothing || c.stream.is_none() || c.has(flag::DYING | flag::PROTECTED) || !over_limit(srv, id) {
         return false;
     }
-    let line = client_info::line(srv, id, 0);
+    let line = client_info::line(srv, id, &[]);
     let how = if from_cron { "closed" } else { "scheduled to be closed ASAP" };
     crate::warning!("Client {line} {how} for overcoming of output buffer limits.");
     srv.stats.output_limit_disconnections += 1;
@@ -106,7 +106,7 @@ fn evictable(srv: &Server, c: &Client) -> bool {
 pub fn account(srv: &mut Server, id: ClientId) {
     let Some(c) = srv.clients.live(id) else { return };
     let (kind, evictable) = (c.kind(), evictable(srv, c));
-    let bytes = client_info::figures(srv, id, c, 0).total;
+    let bytes = client_info::figures(srv, id, c, &[]).total;
     let old = c.counted;
     let new = srv.clients.usage.update(id, &old, bytes, kind, evictable);
     srv.clients[id].counted = new;
@@ -128,7 +128,7 @@ pub fn evict(srv: &mut Server) {
             crate::warning!("Over client maxmemory after evicting all evictable clients");
             return;
         };
-        crate::notice!("Evicting client: {}", client_info::line(srv, id, 0));
+        crate::notice!("Evicting client: {}", client_info::line(srv, id, &[]));
         srv.stats.evicted_clients += 1;
         kill::kill(srv, id);
     }

@@ -1,5 +1,5 @@
-//! One turn of the loop. Re-entrant: a busy script, a load or a module lets the loop turn inside a command, with its
-//! own list of events, skipping whoever executes.
+//! One turn of the loop. Re-entrant: a busy script, a load or a module lets the loop turn inside a command; it goes on
+//! with the events that the outer pass has not got to, and skips whoever executes.
 //!
 //! ```text
 //! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
@@ -24,14 +24,13 @@ const READS: usize = 4;
 
 /// Serves until asked to stop.
 pub fn serve(srv: &mut Server) {
-    let mut events = Vec::new();
     while !srv.run.stop {
-        turn(srv, &mut events, None);
+        turn(srv, None);
     }
 }
 
 /// One pass; `patience` bounds the wait for events (None: until the next timer).
-pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration>) {
+pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     before_sleep::run(srv);
     cycle_ends(srv);
     let until_cron = srv.run.next_cron_ms.saturating_sub(mono_ns() / 1_000_000);
@@ -46,19 +45,19 @@ pub fn turn(srv: &mut Server, events: &mut Vec<Ready>, patience: Option<Duration
     if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() {
         timeout = Duration::ZERO;
     }
-    events.clear();
-    srv.reactor.wait(Some(timeout), events);
+    srv.reactor.wait(Some(timeout));
     srv.run.ticks = srv.clock.sync();
     if srv.run.pass_depth == 0 {
         (srv.run.cycle_ticks, srv.run.cycle_commands) = (srv.run.ticks, srv.stats.commands);
     }
     srv.ks.now_ms = srv.clock.unix_ms;
     srv.run.pass_depth += 1;
-    let pending = std::mem::take(&mut srv.clients.to_read);
-    for &e in events.iter() {
+    // One queue for all depths: edges come once, so a nested pass takes over what the outer one has not got to.
+    while let Some(e) = srv.reactor.next_event() {
         handle(srv, e);
     }
-    for id in pending {
+    for _ in 0..srv.clients.to_read.len() {
+        let Some(id) = srv.clients.to_read.pop_front() else { break };
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_READ);
             blocking::resume(srv, id);
@@ -250,7 +249,7 @@ fn query_limit_reached(srv: &mut Server, id: ClientId) {
     let c = &srv.clients[id];
     let begin = &c.input.buf[c.input.buf.len() - c.input.unparsed()..];
     let begin = crate::algo::quote::repr(&begin[..begin.len().min(64)]);
-    let line = client_info::line(srv, id, 0);
+    let line = client_info::line(srv, id, &[]);
     crate::warning!(
         "Closing client that reached max query buffer length: {line} (qbuf initial bytes: {begin})"
     );

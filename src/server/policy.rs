@@ -14,7 +14,7 @@ pub fn refresh(srv: &mut Server) {
     p.expiry = if still { Expiry::Report } else { Expiry::Delete };
     p.notify = if srv.pubsub.has_listeners() { c.notify_keyspace_events } else { 0 };
     p.modified = !srv.watches.is_empty();
-    p.ready = !srv.blocked.is_empty();
+    p.ready = srv.blocked.types();
     p.ops = srv.ops.wanted();
     p.lfu = matches!(c.maxmemory_policy, P::AllkeysLfu | P::VolatileLfu);
     p.lfu_decay_minutes = c.lfu_decay_time as i64;

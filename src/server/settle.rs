@@ -29,7 +29,7 @@ pub fn drain(srv: &mut Server) {
             Effect::Modified { db, key } => modified(srv, db, &key),
             Effect::Ready { db, key, ty } => {
                 let exists = srv.ks.peek(db, Key::new(&key)).is_some_and(|e| e.ty() == ty);
-                srv.blocked.signal(db, &key, ty, exists);
+                srv.blocked.signal(db, &key, exists);
             }
         }
         if !srv.ks.fx.is_empty() {
@@ -89,12 +89,10 @@ fn replaced(srv: &mut Server, db: usize, by: Option<usize>) {
         },
     );
     for key in srv.blocked.keys_of(db) {
-        let before = srv.ks.peek(db, Key::new(&key)).map(|e| e.ty());
-        let after = by.and_then(|b| srv.ks.peek(b, Key::new(&key))).map(|e| e.ty());
-        if let Some(ty) = after {
-            srv.blocked.signal(db, &key, ty, true);
-        } else if let Some(ty) = before {
-            srv.blocked.signal(db, &key, ty, false);
+        let before = srv.ks.peek(db, Key::new(&key)).is_some();
+        let after = by.is_some_and(|b| srv.ks.peek(b, Key::new(&key)).is_some());
+        if before || after {
+            srv.blocked.signal(db, &key, after);
         }
     }
 }

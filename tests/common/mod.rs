@@ -1,17 +1,20 @@
 //! What the end-to-end tests share: a server of their own, a raw connection to it, and patience.
 //!
 //! ```text
-//! let srv = Server::start();                           our binary on a free port, in a folder of its own
-//! let srv = Server::with(&["--appendonly", "yes"]);    options as on the command line, after the usual ones
-//! let mut c = srv.connect();                           raw RESP: bytes out, `Value`s (or bytes) back
+//! let srv = Server::start();                         our binary on a free port, in a folder of its own
+//! let srv = Server::with(&["--appendonly", "yes"]);  options of the command line, after the usual ones
+//! let mut c = srv.connect();                         raw RESP: bytes out, `Value`s (or bytes) back
 //! assert_eq!(c.cmd(&["INCR", "n"]), Int(1));
-//! let mut r = srv.client();                            a connection of the `redis` crate
+//! let mut r = srv.client();                          a connection of the `redis` crate
 //! ```
 //!
 //! A server is killed and its folder removed when it goes out of scope. `restart` starts it again in the
-//! same folder, after `stop` (an orderly SHUTDOWN, by signal) or `kill` (SIGKILL). A reply that does not
-//! come within `PATIENCE` fails the test with what was asked; nothing here sleeps where it can wait for a
+//! same folder, after `stop` (an orderly SHUTDOWN, by signal) or `kill` (SIGKILL). A reply that does not come
+//! within `PATIENCE` fails the test with what was asked; nothing here sleeps where it can wait for a
 //! condition.
+//!
+//! With SERVER_UNDER_TEST set to another binary, "ours" is that one: so a test can be tried against the real
+//! redis-server, to see that what it demands is what clients know.
 //!
 //! Every test file that says `mod common;` compiles its own copy and uses its own part of it.
 #![allow(dead_code)]
@@ -57,7 +60,7 @@ impl Server {
 
     /// Ours; `options` come after those that every test server gets and win over them.
     pub fn with(options: &[&str]) -> Server {
-        Self::of(Path::new(env!("CARGO_BIN_EXE_redis-server")), options)
+        Self::of(&binary(), options)
     }
 
     /// Any binary that takes the options of a redis-server.
@@ -67,7 +70,7 @@ impl Server {
 
     /// Ours, in a folder that was prepared (see `own_folder`) and is removed with the server.
     pub fn with_folder(options: &[&str], dir: PathBuf) -> Server {
-        Self::in_folder(Path::new(env!("CARGO_BIN_EXE_redis-server")), options, dir)
+        Self::in_folder(&binary(), options, dir)
     }
 
     fn in_folder(binary: &Path, options: &[&str], mut dir: PathBuf) -> Server {
@@ -170,6 +173,13 @@ impl Server {
         fs::rename(&old, self.dir.join("earlier.log")).expect("the log of the first start");
         self.child = launch(&self.binary, self.port, &self.dir, &self.options);
         self.wait_ready().unwrap_or_else(|log| panic!("no restart:\n{log}"));
+    }
+}
+
+fn binary() -> PathBuf {
+    match std::env::var_os("SERVER_UNDER_TEST") {
+        Some(path) => path.into(),
+        None => env!("CARGO_BIN_EXE_redis-server").into(),
     }
 }
 

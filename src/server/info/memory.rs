@@ -19,11 +19,18 @@ pub struct DbOverhead {
     pub expires: usize,
 }
 
+/// A cached script beside its text: its name and its place.
+const SCRIPT: usize = 64;
+
 pub struct Overhead {
     pub used: usize,
     pub peak: usize,
     pub startup: usize,
     pub clients_normal: usize,
+    /// What waits to be written to the AOF.
+    pub aof_buffer: usize,
+    /// Cached scripts.
+    pub scripts: usize,
     pub dbs: Vec<DbOverhead>,
     pub total: usize,
     pub dataset: usize,
@@ -44,17 +51,22 @@ impl Overhead {
                 db,
                 // Keys and values share one allocation with an 8-byte header, which is no data.
                 main: d.dict.keys().overhead() + d.dict.len() * 8,
-                expires: d.dict.expires().overhead(),
+                // The word of the time stands in that block too.
+                expires: d.dict.expires().overhead() + d.dict.expires().len() * 8,
             })
             .collect();
         let tables: usize = dbs.iter().map(|d| d.main + d.expires).sum();
         let startup = srv.run.startup_memory;
-        let total = startup + clients_normal + tables;
+        let aof_buffer = srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity());
+        let scripts = srv.scripting.scripts.values().map(|s| s.body.len() + SCRIPT).sum();
+        let total = startup + clients_normal + aof_buffer + scripts + tables;
         Overhead {
             used,
             peak: srv.stats.peak_memory.max(used),
             startup,
             clients_normal,
+            aof_buffer,
+            scripts,
             dbs,
             total,
             dataset: used.saturating_sub(total),
@@ -140,11 +152,11 @@ pub fn write(srv: &Server, out: &mut String) {
         "mem_clients_slaves" => 0,
         "mem_clients_normal" => o.clients_normal,
         "mem_cluster_links" => 0,
-        "mem_aof_buffer" => 0,
+        "mem_aof_buffer" => o.aof_buffer,
         "mem_allocator" => alloc::NAME,
         "active_defrag_running" => 0,
-        "lazyfree_pending_objects" => 0,
-        "lazyfreed_objects" => 0,
+        "lazyfree_pending_objects" => srv.lazyfree.pending(),
+        "lazyfreed_objects" => srv.lazyfree.freed(),
     );
 }
 
