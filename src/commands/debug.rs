@@ -30,7 +30,7 @@ pub static ROWS: &[Command] = &[Command {
     name: "debug",
     arity: -2,
     flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED,
-    run: debug,
+    run: debugCommand,
     docs: &docs::DEBUG,
     ..ROW
 }];
@@ -202,7 +202,8 @@ static SUBS: &[Sub] = &[
     ),
 ];
 
-fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+#[expect(non_snake_case, reason = "the name that is looked for in the trace of a watchdog")]
+fn debugCommand(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let name = ctx.args[1];
     if name.eq_ignore_ascii_case(b"help") && ctx.args.len() == 2 {
         let lines: Vec<&str> = SUBS.iter().flat_map(|s| s.help).copied().collect();

@@ -71,8 +71,8 @@ pub fn secrets(args: &[&[u8]]) -> Vec<usize> {
     } else if is(0, "migrate") {
         migrate(args)
     } else if is(0, "config") && is(1, "set") {
-        let secret = ["requirepass", "masterauth", "masteruser"];
-        (2..n).step_by(2).filter(|&i| secret.iter().any(|s| is(i, s))).map(|i| i + 1).collect()
+        let secret = |i: &usize| i + 1 < n && crate::config::getset::is_sensitive(args[*i]);
+        (2..n).step_by(2).filter(secret).map(|i| i + 1).collect()
     } else {
         Vec::new()
     }

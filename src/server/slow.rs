@@ -7,12 +7,11 @@
 //!
 //! `slow_ticks` is the lower of the two, so that a command pays one comparison for both.
 
-use super::Server;
+use super::{Server, client_info, monitor};
 use crate::clients::ClientId;
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
 use crate::proto::args::Args;
-use crate::slowlog::redact::redacted;
 
 /// After `slowlog-log-slower-than`, `slowlog-max-len` or `latency-monitor-threshold` has changed.
 pub fn refresh(srv: &mut Server) {
@@ -36,11 +35,11 @@ pub fn took_long(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: 
         return;
     }
     let Some(c) = srv.clients.get(id) else { return };
-    let unix_path = String::from_utf8_lossy(srv.config.unixsocket.as_deref().unwrap_or_default());
-    let peer = c.stream.as_ref().map_or_else(|| "?:0".into(), |s| s.peer(&unix_path));
-    let shown = redacted(&srv.table.get(cmd).name, &args);
+    let (peer, _) = client_info::addresses(srv, c);
+    let mut shown: Vec<&[u8]> = args.to_vec();
+    monitor::secrets(&args).into_iter().for_each(|i| shown[i] = b"(redacted)");
     let max = usize::try_from(srv.config.slowlog_max_len).unwrap_or(usize::MAX);
-    srv.slowlog.push(max, srv.clock.unix_secs(), us, shown.as_deref().unwrap_or(&args), peer, c.name());
+    srv.slowlog.push(max, srv.clock.unix_secs(), us, &shown, peer, c.name());
 }
 
 /// Tells the latency monitor of an event that took `ms`.
