@@ -101,8 +101,10 @@ pub fn addresses(srv: &Server, c: &Client) -> (String, String) {
     (end(crate::net::stream::Stream::peer), end(crate::net::stream::Stream::local))
 }
 
+/// A name, as far as a C string goes.
 fn text(b: &Option<Box<[u8]>>) -> String {
-    b.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+    let shown = b.as_deref().and_then(|b| b.split(|c| *c == 0).next());
+    shown.map(String::from_utf8_lossy).unwrap_or_default().into_owned()
 }
 
 /// One line of CLIENT LIST, without its end. `argv` as for `figures`.
