@@ -10,6 +10,7 @@ pub mod debug;
 pub mod docs;
 pub mod expire;
 pub mod generic;
+pub mod hash;
 pub mod help;
 pub mod numbers;
 pub mod object;
@@ -20,6 +21,7 @@ pub mod row;
 pub mod scan;
 pub mod scripting;
 pub mod server;
+pub mod set;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -36,6 +38,8 @@ pub fn families() -> &'static [&'static [Command]] {
         bitmap::ROWS,
         bitfield::ROWS,
         generic::ROWS,
+        hash::ROWS,
+        set::ROWS,
         command::ROWS,
         config::ROWS,
         expire::ROWS,
