@@ -35,6 +35,10 @@ pub mod string_incr;
 pub mod table;
 pub mod timeout;
 pub mod transactions;
+pub mod zset;
+pub mod zset_combine;
+pub mod zset_pop;
+pub mod zset_range;
 
 use row::Command;
 
@@ -46,6 +50,10 @@ pub fn families() -> &'static [&'static [Command]] {
         lcs::ROWS,
         bitmap::ROWS,
         bitfield::ROWS,
+        zset::ROWS,
+        zset_combine::ROWS,
+        zset_pop::ROWS,
+        zset_range::ROWS,
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
