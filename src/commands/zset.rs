@@ -157,7 +157,7 @@ fn options(args: &[&[u8]], mut rules: Rules) -> Result<(Rules, bool, usize), Cmd
         at += 1;
     }
     let rest = args.len() - at;
-    if rest == 0 || rest % 2 != 0 {
+    if rest == 0 || !rest.is_multiple_of(2) {
         return Err(CmdError::Syntax);
     }
     if rules.nx && rules.xx {
