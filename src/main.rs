@@ -1,4 +1,5 @@
-//! `redis-server`, and by the name it is called by also `redis-sentinel`, `redis-check-rdb`, `redis-check-aof`.
+//! `redis-server`, and by the name it is called by also `redis-sentinel`, `redis-check-rdb`,
+//! `redis-check-aof`.
 
 use std::os::unix::ffi::OsStringExt;
 

@@ -1,4 +1,5 @@
-//! The path of a request, end to end: splits and pipelines, transactions, subscriptions, scripts, the log, snapshots.
+//! The path of a request, end to end: splits and pipelines, transactions, subscriptions, scripts, the
+//! log, snapshots.
 
 mod common;
 
@@ -95,7 +96,8 @@ fn a_busy_script_is_killed() {
     assert_eq!(b.run("PING").text(), "PONG");
 }
 
-/// What was acknowledged under `always` is there after kill -9, expired keys are not, transactions are whole.
+/// What was acknowledged under `always` is there after kill -9, expired keys are not, transactions are
+/// whole.
 #[test]
 fn the_log_survives_kill() {
     let mut srv = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);

@@ -1,7 +1,9 @@
-//! Strings and bitmaps, end to end: the real binary, spoken to through raw sockets and the `redis` crate.
+//! Strings and bitmaps, end to end: the real binary, spoken to through raw sockets and the `redis`
+//! crate.
 //!
 //! What is asked here does not show in a single reply: encodings, events and their order, counts of
-//! changes, what WATCH sees. Replies by themselves are the business of `compare.rs`, which asks a real server.
+//! changes, what WATCH sees. Replies by themselves are the business of `compare.rs`, which asks a real
+//! server.
 
 mod common;
 

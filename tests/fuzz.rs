@@ -6,8 +6,9 @@
 //!   FUZZ_SEED=123      begin there; a failing run prints the line that repeats it
 //! ```
 //!
-//! A target asserts more than "no panic": the parser agrees with a naive twin, and gives the same however
-//! the bytes are cut into reads. To add one: a function of `&mut Rng`, and a test that hands it to `fuzz`.
+//! A target asserts more than "no panic": the parser agrees with a naive twin, and gives the same
+//! however the bytes are cut into reads. To add one: a function of `&mut Rng`, and a test that hands it
+//! to `fuzz`.
 
 use oxidis::algo::quote::split_args;
 use oxidis::algo::rng::Rng;

@@ -1,6 +1,6 @@
-//! How long the loop is held: a second client pings every half millisecond while the first one makes the server grow,
-//! free and flush. A measuring program, not a check: it runs when `MEASURE_PAUSE` is set, and prints a table of the
-//! longest answer times, best of three, beside those of a quiet server.
+//! How long the loop is held: a second client pings every half millisecond while the first one makes
+//! the server grow, free and flush. A measuring program, not a check: it runs when `MEASURE_PAUSE` is
+//! set, and prints a table of the longest answer times, best of three, beside those of a quiet server.
 
 mod common;
 

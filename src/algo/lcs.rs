@@ -1,9 +1,9 @@
 //! The longest common subsequence of two byte strings, and where its pieces lie.
 //!
-//! The textbook way is a table of lengths, `L[i][j]` for the first `i` bytes of `a` and the first `j` of `b`.
-//! Along a row the lengths grow by 0 or 1 from one column to the next, so a row is as well a string of bits:
-//! here a bit is *clear* where the length grows. Such rows follow from one another 64 columns at a time
-//! (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004):
+//! The textbook way is a table of lengths, `L[i][j]` for the first `i` bytes of `a` and the first `j`
+//! of `b`. Along a row the lengths grow by 0 or 1 from one column to the next, so a row is as well a
+//! string of bits: here a bit is *clear* where the length grows. Such rows follow from one another 64
+//! columns at a time (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004):
 //!
 //! ```text
 //!   row 0   = 1111...            the empty prefix of `a` has nothing in common with anything
@@ -11,8 +11,8 @@
 //!   row     = (row + (row & matches)) | (row & !matches)
 //! ```
 //!
-//! For the length alone one row is enough. For the pieces all rows are kept, one bit a cell where a table of
-//! lengths takes 32, and walked from the last corner to the first:
+//! For the length alone one row is enough. For the pieces all rows are kept, one bit a cell where a
+//! table of lengths takes 32, and walked from the last corner to the first:
 //!
 //! ```text
 //!   a[i] == b[j]            both belong to the subsequence: step back diagonally
@@ -88,8 +88,8 @@ pub fn length(a: &[u8], b: &[u8]) -> usize {
     row.iter().map(|w| w.count_zeros() as usize).sum()
 }
 
-/// The pieces of the longest common subsequence that the walk above meets, the last one first; `None` when there
-/// is no memory for the rows.
+/// The pieces of the longest common subsequence that the walk above meets, the last one first; `None`
+/// when there is no memory for the rows.
 pub fn runs(a: &[u8], b: &[u8]) -> Option<Vec<Run>> {
     let places = Places::new(a, b);
     let words = places.words;

@@ -266,8 +266,9 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     (!out_of_range).then_some(value)
 }
 
-/// A double as the ends of score ranges are read, which is strtod(3) alone: nothing at all is 0, leading white space
-/// is skipped, the text ends at a zero byte, and what is too big is infinite. NaN is still refused.
+/// A double as the ends of score ranges are read, which is strtod(3) alone: nothing at all is 0,
+/// leading white space is skipped, the text ends at a zero byte, and what is too big is infinite. NaN
+/// is still refused.
 pub fn parse_f64_bound(text: &[u8]) -> Option<f64> {
     let text = text.split(|&b| b == 0).next().unwrap_or(b"");
     if text.is_empty() {

@@ -1,5 +1,5 @@
-//! One client: its connection, its session, and what it is in the middle of. What few clients have is boxed, so that
-//! an idle connection stays under 700 bytes with everything.
+//! One client: its connection, its session, and what it is in the middle of. What few clients have is
+//! boxed, so that an idle connection stays under 700 bytes with everything.
 
 use crate::multi::Multi;
 use crate::net::stream::Stream;
@@ -119,7 +119,8 @@ impl Input {
         self.buf.len() - self.pos
     }
 
-    /// Bytes that no argument has been made of: without the arguments of an unfinished request that are complete.
+    /// Bytes that no argument has been made of: without the arguments of an unfinished request that are
+    /// complete.
     pub fn unparsed(&self) -> usize {
         self.unread().saturating_sub(self.state.at())
     }
@@ -165,7 +166,8 @@ pub struct Client {
 
 const _: () = assert!(size_of::<Client>() <= 384);
 
-/// The share of one client in the figures of memory by kind, and its place among those that may be evicted.
+/// The share of one client in the figures of memory by kind, and its place among those that may be
+/// evicted.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counted {
     pub bytes: usize,

@@ -4,9 +4,9 @@
 //! slots: [gen 1|Client][gen 7|  -  ][gen 3|Client] ...      ClientId = index + generation
 //! ```
 //!
-//! The caller of a command is a `ClientId`, never a reference. A client that is killed leaves every registry at once
-//! and is marked dying; its slot, socket and lent buffers are given back between passes (`reap`). A stale id finds
-//! nothing, since the slot's generation has moved on.
+//! The caller of a command is a `ClientId`, never a reference. A client that is killed leaves every
+//! registry at once and is marked dying; its slot, socket and lent buffers are given back between
+//! passes (`reap`). A stale id finds nothing, since the slot's generation has moved on.
 
 pub mod client;
 pub mod pool;
@@ -160,7 +160,8 @@ impl Clients {
         Some(c)
     }
 
-    /// Lets `write` add to what another client will read: behind its reply while it executes, else at once.
+    /// Lets `write` add to what another client will read: behind its reply while it executes, else at
+    /// once.
     pub fn push(&mut self, to: ClientId, write: impl FnOnce(&mut Reply)) {
         let limits = self.output_limits;
         let Some(c) = self.get_mut(to).filter(|c| !c.has(flag::DYING)) else { return };

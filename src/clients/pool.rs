@@ -1,4 +1,5 @@
-//! Buffers that clients share: one to read into while they speak, one for replies until they are written.
+//! Buffers that clients share: one to read into while they speak, one for replies until they are
+//! written.
 
 use crate::proto::reply::CHUNK;
 
@@ -18,7 +19,8 @@ impl Pool {
         self.query.pop().unwrap_or_else(|| Vec::with_capacity(QUERY))
     }
 
-    /// A first buffer for replies; only the largest class is kept in stock, small ones cost next to nothing.
+    /// A first buffer for replies; only the largest class is kept in stock, small ones cost next to
+    /// nothing.
     #[inline]
     pub fn reply(&mut self, class: usize) -> Vec<u8> {
         if class < CHUNK {

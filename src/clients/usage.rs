@@ -4,9 +4,9 @@
 //! bucket n: clients of 2^n bytes and more      eviction: highest bucket first, inside it by slot
 //! ```
 //!
-//! A client that moves inside its bucket costs an addition; only who doubles or halves is moved. Buckets begin at
-//! 32 KiB and end at 8 GiB (CLIENT_MEM_USAGE_BUCKET_MIN_LOG, MAX_LOG). Clients that may not be evicted count by kind,
-//! but stand in no bucket.
+//! A client that moves inside its bucket costs an addition; only who doubles or halves is moved.
+//! Buckets begin at 32 KiB and end at 8 GiB (CLIENT_MEM_USAGE_BUCKET_MIN_LOG, MAX_LOG). Clients that
+//! may not be evicted count by kind, but stand in no bucket.
 
 use super::client::Counted;
 use super::{ClientId, Kind};

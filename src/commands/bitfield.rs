@@ -8,8 +8,9 @@
 //!   ........ ...FFFFF FF...... .. ........        shift = 72 - (offset % 8) - width
 //! ```
 //!
-//! All operations are parsed before the first one runs. A call that only reads leaves the key alone; one that
-//! writes first makes room up to its last bit, which stays even where OVERFLOW FAIL lets nothing be written.
+//! All operations are parsed before the first one runs. A call that only reads leaves the key alone;
+//! one that writes first makes room up to its last bit, which stays even where OVERFLOW FAIL lets
+//! nothing be written.
 
 use super::bitmap::bit_offset;
 use super::docs;
@@ -109,8 +110,8 @@ impl Overflow {
         }
     }
 
-    /// `n` as it is written to a field of this kind; None for not at all. `high` tells on which side of the
-    /// range a number lies that is outside of it.
+    /// `n` as it is written to a field of this kind; None for not at all. `high` tells on which side of
+    /// the range a number lies that is outside of it.
     fn fit(self, kind: Kind, n: i128, high: bool) -> Option<i64> {
         if (kind.min()..=kind.max()).contains(&n) {
             return Some(n as i64);
@@ -195,8 +196,8 @@ fn parse(ctx: &Ctx<'_>) -> Result<(Vec<Op>, usize), CmdError> {
     Ok((ops, bytes))
 }
 
-/// The bytes of a field as one number, zeros where the string has ended, and how far from its lower end the
-/// field lies.
+/// The bytes of a field as one number, zeros where the string has ended, and how far from its lower end
+/// the field lies.
 fn window(all: &[u8], op: &Op) -> (u128, u32) {
     let mut bytes = [0; 16];
     let from = usize::try_from(op.offset >> 3).unwrap_or(usize::MAX);

@@ -1,8 +1,8 @@
 //! Bitmaps: strings seen as bits, bit 0 the highest of the first byte. BITFIELD has a file of its own.
 //!
 //! SETBIT changes the byte where it lies (`Edit::raw`); the other commands work on whole words
-//! (`algo::bits`). Ranges come in bytes or in bits; both are turned into the first and the last bit before
-//! anything is counted.
+//! (`algo::bits`). Ranges come in bytes or in bits; both are turned into the first and the last bit
+//! before anything is counted.
 
 use super::docs;
 use super::numbers::integer;
@@ -71,8 +71,8 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// The offset of a bit, which must lie in a string that a client could send. `#n` counts in units of `width`
-/// bits, where that is given.
+/// The offset of a bit, which must lie in a string that a client could send. `#n` counts in units of
+/// `width` bits, where that is given.
 pub(super) fn bit_offset(ctx: &Ctx<'_>, arg: &[u8], width: Option<i64>) -> Result<u64, CmdError> {
     let offset = match (arg, width) {
         ([b'#', n @ ..], Some(width)) => parse_i64(n).map(|n| n.wrapping_mul(width)),

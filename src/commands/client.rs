@@ -64,9 +64,11 @@ fn switch(arg: &[u8]) -> Result<bool, CmdError> {
     }
 }
 
-// ---- names -----------------------------------------------------------------------------------------------
+// ---- names
+// -----------------------------------------------------------------------------------------------
 
-/// Printable, and without spaces, so that the fields of CLIENT LIST can be told apart. Read as a C string.
+/// Printable, and without spaces, so that the fields of CLIENT LIST can be told apart. Read as a C
+/// string.
 fn printable(text: &[u8]) -> bool {
     c_text(text).iter().all(|b| (b'!'..=b'~').contains(b))
 }
@@ -129,7 +131,8 @@ fn id(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- lists -----------------------------------------------------------------------------------------------
+// ---- lists
+// -----------------------------------------------------------------------------------------------
 
 fn line_of(ctx: &Ctx<'_>, id: ClientId, text: &mut String) {
     let argv = if id == ctx.client { ctx.args.slice() } else { &[] };
@@ -183,7 +186,8 @@ fn by_number(ctx: &Ctx<'_>, n: i64) -> Option<ClientId> {
     ctx.srv.clients.live(id).filter(|c| c.stream.is_some()).map(|_| id)
 }
 
-// ---- KILL ------------------------------------------------------------------------------------------------
+// ---- KILL
+// ------------------------------------------------------------------------------------------------
 
 /// Whom CLIENT KILL means; all that is given must fit.
 #[derive(Default)]
@@ -264,7 +268,8 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- how this connection is treated ----------------------------------------------------------------------
+// ---- how this connection is treated
+// ----------------------------------------------------------------------
 
 fn no_evict(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let on = switch(ctx.args[2])?;
@@ -306,7 +311,8 @@ fn reply(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- the others ------------------------------------------------------------------------------------------
+// ---- the others
+// ------------------------------------------------------------------------------------------
 
 fn unblock(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let error = match *ctx.args.from(3) {
@@ -363,11 +369,13 @@ fn unpause(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- tracking, while nobody tracks -----------------------------------------------------------------------
+// ---- tracking, while nobody tracks
+// -----------------------------------------------------------------------
 
 fn caching(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Err(CmdError::Msg(
-        &"ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+        &"ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT \
+          mode enabled",
     ))
 }
 

@@ -1,6 +1,7 @@
 //! COMMAND: what the rows say about themselves.
 //!
-//! Everything here is read from `Table` and the rows; shapes and the order of fields are those clients parse.
+//! Everything here is read from `Table` and the rows; shapes and the order of fields are those clients
+//! parse.
 
 use super::keys::{self, Search};
 use super::row::flag::*;

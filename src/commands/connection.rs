@@ -261,9 +261,9 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let c = &mut ctx.srv.clients[ctx.client];
     if !c.has(flag::AUTHENTICATED) {
         return Err(CmdError::Msg(
-            &"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
-              the same time",
+            &"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+              <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+              RESP protocol version at the same time",
         ));
     }
     if let Some(name) = g.name {

@@ -83,7 +83,8 @@ fn dbsize(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// SYNC or ASYNC. Either way a thread frees; ASYNC is counted as lazily freed, SYNC gives memory back to the system.
+/// SYNC or ASYNC. Either way a thread frees; ASYNC is counted as lazily freed, SYNC gives memory back
+/// to the system.
 fn flush_mode(ctx: &Ctx<'_>) -> Result<bool, CmdError> {
     match ctx.args.slice() {
         [_] => Ok(ctx.srv.config.lazyfree_lazy_user_flush),

@@ -1,7 +1,9 @@
-//! DEBUG: switches and looks inside, for tests. Refused unless `enable-debug-command` allows it (see `dispatch`).
+//! DEBUG: switches and looks inside, for tests. Refused unless `enable-debug-command` allows it (see
+//! `dispatch`).
 //!
-//! Each subcommand is a row of `SUBS`: its name, how many arguments it takes (with `DEBUG` itself), its lines of HELP
-//! and its function. A name with a wrong number of arguments is as unknown as a wrong name.
+//! Each subcommand is a row of `SUBS`: its name, how many arguments it takes (with `DEBUG` itself), its
+//! lines of HELP and its function. A name with a wrong number of arguments is as unknown as a wrong
+//! name.
 
 use super::docs;
 use super::help;
@@ -222,7 +224,8 @@ fn ok(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     Ok(())
 }
 
-// ---- crashes -------------------------------------------------------------------------------------------
+// ---- crashes
+// -------------------------------------------------------------------------------------------
 
 fn segfault(_: &mut Ctx<'_>) -> Result<(), CmdError> {
     fault::segfault();
@@ -254,7 +257,8 @@ fn leak(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
-// ---- replies -------------------------------------------------------------------------------------------
+// ---- replies
+// -------------------------------------------------------------------------------------------
 
 fn error(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let text = ctx.args[2];
@@ -350,7 +354,8 @@ fn sleep(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
-// ---- data ----------------------------------------------------------------------------------------------
+// ---- data
+// ----------------------------------------------------------------------------------------------
 
 /// The entry of the key at argument `at`, expired or not, without a trace.
 fn bare(ctx: &Ctx<'_>, at: usize) -> Result<Entry, CmdError> {
@@ -497,7 +502,8 @@ fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
-// ---- tables, memory -------------------------------------------------------------------------------------
+// ---- tables, memory
+// -------------------------------------------------------------------------------------
 
 fn wants_full(ctx: &Ctx<'_>) -> Full {
     Full(ctx.args.get(3).is_some_and(|a| a.eq_ignore_ascii_case(b"full")))

@@ -1,12 +1,13 @@
-//! What commands with subcommands have in common: the reply of HELP, and the error for what HELP does not list.
+//! What commands with subcommands have in common: the reply of HELP, and the error for what HELP does
+//! not list.
 
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 
 use super::row::Flow;
 
-/// Replies `lines` between the heading and the line about HELP itself. A line that describes another one is
-/// indented by four spaces.
+/// Replies `lines` between the heading and the line about HELP itself. A line that describes another
+/// one is indented by four spaces.
 pub fn reply(ctx: &mut Ctx<'_>, lines: &[&str]) -> Result<Flow, CmdError> {
     let name = String::from_utf8_lossy(ctx.args[0]).to_ascii_uppercase();
     ctx.out.array(lines.len() + 3);

@@ -1,15 +1,15 @@
-//! Which arguments of a command are keys, and what it does with them: for COMMAND GETKEYS, ACL, cluster slots and
-//! tracking.
+//! Which arguments of a command are keys, and what it does with them: for COMMAND GETKEYS, ACL, cluster
+//! slots and tracking.
 //!
 //! ```text
 //! row.keys (specs) ──► by_specs ── complete ──────────────────────────────────────────► positions and flags
 //!                          └── a spec is unknown, incomplete, or its flags depend ──► row.getkeys ──►
 //! ```
 //!
-//! A spec tells where to begin (an argument's place, or behind a keyword) and how to go on (a range, or a count of
-//! keys). Rows whose specs do not tell all carry a finder of their own, from the second half of this file. Arguments
-//! come from outside: every place is checked, and a command that makes no sense has no keys; its handler will say
-//! what is wrong with it.
+//! A spec tells where to begin (an argument's place, or behind a keyword) and how to go on (a range, or
+//! a count of keys). Rows whose specs do not tell all carry a finder of their own, from the second half
+//! of this file. Arguments come from outside: every place is checked, and a command that makes no sense
+//! has no keys; its handler will say what is wrong with it.
 
 use super::row::{Begin, Command, Find, KeySpec, key};
 use crate::algo::num::parse_i64;
@@ -142,7 +142,8 @@ pub fn numkeys_second(args: &[&[u8]]) -> Option<Keys> {
     counted(args, 2, 3)
 }
 
-/// `COMMAND destination numkeys key...`: ZUNIONSTORE, ZINTERSTORE, ZDIFFSTORE. The destination comes last.
+/// `COMMAND destination numkeys key...`: ZUNIONSTORE, ZINTERSTORE, ZDIFFSTORE. The destination comes
+/// last.
 pub fn store_numkeys(args: &[&[u8]]) -> Option<Keys> {
     let mut keys = counted(args, 2, 3)?;
     keys.push((1, 0));

@@ -1,7 +1,7 @@
 //! LCS: the longest common subsequence of two strings, its length, or where its pieces lie.
 //!
-//! The work is `algo::lcs`'s, which needs a thirtieth of the memory of a table of lengths. The limit that
-//! clients see is still that of the table: (len1 + 1) * (len2 + 1) * 4 bytes may not exceed
+//! The work is `algo::lcs`'s, which needs a thirtieth of the memory of a table of lengths. The limit
+//! that clients see is still that of the table: (len1 + 1) * (len2 + 1) * 4 bytes may not exceed
 //! proto-max-bulk-len.
 
 use super::docs;

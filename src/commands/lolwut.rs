@@ -1,7 +1,8 @@
 //! LOLWUT: computer art, and the version.
 //!
-//! The drawing is a Truchet tiling: every cell holds one of the two diagonals, drawn at random, and the eye finds
-//! paths and islands. `LOLWUT VERSION 5` and `6` take a number of columns and rows; any other version is told only.
+//! The drawing is a Truchet tiling: every cell holds one of the two diagonals, drawn at random, and the
+//! eye finds paths and islands. `LOLWUT VERSION 5` and `6` take a number of columns and rows; any other
+//! version is told only.
 
 use super::docs;
 use super::row::flag::*;

@@ -1,7 +1,8 @@
 //! MEMORY: what keys and the whole server occupy.
 //!
-//! MEMORY USAGE adds up what the allocator really gave: the entry (header, TTL, key and a short value in one block),
-//! its places in the tables, and what the value holds on its own. Elements of big values are sampled.
+//! MEMORY USAGE adds up what the allocator really gave: the entry (header, TTL, key and a short value
+//! in one block), its places in the tables, and what the value holds on its own. Elements of big values
+//! are sampled.
 
 use super::docs;
 use super::help;
@@ -191,8 +192,8 @@ const WORTH_A_WORD: usize = 10 << 20;
 impl Symptoms {
     fn report(&self) -> String {
         if self.used < 5 << 20 {
-            return "There is hardly any data here: nothing that a diagnosis could be based on. Come back when the \
-                    instance has been used for a while.\n"
+            return "There is hardly any data here: nothing that a diagnosis could be based on. Come back \
+                    when the instance has been used for a while.\n"
                 .into();
         }
         let over =
@@ -215,21 +216,24 @@ impl Symptoms {
     }
 }
 
-const PEAK: &str = "Peak: the instance once used more than one and a half times of what it uses now. Pages that the \
-    allocator could not give back since then make the resident size look too big; they serve again when the data \
-    grows. MEMORY PURGE may free some of them, a restart all.";
-const RSS: &str = "Resident size: the process occupies more than 1.4 times of what was allocated. A former peak (see \
-    above, if it is listed) explains it, or else an allocator that loses space between its blocks.";
-const FRAGMENTED: &str = "Fragmentation: more than a tenth of the allocator's pages in use is holes between blocks. \
-    Blocks of many sizes that come and go leave them behind.";
-const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that nobody uses, in case they are \
-    wanted again. MEMORY PURGE gives them back.";
-const OUTSIDE: &str = "Beyond the allocator: more than a tenth of the resident size was not allocated by the server \
-    itself. Scripts and modules are the usual suspects.";
-const CLIENTS: &str = "Client buffers: clients hold more than 200 kB each on average. Look at CLIENT LIST for those \
-    that do not read their replies, receive more messages than they take, or pipeline without end.";
-const SCRIPTS: &str = "Scripts: more than a thousand of them are cached. Programs that build the text of a script \
-    anew for each call do this; pass what changes as keys and arguments, or call SCRIPT FLUSH now and then.";
+const PEAK: &str = "Peak: the instance once used more than one and a half times of what it uses now. \
+    Pages that the allocator could not give back since then make the resident size look too big; they \
+    serve again when the data grows. MEMORY PURGE may free some of them, a restart all.";
+const RSS: &str = "Resident size: the process occupies more than 1.4 times of what was allocated. A \
+    former peak (see above, if it is listed) explains it, or else an allocator that loses space between \
+    its blocks.";
+const FRAGMENTED: &str = "Fragmentation: more than a tenth of the allocator's pages in use is holes \
+    between blocks. Blocks of many sizes that come and go leave them behind.";
+const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that nobody uses, in case \
+    they are wanted again. MEMORY PURGE gives them back.";
+const OUTSIDE: &str = "Beyond the allocator: more than a tenth of the resident size was not allocated by \
+    the server itself. Scripts and modules are the usual suspects.";
+const CLIENTS: &str = "Client buffers: clients hold more than 200 kB each on average. Look at CLIENT \
+    LIST for those that do not read their replies, receive more messages than they take, or pipeline \
+    without end.";
+const SCRIPTS: &str = "Scripts: more than a thousand of them are cached. Programs that build the text of \
+    a script anew for each call do this; pass what changes as keys and arguments, or call SCRIPT FLUSH \
+    now and then.";
 
 fn memory_doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (o, p) = (Overhead::of(ctx.srv), Pages::now());

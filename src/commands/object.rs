@@ -102,8 +102,8 @@ fn object_refcount(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     })
 }
 
-/// How many own the value. Small integers count as shared by all, unless the eviction policy needs an LRU of each
-/// key's own (OBJ_SHARED_INTEGERS, OBJ_SHARED_REFCOUNT).
+/// How many own the value. Small integers count as shared by all, unless the eviction policy needs an
+/// LRU of each key's own (OBJ_SHARED_INTEGERS, OBJ_SHARED_REFCOUNT).
 pub fn refcount(srv: &Server, e: Entry) -> i64 {
     const SHARED: std::ops::Range<i64> = 0..10_000;
     let shares = srv.config.maxmemory == 0 || !srv.config.maxmemory_policy.needs_own_lru();
@@ -115,8 +115,8 @@ fn object_idletime(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     about(ctx, |ctx, e| {
         if ctx.srv.config.maxmemory_policy.is_lfu() {
             return Err(CmdError::Msg(
-                &"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
-                  between policies at runtime LRU and LFU data will take some time to adjust.",
+                &"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+                  switching between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
         ctx.out.int((ctx.srv.ks.idle_ms(e) / 1000) as i64);
@@ -128,8 +128,9 @@ fn object_freq(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     about(ctx, |ctx, e| {
         if !ctx.srv.config.maxmemory_policy.is_lfu() {
             return Err(CmdError::Msg(
-                &"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
-                  switching between policies at runtime LRU and LFU data will take some time to adjust.",
+                &"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
+                  that when switching between policies at runtime LRU and LFU data will take some time \
+                  to adjust.",
             ));
         }
         ctx.out.int(i64::from(ctx.srv.ks.lfu_counter(e)));

@@ -425,7 +425,8 @@ pub enum Flow {
 /// Runs one command.
 pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
 
-/// Finds the keys of a command whose specs do not tell all: positions and `key` flags; None for bad arguments.
+/// Finds the keys of a command whose specs do not tell all: positions and `key` flags; None for bad
+/// arguments.
 pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
 
 /// One command, as data, and the function that runs it.

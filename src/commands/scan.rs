@@ -1,9 +1,9 @@
-//! Walking through the keys: SCAN, KEYS and RANDOMKEY; the cursor and the options are shared with the scans of single
-//! values.
+//! Walking through the keys: SCAN, KEYS and RANDOMKEY; the cursor and the options are shared with the
+//! scans of single values.
 //!
-//! A scan first collects what the table gives, then deletes what has expired of it, then replies: nothing changes
-//! while the table is walked. A step of the table gives the elements of a whole bucket (eight places of the logical
-//! size), so COUNT is a lower bound, as everywhere.
+//! A scan first collects what the table gives, then deletes what has expired of it, then replies:
+//! nothing changes while the table is walked. A step of the table gives the elements of a whole bucket
+//! (eight places of the logical size), so COUNT is a lower bound, as everywhere.
 
 use super::docs;
 use super::help::c_text;
@@ -51,7 +51,8 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// The cursor of a scan, read as strtoul reads it: a sign and leading zeros are fine, and nothing at all is 0.
+/// The cursor of a scan, read as strtoul reads it: a sign and leading zeros are fine, and nothing at
+/// all is 0.
 pub fn cursor(arg: &[u8]) -> Result<u64, CmdError> {
     const INVALID: CmdError = CmdError::Msg(&"ERR invalid cursor");
     let text = c_text(arg);

@@ -90,7 +90,8 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
         "GET [<count>]",
-        "    Return the newest <count> entries (10 by default, -1 for all). An entry holds its id, unix time,",
+        "    Return the newest <count> entries (10 by default, -1 for all). An entry holds its id, unix \
+         time,",
         "    microseconds, the arguments, and the client's address and name.",
         "LEN",
         "    Return how many entries there are.",

@@ -10,8 +10,8 @@
 //!   APPEND SETRANGE SETBIT BITFIELD BITOP         raw
 //! ```
 //!
-//! What leaves to the AOF and the replicas has one meaning whenever it is read: relative times become PXAT,
-//! and what depends on the old value becomes the new one.
+//! What leaves to the AOF and the replicas has one meaning whenever it is read: relative times become
+//! PXAT, and what depends on the old value becomes the new one.
 //!
 //! ```text
 //!   SET .. EX|PX|EXAT, SETEX, PSETEX   SET key value PXAT ms        GETSET   SET key value

@@ -4,8 +4,9 @@
 //! rows (static) ──► Table: entries by CmdId (commands, then their subcommands), and an index by name
 //! ```
 //!
-//! The rows are data of the program; the index is made at the start, since `rename-command` takes part. A name of up
-//! to 16 bytes is found by one comparison of two words after a multiplicative hash; longer ones in a map.
+//! The rows are data of the program; the index is made at the start, since `rename-command` takes part.
+//! A name of up to 16 bytes is found by one comparison of two words after a multiplicative hash; longer
+//! ones in a map.
 
 use super::row::{Command, Find, cat, flag};
 use crate::commands;
@@ -110,7 +111,8 @@ fn implicit_categories(c: &Command) -> u32 {
     acl
 }
 
-/// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand elsewhere.
+/// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand
+/// elsewhere.
 pub fn legacy_range(c: &Command) -> ((i64, i64, i64), bool) {
     use super::row::{Begin, key};
     let ranges: Vec<_> = c

@@ -1,9 +1,11 @@
 //! Sorted sets, member by member: adding, removing, asking, sampling, scanning.
 //!
-//! Ranges, pops and set operations have files of their own; what they share stands at the end of this one.
+//! Ranges, pops and set operations have files of their own; what they share stands at the end of this
+//! one.
 //!
-//! A missing key is an empty set everywhere, and an empty set leaves the keyspace (the guard sees to it). Scores are
-//! parsed before the key is looked up, so that a command is either carried out whole or not at all.
+//! A missing key is an empty set everywhere, and an empty set leaves the keyspace (the guard sees to
+//! it). Scores are parsed before the key is looked up, so that a command is either carried out whole or
+//! not at all.
 
 use super::docs;
 use super::numbers::integer;
@@ -354,9 +356,11 @@ fn rank(ctx: &mut Ctx<'_>, reverse: bool) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- ZRANDMEMBER ---------------------------------------------------------------------------------------
+// ---- ZRANDMEMBER
+// ---------------------------------------------------------------------------------------
 
-/// A set this many times bigger than the sample is sampled by trying; a smaller one by shuffling its ranks.
+/// A set this many times bigger than the sample is sampled by trying; a smaller one by shuffling its
+/// ranks.
 const TRYING_FACTOR: usize = 3;
 
 fn zrandmember(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -440,7 +444,8 @@ fn different(n: usize, len: usize, mut below: impl FnMut(usize) -> usize) -> Vec
     chosen
 }
 
-// ---- ZSCAN ---------------------------------------------------------------------------------------------
+// ---- ZSCAN
+// ---------------------------------------------------------------------------------------------
 
 fn zscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut at = cursor(ctx.args[2])?;
@@ -491,9 +496,11 @@ fn zscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- what the other files share --------------------------------------------------------------------------
+// ---- what the other files share
+// --------------------------------------------------------------------------
 
-/// Members, with their scores or without, as replies show them: flat in RESP2, in RESP3 each pair an array.
+/// Members, with their scores or without, as replies show them: flat in RESP2, in RESP3 each pair an
+/// array.
 pub(super) struct Shown<'o> {
     pub out: &'o mut Reply,
     with_scores: bool,
@@ -544,8 +551,8 @@ fn reply_maybe(out: &mut Reply, score: Option<f64>) {
     }
 }
 
-/// Puts a set in place of whatever stands under the key at argument `i`; an empty one only removes that. Replies the
-/// length.
+/// Puts a set in place of whatever stands under the key at argument `i`; an empty one only removes
+/// that. Replies the length.
 pub(super) fn store_result(ctx: &mut Ctx<'_>, i: usize, z: Zset, name: &'static str) {
     let key = ctx.key(i);
     let ks = &mut ctx.srv.ks;

@@ -1,11 +1,13 @@
-//! Unions, intersections and differences of sorted sets, and of sets, whose members all have the score 1.
+//! Unions, intersections and differences of sorted sets, and of sets, whose members all have the score
+//! 1.
 //!
 //! ```text
 //! keys ──► sources ──► Vec of (score, member) ──► sorted ──► replied, or a set to be stored
 //! ```
 //!
-//! All keys are looked up, and their types checked, before the words behind them are read. Sources are combined from
-//! the smallest to the biggest (ZDIFF keeps its first one in front): sums of floats depend on the order.
+//! All keys are looked up, and their types checked, before the words behind them are read. Sources are
+//! combined from the smallest to the biggest (ZDIFF keeps its first one in front): sums of floats
+//! depend on the order.
 
 use super::docs;
 use super::keys;
@@ -198,7 +200,8 @@ impl Words {
     }
 }
 
-// ---- sources ---------------------------------------------------------------------------------------------
+// ---- sources
+// ---------------------------------------------------------------------------------------------
 
 enum Values<'a> {
     None,
@@ -328,7 +331,8 @@ fn diff(sources: &[Source<'_>]) -> Pairs {
     scores.into_iter().map(|(m, s)| (s, m)).collect()
 }
 
-// ---- commands --------------------------------------------------------------------------------------------
+// ---- commands
+// --------------------------------------------------------------------------------------------
 
 fn zunion(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     combine(ctx, Op::Union, Goal::Reply)

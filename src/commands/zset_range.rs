@@ -170,7 +170,8 @@ impl<'a> Ends<'a> {
         })
     }
 
-    /// The ranks, counted from the end that `reverse` says for ranks, and from the start for everything else.
+    /// The ranks, counted from the end that `reverse` says for ranks, and from the start for everything
+    /// else.
     fn ranks(&self, z: &Zset, reverse: bool) -> Range<usize> {
         match self {
             Ends::Rank(start, end) => clip(*start, *end, z.len()),
@@ -214,7 +215,8 @@ fn lex_bound(text: &[u8]) -> Option<LexBound<'_>> {
     }
 }
 
-// ---- ZRANGE and its kin ----------------------------------------------------------------------------------
+// ---- ZRANGE and its kin
+// ----------------------------------------------------------------------------------
 
 /// What a command of the family asks for.
 #[derive(Debug)]
@@ -227,7 +229,8 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// `args` begins with the ends of the range; what the command's name says already cannot be said by a word.
+    /// `args` begins with the ends of the range; what the command's name says already cannot be said by
+    /// a word.
     fn parse(
         args: &[&'a [u8]],
         by: Option<By>,
@@ -344,7 +347,8 @@ fn zrangestore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- counting and removing -------------------------------------------------------------------------------
+// ---- counting and removing
+// -------------------------------------------------------------------------------
 
 fn zcount(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     count(ctx, By::Score)

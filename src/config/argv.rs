@@ -7,9 +7,9 @@
 //!
 //! Each `--name` starts a line of its own, whatever follows is its values, quoted. A value may itself
 //! begin with `--` when it stands right behind a name, because a name needs a value: `--port --bla` is
-//! `port "--bla"`. The exceptions are `--save` and `--sentinel`, which may stand alone. An argument such as
-//! `"--port 6380"` holds name and value, so it needs nothing behind it. A lone `-` in the first or the last
-//! place stands for standard input.
+//! `port "--bla"`. The exceptions are `--save` and `--sentinel`, which may stand alone. An argument
+//! such as `"--port 6380"` holds name and value, so it needs nothing behind it. A lone `-` in the first
+//! or the last place stands for standard input.
 
 use std::os::unix::ffi::OsStringExt;
 

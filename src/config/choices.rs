@@ -127,7 +127,8 @@ impl MaxmemoryPolicy {
         matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
     }
 
-    /// Each key must age by itself, so that no two may share a value (MAXMEMORY_FLAG_NO_SHARED_INTEGERS).
+    /// Each key must age by itself, so that no two may share a value
+    /// (MAXMEMORY_FLAG_NO_SHARED_INTEGERS).
     pub fn needs_own_lru(self) -> bool {
         self.is_lru() || self.is_lfu()
     }

@@ -239,8 +239,8 @@ pub fn set(config: &mut Config, pairs: &[(&[u8], &[u8])], asker: Asker) -> Resul
     Ok(Pending { former, applies, names: found.iter().map(|named| named.name).collect() })
 }
 
-/// The whole of CONFIG SET. `config` finds the configuration in its owner; `apply` performs one demand and
-/// tells why it cannot. Returns the names that were set.
+/// The whole of CONFIG SET. `config` finds the configuration in its owner; `apply` performs one demand
+/// and tells why it cannot. Returns the names that were set.
 pub fn change<S>(
     owner: &mut S,
     config: fn(&mut S) -> &mut Config,

@@ -6,13 +6,13 @@
 //! include   = another text, read where it stands, with line numbers of its own
 //! ```
 //!
-//! A line goes to its row, or to one of the collections of [`Startup`]. Whatever is wrong ends the start;
-//! [`LoadError::text`] is what has to be printed. Those who own the tables of commands and users check the
-//! collected lines later, and report with [`LoadError::at`] as if the line were being read.
+//! A line goes to its row, or to one of the collections of [`Startup`]. Whatever is wrong ends the
+//! start; [`LoadError::text`] is what has to be printed. Those who own the tables of commands and users
+//! check the collected lines later, and report with [`LoadError::at`] as if the line were being read.
 //!
-//! An oddity of upstream that shows in CONFIG GET save: `save` lines add up within one text, and the first
-//! one clears the defaults; but once an include has ended, each further `save` line of the including text
-//! replaces all before it.
+//! An oddity of upstream that shows in CONFIG GET save: `save` lines add up within one text, and the
+//! first one clears the defaults; but once an include has ended, each further `save` line of the
+//! including text replaces all before it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};

@@ -10,9 +10,9 @@
 //!   command line                     │ Apply values, for the owner of the server
 //! ```
 //!
-//! A row does not hold a value, it knows where the value is: every directive has one typed public field in
-//! [`Config`], named like the directive with `_` for `-` (only `dir` has none: it is the process's working
-//! directory). Other subsystems read the fields and never the table.
+//! A row does not hold a value, it knows where the value is: every directive has one typed public field
+//! in [`Config`], named like the directive with `_` for `-` (only `dir` has none: it is the process's
+//! working directory). Other subsystems read the fields and never the table.
 //!
 //! Nothing here touches the server. A change that asks for more than a new value in the field says so by
 //! an [`Apply`] value; `getset::change` hands these to its caller one by one and puts the former

@@ -1,7 +1,8 @@
 //! `notify-keyspace-events`: letters on the outside, bits within.
 //!
-//! `A` stands for the classes of [`ALL`]. Key misses (`m`) and new keys (`n`) are no part of it, and `n` is
-//! printed only beside single letters, so a set that holds all of `A` prints without it, as upstream does.
+//! `A` stands for the classes of [`ALL`]. Key misses (`m`) and new keys (`n`) are no part of it, and
+//! `n` is printed only beside single letters, so a set that holds all of `A` prints without it, as
+//! upstream does.
 
 use crate::keyspace::class::{
     ALL, EVICTED, EXPIRED, GENERIC, HASH, KEY_MISS, KEYEVENT, KEYSPACE, LIST, MODULE, NEW, SET, STREAM,

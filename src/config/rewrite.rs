@@ -13,9 +13,9 @@
 //! start (`include`, `rename-command`, ...), and become comments (`# ??? `) when they mean nothing, so
 //! that the new file loads. An alias is replaced by the first name.
 //!
-//! The text is a pure function of the old text and the configuration ([`render`]); [`overwrite`] puts it in
-//! place, so that after a crash either the old or the new text is there. Where a file cannot be replaced
-//! (it is itself a mount point) it is written in place instead, which a crash may cut short.
+//! The text is a pure function of the old text and the configuration ([`render`]); [`overwrite`] puts
+//! it in place, so that after a crash either the old or the new text is there. Where a file cannot be
+//! replaced (it is itself a mount point) it is written in place instead, which a crash may cut short.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -118,7 +118,8 @@ impl Rewriter {
         self.processed.insert(option.to_ascii_lowercase().into_bytes());
     }
 
-    /// Offers a line. It takes the place of an old line of the option, or is appended when `force` is set.
+    /// Offers a line. It takes the place of an old line of the option, or is appended when `force` is
+    /// set.
     pub fn line(&mut self, option: &str, line: Vec<u8>, force: bool) {
         self.processed(option);
         let key = option.to_ascii_lowercase().into_bytes();
@@ -247,8 +248,8 @@ fn is_mount_point(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices)
 }
 
-/// A new file beside the old one, so that a rename stays on one file system. Its permissions are those of
-/// any new file.
+/// A new file beside the old one, so that a rename stays on one file system. Its permissions are those
+/// of any new file.
 fn create_temp(path: &Path) -> io::Result<(PathBuf, File)> {
     let now = clock::unix_us();
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);

@@ -10,8 +10,8 @@
 //! uint("replica-priority", ...).alias("slave-priority")          a second name
 //! ```
 //!
-//! To add a directive: a field in `Config`, a row in the table of its theme, a paragraph in `redis.conf`.
-//! The tests name whatever is missing.
+//! To add a directive: a field in `Config`, a row in the table of its theme, a paragraph in
+//! `redis.conf`. The tests name whatever is missing.
 
 use super::Config;
 use super::choices::Choice;

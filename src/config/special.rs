@@ -2,8 +2,8 @@
 //!
 //! Their oddities are upstream's and visible from outside: a lone empty value clears a list;
 //! `client-output-buffer-limit` changes only the classes it names; a list of percentiles is gone after a
-//! bad one (so whoever sets must put the former value back); `dir` moves the process at once, because the
-//! relative paths on later lines of the file already mean the new place.
+//! bad one (so whoever sets must put the former value back); `dir` moves the process at once, because
+//! the relative paths on later lines of the file already mean the new place.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 

@@ -62,7 +62,8 @@ pub fn proc_title(config: &Config, value: &[u8]) -> Checked {
     )
 }
 
-/// What the variables of `proc-title-template` stand for. `title` is the name the process was started by.
+/// What the variables of `proc-title-template` stand for. `title` is the name the process was started
+/// by.
 pub fn title_variables(
     config: &Config,
     title: &[u8],
@@ -93,8 +94,8 @@ pub fn title_variables(
     ])
 }
 
-/// Fills in a template: `{name}` is a variable, `{{` an opening brace. `None` when a brace stays open or a
-/// variable is unknown; blanks at both ends are cut.
+/// Fills in a template: `{name}` is a variable, `{{` an opening brace. `None` when a brace stays open
+/// or a variable is unknown; blanks at both ends are cut.
 pub fn fill_proc_title(template: &[u8], variables: &HashMap<&'static [u8], Vec<u8>>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = cut_nul(template);

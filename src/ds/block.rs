@@ -11,9 +11,9 @@
 //!   65..        4 steps a doubling  80 96 112 128 | 160 192 224 256 | 320 ...
 //! ```
 //!
-//! Up to 32 KiB these are the allocator's own classes (`sys::alloc`). Beyond, it rounds to pages; here the
-//! steps go on a quarter at a time, each a whole number of pages, so that what keeps growing is not copied
-//! once a page.
+//! Up to 32 KiB these are the allocator's own classes (`sys::alloc`). Beyond, it rounds to pages; here
+//! the steps go on a quarter at a time, each a whole number of pages, so that what keeps growing is not
+//! copied once a page.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;

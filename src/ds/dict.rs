@@ -4,8 +4,9 @@
 //! keys    ──► entry ◄── expires      (the same entry; only those whose TTL word exists)
 //! ```
 //!
-//! An entry moves when its shape changes (a TTL is added, a longer value): `exchange` is the one place where that
-//! happens, and it repairs both tables. Payload words are handed back to the caller, who knows their type.
+//! An entry moves when its shape changes (a TTL is added, a longer value): `exchange` is the one place
+//! where that happens, and it repairs both tables. Payload words are handed back to the caller, who
+//! knows their type.
 
 use super::entry::{Entry, Payload};
 use super::table::Table;
@@ -104,7 +105,8 @@ impl Dict {
         e
     }
 
-    /// Gives the key of `e` another value and TTL; keeps LRU bits. Returns the entry as it is now, and the old word.
+    /// Gives the key of `e` another value and TTL; keeps LRU bits. Returns the entry as it is now, and
+    /// the old word.
     pub fn exchange(
         &mut self,
         hash: u64,
@@ -143,8 +145,8 @@ impl Dict {
             }
             (None, None) => e,
             _ => {
-                // The word moves with the entry, so the old one is not to be freed. An inline value that gets a TTL
-                // is copied from the old block before that is freed.
+                // The word moves with the entry, so the old one is not to be freed. An inline value
+                // that gets a TTL is copied from the old block before that is freed.
                 let (new, _) = self.exchange(hash, e, e.ty(), e.enc(), e.payload(), ttl);
                 new
             }

@@ -1,4 +1,5 @@
-//! One key of the dataset in one allocation: header, expiry, key and, when it is short, the value itself.
+//! One key of the dataset in one allocation: header, expiry, key and, when it is short, the value
+//! itself.
 //!
 //! ```text
 //!  0         8        (16)       (24)
@@ -7,18 +8,18 @@
 //!  |          |        keys above 255 bytes         inline bytes (up to INLINE_MAX), or an unaligned
 //!  |          only with the TTL flag                word: an integer, or the pointer of an object
 //!  |
-//!  bits 0..4 type | 4..8 encoding | 8..32 LRU or LFU | 32..36 flags | 36..44 key length | 44..60 value length
+//!  bits 0..4 type | 4..8 encoding | 8..32 LRU or LFU | 32..36 flags | 36..44 key len | 44..60 value len
 //! ```
 //!
-//! What the shapes cost, asserted below: a 16-byte key with 3 bytes or an integer 32, with 32 bytes 56, with 100
-//! bytes 128; a 32-byte key with 64 bytes and a TTL 112.
+//! What the shapes cost, asserted below: a 16-byte key with 3 bytes or an integer 32, with 32 bytes 56,
+//! with 100 bytes 128; a 32-byte key with 64 bytes and a TTL 112.
 //!
-//! An `Entry` is a handle, copied freely; it is live from `new` to `free`, and both are called by `ds::dict` only,
-//! which takes an entry out of every table before it frees it. Handles are never kept across a change of the
-//! keyspace: `keyspace::Found` checks that in debug builds.
+//! An `Entry` is a handle, copied freely; it is live from `new` to `free`, and both are called by
+//! `ds::dict` only, which takes an entry out of every table before it frees it. Handles are never kept
+//! across a change of the keyspace: `keyspace::Found` checks that in debug builds.
 //!
-//! OBJECT ENCODING's names are kept apart from the layout: `EMBSTR` is a string of up to 44 bytes as it was set,
-//! `RAW` any other, wherever the bytes are.
+//! OBJECT ENCODING's names are kept apart from the layout: `EMBSTR` is a string of up to 44 bytes as it
+//! was set, `RAW` any other, wherever the bytes are.
 
 use super::sds::Sds;
 use super::table::Elem;
@@ -279,7 +280,8 @@ impl Entry {
     #[inline]
     pub fn sds_bytes(&self) -> &[u8] {
         debug_assert!(!self.is_inline() && self.ty() == ty::STRING && self.enc() != enc::INT);
-        // SAFETY: the word of a string that is neither inline nor an integer is its Sds, which lives with the entry.
+        // SAFETY: the word of a string that is neither inline nor an integer is its Sds, which lives
+        // with the entry.
         unsafe { Sds::borrow(self.word()) }
     }
 
@@ -309,7 +311,8 @@ impl Entry {
         self.set_header(self.header() & !(15 << 4) | (enc as u64) << 4);
     }
 
-    /// Overwrites a value in place when the new one has the same kind of place and needs the same size class.
+    /// Overwrites a value in place when the new one has the same kind of place and needs the same size
+    /// class.
     #[inline]
     pub fn overwrite(self, enc: u8, value: Payload) -> bool {
         debug_assert_eq!(self.ty(), ty::STRING);
@@ -324,7 +327,8 @@ impl Entry {
                 {
                     return false;
                 }
-                // SAFETY: the block has the size class of the new length; an argument never lies in an entry.
+                // SAFETY: the block has the size class of the new length; an argument never lies in an
+                // entry.
                 unsafe { self.value_ptr().copy_from_nonoverlapping(b.as_ptr(), b.len()) };
                 let keep = !(0xffffu64 << VAL_LEN) & !(15 << 4);
                 self.set_header(self.header() & keep | (b.len() as u64) << VAL_LEN | (enc as u64) << 4);
@@ -356,7 +360,8 @@ impl Entry {
     /// No table and no handle leads here any more, and the payload has been taken over.
     pub unsafe fn free(self) {
         let layout = Self::layout_of(self.size());
-        // SAFETY: made by `new`; `overwrite` stays inside one size class, which is what the allocator looks at.
+        // SAFETY: made by `new`; `overwrite` stays inside one size class, which is what the allocator
+        // looks at.
         unsafe { dealloc(self.0.as_ptr().cast(), layout) }
     }
 }

@@ -18,8 +18,8 @@
 //! - A branch has two children at least, ascending by char. A run has a char at least, and one child.
 //! - Below a run comes a branch, a leaf, or a run where a key ends. So the shape follows from the set of
 //!   keys, whatever was done to reach it. (Only runs of 2^28 chars break this: they go on below.)
-//! - `node_count` is what upstream counts for the same tree where no key is a prefix of another, and XINFO
-//!   STREAM shows: one for the root, each key, each fork and each child of a fork.
+//! - `node_count` is what upstream counts for the same tree where no key is a prefix of another, and
+//!   XINFO STREAM shows: one for the root, each key, each fork and each child of a fork.
 //!
 //! # Iteration and change
 //!
@@ -42,8 +42,8 @@
 //!
 //! # Memory
 //!
-//! An entry of a dense stretch of IDs that differ in their milliseconds costs 9 bytes of its branch and 24
-//! of its run over the sequence number, 34 in all; upstream takes 50. A consumer's `Rax<()>` keeps no
+//! An entry of a dense stretch of IDs that differ in their milliseconds costs 9 bytes of its branch and
+//! 24 of its run over the sequence number, 34 in all; upstream takes 50. A consumer's `Rax<()>` keeps no
 //! values at all.
 //!
 //! # How to extend

@@ -5,7 +5,8 @@
 //! [len u64 ][cap u64 ][bytes ...          ]
 //! ```
 //!
-//! Appending doubles the room up to a megabyte and then adds a megabyte at a time, as upstream's strings grow.
+//! Appending doubles the room up to a megabyte and then adds a megabyte at a time, as upstream's
+//! strings grow.
 
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
@@ -133,7 +134,8 @@ impl Sds {
         self.set_capacity(self.len());
     }
 
-    /// The reserve behind the bytes, to be read into; `advance` makes what was filled part of the string.
+    /// The reserve behind the bytes, to be read into; `advance` makes what was filled part of the
+    /// string.
     pub fn spare(&mut self) -> &mut [std::mem::MaybeUninit<u8>] {
         let (len, cap) = (self.len(), self.capacity());
         // SAFETY: inside the block, exclusively borrowed.

@@ -28,8 +28,8 @@
 //! - A leaf's score is its node's score, bit for bit.
 //! - An inner row holds the very first node under its child, its score, and the exact count.
 //! - No page is empty but a root leaf, and a root that is an inner page has two children or more.
-//! - A page is merged when it falls under a quarter and a neighbour has room; so two neighbours are never
-//!   both nearly empty, and `MAX_DEPTH` cannot be reached.
+//! - A page is merged when it falls under a quarter and a neighbour has room; so two neighbours are
+//!   never both nearly empty, and `MAX_DEPTH` cannot be reached.
 //!
 //! # Memory
 //!
@@ -334,7 +334,8 @@ impl Skiplist {
         Some(unsafe { self.remove(node) })
     }
 
-    /// The ranks of the nodes with a score in the range; empty, but still in bounds, where there are none.
+    /// The ranks of the nodes with a score in the range; empty, but still in bounds, where there are
+    /// none.
     pub fn score_ranks(&self, range: &ScoreRange) -> Range<usize> {
         let start = self.rank_of_score(range.min, range.min_open);
         let end = self.rank_of_score(range.max, !range.max_open);

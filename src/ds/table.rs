@@ -10,23 +10,27 @@
 //!           bit 0: chained
 //! ```
 //!
-//! A lookup touches one line for the bucket (the tags are compared 16 bytes at a time), then the element whose
-//! tag matched, which holds the key. Elements are 48-bit pointers (`Elem`) that the table does not own.
+//! A lookup touches one line for the bucket (the tags are compared 16 bytes at a time), then the
+//! element whose tag matched, which holds the key. Elements are 48-bit pointers (`Elem`) that the table
+//! does not own.
 //!
-//! * Size is counted as upstream's dict does: the logical size is a power of two from 4 up, and `size / 8` is the
-//!   number of buckets, so growth and shrinking fall at the same element counts. At 2^20 elements a bucket holds
-//!   eight on average; about a quarter of the buckets have a child.
-//! * Rehashing is incremental: while `old` exists elements move chain by chain into `new`; lookups look into both,
-//!   inserts go to `new`. One step moves one chain and visits at most ten empty ones.
+//! * Size is counted as upstream's dict does: the logical size is a power of two from 4 up, and `size /
+//!   8` is the number of buckets, so growth and shrinking fall at the same element counts. At 2^20
+//!   elements a bucket holds eight on average; about a quarter of the buckets have a child.
+//! * Rehashing is incremental: while `old` exists elements move chain by chain into `new`; lookups look
+//!   into both, inserts go to `new`. One step moves one chain and visits at most ten empty ones.
 //! * Arrays of 256 KiB and more are mapped, and given back in slices while the rehash walks over them.
-//! * `scan` keeps upstream's promise: an element that stays in the table for the whole scan is returned at least
-//!   once, across growth and shrinking. The cursor counts with its bits reversed over the bucket index, so that a
-//!   bucket of the smaller array and all the buckets it splits into are neighbours in the order of the scan.
-//! * A chain has no holes before its end: removal fills the hole with the last element of the chain and frees a
-//!   child that became empty. Chains are emitted whole by `scan`, so moving inside a chain is invisible to it.
+//! * `scan` keeps upstream's promise: an element that stays in the table for the whole scan is returned
+//!   at least once, across growth and shrinking. The cursor counts with its bits reversed over the
+//!   bucket index, so that a bucket of the smaller array and all the buckets it splits into are
+//!   neighbours in the order of the scan.
+//! * A chain has no holes before its end: removal fills the hole with the last element of the chain and
+//!   frees a child that became empty. Chains are emitted whole by `scan`, so moving inside a chain is
+//!   invisible to it.
 //!
-//! Tried and dropped: open addressing over groups (a growing table cannot be scanned with a stateless cursor),
-//! storing more hash bits (the ninth slot is worth more), seven slots of 8 bytes (12.3 bytes an element).
+//! Tried and dropped: open addressing over groups (a growing table cannot be scanned with a stateless
+//! cursor), storing more hash bits (the ninth slot is worth more), seven slots of 8 bytes (12.3 bytes
+//! an element).
 
 use super::hash::hash;
 use crate::sys::map;
@@ -44,7 +48,8 @@ pub trait Elem: Copy + PartialEq {
     fn key(&self) -> &[u8];
 }
 
-/// When tables may change their size. While a child process shares the pages, growth waits for a load of five.
+/// When tables may change their size. While a child process shares the pages, growth waits for a load
+/// of five.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resize {
     Allow,
@@ -715,8 +720,8 @@ impl<E: Elem> Table<E> {
         self.pass_bucket();
     }
 
-    /// One step of the scan: calls `f` with every element of one bucket position and returns the next cursor, 0 at
-    /// the end. `f` must not change the table.
+    /// One step of the scan: calls `f` with every element of one bucket position and returns the next
+    /// cursor, 0 at the end. `f` must not change the table.
     pub fn scan(&self, cursor: u64, mut f: impl FnMut(E)) -> u64 {
         if self.is_empty() {
             return 0;
@@ -785,7 +790,8 @@ impl<E: Elem> Table<E> {
         if self.is_rehashing() { self.rehash_at } else { 0 }
     }
 
-    /// Calls `f` with up to `n` elements from a random place on: quick, clustered, good enough for sampling.
+    /// Calls `f` with up to `n` elements from a random place on: quick, clustered, good enough for
+    /// sampling.
     pub fn some(&self, n: usize, random: u64, mut f: impl FnMut(E)) {
         let total = self.old.count() + self.new.count();
         let n = n.min(self.len());
@@ -808,7 +814,8 @@ impl<E: Elem> Table<E> {
         }
     }
 
-    /// Replaces elements in place (defragmentation): `f` returns the new handle of an element that moved.
+    /// Replaces elements in place (defragmentation): `f` returns the new handle of an element that
+    /// moved.
     pub fn for_each_slot_mut(&mut self, cursor: u64, mut f: impl FnMut(E) -> Option<E>) -> u64 {
         let mut moved: Vec<(E, E)> = Vec::new();
         let next = self.scan(cursor, |e| {
@@ -835,7 +842,8 @@ impl<E: Elem> Table<E> {
         [(self.old.size(), self.old.used), (self.new.size(), self.new.used)]
     }
 
-    /// Figures in upstream's logical slots (DEBUG HTSTATS), of the main array and of the one being filled.
+    /// Figures in upstream's logical slots (DEBUG HTSTATS), of the main array and of the one being
+    /// filled.
     pub fn stats(&self) -> Vec<ArrayStats> {
         self.arrays()
             .map(|a| {

@@ -92,7 +92,8 @@ impl Zindex {
         before
     }
 
-    /// Shows `decide` the score of a member, if it has one, and gives it the one that comes back, if any.
+    /// Shows `decide` the score of a member, if it has one, and gives it the one that comes back, if
+    /// any.
     pub fn update(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
         let h = hash(member);
         self.step();

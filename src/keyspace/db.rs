@@ -10,7 +10,8 @@ pub struct Db {
     pub avg_ttl: i64,
     /// Where the expire cycle goes on scanning.
     pub expire_cursor: u64,
-    /// Bytes that keys and tables of this database hold: the differences of the allocator's count around each change.
+    /// Bytes that keys and tables of this database hold: the differences of the allocator's count
+    /// around each change.
     pub bytes: isize,
 }
 

@@ -1,8 +1,9 @@
 //! The guard: the only road to a value that changes in place.
 //!
-//! Touching the value arms it. `done` records the change whole: dirty count, WATCH and tracking, removal when the
-//! value has become empty. `unchanged` ends it without a trace. An armed guard that is dropped without either
-//! panics in debug builds and records a plain change in release builds, so nobody forgets silently.
+//! Touching the value arms it. `done` records the change whole: dirty count, WATCH and tracking,
+//! removal when the value has become empty. `unchanged` ends it without a trace. An armed guard that is
+//! dropped without either panics in debug builds and records a plain change in release builds, so
+//! nobody forgets silently.
 
 use super::{Found, Keyspace, Touched};
 use crate::ds::entry::{enc, ty};

@@ -21,8 +21,8 @@ impl Keyspace {
         }
     }
 
-    /// Is the key's time over? Deletes it where that is the rule. For what looks at keys without a lookup: DEL, SCAN,
-    /// RANDOMKEY.
+    /// Is the key's time over? Deletes it where that is the rule. For what looks at keys without a
+    /// lookup: DEL, SCAN, RANDOMKEY.
     pub fn expire_if_needed(&mut self, db: usize, key: Key, e: Entry) -> bool {
         e.when().is_some_and(|when| self.now_ms > when) && self.expired_hides(db, key, e, mode::READ)
     }

@@ -1,14 +1,16 @@
 //! The dataset: databases, lookups, changes, expiry, and the outbox of what happened.
 //!
 //! ```text
-//! admit(&mut) ──► Found (a token)      at(&self, found) ──► Entry      edit(found) ──► Edit ── done ──► Touched
+//! admit(&mut) ──► Found (a token)    at(&self, found) ──► Entry    edit(found) ──► Edit ── done ──► Touched
 //!    expiry, LRU, hits, keymiss           as many as needed               the only road to &mut values
 //! ```
 //!
-//! The keyspace never calls up. What it did waits in `fx`, one ordered queue, until the server settles it. Which of
-//! it anybody wants to know stands in `policy`, pushed down from above: nobody listening costs a branch.
+//! The keyspace never calls up. What it did waits in `fx`, one ordered queue, until the server settles
+//! it. Which of it anybody wants to know stands in `policy`, pushed down from above: nobody listening
+//! costs a branch.
 //!
-//! Expired means `now > when`. A `Found` is good until the next change of the keyspace; debug builds check.
+//! Expired means `now > when`. A `Found` is good until the next change of the keyspace; debug builds
+//! check.
 
 pub mod db;
 pub mod edit;
@@ -50,8 +52,8 @@ pub mod class {
         GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
 }
 
-/// What to do with a key whose time has come: loading and the master's stream ignore it, a replica (and anyone
-/// while writes are paused) reports it as missing, a master deletes it.
+/// What to do with a key whose time has come: loading and the master's stream ignore it, a replica (and
+/// anyone while writes are paused) reports it as missing, a master deletes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expiry {
     Ignore,
@@ -190,7 +192,8 @@ impl Keyspace {
         }
     }
 
-    /// First half of a lookup: expiry, statistics, LRU. Admit every key of a command before borrowing any.
+    /// First half of a lookup: expiry, statistics, LRU. Admit every key of a command before borrowing
+    /// any.
     #[inline]
     pub fn admit<'a>(&mut self, db: usize, key: Key<'a>, how: u8) -> Option<Found<'a>> {
         let d = &mut self.dbs[db];
@@ -357,8 +360,8 @@ impl Keyspace {
         }
     }
 
-    /// Frees a value that is no longer reachable: at once, or on a thread when it is big. `lazy` says that upstream
-    /// would count it as lazily freed.
+    /// Frees a value that is no longer reachable: at once, or on a thread when it is big. `lazy` says
+    /// that upstream would count it as lazily freed.
     #[inline]
     fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
         let Some(v) = v else { return };

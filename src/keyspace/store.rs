@@ -148,8 +148,8 @@ impl Keyspace {
         let old_ty = old.ty();
         let (_, remains) = self.dbs[db].measured(|d| d.exchange(key.hash, old, t, e, value, when));
         self.discard(db, Value::from_remains(remains), self.policy.lazy_server_del);
-        // Only those hear of it who wait for any change: whoever waits for a list is not served by what was
-        // another type before.
+        // Only those hear of it who wait for any change: whoever waits for a list is not served by what
+        // was another type before.
         self.signal_ready(db, key.bytes, old_ty);
     }
 
@@ -193,8 +193,8 @@ impl Keyspace {
         self.signal_ready(db, key.bytes, t);
     }
 
-    /// Moves a value to another key or database, expiry included; the destination is free. To everybody else it is a
-    /// new key there: its LRU begins anew.
+    /// Moves a value to another key or database, expiry included; the destination is free. To everybody
+    /// else it is a new key there: its LRU begins anew.
     pub fn relocate(&mut self, f: Found, to_db: usize, to: Key) {
         debug_assert_eq!(f.edits, self.edits, "admit again after a change");
         debug_assert!(self.peek(to_db, to).is_none(), "the destination is taken");
@@ -222,7 +222,8 @@ impl Keyspace {
         self.signal_modified(to_db, to.bytes);
     }
 
-    /// Empties one database or all. Returns the number of keys. The caller has told watchers and the blocked.
+    /// Empties one database or all. Returns the number of keys. The caller has told watchers and the
+    /// blocked.
     pub fn flush(&mut self, db: Option<usize>, lazy: bool) -> usize {
         let range = db.map_or(0..self.dbs.len(), |d| d..d + 1);
         let mut removed = 0;

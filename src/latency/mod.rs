@@ -1,10 +1,11 @@
 //! The latency monitor: for each kind of event the last spikes above `latency-monitor-threshold`.
 //!
 //! ```text
-//! events: command, fast-command, expire-cycle, fork ...  ──► Series: up to 160 samples, one a second, the worst of it
+//! events: command, fast-command, fork ... ──► Series: up to 160 samples, the worst of each second
 //! ```
 //!
-//! A second sample within a second only raises the first. The worst of all times outlives the samples, until RESET.
+//! A second sample within a second only raises the first. The worst of all times outlives the samples,
+//! until RESET.
 
 mod graph;
 mod report;

@@ -78,7 +78,8 @@ pub fn text(monitor: &Monitor, around: &Surroundings) -> String {
 fn spikes(event: &str, series: &Series, now: i64) -> String {
     let Some(s) = series.summary(now) else { return format!("{event}: no latency spikes.") };
     format!(
-        "{event}: {} latency spikes (average {}ms, mean deviation {}ms, period {:.2} sec). Worst all time event {}ms.",
+        "{event}: {} latency spikes (average {}ms, mean deviation {}ms, period {:.2} sec). Worst all \
+         time event {}ms.",
         s.samples,
         s.average,
         s.deviation,
@@ -134,14 +135,15 @@ fn sentence(advice: Advice, around: &Surroundings) -> String {
         }
         Advice::ReadSlowlog => "See SLOWLOG GET for the commands that take so long.",
         Advice::Scheduler => {
-            "Even simple commands were slow, so the process did not get its processor time: lower the load of this \
-             machine, look for noisy neighbours, and measure with 'redis-cli --intrinsic-latency 100'."
+            "Even simple commands were slow, so the process did not get its processor time: lower the \
+             load of this machine, look for noisy neighbours, and measure with 'redis-cli \
+             --intrinsic-latency 100'."
         }
         Advice::LocalDisk => "Keep the files on a local disk.",
         Advice::Ssd => "An SSD writes and syncs faster.",
         Advice::Writeback => {
-            "On ext3 and ext4 data=writeback is faster than data=ordered; after a power failure the AOF may then end \
-             in half a command."
+            "On ext3 and ext4 data=writeback is faster than data=ordered; after a power failure the AOF \
+             may then end in half a command."
         }
         Advice::DiskContention => "Other processes use the same disk: give it fewer of them.",
         Advice::NoFsyncOnRewrite => {
@@ -153,14 +155,15 @@ fn sentence(advice: Advice, around: &Surroundings) -> String {
         }
         Advice::Hz => "'CONFIG SET hz 100' lets keys expire in smaller portions.",
         Advice::BigObjects => {
-            "Deleting, expiring or evicting huge values takes long: split them, or turn on the lazyfree-lazy options."
+            "Deleting, expiring or evicting huge values takes long: split them, or turn on the \
+             lazyfree-lazy options."
         }
         Advice::MassEviction => {
             "Memory had to be freed in bulk: raise maxmemory, or lower it in small steps."
         }
         Advice::HugePages => {
-            "This process uses transparent huge pages, which make copies of memory after a fork expensive: 'echo never \
-             > /sys/kernel/mm/transparent_hugepage/enabled', then restart the server."
+            "This process uses transparent huge pages, which make copies of memory after a fork \
+             expensive: 'echo never > /sys/kernel/mm/transparent_hugepage/enabled', then restart the server."
         }
     };
     text.into()
@@ -180,8 +183,8 @@ mod tests {
         m.add("command", 300, 100, 100);
         m.add("command", 500, 100, 105);
         let text = m.report(&around);
-        let spikes = "1. command: 2 latency spikes (average 400ms, mean deviation 100ms, period 5.00 sec). Worst all \
-                      time event 500ms.\n";
+        let spikes = "1. command: 2 latency spikes (average 400ms, mean deviation 100ms, period 5.00 \
+                      sec). Worst all time event 500ms.\n";
         assert!(text.contains(spikes), "{text}");
         assert!(text.contains("slowlog-log-slower-than 100000"), "{text}");
     }

@@ -1,15 +1,16 @@
-//! A thread that frees what takes long to free: big values, whole databases, and what other subsystems drop in bulk.
+//! A thread that frees what takes long to free: big values, whole databases, and what other subsystems
+//! drop in bulk.
 //!
 //! ```text
-//! main: take it out, used_memory -= estimate ──► channel ──► thread: free uncounted, used_memory += estimate - truth
+//! main: take out, used_memory -= estimate ──► channel ──► thread: free uncounted, then += estimate - truth
 //! ```
 //!
-//! The memory counts as free at the moment it is handed over, since to everybody who looks at `used_memory`
-//! (eviction, INFO) it is gone. What stands in for it until then is an estimate; the thread settles the difference
-//! when it has freed the thing and knows.
+//! The memory counts as free at the moment it is handed over, since to everybody who looks at
+//! `used_memory` (eviction, INFO) it is gone. What stands in for it until then is an estimate; the
+//! thread settles the difference when it has freed the thing and knows.
 //!
-//! `pending` and `freed` count objects only where upstream would have freed lazily (`objects` is 0 for the rest),
-//! though here whatever is big goes this way.
+//! `pending` and `freed` count objects only where upstream would have freed lazily (`objects` is 0 for
+//! the rest), though here whatever is big goes this way.
 
 use crate::keyspace::Junk;
 use crate::object::value::SAMPLES;

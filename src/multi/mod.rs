@@ -1,7 +1,7 @@
 //! Transactions: what a client has queued, and who watches which key.
 //!
-//! A watch remembers whether its key had expired already when it was set: such a key may vanish without spoiling the
-//! transaction, since nothing changed that the client could have seen.
+//! A watch remembers whether its key had expired already when it was set: such a key may vanish without
+//! spoiling the transaction, since nothing changed that the client could have seen.
 
 use crate::clients::ClientId;
 use std::collections::HashMap;
@@ -91,7 +91,8 @@ impl Watches {
         self.keys.get(at).is_some_and(|l| l.iter().any(|w| w.client == id && w.expired))
     }
 
-    /// A key changed; `exists` afterwards. Calls `spoil` for every client whose transaction cannot run any more.
+    /// A key changed; `exists` afterwards. Calls `spoil` for every client whose transaction cannot run
+    /// any more.
     pub fn touch(&mut self, db: usize, key: &[u8], exists: bool, mut spoil: impl FnMut(ClientId)) {
         let Some(list) = self.keys.get_mut(&(db, Box::from(key))) else { return };
         for w in list {
@@ -104,8 +105,8 @@ impl Watches {
         }
     }
 
-    /// A database is about to be emptied, or replaced by another one. `before` and `after` say what each holds under
-    /// a key: None, or whether it has expired.
+    /// A database is about to be emptied, or replaced by another one. `before` and `after` say what
+    /// each holds under a key: None, or whether it has expired.
     pub fn touch_db(
         &mut self,
         db: usize,

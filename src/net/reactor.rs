@@ -5,7 +5,8 @@
 //!        [generation   ][index        ]      generation 0: a listener or one of the fixed sources below
 //! ```
 //!
-//! Events are edge-triggered: whoever gets one reads until the socket is drained, or remembers that it did not.
+//! Events are edge-triggered: whoever gets one reads until the socket is drained, or remembers that it
+//! did not.
 
 use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::VecDeque;

@@ -30,8 +30,8 @@ impl Stream {
         }
     }
 
-    /// TCP asks for both directions once; a unix socket signals room after every reply that its peer takes, so it
-    /// asks for room only when a write met a full buffer.
+    /// TCP asks for both directions once; a unix socket signals room after every reply that its peer
+    /// takes, so it asks for room only when a write met a full buffer.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest =
             if self.is_unix() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };

@@ -1,5 +1,6 @@
-//! The fingerprint of values, as DEBUG DIGEST and DEBUG DIGEST-VALUE show it: SHA-1 sums that are mixed where order
-//! matters and combined by exclusive or where it does not. Two servers with the same data show the same one.
+//! The fingerprint of values, as DEBUG DIGEST and DEBUG DIGEST-VALUE show it: SHA-1 sums that are mixed
+//! where order matters and combined by exclusive or where it does not. Two servers with the same data
+//! show the same one.
 //!
 //! ```text
 //! value:  mix(type, big endian) then by type, then xor("!!expire!!") when the key has a TTL
@@ -7,8 +8,8 @@
 //! db:     mix(number) into the sum of all, then xor of each key's
 //! ```
 //!
-//! Each type adds its content by `Kind::digest`: lists mix each element, sets xor them, hashes and sorted sets xor a
-//! digest of each pair, streams mix ids, fields and values.
+//! Each type adds its content by `Kind::digest`: lists mix each element, sets xor them, hashes and
+//! sorted sets xor a digest of each pair, streams mix ids, fields and values.
 
 use super::value::{StrRef, Value};
 use crate::ds::entry::{Entry, ty};

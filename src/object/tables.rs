@@ -1,5 +1,6 @@
-//! Figures of hash tables, as DEBUG HTSTATS and DEBUG HTSTATS-KEY show them: sizes, and with `full` how long the
-//! chains are. Chains are counted in slots of the logical size, not in the buckets of eight that hold them.
+//! Figures of hash tables, as DEBUG HTSTATS and DEBUG HTSTATS-KEY show them: sizes, and with `full` how
+//! long the chains are. Chains are counted in slots of the logical size, not in the buckets of eight
+//! that hold them.
 
 use crate::ds::table::{ArrayStats, Elem, Table};
 use std::fmt::Write;

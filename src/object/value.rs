@@ -1,5 +1,5 @@
-//! A value of the dataset, as it is owned between entry and handler, and the one place that turns the word of an
-//! entry into a typed value and back.
+//! A value of the dataset, as it is owned between entry and handler, and the one place that turns the
+//! word of an entry into a typed value and back.
 //!
 //! ```text
 //! entry: type, encoding, word  ── from_word ──►  Value  ── into_word ──►  type, encoding, word
@@ -25,7 +25,8 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// Strings up to here are called embstr as long as nobody has changed them (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
+/// Strings up to here are called embstr as long as nobody has changed them
+/// (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
 pub const EMBSTR_MAX: usize = 44;
 /// Values that take more steps than this to free go to the lazy-free thread (LAZYFREE_THRESHOLD).
 pub const LAZY_EFFORT: usize = 64;
@@ -112,8 +113,8 @@ impl<'a, T: Variant> View<'a, T> {
         if e.ty() != T::TYPE {
             return None;
         }
-        // SAFETY: the parts are what the entry stores; the copy is never dropped, and only read while the entry is
-        // borrowed.
+        // SAFETY: the parts are what the entry stores; the copy is never dropped, and only read while
+        // the entry is borrowed.
         let value = ManuallyDrop::new(unsafe { Value::from_word(e.ty(), e.enc(), e.word()) });
         Some(View { value, _entry: PhantomData })
     }

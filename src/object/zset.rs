@@ -5,9 +5,9 @@
 //!               too many members, one too long; back only when a whole set is built anew (`from_sorted`)
 //! ```
 //!
-//! Ranks are what every question comes down to, in both encodings: `score_ranks` and `lex_ranks` turn the ends of a
-//! range into ranks, `walk` shows them, `delete_ranks` takes them out. A score that is an integer is stored as one in
-//! a listpack, which therefore forgets the sign of zero.
+//! Ranks are what every question comes down to, in both encodings: `score_ranks` and `lex_ranks` turn
+//! the ends of a range into ranks, `walk` shows them, `delete_ranks` takes them out. A score that is an
+//! integer is stored as one in a listpack, which therefore forgets the sign of zero.
 //!
 //! `Rules` says under which conditions ZADD touches a member, for both encodings in one place.
 
@@ -312,8 +312,8 @@ impl Zset {
         start..end.max(start)
     }
 
-    /// The ranks of the members in a range, given that all scores are equal. Where they are not, a listpack is walked
-    /// from the end that `reverse` says until the range is left.
+    /// The ranks of the members in a range, given that all scores are equal. Where they are not, a
+    /// listpack is walked from the end that `reverse` says until the range is left.
     pub fn lex_ranks(&self, min: LexBound<'_>, max: LexBound<'_>, reverse: bool) -> Range<usize> {
         let Zset::Packed(l) = self else { return self.order_ranks(|o| o.lex_ranks(min, max)) };
         let after = |m: &Element<'_>| m.with_text(|m| min.starts_at_or_before(m));

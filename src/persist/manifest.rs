@@ -5,8 +5,8 @@
 //! file appendonly.aof.1.incr.aof seq 1 type i
 //! ```
 //!
-//! At most one base, then increments in the order of their numbers; history files (`h`) are waiting to be deleted. A
-//! manifest that says anything else is refused: guessing would lose data.
+//! At most one base, then increments in the order of their numbers; history files (`h`) are waiting to
+//! be deleted. A manifest that says anything else is refused: guessing would lose data.
 
 use crate::algo::quote;
 

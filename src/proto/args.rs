@@ -1,6 +1,6 @@
-//! A request's arguments: slices of the query buffer (or of a script's, a transaction's, a file's memory), which
-//! the caller keeps alive for the time of the call. The hash of the first key travels along, computed once when
-//! the request was parsed ahead.
+//! A request's arguments: slices of the query buffer (or of a script's, a transaction's, a file's
+//! memory), which the caller keeps alive for the time of the call. The hash of the first key travels
+//! along, computed once when the request was parsed ahead.
 
 use crate::ds::hash::hash;
 use std::ops::{Deref, Index};

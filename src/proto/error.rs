@@ -1,5 +1,5 @@
-//! What a handler returns instead of a reply. Small, so that `Result<Flow, CmdError>` travels in registers; the
-//! common errors are variants, any other fixed text is a reference to a constant.
+//! What a handler returns instead of a reply. Small, so that `Result<Flow, CmdError>` travels in
+//! registers; the common errors are variants, any other fixed text is a reference to a constant.
 
 /// The text includes its code: `ERR ...`, `WRONGTYPE ...`.
 #[derive(Debug)]

@@ -6,12 +6,14 @@
 //! bulk      = "$" length CRLF byte{length} CRLF
 //! ```
 //!
-//! It never copies: an argument is a `Span` of the buffer, relative to the beginning of its request, so that the
-//! buffer may be moved while a request is incomplete. Inline requests are rare and own their words.
+//! It never copies: an argument is a `Span` of the buffer, relative to the beginning of its request, so
+//! that the buffer may be moved while a request is incomplete. Inline requests are rare and own their
+//! words.
 //!
-//! Ways to be broken, each with upstream's text and in upstream's order: count or length that is no number or out
-//! of bounds, a length line that does not begin with `$`, a line without end in 64 KiB, unbalanced quotes, and
-//! tighter bounds before authentication. The parser stands still afterwards; the caller closes the client.
+//! Ways to be broken, each with upstream's text and in upstream's order: count or length that is no
+//! number or out of bounds, a length line that does not begin with `$`, a line without end in 64 KiB,
+//! unbalanced quotes, and tighter bounds before authentication. The parser stands still afterwards; the
+//! caller closes the client.
 
 use crate::algo::num::parse_i64;
 use crate::algo::quote::split_args;
@@ -204,7 +206,8 @@ impl State {
     }
 }
 
-/// The text after the first `skip` bytes up to CR, and where the next line begins; None while CR LF is not there.
+/// The text after the first `skip` bytes up to CR, and where the next line begins; None while CR LF is
+/// not there.
 #[inline]
 fn line(buf: &[u8], skip: usize) -> Option<(&[u8], usize)> {
     let cr = memchr(b'\r', buf)?;
@@ -255,7 +258,8 @@ mod tests {
 
     #[test]
     fn any_split_of_the_stream_gives_the_same_requests() {
-        let stream = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\nPING\r\n*0\r\n*1\r\n$4\r\nPING\r\nset 'a b' \"c\\x41\"\r\n";
+        let stream = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n\
+            PING\r\n*0\r\n*1\r\n$4\r\nPING\r\nset 'a b' \"c\\x41\"\r\n";
         let (whole, _, used) = all(stream, &OPEN);
         assert_eq!((whole.len(), used), (4, stream.len()));
         for cut in 0..stream.len() {

@@ -5,15 +5,17 @@
 //!          ^ sent bytes into the first                  first buffer of the client, or the tail after pieces
 //! ```
 //!
-//! Small replies go to `buf`, which the client got from a pool and gives back when all is written. When `buf` is
-//! full it becomes a piece; a value of 16 KiB and more is a piece of its own exact size. A reply that is wanted by
-//! nobody (CLIENT REPLY OFF, a script's inner client) is switched off with `mute`.
+//! Small replies go to `buf`, which the client got from a pool and gives back when all is written. When
+//! `buf` is full it becomes a piece; a value of 16 KiB and more is a piece of its own exact size. A
+//! reply that is wanted by nobody (CLIENT REPLY OFF, a script's inner client) is switched off with
+//! `mute`.
 //!
-//! `limit` is the hard output limit: when the pieces behind the first buffer hold so much, everything is dropped and
-//! `over` is set, so that a handler in a loop can stop; the caller closes the client. What the first buffer holds is
-//! free, as it is upstream; `head` is its share of the pieces.
+//! `limit` is the hard output limit: when the pieces behind the first buffer hold so much, everything
+//! is dropped and `over` is set, so that a handler in a loop can stop; the caller closes the client.
+//! What the first buffer holds is free, as it is upstream; `head` is its share of the pieces.
 //!
-//! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head there.
+//! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head
+//! there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,7 +113,8 @@ impl Reply {
         self.muted = muted || self.over;
     }
 
-    /// Pieces behind the first buffer, and bytes they hold in memory; of a reply that was dropped, what they held.
+    /// Pieces behind the first buffer, and bytes they hold in memory; of a reply that was dropped, what
+    /// they held.
     pub fn list(&self) -> (usize, usize) {
         let Some(m) = self.more.as_ref().filter(|m| !m.pieces.is_empty()) else {
             return (0, self.dropped as usize);
@@ -245,7 +248,8 @@ impl Reply {
         self.check_limit();
     }
 
-    // ---- writing out -----------------------------------------------------------------------------------
+    // ---- writing out
+    // -----------------------------------------------------------------------------------
 
     /// The slices to write next, at most `n` of them.
     pub fn slices(&self, n: usize) -> Vec<std::io::IoSlice<'_>> {
@@ -300,7 +304,8 @@ impl Reply {
         true
     }
 
-    // ---- errors for statistics ---------------------------------------------------------------------------
+    // ---- errors for statistics
+    // ---------------------------------------------------------------------------
 
     pub fn has_errors(&self) -> bool {
         self.more.as_ref().is_some_and(|m| !m.errors.is_empty())
@@ -310,7 +315,8 @@ impl Reply {
         self.more.as_mut().map(|m| std::mem::take(&mut m.errors)).unwrap_or_default()
     }
 
-    // ---- scalars -----------------------------------------------------------------------------------------
+    // ---- scalars
+    // -----------------------------------------------------------------------------------------
 
     #[inline]
     fn head(&mut self, mark: u8, n: i64) {
@@ -430,7 +436,8 @@ impl Reply {
         self.raw(b"\r\n");
     }
 
-    // ---- aggregates ---------------------------------------------------------------------------------------
+    // ---- aggregates
+    // ---------------------------------------------------------------------------------------
 
     #[inline]
     pub fn array(&mut self, n: usize) {

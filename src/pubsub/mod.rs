@@ -1,7 +1,7 @@
 //! Who hears which channel.
 //!
-//! Three kinds of subscription (channels, patterns, shard channels), each a map from the name to its subscribers in
-//! the order they came, and for each client the names it chose, in order too.
+//! Three kinds of subscription (channels, patterns, shard channels), each a map from the name to its
+//! subscribers in the order they came, and for each client the names it chose, in order too.
 
 use crate::algo::glob::glob_match;
 use crate::clients::{ClientId, Clients};

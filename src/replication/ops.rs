@@ -4,9 +4,9 @@
 //! call ── push ──► queue (in order) ── at nesting 0 ──► one unit ──► each sink adds its own SELECT
 //! ```
 //!
-//! More than one op in a unit is wrapped in MULTI and EXEC, so that whoever replays the stream sees all of it or
-//! nothing. Commands that touch arbitrary keys (SCAN, RANDOMKEY) only ever cause expired keys to leave: those are
-//! independent of each other and go bare.
+//! More than one op in a unit is wrapped in MULTI and EXEC, so that whoever replays the stream sees all
+//! of it or nothing. Commands that touch arbitrary keys (SCAN, RANDOMKEY) only ever cause expired keys
+//! to leave: those are independent of each other and go bare.
 
 /// Where an op goes.
 pub mod to {
@@ -22,7 +22,8 @@ pub struct Op {
     pub bytes: Vec<u8>,
 }
 
-/// One stream that ops leave to: a file or the replication backlog. Knows which database was selected last.
+/// One stream that ops leave to: a file or the replication backlog. Knows which database was selected
+/// last.
 #[derive(Default)]
 pub struct Sink {
     pub buf: Vec<u8>,
@@ -45,10 +46,8 @@ impl Sink {
     /// Appends the ops of one unit.
     pub fn append(&mut self, unit: &[Op], mask: u8, wrap: bool) {
         let mine = || unit.iter().filter(|o| o.mask & mask != 0);
-        let Some(first) = mine().next() else { return };
         let wrap = wrap && mine().count() > 1;
         if wrap {
-            self.select(first.db);
             encode(&mut self.buf, &[b"MULTI"]);
         }
         for op in mine() {

@@ -1,7 +1,8 @@
 //! The raw layer of LuaJIT: everything that touches the Lua stack.
 //!
-//! A Lua error unwinds through the frames between `lua_error` and `lua_pcall`. No frame of ours that it crosses may
-//! own anything: callbacks do their work in a function that returns a status, and raise at the edge.
+//! A Lua error unwinds through the frames between `lua_error` and `lua_pcall`. No frame of ours that it
+//! crosses may own anything: callbacks do their work in a function that returns a status, and raise at
+//! the edge.
 
 use crate::proto::reply::Reply;
 use crate::scripting::run;
@@ -44,7 +45,8 @@ pub struct Failure {
 
 impl Vm {
     pub fn new() -> Vm {
-        // SAFETY: a fresh state; every push is balanced, and nothing here can fail but for want of memory.
+        // SAFETY: a fresh state; every push is balanced, and nothing here can fail but for want of
+        // memory.
         unsafe {
             let l = lua::luaL_newstate();
             assert!(!l.is_null(), "no memory for Lua");
@@ -137,8 +139,9 @@ impl Vm {
         out: &mut Reply,
     ) -> Result<(), Failure> {
         let l = self.0;
-        // SAFETY: a live state; `settop` at the end restores the stack whatever happened. The error value is read
-        // before it is popped. `pcall` catches every Lua error, so none crosses this frame.
+        // SAFETY: a live state; `settop` at the end restores the stack whatever happened. The error
+        // value is read before it is popped. `pcall` catches every Lua error, so none crosses this
+        // frame.
         unsafe {
             let top = lua::lua_gettop(l);
             lua::lua_getglobal(l, c"__redis__err__handler".as_ptr());
@@ -254,7 +257,8 @@ unsafe fn push_error(l: *mut lua_State, text: &[u8], counted: bool) {
 }
 
 unsafe extern "C-unwind" fn redis_call(l: *mut lua_State) -> c_int {
-    // SAFETY: Lua calls with a live state; `command` has returned, so nothing is owned here when the error is raised.
+    // SAFETY: Lua calls with a live state; `command` has returned, so nothing is owned here when the
+    // error is raised.
     unsafe { if command(l) { 1 } else { lua::lua_error(l) } }
 }
 
@@ -269,7 +273,8 @@ unsafe extern "C-unwind" fn redis_pcall(l: *mut lua_State) -> c_int {
 /// # Safety
 /// A live state inside a callback, the server lent.
 unsafe fn command(l: *mut lua_State) -> bool {
-    // SAFETY: the arguments stay on the Lua stack until the handler has returned, so their bytes stay where they are.
+    // SAFETY: the arguments stay on the Lua stack until the handler has returned, so their bytes stay
+    // where they are.
     unsafe {
         let n = lua::lua_gettop(l);
         if n == 0 {

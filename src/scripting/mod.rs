@@ -1,12 +1,12 @@
 //! EVAL: scripts that call commands.
 //!
 //! ```text
-//! EVAL ─► lend(server) ─► LuaJIT ─► redis.call ─► with_lent ─► call() as the scripts' pseudo-client ─► value on the stack
-//!                            └► every 100,000 instructions: too slow? a nested pass serves those who may interrupt
+//! EVAL ─► lend(server) ─► LuaJIT ─► redis.call ─► with_lent ─► call() ─► value on the stack
+//!                            └► every 100,000 instructions: too slow? a nested pass serves others
 //! ```
 //!
-//! The interpreter runs with its compiler off (hooks must fire) and without its `ffi` library. Bytecode is refused.
-//! Inside a script the clock stands still; in a nested pass it moves, and is put back.
+//! The interpreter runs with its compiler off (hooks must fire) and without its `ffi` library. Bytecode
+//! is refused. Inside a script the clock stands still; in a nested pass it moves, and is put back.
 
 pub mod ffi;
 pub mod run;

@@ -91,7 +91,8 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, (Vec<u8>, bo
     Ok(out.take_bytes())
 }
 
-/// Called every so many instructions: a script that runs too long lets the loop turn. True when it is to end.
+/// Called every so many instructions: a script that runs too long lets the loop turn. True when it is
+/// to end.
 pub fn slow(srv: &mut Server) -> bool {
     let threshold = srv.config.busy_reply_threshold;
     let Some(r) = &mut srv.scripting.running else { return false };
@@ -105,8 +106,8 @@ pub fn slow(srv: &mut Server) -> bool {
     if !r.timed_out {
         r.timed_out = true;
         crate::warning!(
-            "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing the script \
-             using the SCRIPT KILL command."
+            "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing \
+             the script using the SCRIPT KILL command."
         );
         srv.gate.put(Gate::BUSY, true);
     }
@@ -128,8 +129,9 @@ pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
     match &mut srv.scripting.running {
         None => Err(CmdError::Msg(&"NOTBUSY No scripts in execution right now.")),
         Some(r) if r.wrote => Err(CmdError::Msg(
-            &"UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait \
-              the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+            &"UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
+              either wait the script termination or kill the server in a hard way using the SHUTDOWN \
+              NOSAVE command.",
         )),
         Some(r) => {
             r.killed = true;

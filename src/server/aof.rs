@@ -1,13 +1,14 @@
-//! The append only file: what the ops' sink has gathered leaves to it once per pass, before replies do, and it is read
-//! back at the start.
+//! The append only file: what the ops' sink has gathered leaves to it once per pass, before replies do,
+//! and it is read back at the start.
 //!
 //! ```text
 //! unit ─► ops.aof.buf ─ before_sleep ─► write(2) ─► fsync (always: here; everysec: once a second; no: never)
 //!                                                      └► then the replies of the pass leave
 //! ```
 //!
-//! `appendonlydir/appendonly.aof.manifest` names one increment, which this server appends to. A base written by a
-//! rewrite is named there too once rewrites exist; a manifest with one is refused until then, and nothing is touched.
+//! `appendonlydir/appendonly.aof.manifest` names one increment, which this server appends to. A base
+//! written by a rewrite is named there too once rewrites exist; a manifest with one is refused until
+//! then, and nothing is touched.
 
 use super::{Server, dispatch, policy};
 use crate::clients::{Client, flag};
@@ -38,7 +39,8 @@ fn base_name(srv: &Server) -> String {
     String::from_utf8_lossy(&srv.config.appendfilename).into_owned()
 }
 
-/// Reads what is there and opens the increment to append to. An error text stops the start: nothing is lost by it.
+/// Reads what is there and opens the increment to append to. An error text stops the start: nothing is
+/// lost by it.
 pub fn open(srv: &mut Server) -> Result<(), String> {
     let (dir, name) = (folder(srv), base_name(srv));
     std::fs::create_dir_all(&dir).map_err(|e| format!("Can't open or create append-only dir: {e}"))?;
@@ -129,8 +131,8 @@ fn cut(srv: &Server, path: &Path, whole: usize, len: usize) -> Result<(), String
     cut.map_err(|e| format!("Error truncating the AOF file from {len} to {whole} bytes: {e}"))
 }
 
-/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is a promise;
-/// otherwise it is tried again in the next pass.
+/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is
+/// a promise; otherwise it is tried again in the next pass.
 pub fn flush(srv: &mut Server) {
     let (Some(aof), Some(sink)) = (&mut srv.aof, &mut srv.ops.aof) else { return };
     let always = srv.config.appendfsync == AppendFsync::Always;

@@ -1,7 +1,7 @@
 //! What has to be done after a directive has changed (`config::Apply`), by the owner of the server.
 //!
-//! CONFIG SET puts the former values back when one of these fails and performs all of them once more, so each must
-//! cope with being asked for a state that already holds.
+//! CONFIG SET puts the former values back when one of these fails and performs all of them once more,
+//! so each must cope with being asked for a state that already holds.
 
 use super::{Gate, Server, listen, policy, slow};
 use crate::config::kinds::Reason;
@@ -81,9 +81,9 @@ fn max_memory(srv: &mut Server) {
     srv.gate.put(Gate::MAXMEMORY, max > 0);
     if max > 0 && max < used {
         warning!(
-            "WARNING: the new maxmemory value set via CONFIG SET ({max}) is smaller than the current memory usage \
-             ({used}). This will result in key eviction and/or the inability to accept new write commands depending \
-             on the maxmemory-policy."
+            "WARNING: the new maxmemory value set via CONFIG SET ({max}) is smaller than the current \
+             memory usage ({used}). This will result in key eviction and/or the inability to accept new \
+             write commands depending on the maxmemory-policy."
         );
     }
 }
@@ -99,7 +99,8 @@ pub fn oom_score(srv: &mut Server) -> bool {
     srv.run.oom.apply(mode, values, oom::Class::Master).is_ok()
 }
 
-/// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle server.
+/// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle
+/// server.
 pub fn watchdog(srv: &mut Server) {
     let shortest = 1000 / srv.run.hz.max(1) * 2;
     if srv.config.watchdog_period > 0 {

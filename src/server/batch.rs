@@ -1,13 +1,14 @@
-//! From the query buffer to the handlers: every complete request up to a bound is parsed before the first one runs,
-//! so that buckets and entries of the batch are on their way into the cache while earlier commands execute.
+//! From the query buffer to the handlers: every complete request up to a bound is parsed before the
+//! first one runs, so that buckets and entries of the batch are on their way into the cache while
+//! earlier commands execute.
 //!
 //! ```text
-//! buffer ─ parse ─► requests (spans, command, hash) ─► prefetch buckets ─► prefetch entries ─► run one by one
+//! buffer ─ parse ─► requests (spans, command, hash) ─► fetch buckets ─► fetch entries ─► run one by one
 //! ```
 //!
-//! A batch holds spans and hashes, no decisions: each command goes through all refusals when its turn comes. The
-//! batch is one request before authentication, and it stops when the client blocks, is paused, dies or changes kind;
-//! what was parsed ahead is then parsed again later.
+//! A batch holds spans and hashes, no decisions: each command goes through all refusals when its turn
+//! comes. The batch is one request before authentication, and it stops when the client blocks, is
+//! paused, dies or changes kind; what was parsed ahead is then parsed again later.
 
 use super::{Server, client_info, dispatch, kill, limits};
 use crate::clients::{ClientId, Input, flag};

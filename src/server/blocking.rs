@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! handler ─► ctx.block ─► Flow::Block ─► parked with its arguments
-//! unit leaves a ready key ─► serve: each waiting client, first come first, dispatched again through all refusals
+//! unit leaves a ready key ─► serve: each waiting client, first come first, dispatched once more
 //! timeout or CLIENT UNBLOCK ─► the reply of nothing, or UNBLOCKED
 //! ```
 

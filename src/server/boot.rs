@@ -5,9 +5,9 @@
 //!   ─► "starting" ─► Server ─► pid file, title, banner ─► listeners ─► "initialized" ─► "ready" ─► the loop
 //! ```
 //!
-//! Whatever wants to be alone in the process (daemonize, the place of the title, the supervisor's variable) comes
-//! before anything that could start a thread. The lines of the log, their levels and their order are those that tools
-//! wait for.
+//! Whatever wants to be alone in the process (daemonize, the place of the title, the supervisor's
+//! variable) comes before anything that could start a thread. The lines of the log, their levels and
+//! their order are those that tools wait for.
 
 use super::{Gate, Run, Server, apply, batch, crash_report, lend, listen, pass, policy, shutdown, slow};
 use crate::algo::rng::random_hex;
@@ -142,7 +142,8 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
         return Err(text.into_bytes());
     }
     if !startup.module_configs.is_empty() {
-        let text = "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting\n";
+        let text = "Module Configuration detected without loadmodule directive or no ApplyConfig call: \
+                    aborting\n";
         return Err(text.into());
     }
     Ok(Plan { argv, bare: options.bare, file: options.file, config, table })
@@ -186,8 +187,8 @@ fn start(plan: Plan) -> i32 {
     );
     if bare {
         warning!(
-            "Warning: no config file specified, using the default config. In order to specify a config file use {} \
-             /path/to/redis.conf",
+            "Warning: no config file specified, using the default config. In order to specify a config \
+             file use {} /path/to/redis.conf",
             String::from_utf8_lossy(argv.first().map_or(b"", |a| a))
         );
     } else {
@@ -287,8 +288,8 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     let max = srv.config.maxmemory;
     if max > 0 && max < 1024 * 1024 {
         warning!(
-            "WARNING: You specified a maxmemory value that is less than 1MB (current value is {max} bytes). Are you \
-             sure this is what you really want?"
+            "WARNING: You specified a maxmemory value that is less than 1MB (current value is {max} \
+             bytes). Are you sure this is what you really want?"
         );
     }
     if let Some(list) = &srv.config.server_cpulist {

@@ -1,4 +1,5 @@
-//! The core that everything runs through: a client's command, EXEC's, a script's, a module's. Re-entrant.
+//! The core that everything runs through: a client's command, EXEC's, a script's, a module's.
+//! Re-entrant.
 //!
 //! ```text
 //! handler ─► errors counted ─► settle (events, and what they cause) ─► the command's own op ─► stats

@@ -1,8 +1,9 @@
 //! What CLIENT LIST says of a client, and what a client costs.
 //!
-//! A request that is being read is one stretch of the query buffer here. The line shows it under upstream's names:
-//! arguments that are complete are `argv-mem`, what follows them is `qbuf`. While a command runs, its buffers are
-//! lent out; `Input::lent` remembers how long and how large the query buffer is.
+//! A request that is being read is one stretch of the query buffer here. The line shows it under
+//! upstream's names: arguments that are complete are `argv-mem`, what follows them is `qbuf`. While a
+//! command runs, its buffers are lent out; `Input::lent` remembers how long and how large the query
+//! buffer is.
 
 use super::Server;
 use crate::clients::{Client, ClientId, flag};
@@ -57,8 +58,8 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
     f
 }
 
-/// What no argument has been made of, and the bytes of arguments that wait: those of an unfinished request, or of the
-/// one that a pause holds up.
+/// What no argument has been made of, and the bytes of arguments that wait: those of an unfinished
+/// request, or of the one that a pause holds up.
 fn unread(c: &Client) -> (usize, usize) {
     if !c.has(flag::PAUSED) || c.has(flag::BLOCKED) {
         let args = if c.input.state.is_partial() { c.input.state.arg_bytes } else { 0 };
@@ -157,7 +158,8 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let queued = c.multi.as_ref().filter(|_| c.has(flag::MULTI));
     let _ = write!(
         s,
-        " multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={}",
+        " multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
+         tot-mem={}",
         queued.map_or(-1, |m| m.queue.len() as i64),
         f.qbuf,
         f.qbuf_free,

@@ -1,7 +1,7 @@
 //! The sections of a crash report that only the server can write.
 //!
-//! They run in a process that is already broken; `sys::crash` catches what they run into. So they look at as little
-//! as they can, and each stands for itself.
+//! They run in a process that is already broken; `sys::crash` catches what they run into. So they look
+//! at as little as they can, and each stands for itself.
 
 use super::{info, lend};
 use crate::clients::Client;

@@ -153,7 +153,8 @@ fn fit_query_buffer(srv: &mut Server, id: ClientId) {
     i.query_peak = u32::try_from(i.buf.len().max(wanted)).unwrap_or(u32::MAX);
 }
 
-/// The first reply buffer doubles when it was full, and shrinks to what was needed when that was less than half.
+/// The first reply buffer doubles when it was full, and shrinks to what was needed when that was less
+/// than half.
 fn fit_reply_buffer(srv: &mut Server, id: ClientId) {
     if !srv.switches.reply_resizing {
         return;

@@ -1,5 +1,5 @@
-//! What a handler gets: the server, the caller by id, the arguments, and the reply, which is lent beside the server so
-//! that a value borrowed from the keyspace is written straight into it.
+//! What a handler gets: the server, the caller by id, the arguments, and the reply, which is lent
+//! beside the server so that a value borrowed from the keyspace is written straight into it.
 
 use super::Server;
 use crate::clients::{ClientId, flag};

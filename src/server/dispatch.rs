@@ -1,7 +1,8 @@
 //! One command: every refusal, in order, and then the call.
 //!
-//! The budget per command beside the prototype's data path (85 ns): name, flags, arity, gates 14; counter and clock
-//! 14; stats 6; effects and policy 8. Whatever a feature adds here shows in its line of this list.
+//! The budget per command beside the prototype's data path (85 ns): name, flags, arity, gates 14;
+//! counter and clock 14; stats 6; effects and policy 8. Whatever a feature adds here shows in its line
+//! of this list.
 
 use super::call::{How, call, queue};
 use super::pause::{self, action};
@@ -158,8 +159,8 @@ fn is(e: &Entry, name: &str) -> bool {
     e.parent.is_none() && e.cmd.name == name
 }
 
-/// The long way: reasons to refuse, in upstream's order. Between NO_MULTI and client eviction stand the permissions of
-/// the user and the slots of a cluster; behind it the eviction of keys.
+/// The long way: reasons to refuse, in upstream's order. Between NO_MULTI and client eviction stand the
+/// permissions of the user and the slots of a cluster; behind it the eviction of keys.
 fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
     let e = srv.table.get(cmd);
     let c = &srv.clients[id];
@@ -215,8 +216,8 @@ fn state_refuses(srv: &Server, c: &Client, e: &Entry, acts: Acts) -> Option<CmdE
     }
     if c.has(flag::PUBSUB) && c.resp == 2 && !allowed_while_subscribed(e) {
         return Some(CmdError::text(format!(
-            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-             this context",
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+             allowed in this context",
             e.name
         )));
     }
@@ -245,8 +246,9 @@ fn protected(srv: &Server, c: &Client, e: &Entry) -> Option<CmdError> {
         return None;
     }
     Some(CmdError::text(format!(
-        "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
-         connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it \
+         from a local connection, otherwise you need to set this option in the configuration file, and \
+         then restart the server."
     )))
 }
 
@@ -269,8 +271,8 @@ fn runs_inside_multi(e: &Entry) -> bool {
     e.parent.is_none() && ["exec", "discard", "multi", "watch", "quit", "reset"].contains(&e.cmd.name)
 }
 
-/// Refuses: counts, and spoils a transaction that is being queued. `why` begins with its code. A refused EXEC ends the
-/// transaction.
+/// Refuses: counts, and spoils a transaction that is being queued. `why` begins with its code. A
+/// refused EXEC ends the transaction.
 pub fn reject(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, why: &[u8], out: &mut Reply) -> Flow {
     let mut ends = false;
     if let Some(cmd) = cmd {
@@ -333,9 +335,9 @@ fn security_warning(srv: &mut Server, id: ClientId) {
         srv.run.http_warning = now;
         let from = client_info::addresses(srv, &srv.clients[id]).0;
         crate::warning!(
-            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
-             This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
-             instance. Connection from {from} aborted."
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands \
+             to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
+             compromise your Redis instance. Connection from {from} aborted."
         );
     }
     kill::kill(srv, id);

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! slow   from cron, hz times a second, for up to a quarter of the time (more with active-expire-effort)
-//! fast   before each sleep, for up to a millisecond, while the last slow one ran out of time or too much is stale
+//! fast   before each sleep, for up to a millisecond, while the slow one ran out of time or much is stale
 //!
-//! for each database:  sample a few keys ─► delete the expired, each a unit of its own ─► again while too many were
+//! for each database:  sample a few keys ─► delete the expired, each a unit ─► again while too many were
 //! ```
 //!
-//! The sampling walks with a cursor that stays with the database, so every key has its turn. It does nothing where
-//! expired keys are not ours to delete: on a replica, while expiry is paused, during a load. What it saw gives the
-//! averages that INFO shows: TTLs by database, and the share of keys that are expired but still here.
+//! The sampling walks with a cursor that stays with the database, so every key has its turn. It does
+//! nothing where expired keys are not ours to delete: on a replica, while expiry is paused, during a
+//! load. What it saw gives the averages that INFO shows: TTLs by database, and the share of keys that
+//! are expired but still here.
 //!
 //! Constants are upstream's (ACTIVE_EXPIRE_CYCLE_*).
 
@@ -206,7 +207,8 @@ fn delete(srv: &mut Server, db: usize, found: &[Entry]) -> u64 {
         let edits = srv.ks.edits();
         settle::lone_unit_end(srv);
         if srv.ks.edits() != edits {
-            // Who heard of it has changed something: the other entries may be gone, and come up again if not.
+            // Who heard of it has changed something: the other entries may be gone, and come up again
+            // if not.
             break;
         }
     }

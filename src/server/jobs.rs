@@ -1,7 +1,7 @@
 //! Background children: one at a time, forked inside the handler, reaped by cron.
 //!
 //! ```text
-//! BGSAVE ─ fork ─► child: writes the file, _exit      parent: tables keep their size, LRU bits rest, until reaped
+//! BGSAVE ─ fork ─► child: writes the file, _exit      parent: tables and LRU bits rest until reaped
 //! ```
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.

@@ -1,13 +1,14 @@
-//! The one door for code we do not control (Lua callbacks, modules). At most one `&mut Server` exists at any time;
-//! entering again without a fresh `lend` panics instead of aliasing.
+//! The one door for code we do not control (Lua callbacks, modules). At most one `&mut Server` exists
+//! at any time; entering again without a fresh `lend` panics instead of aliasing.
 //!
 //! ```text
 //! command ─ lend(srv) ─► foreign code ─ with_lent(|srv| ..) ─► command ─ lend ─► ...
 //! ```
 //!
-//! Beside it stands a window for crash reports: a handler gets no arguments of ours, and the thread that owned the
-//! server is the very one that crashed, in the middle of whatever it was doing. What is seen through `look` may be
-//! half changed; `sys::crash` expects a section of the report to fail and goes on with the next.
+//! Beside it stands a window for crash reports: a handler gets no arguments of ours, and the thread
+//! that owned the server is the very one that crashed, in the middle of whatever it was doing. What is
+//! seen through `look` may be half changed; `sys::crash` expects a section of the report to fail and
+//! goes on with the next.
 
 use super::Server;
 use std::ptr;
@@ -30,8 +31,9 @@ pub fn lend<R>(srv: &mut Server, foreign: impl FnOnce() -> R) -> R {
 pub fn with_lent<R>(body: impl FnOnce(&mut Server) -> R) -> R {
     let p = LENT.swap(ptr::null_mut(), Ordering::AcqRel);
     assert!(!p.is_null(), "the server is not lent: called outside of a callback, or entered twice");
-    // SAFETY: `lend` published this pointer from a live `&mut Server` that it does not touch until the foreign code
-    // returns, and the swap to null makes us its only holder. A panic aborts the process, so no unwind leaves it null.
+    // SAFETY: `lend` published this pointer from a live `&mut Server` that it does not touch until the
+    // foreign code returns, and the swap to null makes us its only holder. A panic aborts the process,
+    // so no unwind leaves it null.
     let result = body(unsafe { &mut *p });
     LENT.store(p, Ordering::Release);
     result
@@ -48,7 +50,7 @@ pub fn shown<R>(srv: &mut Server, f: impl FnOnce(&mut Server) -> R) -> R {
 
 /// Looks at the server, if there is one. Only for a process that is about to die of a crash.
 pub fn look<R>(f: impl FnOnce(&mut Server) -> R) -> Option<R> {
-    // SAFETY: the address is that of a live server as long as it stands there. Its owner does not run on meanwhile:
-    // it is this very thread, or it waits for good behind the thread that reports.
+    // SAFETY: the address is that of a live server as long as it stands there. Its owner does not run
+    // on meanwhile: it is this very thread, or it waits for good behind the thread that reports.
     unsafe { SHOWN.load(Ordering::SeqCst).as_mut() }.map(f)
 }

@@ -1,7 +1,8 @@
-//! Limits of clients: how much they may leave unread, how much they may take altogether, how long they may be silent.
+//! Limits of clients: how much they may leave unread, how much they may take altogether, how long they
+//! may be silent.
 //!
 //! ```text
-//! hard output limit   inside the command: `Reply` drops all and is `over`; the client goes when its turn ends
+//! hard output limit   inside the command: `Reply` drops all and is `over`; the client goes after its turn
 //! soft output limit   looked at when a reply is kept waiting, and once a second
 //! maxmemory-clients   before each command and before the loop sleeps: the largest go, until the rest fits
 //! timeout             once a second

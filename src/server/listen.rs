@@ -4,8 +4,8 @@
 //! token of a listener:  0 .. n  the TCP listeners, in the order of `bind`      UNIX  the unix socket
 //! ```
 //!
-//! An address that begins with `-` may be missing from this machine. One that cannot be listened on for any other
-//! reason closes those before it again, so that a port is served on all addresses or on none.
+//! An address that begins with `-` may be missing from this machine. One that cannot be listened on for
+//! any other reason closes those before it again, so that a port is served on all addresses or on none.
 
 use super::Server;
 use super::info::server_port;
@@ -46,7 +46,8 @@ impl Net {
     }
 }
 
-/// Listens on the configured port and addresses, and on nothing else: earlier TCP listeners are closed first.
+/// Listens on the configured port and addresses, and on nothing else: earlier TCP listeners are closed
+/// first.
 pub fn tcp(srv: &mut Server) -> Result<(), ()> {
     close_tcp(srv);
     let port = srv.config.port as u16;

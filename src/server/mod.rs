@@ -121,8 +121,8 @@ pub struct Run {
     pub retry_deadline: Option<i64>,
 }
 
-/// Reasons why commands may have to be looked at twice. While none holds, and the client is not special, a command
-/// goes straight from the parser to its handler.
+/// Reasons why commands may have to be looked at twice. While none holds, and the client is not
+/// special, a command goes straight from the parser to its handler.
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate(pub u32);
 

@@ -1,7 +1,7 @@
 //! MONITOR: every command, as it was executed, to those who watch.
 //!
-//! `+1700000000.123456 [db address] "word" "word" ...`; for scripts the address is `lua`, for unix sockets
-//! `unix:path`. Administrative commands are not shown, and passwords never.
+//! `+1700000000.123456 [db address] "word" "word" ...`; for scripts the address is `lua`, for unix
+//! sockets `unix:path`. Administrative commands are not shown, and passwords never.
 
 use super::Server;
 use super::client_info::addresses;

@@ -1,5 +1,5 @@
-//! One turn of the loop. Re-entrant: a busy script, a load or a module lets the loop turn inside a command; it goes on
-//! with the events that the outer pass has not got to, and skips whoever executes.
+//! One turn of the loop. Re-entrant: a busy script, a load or a module lets the loop turn inside a
+//! command; it goes on with the events that the outer pass has not got to, and skips whoever executes.
 //!
 //! ```text
 //! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
@@ -52,7 +52,8 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     srv.ks.now_ms = srv.clock.unix_ms;
     srv.run.pass_depth += 1;
-    // One queue for all depths: edges come once, so a nested pass takes over what the outer one has not got to.
+    // One queue for all depths: edges come once, so a nested pass takes over what the outer one has not
+    // got to.
     while let Some(e) = srv.reactor.next_event() {
         handle(srv, e);
     }
@@ -161,16 +162,18 @@ fn welcome(srv: &mut Server, mut stream: Stream) {
 }
 
 /// Protected mode: no password, and the peer is not on this machine.
-const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password \
-    is set for the default user. In this mode connections are only accepted from the loopback interface. If you want \
-    to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable \
-    protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to \
-    Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet \
-    if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
-    protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then \
-    restarting the server. 3) If you started the server manually just for testing, restart it with the \
-    '--protected-mode no' option. 4) Set up an authentication password for the default user. NOTE: You only need to \
-    do one of the above things in order for the server to start accepting connections from the outside.\r\n";
+const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and \
+    no password is set for the default user. In this mode connections are only accepted from the \
+    loopback interface. If you want to connect from external computers to Redis you may adopt one of the \
+    following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode \
+    no' from the loopback interface by connecting to Redis from the same host the server is running, \
+    however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to \
+    make this change permanent. 2) Alternatively you can just disable the protected mode by editing the \
+    Redis configuration file, and setting the protected mode option to 'no', and then restarting the \
+    server. 3) If you started the server manually just for testing, restart it with the \
+    '--protected-mode no' option. 4) Set up an authentication password for the default user. NOTE: You \
+    only need to do one of the above things in order for the server to start accepting connections from \
+    the outside.\r\n";
 
 /// Reads what the client sent and runs what is complete.
 fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {

@@ -4,9 +4,9 @@
 //! purposes: [command][shutdown][failover]   each: what rests, until when      actions = all of them together
 //! ```
 //!
-//! A client whose command must wait keeps it unread in its query buffer (`Flow::Postponed`) and stands in `postponed`;
-//! when less rests than before, all of them try again in the order they came. A request that had been blocked on
-//! keys has left the buffer: it stays parked with its arguments.
+//! A client whose command must wait keeps it unread in its query buffer (`Flow::Postponed`) and stands
+//! in `postponed`; when less rests than before, all of them try again in the order they came. A request
+//! that had been blocked on keys has left the buffer: it stays parked with its arguments.
 
 use super::{Gate, Server, blocking, policy};
 use crate::clients::{ClientId, flag};
@@ -69,7 +69,8 @@ impl Pause {
     }
 }
 
-/// Lets `actions` rest until `until_ms`; a longer pause that this purpose has asked for before stays as long.
+/// Lets `actions` rest until `until_ms`; a longer pause that this purpose has asked for before stays as
+/// long.
 pub fn pause(srv: &mut Server, purpose: Purpose, until_ms: i64, actions: u32) {
     let w = &mut srv.pause.wishes[purpose as usize];
     w.actions = actions;

@@ -1,4 +1,5 @@
-//! What follows from a command: the outbox is drained in order, ops leave, watchers and subscribers hear of it.
+//! What follows from a command: the outbox is drained in order, ops leave, watchers and subscribers
+//! hear of it.
 //!
 //! ```text
 //! drain: Event ─► subscribers    Op ─► the unit's ops    Modified ─► WATCH, tracking    Ready ─► the blocked
@@ -138,7 +139,8 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
     srv.ks.now_ms = srv.clock.unix_ms;
 }
 
-/// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes bare.
+/// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes
+/// bare.
 pub fn lone_unit_end(srv: &mut Server) {
     debug_assert_eq!(srv.run.nesting, 0, "a unit of its own is not part of another");
     if !srv.ks.fx.is_empty() {

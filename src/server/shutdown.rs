@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SHUTDOWN, SIGTERM, SIGINT ─► begin ── nobody to wait for ──► finish ─► exit(0)
-//!                                │                               └─ cannot be: said in the log, the server goes on
+//!                                │                               └─ cannot be: logged, the server goes on
 //!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
 //! ```
 

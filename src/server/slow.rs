@@ -1,8 +1,9 @@
-//! Commands that took long: the threshold in ticks which `call` compares with, and what follows when one is above.
+//! Commands that took long: the threshold in ticks which `call` compares with, and what follows when
+//! one is above.
 //!
 //! ```text
-//! call ── spent > slow_ticks ──► took_long ─┬─► slow log       from slowlog-log-slower-than on, in microseconds
-//!                                           └─► latency event  from latency-monitor-threshold on, in milliseconds
+//! call ── spent > slow_ticks ──► took_long ─┬─► slow log       from slowlog-log-slower-than on, in us
+//!                                           └─► latency event  from latency-monitor-threshold on, in ms
 //! ```
 //!
 //! `slow_ticks` is the lower of the two, so that a command pays one comparison for both.
@@ -24,7 +25,8 @@ pub fn refresh(srv: &mut Server) {
         least.map_or(u64::MAX, |us| srv.clock.ticks_in(us.saturating_mul(1000)).saturating_sub(1));
 }
 
-/// A command, EXEC's and a script's too, has spent `ticks`. Who `waits` (is blocked) is logged when it is served.
+/// A command, EXEC's and a script's too, has spent `ticks`. Who `waits` (is blocked) is logged when it
+/// is served.
 pub fn took_long(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
     let us = srv.clock.ns(ticks) / 1000;
     let flags = srv.table.get(cmd).flags;

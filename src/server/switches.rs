@@ -1,6 +1,7 @@
 //! What DEBUG switches on and off, for tests of this server and of others.
 
-/// Where the peaks of reply buffers are forgotten by default, in milliseconds (REPLY_BUFFER_DEFAULT_PEAK_RESET_TIME).
+/// Where the peaks of reply buffers are forgotten by default, in milliseconds
+/// (REPLY_BUFFER_DEFAULT_PEAK_RESET_TIME).
 pub const REPLY_PEAK_RESET_MS: i64 = 5000;
 
 #[derive(Debug, Clone)]

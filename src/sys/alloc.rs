@@ -1,13 +1,14 @@
 //! The global allocator, and the one source of `used_memory`.
 //!
-//! Every block is counted by its size class (what the allocator really hands out), so `used_memory` is exact
-//! at every moment and costs an add. The count lives in one padded slot per thread: a slot has a single writer,
-//! which loads and stores it without a locked instruction; readers sum all slots. A block that one thread
-//! allocates and another frees makes one slot grow and the other go below zero: only the sum has a meaning.
-//! Threads that never registered share one slot and pay for an atomic add.
+//! Every block is counted by its size class (what the allocator really hands out), so `used_memory` is
+//! exact at every moment and costs an add. The count lives in one padded slot per thread: a slot has a
+//! single writer, which loads and stores it without a locked instruction; readers sum all slots. A
+//! block that one thread allocates and another frees makes one slot grow and the other go below zero:
+//! only the sum has a meaning. Threads that never registered share one slot and pay for an atomic add.
 //!
-//! What goes to the lazy-free thread leaves `used_memory` at the moment it is handed over, by an estimate; the
-//! thread frees it `uncounted`, into a slot that nobody sums, and then corrects the estimate.
+//! What goes to the lazy-free thread leaves `used_memory` at the moment it is handed over, by an
+//! estimate; the thread frees it `uncounted`, into a slot that nobody sums, and then corrects the
+//! estimate.
 //!
 //! jemalloc is built with a quantum of 8 bytes (`.cargo/config.toml`), so its classes are
 //!
@@ -273,8 +274,8 @@ mod control {
         })
     }
 
-    /// Tries a setting by its mallctl name in the widths that numbers have: reads it, writes `new` when there is one,
-    /// and gives the old value, None for what can only be written. The error is an errno.
+    /// Tries a setting by its mallctl name in the widths that numbers have: reads it, writes `new` when
+    /// there is one, and gives the old value, None for what can only be written. The error is an errno.
     pub fn tune(name: &[u8], new: Option<i64>) -> Result<Option<i64>, i32> {
         let name = CString::new(name).map_err(|_| libc::ENOENT)?;
         let mut value = new.unwrap_or(0);

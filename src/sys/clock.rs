@@ -1,9 +1,10 @@
 //! Time. The only place that asks the machine for it.
 //!
-//! Reading the time-stamp counter costs a third of a `clock_gettime`, and every command needs one reading for its
-//! duration; the same reading advances the clock. `Clock::sync` (once per pass) anchors counter and wall clock
-//! to each other, so an error of the calibration can only grow for the length of one pass. Where the counter is
-//! not invariant (CPUID 8000_0007h, EDX bit 8) `ticks` falls back to nanoseconds of CLOCK_MONOTONIC.
+//! Reading the time-stamp counter costs a third of a `clock_gettime`, and every command needs one
+//! reading for its duration; the same reading advances the clock. `Clock::sync` (once per pass) anchors
+//! counter and wall clock to each other, so an error of the calibration can only grow for the length of
+//! one pass. Where the counter is not invariant (CPUID 8000_0007h, EDX bit 8) `ticks` falls back to
+//! nanoseconds of CLOCK_MONOTONIC.
 //!
 //! Inside one execution unit the clock stands still: `unix_ms` moves only in `advance` and `sync`.
 

@@ -4,7 +4,8 @@ use std::ptr;
 
 /// Writes where nothing may be written.
 pub fn segfault() {
-    // SAFETY: a mapping of its own that nobody else uses; writing to it raises SIGSEGV, which is the purpose.
+    // SAFETY: a mapping of its own that nobody else uses; writing to it raises SIGSEGV, which is the
+    // purpose.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ, flags, -1, 0);

@@ -1,5 +1,5 @@
-//! Expansion of path patterns by the C library, so that `include conf.d/*.conf` finds the same files in the
-//! same order as everywhere else.
+//! Expansion of path patterns by the C library, so that `include conf.d/*.conf` finds the same files in
+//! the same order as everywhere else.
 
 use std::ffi::{CStr, CString};
 

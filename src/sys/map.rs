@@ -1,5 +1,6 @@
-//! Anonymous memory for the big arrays of tables: zeroed by the kernel page by page as it is touched, and given
-//! back in slices, so that neither growth nor the end of a rehash holds the loop. Counted as used memory.
+//! Anonymous memory for the big arrays of tables: zeroed by the kernel page by page as it is touched,
+//! and given back in slices, so that neither growth nor the end of a rehash holds the loop. Counted as
+//! used memory.
 
 use super::alloc;
 use std::ptr::{self, NonNull};

@@ -83,8 +83,8 @@ pub(super) fn set(sig: i32, handler: libc::sighandler_t, flags: i32) {
 extern "C" fn on_shutdown(sig: i32) {
     // SAFETY: errno belongs to this thread; the interrupted code must find it unchanged.
     let errno = unsafe { *libc::__errno_location() };
-    // First the state, then the line: whoever reads the line may send the next signal at once, and another
-    // thread may take it.
+    // First the state, then the line: whoever reads the line may send the next signal at once, and
+    // another thread may take it.
     LAST.store(sig, SeqCst);
     if ASKED.swap(true, SeqCst) && sig == libc::SIGINT {
         log::handler_line(Level::Warning, "You insist... exiting now.");

@@ -1,5 +1,5 @@
-//! What may be done only while the process has a single thread: each call here makes sure of that first, and
-//! does nothing where it cannot.
+//! What may be done only while the process has a single thread: each call here makes sure of that
+//! first, and does nothing where it cannot.
 
 use super::supervise::Mode;
 use super::{proctitle, supervise};
@@ -25,11 +25,12 @@ pub fn find_supervisor(asked: Mode) -> Mode {
     unsafe { supervise::begin(asked) }
 }
 
-/// `locale-collate`: the order of SORT ALPHA; an empty name is what the environment says. False for a locale
-/// that the system does not have.
+/// `locale-collate`: the order of SORT ALPHA; an empty name is what the environment says. False for a
+/// locale that the system does not have.
 pub fn set_collation(name: &[u8]) -> bool {
     let Ok(name) = CString::new(name) else { return false };
-    // SAFETY: the name is a live C string. Only this thread, which serves commands, ever compares by locale.
+    // SAFETY: the name is a live C string. Only this thread, which serves commands, ever compares by
+    // locale.
     !unsafe { libc::setlocale(libc::LC_COLLATE, name.as_ptr()) }.is_null()
 }
 

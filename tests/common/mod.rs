@@ -9,12 +9,12 @@
 //! ```
 //!
 //! A server is killed and its folder removed when it goes out of scope. `restart` starts it again in the
-//! same folder, after `stop` (an orderly SHUTDOWN, by signal) or `kill` (SIGKILL). A reply that does not come
-//! within `PATIENCE` fails the test with what was asked; nothing here sleeps where it can wait for a
-//! condition.
+//! same folder, after `stop` (an orderly SHUTDOWN, by signal) or `kill` (SIGKILL). A reply that does
+//! not come within `PATIENCE` fails the test with what was asked; nothing here sleeps where it can wait
+//! for a condition.
 //!
-//! With SERVER_UNDER_TEST set to another binary, "ours" is that one: so a test can be tried against the real
-//! redis-server, to see that what it demands is what clients know.
+//! With SERVER_UNDER_TEST set to another binary, "ours" is that one: so a test can be tried against the
+//! real redis-server, to see that what it demands is what clients know.
 //!
 //! Every test file that says `mod common;` compiles its own copy and uses its own part of it.
 #![allow(dead_code)]

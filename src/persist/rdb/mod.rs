@@ -1,8 +1,8 @@
 //! RDB, version 11: the format of snapshots.
 //!
 //! ```text
-//! REDIS0011 | aux fields | per database: SELECTDB n, RESIZEDB, ( [EXPIRETIME_MS t] type key value )* | EOF | crc64
-//! length    00xxxxxx | 01xxxxxx xxxxxxxx | 80 u32be | 81 u64be        11xxxxxx: an encoded string (int8/16/32, LZF)
+//! REDIS0011 | aux | per database: SELECTDB n, RESIZEDB, ( [EXPIRE_MS t] type key value )* | EOF | crc64
+//! length    00xxxxxx | 01xxxxxx xxxxxxxx | 80 u32be | 81 u64be   11xxxxxx: encoded string (int8/16/32, LZF)
 //! ```
 
 pub mod save;

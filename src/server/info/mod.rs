@@ -1,11 +1,12 @@
 //! INFO: sections of `field:value` lines, in one table.
 //!
 //! ```text
-//! SECTIONS (in print order) ── chosen by name, `default`, `all`, `everything` ──► a function writes its lines
+//! SECTIONS (in print order) ── chosen by name, `default`, `all`, `everything` ──► a function each
 //! ```
 //!
-//! Every value is measured; a subsystem that does not exist yet has nothing to show and shows zero. To add a field:
-//! one line in the file of its group, at the place where tools look for it. To add a section: a row in `SECTIONS`.
+//! Every value is measured; a subsystem that does not exist yet has nothing to show and shows zero. To
+//! add a field: one line in the file of its group, at the place where tools look for it. To add a
+//! section: a row in `SECTIONS`.
 
 mod clients;
 mod cpu;

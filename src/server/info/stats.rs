@@ -93,7 +93,8 @@ pub fn commands(srv: &Server, out: &mut String) {
         line(
             out,
             format_args!(
-                "cmdstat_{}:calls={},usec={usec},usec_per_call={per_call:.2},rejected_calls={},failed_calls={}",
+                "cmdstat_{}:calls={},usec={usec},usec_per_call={per_call:.2},\
+                 rejected_calls={},failed_calls={}",
                 safe(&e.name),
                 s.calls,
                 s.rejected,
