@@ -11,6 +11,7 @@ pub mod debug;
 pub mod docs;
 pub mod expire;
 pub mod generic;
+pub mod hash;
 pub mod help;
 pub mod keys;
 pub mod lcs;
@@ -28,6 +29,7 @@ pub mod scan;
 pub mod scripting;
 pub mod server;
 pub mod slowlog;
+pub mod set;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -47,6 +49,8 @@ pub fn families() -> &'static [&'static [Command]] {
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
+        hash::ROWS,
+        set::ROWS,
         command::ROWS,
         config::ROWS,
         expire::ROWS,
