@@ -30,6 +30,7 @@ pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
+pub mod set;
 pub mod string;
 pub mod string_incr;
 pub mod table;
