@@ -5,9 +5,10 @@
 
 use super::docs;
 use super::keys;
-use super::numbers::{deadline, positive};
+use super::numbers::positive;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use super::timeout;
 use super::zset::{reply_member, reply_score};
 use crate::algo::num::parse_i64;
 use crate::blocked::Wait;
@@ -203,7 +204,7 @@ fn bzpopmax(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn pop_or_wait(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
     let last = ctx.args.len() - 1;
-    let until = deadline(ctx.args[last], ctx.now_ms())?;
+    let until = timeout::seconds(ctx.args[last], ctx.now_ms())?;
     let Some(f) = first(ctx, 1..last)? else { return wait(ctx, 1..last, until) };
     pop(ctx, f, end, 1, Shape::KeyFlat)?;
     ctx.instead(&[end.command(), f.key.bytes]);
@@ -269,7 +270,7 @@ fn zmpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn bzmpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let many = Many::parse(&ctx.args, 2)?;
-    let until = deadline(ctx.args[1], ctx.now_ms())?;
+    let until = timeout::seconds(ctx.args[1], ctx.now_ms())?;
     match first(ctx, many.keys.clone())? {
         Some(f) => many.pop(ctx, f)?,
         None => return wait(ctx, many.keys, until),
