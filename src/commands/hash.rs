@@ -1,7 +1,7 @@
 //! Hashes: HSET and its kin, counters in fields, random fields, HSCAN.
 //!
-//! A field's value is a `Element`: a listpack gives small integers as integers, a table gives bytes. Replies are
-//! written straight from either.
+//! A field's value is a `Element`: a listpack gives small integers as integers, a table gives bytes.
+//! Replies are written straight from either.
 
 use super::docs;
 use super::numbers::integer;
@@ -199,7 +199,8 @@ pub fn chance(ctx: &mut Ctx<'_>) -> Rng {
 
 // ---- writing ---------------------------------------------------------------------------------------
 
-/// Changes the hash of a key, which is made if it is not there, and records `dirty` changes under `event`.
+/// Changes the hash of a key, which is made if it is not there, and records `dirty` changes under
+/// `event`.
 fn change<'a>(
     ctx: &mut Ctx<'a>,
     found: Option<Found<'a>>,

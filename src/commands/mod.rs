@@ -30,7 +30,6 @@ pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
-pub mod set;
 pub mod string;
 pub mod string_incr;
 pub mod table;

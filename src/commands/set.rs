@@ -1,7 +1,8 @@
 //! Sets: members in and out, random members, the algebra of `object::set_ops`, SSCAN.
 //!
-//! Commands over several keys look all of them up first, in their order, and borrow after that: a lookup may expire
-//! its key. The STORE forms build the result before they touch the destination, which may be a source.
+//! Commands over several keys look all of them up first, in their order, and borrow after that: a
+//! lookup may expire its key. The STORE forms build the result before they touch the destination, which
+//! may be a source.
 
 use super::docs;
 use super::hash::{bulk, chance, random_count};

@@ -1,12 +1,13 @@
-//! A hash table of byte strings with values: big hashes (field and value) and big sets (members without values).
+//! A hash table of byte strings with values: big hashes (field and value) and big sets (members without
+//! values).
 //!
 //! ```text
-//! table ──► block  short form   [flags 1][key len 1][value len 1][key][value]        keys and values up to 255 bytes
+//! table ──► block  short form   [flags 1][key len 1][value len 1][key][value]   each up to 255 bytes
 //!                  long form    [flags 1][key len 4][value len 4][key][value]
 //! ```
 //!
-//! One allocation an element, key and value together: 16 bytes of each cost 40 and the table's 10.4; a set's member
-//! of 16 bytes costs 24. Bit 7 of the flags is kept free for a TTL word before the key.
+//! One allocation an element, key and value together: 16 bytes of each cost 40 and the table's 10.4; a
+//! set's member of 16 bytes costs 24. Bit 7 of the flags is kept free for a TTL word before the key.
 
 use super::hash::hash;
 use super::table::{Elem, Table, prefetch};
@@ -17,7 +18,8 @@ use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::slice;
 
-/// A sample of more than one in so many is drawn from a list of all elements (SRANDMEMBER_SUB_STRATEGY_MUL).
+/// A sample of more than one in so many is drawn from a list of all elements
+/// (SRANDMEMBER_SUB_STRATEGY_MUL).
 const SAMPLE_ALL: usize = 3;
 const LONG: u8 = 1;
 const SHORT_HEAD: usize = 3;
@@ -304,7 +306,8 @@ impl Pairs {
         self.table.random(random).map(|p| self.parts(p))
     }
 
-    /// `n` different elements, or all there are, any choice as likely as every other. Ends early when `f` says so.
+    /// `n` different elements, or all there are, any choice as likely as every other. Ends early when
+    /// `f` says so.
     pub fn sample<'a>(&'a self, n: usize, rng: &mut Rng, mut f: impl FnMut(&'a [u8], &'a [u8]) -> bool) {
         let len = self.len();
         if n >= len {

@@ -1,7 +1,7 @@
 //! Hashes: a listpack of fields and values side by side while small, a table of pairs when big.
 //!
-//! A hash becomes a table when it has more fields, or a longer field or value, than the limits allow; it never
-//! goes back.
+//! A hash becomes a table when it has more fields, or a longer field or value, than the limits allow;
+//! it never goes back.
 
 use super::digest::Digest;
 use super::tables::{self, Full};
@@ -104,8 +104,8 @@ impl Hash {
         }
     }
 
-    /// Becomes a table when these fields and values are too many, too long, or together too much to stay packed (before
-    /// they are stored).
+    /// Becomes a table when these fields and values are too many, too long, or together too much to
+    /// stay packed (before they are stored).
     pub fn prepare(&mut self, words: &[&[u8]], limits: &Limits) {
         let Hash::Packed(l) = self else { return };
         let new_fields = words.len() / 2;

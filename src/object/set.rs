@@ -190,8 +190,8 @@ impl Set {
         }
     }
 
-    /// An intset that is to get a member of `len` bytes, which is no integer, becomes a listpack, or a table where the
-    /// limits say so.
+    /// An intset that is to get a member of `len` bytes, which is no integer, becomes a listpack, or a
+    /// table where the limits say so.
     fn leave_ints(&mut self, len: usize, limits: &Limits) {
         let Set::Ints(s) = self else { return };
         let digits = |n: i64| itoa::Buffer::new().format(n).len();
@@ -296,7 +296,8 @@ impl Set {
                 let mut left = s.len();
                 let mut missing = n;
                 for m in s.iter() {
-                    // Each of the `left` members still ahead is equally likely to be among the `missing`.
+                    // Each of the `left` members still ahead is equally likely to be among the
+                    // `missing`.
                     if rng.index(left) < missing {
                         f(Element::Int(m));
                         missing -= 1;
@@ -325,8 +326,8 @@ impl Set {
         }
     }
 
-    /// Takes `n` members out, fewer than there are. When nearly all go, the few that stay are drawn instead, and make a
-    /// set anew, in the encoding that fits them.
+    /// Takes `n` members out, fewer than there are. When nearly all go, the few that stay are drawn
+    /// instead, and make a set anew, in the encoding that fits them.
     pub fn pop_many(
         &mut self,
         n: usize,

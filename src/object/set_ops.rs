@@ -1,15 +1,15 @@
 //! Set algebra: intersection, union and difference of any number of sets.
 //!
 //! ```text
-//! from ──► groups of 16: [member, text, hash] ──► fetch buckets ──► fetch elements ──► in all? in none? ──► f
+//! from ──► groups of 16: [member, text, hash] ──► fetch buckets, elements ──► in all? in none? ──► f
 //! ```
 //!
-//! Everything is one walk through a set that asks others about its members (`filter`). A member is hashed once for all
-//! tables; the first of them is fetched for a whole group before it is asked. Sorted integers need no asking: they are
-//! merged.
+//! Everything is one walk through a set that asks others about its members (`filter`). A member is
+//! hashed once for all tables; the first of them is fetched for a whole group before it is asked.
+//! Sorted integers need no asking: they are merged.
 //!
-//! Results that are to be stored are built as upstream builds them, because their encoding shows how: in which order
-//! members came, and whether a difference has been taken by looking up or by removing.
+//! Results that are to be stored are built as upstream builds them, because their encoding shows how:
+//! in which order members came, and whether a difference has been taken by looking up or by removing.
 
 use super::set::{Limits, Set};
 use crate::algo::num::parse_i64;
@@ -193,7 +193,8 @@ pub fn union(sets: &[&Set], limits: &Limits) -> Set {
     result
 }
 
-/// The first set less all others, which come in the order of their keys. None stands for a key that is not there.
+/// The first set less all others, which come in the order of their keys. None stands for a key that is
+/// not there.
 pub enum Difference<'a> {
     Empty,
     /// Look its members up in the others.
