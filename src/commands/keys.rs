@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(places(&cmd, "xread count 2 streams a b 0 0"), [4, 5]);
         assert!(places(&cmd, "xread count 2").is_empty());
         let back = Command { keys: const { &[KeySpec::keyword(key::RW, "KEYS", -2, -1, 1)] }, ..ROW };
-        assert_eq!(places(&back, "migrate h p x 0 10 keys a b"), [6, 7]);
+        assert_eq!(places(&back, "migrate h p x 0 10 keys a b"), [7, 8]);
     }
 
     #[test]

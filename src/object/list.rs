@@ -347,14 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_past_the_limit_and_shrinks_at_half_of_it() {
+    fn it_grows_past_the_limit_and_shrinks_when_one_small_node_is_left() {
         let limits = Limits { fill: 4, ..Limits::default() };
         let mut l = pushed(&limits, &[b"a", b"b", b"c", b"d"]);
         assert!(!is_quick(&l));
         l.grow_for(1, 1, &limits);
         assert!(is_quick(&l), "the fifth element is one too many");
         l.push(End::Tail, b"e");
-        for (left, quick) in [(4, true), (3, true), (2, false)] {
+        for (left, quick) in [(4, true), (3, true), (2, true), (1, false)] {
             l.pop(End::Head, |_| ());
             l.shrink(&limits);
             assert_eq!((l.len(), is_quick(&l)), (left, quick));
