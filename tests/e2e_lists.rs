@@ -1,5 +1,5 @@
-//! Lists, end to end: encodings as OBJECT ENCODING shows them, events in their order, and above all those who wait:
-//! who is served, by what, in which order, and what it costs.
+//! Lists, end to end: encodings as OBJECT ENCODING shows them, events in their order, and above all
+//! those who wait: who is served, by what, in which order, and what it costs.
 
 mod common;
 

@@ -5,11 +5,12 @@
 //! ready: keys that somebody waits for and a unit touched, each once, served at the end of the unit
 //! ```
 //!
-//! A blocked client keeps its request. When a key becomes ready the request is run again, through all refusals, with
-//! the timeout it had; if it blocks once more it has a new number, so it stands at the end of every line again.
+//! A blocked client keeps its request. When a key becomes ready the request is run again, through all
+//! refusals, with the timeout it had; if it blocks once more it has a new number, so it stands at the
+//! end of every line again.
 //!
-//! Nothing here looks at all the clients of a key at once: those who serve ask for one after the other, so that ten
-//! thousand who wait for one key cost a push no more than one does.
+//! Nothing here looks at all the clients of a key at once: those who serve ask for one after the other,
+//! so that ten thousand who wait for one key cost a push no more than one does.
 
 use crate::clients::ClientId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -160,7 +161,8 @@ impl Blocked {
         self.lines.get(db)?.get(key)
     }
 
-    /// A key changed in a way that could serve somebody: it came (`exists`), or it went or became something else.
+    /// A key changed in a way that could serve somebody: it came (`exists`), or it went or became
+    /// something else.
     pub fn signal(&mut self, db: usize, key: &[u8], exists: bool) {
         let Some(line) = self.line(db, key) else { return };
         if !exists && line.any_change == 0 {
@@ -173,9 +175,13 @@ impl Blocked {
         }
     }
 
-    /// Keys that somebody waits for, in one database.
+    /// Keys that somebody waits for, in one database; first those of who has waited longest.
     pub fn keys_of(&self, db: usize) -> Vec<Box<[u8]>> {
-        self.lines.get(db).map_or(Vec::new(), |l| l.keys().cloned().collect())
+        let Some(lines) = self.lines.get(db) else { return Vec::new() };
+        let oldest = |l: &Line| l.clients.first_key_value().map(|(seq, _)| *seq);
+        let mut keys: Vec<_> = lines.iter().map(|(key, l)| (oldest(l), key)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
     pub fn has_ready(&self) -> bool {

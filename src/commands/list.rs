@@ -1,7 +1,8 @@
-//! Lists: pushing and popping, reading and changing. What takes from several keys, moves between two, or blocks is
-//! in `list_block`.
+//! Lists: pushing and popping, reading and changing. What takes from several keys, moves between two,
+//! or blocks is in `list_block`.
 //!
-//! Encodings are `object::list`'s matter; here is when it is asked, and what a command counts, announces and replies.
+//! Encodings are `object::list`'s matter; here is when it is asked, and what a command counts,
+//! announces and replies.
 
 use super::docs;
 use super::numbers::{integer, positive};
@@ -177,10 +178,11 @@ pub fn pop_event(end: End) -> &'static str {
     if end == End::Head { "lpop" } else { "rpop" }
 }
 
-// ---- adding --------------------------------------------------------------------------------------------
+// ---- adding
+// --------------------------------------------------------------------------------------------
 
-/// Pushes values to a list, which is made when there is none, and announces it. `bytes` is what the values are
-/// reckoned to take. Returns the new length.
+/// Pushes values to a list, which is made when there is none, and announces it. `bytes` is what the
+/// values are reckoned to take. Returns the new length.
 pub fn push_to<'a>(
     ks: &mut Keyspace,
     (db, key): (usize, Key<'a>),
@@ -292,7 +294,8 @@ fn lset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- taking away ---------------------------------------------------------------------------------------
+// ---- taking away
+// ---------------------------------------------------------------------------------------
 
 /// Pops one element, showing it to `show`, and announces it.
 #[inline]
@@ -435,7 +438,8 @@ fn lrem(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- reading -------------------------------------------------------------------------------------------
+// ---- reading
+// -------------------------------------------------------------------------------------------
 
 fn llen(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let len = match ctx.read(1) {

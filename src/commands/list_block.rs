@@ -1,8 +1,8 @@
-//! Lists, several keys at once: what pops from the first list there is, what moves an element from one list to
-//! another, and the forms of both that wait.
+//! Lists, several keys at once: what pops from the first list there is, what moves an element from one
+//! list to another, and the forms of both that wait.
 //!
-//! A command that waited is run again as it came, so each handler here is written as if it ran for the first time;
-//! replicas and the AOF get what it did (LPOP, LMOVE ...), never that it waited.
+//! A command that waited is run again as it came, so each handler here is written as if it ran for the
+//! first time; replicas and the AOF get what it did (LPOP, LMOVE ...), never that it waited.
 
 use super::docs;
 use super::list::{element, pop_event, pop_many, pop_one, push_event, push_to};
@@ -137,7 +137,8 @@ fn first_list<'a>(ctx: &mut Ctx<'a>, keys: &[&'a [u8]]) -> Result<Option<Found<'
     Ok(None)
 }
 
-// ---- popping -------------------------------------------------------------------------------------------
+// ---- popping
+// -------------------------------------------------------------------------------------------
 
 /// BLPOP and BRPOP: the key and one element.
 fn blocking_pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
@@ -240,10 +241,11 @@ fn blmpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
 }
 
-// ---- moving --------------------------------------------------------------------------------------------
+// ---- moving
+// --------------------------------------------------------------------------------------------
 
-/// Moves an element from the list at argument 1 to the one at argument 2 and replies it. False when there is no list
-/// to take from.
+/// Moves an element from the list at argument 1 to the one at argument 2 and replies it. False when
+/// there is no list to take from.
 fn move_one(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool, CmdError> {
     let Some(source) = ctx.write(1) else { return Ok(false) };
     let list = ctx.srv.ks.value::<List>(&source)?;
@@ -270,7 +272,8 @@ fn move_one(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool, CmdError> {
     Ok(true)
 }
 
-/// What a moved element is reckoned to add. Integers out of a quicklist count nothing: Redis moves them as integers.
+/// What a moved element is reckoned to add. Integers out of a quicklist count nothing: Redis moves them
+/// as integers.
 fn reckoned(e: Element<'_>, from_quicklist: bool) -> usize {
     match e {
         Element::Int(_) if from_quicklist => 0,

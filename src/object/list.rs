@@ -7,9 +7,10 @@
 //!               after removing: one packed node, at half of the limit or less
 //! ```
 //!
-//! The limit is `list-max-listpack-size`, which also bounds the nodes of a quicklist. Whoever changes a list calls
-//! `grow_for` before and `shrink` after, at the moments when Redis does, because OBJECT ENCODING shows them: for
-//! LSET and LINSERT even if nothing comes of it.
+//! The limit is `list-max-listpack-size`, which also bounds the nodes of a quicklist. Whoever changes a
+//! list calls
+//! `grow_for` before and `shrink` after, at the moments when Redis does, because OBJECT ENCODING shows
+//! them: for LSET and LINSERT even if nothing comes of it.
 //!
 //! Indices are as commands have them, negative ones from the tail.
 
@@ -88,7 +89,8 @@ impl List {
         match self {
             List::Packed(l) => {
                 let more = l.bytes().len().saturating_add(bytes);
-                // Counting is left out where the fill does not ask for it: a long listpack does not know its length.
+                // Counting is left out where the fill does not ask for it: a long listpack does not
+                // know its length.
                 let len = if limits.fill < 0 { 0 } else { l.len() + count };
                 if quicklist::exceeds_limit(limits.fill, more, len) {
                     self.to_quicklist(limits);
@@ -264,7 +266,8 @@ impl List {
         }
     }
 
-    /// Removes up to `most` elements that are `text`, the first ones seen from `from`. Tells how many went.
+    /// Removes up to `most` elements that are `text`, the first ones seen from `from`. Tells how many
+    /// went.
     pub fn remove(&mut self, text: &[u8], most: usize, from: End) -> usize {
         match self {
             List::Packed(l) => {
