@@ -507,8 +507,8 @@ fn lpos_options(args: &[&[u8]]) -> Result<Search, CmdError> {
             }
             if rank == 0 {
                 return Err(CmdError::Msg(
-                    &"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... \
-                      or use negative to start from the end of the list",
+                    &"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second \
+                      ... or use negative to start from the end of the list",
                 ));
             }
             s.from = if rank < 0 { End::Tail } else { End::Head };
