@@ -8,8 +8,6 @@ use crate::sys::crash;
 
 /// Clients looked at each time, however few there are (CLIENTS_CRON_MIN_ITERATIONS).
 const CLIENTS_AT_LEAST: usize = 5;
-const CLIENTS_PER_ROUND: u64 = 200;
-const HZ_MAX: u64 = 500;
 /// A query buffer with less room to spare stays as it is.
 const QUERY_WASTE: usize = 4 * 1024;
 /// A larger query buffer follows its peak (PROTO_RESIZE_THRESHOLD).

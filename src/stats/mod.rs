@@ -71,7 +71,7 @@ impl Rate {
     /// Takes a sample of an average: amount per event since the last one.
     pub fn sample_average(&mut self, amount: u64, events: u64) {
         let (da, de) = (amount.saturating_sub(self.last_ms), events.saturating_sub(self.last_count));
-        self.samples[self.at] = if de == 0 { 0 } else { da / de };
+        self.samples[self.at] = da.checked_div(de).unwrap_or(0);
         self.at = (self.at + 1) % self.samples.len();
         (self.last_ms, self.last_count) = (amount, events);
     }
