@@ -172,6 +172,18 @@ impl<'a> FloatText<'a> {
     }
 }
 
+impl FloatText<'_> {
+    /// The value of `text`, from which this was scanned; infinite when too big, zero when too small.
+    fn value(&self, text: &[u8]) -> Option<f64> {
+        match self {
+            FloatText::Infinity { negative: true } => Some(f64::NEG_INFINITY),
+            FloatText::Infinity { negative: false } => Some(f64::INFINITY),
+            FloatText::Number(number) if number.hex => Some(hex_f64(number)),
+            FloatText::Number(_) => std::str::from_utf8(text).ok()?.parse::<f64>().ok(),
+        }
+    }
+}
+
 fn scan_number(negative: bool, hex: bool, text: &[u8]) -> Option<FloatText<'_>> {
     let is_digit = |b: &u8| if hex { b.is_ascii_hexdigit() } else { b.is_ascii_digit() };
     let run = |t: &[u8]| t.iter().position(|b| !is_digit(b)).unwrap_or(t.len());
@@ -245,19 +257,25 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     {
         return Some(integer as f64);
     }
-    let number = match FloatText::scan(text)? {
-        FloatText::Infinity { negative } => {
-            return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
-        }
-        FloatText::Number(number) => number,
+    let scanned = FloatText::scan(text)?;
+    let value = scanned.value(text)?;
+    let out_of_range = match scanned {
+        FloatText::Infinity { .. } => false,
+        FloatText::Number(number) => value.is_infinite() || (value == 0.0 && !number.is_zero()),
     };
-    let value = if number.hex {
-        hex_f64(&number)
-    } else {
-        std::str::from_utf8(text).ok()?.parse::<f64>().ok()?
-    };
-    let out_of_range = value.is_infinite() || (value == 0.0 && !number.is_zero());
     (!out_of_range).then_some(value)
+}
+
+/// A double as the ends of score ranges are read, which is strtod(3) alone: nothing at all is 0, leading white space
+/// is skipped, the text ends at a zero byte, and what is too big is infinite. NaN is still refused.
+pub fn parse_f64_bound(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&b| b == 0).next().unwrap_or(b"");
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let start = text.iter().position(|&b| !is_space(b))?;
+    let text = text.get(start..)?;
+    FloatText::scan(text)?.value(text)
 }
 
 /// Rounded to nearest, ties to even; infinite when too big.

@@ -262,18 +262,18 @@ mod tests {
 
     #[test]
     fn ranges_count_from_either_end() {
-        let all = Command { keys: &[KeySpec::range(key::RO, 1, -1, 1)], ..ROW };
+        let all = Command { keys: const { &[KeySpec::range(key::RO, 1, -1, 1)] }, ..ROW };
         assert_eq!(places(&all, "del a b c"), [1, 2, 3]);
-        let pairs = Command { keys: &[KeySpec::range(key::OW, 1, -1, 2)], ..ROW };
+        let pairs = Command { keys: const { &[KeySpec::range(key::OW, 1, -1, 2)] }, ..ROW };
         assert_eq!(places(&pairs, "mset a 1 b 2"), [1, 3]);
-        let but_last = Command { keys: &[KeySpec::range(key::RW, 1, -2, 1)], ..ROW };
+        let but_last = Command { keys: const { &[KeySpec::range(key::RW, 1, -2, 1)] }, ..ROW };
         assert_eq!(places(&but_last, "blpop a b 0"), [1, 2]);
         assert!(places(&all, "del").is_empty(), "no key at all is the handler's problem");
     }
 
     #[test]
     fn counts_out_of_place_name_no_keys() {
-        let cmd = Command { keys: &[KeySpec::keynum(key::RO, 1)], ..ROW };
+        let cmd = Command { keys: const { &[KeySpec::keynum(key::RO, 1)] }, ..ROW };
         assert_eq!(places(&cmd, "sintercard 2 a b limit 1"), [2, 3]);
         for bad in
             ["sintercard 3 a b", "sintercard 0 a", "sintercard -1 a", "sintercard x a", "sintercard"]
@@ -286,16 +286,20 @@ mod tests {
 
     #[test]
     fn keywords_are_found_from_both_ends() {
-        let cmd = Command { keys: &[KeySpec::keyword(key::RO, "STREAMS", 1, -1, 1).limit(2)], ..ROW };
+        let cmd = Command {
+            keys: const { &[KeySpec::keyword(key::RO, "STREAMS", 1, -1, 1).limit(2)] },
+            ..ROW
+        };
         assert_eq!(places(&cmd, "xread count 2 streams a b 0 0"), [4, 5]);
         assert!(places(&cmd, "xread count 2").is_empty());
-        let back = Command { keys: &[KeySpec::keyword(key::RW, "KEYS", -2, -1, 1)], ..ROW };
+        let back = Command { keys: const { &[KeySpec::keyword(key::RW, "KEYS", -2, -1, 1)] }, ..ROW };
         assert_eq!(places(&back, "migrate h p x 0 10 keys a b"), [6, 7]);
     }
 
     #[test]
     fn an_incomplete_spec_asks_the_finder() {
-        let specs: &[KeySpec] = &[KeySpec::one(key::RO, 1), KeySpec::unknown(key::OW)];
+        const SPECS: &[KeySpec] = &[KeySpec::one(key::RO, 1), KeySpec::unknown(key::OW)];
+        let specs = SPECS;
         let cmd = Command { keys: specs, getkeys: Some(sort), ..ROW };
         let args = words("sort a by nosort store b");
         let found = find(&cmd, &args, Search::default());

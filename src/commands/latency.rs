@@ -67,7 +67,8 @@ fn graph(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     match ctx.srv.latency.graph(ctx.args[2], ctx.srv.clock.unix_secs()) {
         Some(text) => ctx.out.verbatim("txt", text.as_bytes()),
         None => {
-            let text = [b"ERR No samples available for event '", help::c_text(ctx.args[2]), b"'"].concat();
+            let text =
+                [b"ERR No samples available for event '", help::c_text(ctx.args[2]), b"'"].concat();
             ctx.out.error_bytes(&text);
             return Err(CmdError::Replied);
         }

@@ -12,8 +12,14 @@ use crate::config::REDIS_VERSION;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 
-pub static ROWS: &[Command] =
-    &[Command { name: "lolwut", arity: -1, flags: READONLY | FAST, run: lolwut, docs: &docs::LOLWUT, ..ROW }];
+pub static ROWS: &[Command] = &[Command {
+    name: "lolwut",
+    arity: -1,
+    flags: READONLY | FAST,
+    run: lolwut,
+    docs: &docs::LOLWUT,
+    ..ROW
+}];
 
 /// The first version that had the drawing, and the last.
 const DRAWN: std::ops::RangeInclusive<i64> = 5..=6;

@@ -11,28 +11,34 @@ pub mod debug;
 pub mod docs;
 pub mod expire;
 pub mod generic;
+pub mod hash;
 pub mod help;
 pub mod keys;
+pub mod latency;
 pub mod lcs;
 pub mod list;
 pub mod list_block;
+pub mod lolwut;
 pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
-pub mod latency;
-pub mod lolwut;
 pub mod pubsub;
 pub mod row;
 pub mod scan;
 pub mod scripting;
 pub mod server;
 pub mod slowlog;
+pub mod set;
 pub mod string;
 pub mod string_incr;
 pub mod table;
 pub mod timeout;
 pub mod transactions;
+pub mod zset;
+pub mod zset_combine;
+pub mod zset_pop;
+pub mod zset_range;
 
 use row::Command;
 
@@ -44,9 +50,15 @@ pub fn families() -> &'static [&'static [Command]] {
         lcs::ROWS,
         bitmap::ROWS,
         bitfield::ROWS,
+        zset::ROWS,
+        zset_combine::ROWS,
+        zset_pop::ROWS,
+        zset_range::ROWS,
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
+        hash::ROWS,
+        set::ROWS,
         command::ROWS,
         config::ROWS,
         expire::ROWS,

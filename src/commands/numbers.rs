@@ -1,5 +1,6 @@
 //! Integers among the arguments, with the errors that tell why one does not fit.
 
+use crate::algo::longdouble::LongDouble;
 use crate::algo::num::parse_i64;
 use crate::proto::error::CmdError;
 
@@ -23,6 +24,21 @@ pub fn int32(arg: &[u8]) -> Result<i32, CmdError> {
 pub fn positive(arg: &[u8]) -> Result<i64, CmdError> {
     const WHY: CmdError = CmdError::Msg(&"ERR value is out of range, must be positive");
     parse_i64(arg).filter(|n| *n >= 0).ok_or(WHY)
+}
+
+/// When a wait of so many seconds ends, in Unix milliseconds; 0 for never.
+pub fn deadline(arg: &[u8], now_ms: i64) -> Result<i64, CmdError> {
+    const INVALID: CmdError = CmdError::Msg(&"ERR timeout is not a float or out of range");
+    const TOO_LONG: CmdError = CmdError::Msg(&"ERR timeout is out of range");
+    let ms = (LongDouble::parse(arg).ok_or(INVALID)?.to_f64() * 1000.0).ceil();
+    if ms < 0.0 {
+        return Err(CmdError::Msg(&"ERR timeout is negative"));
+    }
+    // The conversion saturates, and then the sum overflows.
+    match ms as i64 {
+        0 => Ok(0),
+        ms => ms.checked_add(now_ms).filter(|_| ms < i64::MAX).ok_or(TOO_LONG),
+    }
 }
 
 /// As C's atoi, for switches: leading digits count, anything else is 0.
@@ -55,6 +71,24 @@ mod tests {
         assert_eq!(text(int32(b"1x")), Err("ERR value is not an integer or out of range".into()));
         assert!(positive(b"-1").is_err_and(|e| e.as_str().ends_with("must be positive")));
         assert_eq!(positive(b"0").ok(), Some(0));
+    }
+
+    #[test]
+    fn waits_end_at_a_millisecond() {
+        let text = |r: Result<i64, CmdError>| r.map_err(|e| e.as_str().to_string());
+        for (arg, end) in [("0", 0), ("-0.0001", 0), ("0.0001", 101), ("1.5", 1600), ("0x1", 1100)] {
+            assert_eq!(text(deadline(arg.as_bytes(), 100)), Ok(end), "{arg}");
+        }
+        for (arg, why) in [
+            ("-1", "ERR timeout is negative"),
+            ("-inf", "ERR timeout is negative"),
+            ("x", "ERR timeout is not a float or out of range"),
+            ("", "ERR timeout is not a float or out of range"),
+            ("inf", "ERR timeout is out of range"),
+            ("9223372036854775", "ERR timeout is out of range"),
+        ] {
+            assert_eq!(text(deadline(arg.as_bytes(), 1000)), Err(why.into()), "{arg}");
+        }
     }
 
     #[test]

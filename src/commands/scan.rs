@@ -13,10 +13,12 @@ use super::row::{Command, Flow, ROW, cat};
 use crate::algo::glob::glob_match;
 use crate::algo::num::is_space;
 use crate::ds::entry::{Entry, ty};
+use crate::ds::pairs::Pairs;
 use crate::keyspace::mode;
 use crate::object::value::type_name;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
+use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;
 
 pub static ROWS: &[Command] = &[
@@ -104,6 +106,40 @@ impl<'a> Options<'a> {
 
     pub fn matches(&self, name: &[u8]) -> bool {
         self.pattern.is_none_or(|p| glob_match(p, name, false))
+    }
+}
+
+/// The answer of HSCAN, SSCAN and ZSCAN where there is no key.
+pub fn empty(out: &mut Reply) {
+    out.array(2);
+    out.bulk(b"0");
+    out.array(0);
+}
+
+/// Scans the table of a hash or, without `values`, of a set.
+pub fn table(out: &mut Reply, mut at: u64, options: &Options<'_>, t: &Pairs, values: bool) {
+    let mut found: Vec<(&[u8], &[u8])> = Vec::new();
+    let (mut sampled, mut steps) = (0, options.count.saturating_mul(10));
+    loop {
+        at = t.scan(at, |k, v| {
+            sampled += 1;
+            if options.matches(k) {
+                found.push((k, v));
+            }
+        });
+        if at == 0 || steps == 0 || sampled >= options.count {
+            break;
+        }
+        steps -= 1;
+    }
+    out.array(2);
+    out.bulk(itoa::Buffer::new().format(at).as_bytes());
+    out.array(found.len() * if values { 2 } else { 1 });
+    for (k, v) in found {
+        out.bulk(k);
+        if values {
+            out.bulk(v);
+        }
     }
 }
 

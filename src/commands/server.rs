@@ -36,7 +36,14 @@ pub static ROWS: &[Command] = &[
         docs: &docs::SHUTDOWN,
         ..ROW
     },
-    Command { name: "time", arity: 1, flags: LOADING | STALE | FAST, run: time, docs: &docs::TIME, ..ROW },
+    Command {
+        name: "time",
+        arity: 1,
+        flags: LOADING | STALE | FAST,
+        run: time,
+        docs: &docs::TIME,
+        ..ROW
+    },
 ];
 
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -93,7 +100,8 @@ fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(why));
     }
     if flags & flag::NOSAVE == 0 && ctx.srv.gate.has(Gate::BUSY) {
-        let why = &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        let why =
+            &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
         return Err(CmdError::Msg(why));
     }
     if shutdown::begin(ctx.srv, flags) {

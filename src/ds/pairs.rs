@@ -9,12 +9,16 @@
 //! of 16 bytes costs 24. Bit 7 of the flags is kept free for a TTL word before the key.
 
 use super::hash::hash;
-use super::table::{Elem, Table};
+use super::table::{Elem, Table, prefetch};
+use crate::algo::rng::Rng;
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::slice;
 
+/// A sample of more than one in so many is drawn from a list of all elements (SRANDMEMBER_SUB_STRATEGY_MUL).
+const SAMPLE_ALL: usize = 3;
 const LONG: u8 = 1;
 const SHORT_HEAD: usize = 3;
 const LONG_HEAD: usize = 9;
@@ -127,6 +131,43 @@ impl Pair {
     }
 }
 
+/// How many blocks are fetched ahead of the one that is read.
+const AHEAD: usize = 8;
+
+/// The blocks of a table, in its order, each fetched before its turn.
+struct Ahead<I> {
+    blocks: I,
+    ring: [Option<Pair>; AHEAD],
+    at: usize,
+    begun: bool,
+}
+
+impl<I: Iterator<Item = Pair>> Ahead<I> {
+    #[inline]
+    fn fetch(&mut self) -> Option<Pair> {
+        let p = self.blocks.next()?;
+        prefetch(p.0.as_ptr());
+        Some(p)
+    }
+}
+
+impl<I: Iterator<Item = Pair>> Iterator for Ahead<I> {
+    type Item = Pair;
+
+    fn next(&mut self) -> Option<Pair> {
+        if !self.begun {
+            self.begun = true;
+            for i in 0..AHEAD {
+                self.ring[i] = self.fetch();
+            }
+        }
+        let new = self.fetch();
+        let old = std::mem::replace(&mut self.ring[self.at], new);
+        self.at = (self.at + 1) % AHEAD;
+        old
+    }
+}
+
 #[derive(Default)]
 pub struct Pairs {
     table: Table<Pair>,
@@ -151,10 +192,7 @@ impl Pairs {
 
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let p = self.table.find(hash(key), key)?;
-        let (at, k, len) = p.shape();
-        // SAFETY: the block lives as long as `&self`, which excludes writers.
-        Some(unsafe { slice::from_raw_parts(p.0.as_ptr().add(at + k), len) })
+        self.table.find(hash(key), key).map(|p| self.parts(p).1)
     }
 
     #[inline]
@@ -210,10 +248,14 @@ impl Pairs {
         let Some(p) = self.table.remove_key(hash(key), key) else { return false };
         // SAFETY: just taken out.
         unsafe { p.free() };
+        self.shrink_if_sparse();
+        true
+    }
+
+    fn shrink_if_sparse(&mut self) {
         if self.table.wants_shrink() {
             self.table.shrink();
         }
-        true
     }
 
     #[inline]
@@ -228,15 +270,21 @@ impl Pairs {
         self.table.rehash(n)
     }
 
+    /// Key and value of an element of this table.
+    #[inline]
+    fn parts(&self, p: Pair) -> (&[u8], &[u8]) {
+        let (at, k, v) = p.shape();
+        // SAFETY: the block lives as long as `&self`, which excludes writers.
+        unsafe {
+            let base = p.0.as_ptr().add(at);
+            (slice::from_raw_parts(base, k), slice::from_raw_parts(base.add(k), v))
+        }
+    }
+
+    /// Everything, each block on its way into the cache a few elements before it is read.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.table.iter().map(|p| {
-            let (at, k, v) = p.shape();
-            // SAFETY: as in `get`.
-            unsafe {
-                let base = p.0.as_ptr().add(at);
-                (slice::from_raw_parts(base, k), slice::from_raw_parts(base.add(k), v))
-            }
-        })
+        Ahead { blocks: self.table.iter(), ring: [None; AHEAD], at: 0, begun: false }
+            .map(|p| self.parts(p))
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
@@ -244,19 +292,61 @@ impl Pairs {
     }
 
     /// One step of a scan, as `Table::scan`.
-    pub fn scan(&self, cursor: u64, mut f: impl FnMut(&[u8], &[u8])) -> u64 {
-        self.table.scan(cursor, |p| f(p.key(), p.value()))
+    pub fn scan<'a>(&'a self, cursor: u64, mut f: impl FnMut(&'a [u8], &'a [u8])) -> u64 {
+        self.table.scan(cursor, |p| {
+            let (k, v) = self.parts(p);
+            f(k, v);
+        })
     }
 
-    /// A fair sample.
+    /// Any element, each as likely as every other.
     pub fn random(&self, random: impl FnMut() -> u64) -> Option<(&[u8], &[u8])> {
-        let p = self.table.random(random)?;
-        let (at, k, v) = p.shape();
-        // SAFETY: as in `get`.
-        unsafe {
-            let base = p.0.as_ptr().add(at);
-            Some((slice::from_raw_parts(base, k), slice::from_raw_parts(base.add(k), v)))
+        self.table.random(random).map(|p| self.parts(p))
+    }
+
+    /// `n` different elements, or all there are, any choice as likely as every other. Ends early when `f` says so.
+    pub fn sample<'a>(&'a self, n: usize, rng: &mut Rng, mut f: impl FnMut(&'a [u8], &'a [u8]) -> bool) {
+        let len = self.len();
+        if n >= len {
+            self.iter().all(|(k, v)| f(k, v));
+            return;
         }
+        if n.saturating_mul(SAMPLE_ALL) > len {
+            // So many are wanted that chance would meet the same ones again and again.
+            let mut all: Vec<Pair> = self.table.iter().collect();
+            for i in 0..n {
+                let pick = i + rng.index(len - i);
+                all.swap(i, pick);
+                let (k, v) = self.parts(all[i]);
+                if !f(k, v) {
+                    return;
+                }
+            }
+            return;
+        }
+        let mut seen = HashSet::with_capacity(n);
+        while seen.len() < n {
+            let p = self.table.random(|| rng.next_u64()).expect("more are there than are wanted");
+            if seen.insert(p.0) {
+                let (k, v) = self.parts(p);
+                if !f(k, v) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes any element out, each as likely as every other, after `f` has seen its key.
+    pub fn pop_random<R>(&mut self, rng: &mut Rng, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        self.step();
+        let p = self.table.random(|| rng.next_u64())?;
+        let seen = f(p.key());
+        let removed = self.table.remove(hash(p.key()), p);
+        debug_assert!(removed, "it was found in this table");
+        // SAFETY: just taken out.
+        unsafe { p.free() };
+        self.shrink_if_sparse();
+        Some(seen)
     }
 
     /// Bytes of all blocks and of the table; walks over everything.

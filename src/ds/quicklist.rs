@@ -562,13 +562,18 @@ impl Quicklist {
         }
     }
 
-    /// The same for a node and the two on either side of it.
+    /// The same after nodes were split and merged: for a node, the two on either side of it, and the two
+    /// at either end that new nodes may have pushed inside.
     fn settle_near(&mut self, k: usize) {
-        if self.depth != 0 {
-            self.settle_ends();
-            for k in k.saturating_sub(2)..self.nodes.len().min(k + 3) {
-                self.compress_inside(k);
-            }
+        if self.depth == 0 {
+            return;
+        }
+        self.settle_ends();
+        let (depth, len) = (usize::from(self.depth), self.nodes.len());
+        let near = k.saturating_sub(2)..len.min(k + 3);
+        let last = len.saturating_sub(depth);
+        for k in near.chain(depth..len.min(depth + 2)).chain(last.saturating_sub(2)..last) {
+            self.compress_inside(k);
         }
     }
 }

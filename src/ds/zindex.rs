@@ -84,24 +84,32 @@ impl Zindex {
 
     /// Gives a member its score; returns the old one.
     pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
+        let mut before = None;
+        self.update(member, |old| {
+            before = old;
+            Some(score)
+        });
+        before
+    }
+
+    /// Shows `decide` the score of a member, if it has one, and gives it the one that comes back, if any.
+    pub fn update(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
         let h = hash(member);
         self.step();
-        match self.table.find(h, member) {
-            None => {
+        let Some(s) = self.table.find(h, member) else {
+            if let Some(score) = decide(None) {
                 let node = self.order.insert(score, member);
                 self.table.insert(h, Slot(node));
-                None
             }
-            Some(s) => {
-                // SAFETY: nodes in the table live in this order.
-                unsafe {
-                    let old = s.0.as_ref().score();
-                    if old != score {
-                        self.order.update_score(s.0, score);
-                    }
-                    Some(old)
-                }
-            }
+            return;
+        };
+        // SAFETY: nodes in the table live in this order.
+        let old = unsafe { s.0.as_ref() }.score();
+        if let Some(score) = decide(Some(old))
+            && score != old
+        {
+            // SAFETY: as above, and no reference to the node is left.
+            unsafe { self.order.update_score(s.0, score) };
         }
     }
 
@@ -120,11 +128,12 @@ impl Zindex {
         }
     }
 
-    /// Place in the order, from 0.
-    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+    /// Place in the order, from 0, and score.
+    pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         let s = self.table.find(hash(member), member)?;
         // SAFETY: nodes in the table live in this order.
-        Some(self.order.rank_of(unsafe { s.0.as_ref() }))
+        let node = unsafe { s.0.as_ref() };
+        Some((self.order.rank_of(node), node.score()))
     }
 
     /// Removes a range of ranks, telling each member and score first.
@@ -181,8 +190,8 @@ mod tests {
         }
         let mut sorted: Vec<(f64, Vec<u8>)> = twin.iter().map(|(m, s)| (*s, m.clone())).collect();
         sorted.sort_by(|a, b| a.partial_cmp(b).expect("no NaN"));
-        for (i, (_, m)) in sorted.iter().enumerate() {
-            assert_eq!(z.rank(m), Some(i));
+        for (i, (s, m)) in sorted.iter().enumerate() {
+            assert_eq!(z.rank(m), Some((i, *s)));
         }
         let mut told = Vec::new();
         z.delete_ranks(10..20, |m, _| told.push(m.to_vec()));

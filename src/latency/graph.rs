@@ -33,7 +33,10 @@ pub fn of_series(name: &str, series: &Series, now: i64) -> String {
     let columns: Vec<Column> = series
         .samples
         .iter()
-        .map(|s| Column { height: ((s.latency - low) * top / span).min(top - 1), label: age(now - s.time) })
+        .map(|s| Column {
+            height: ((s.latency - low) * top / span).min(top - 1),
+            label: age(now - s.time),
+        })
         .collect();
     let head = format!("{name} - high {high} ms, low {low} ms (all time high {} ms)\n", series.max);
     let parts: Vec<String> = columns.chunks(COLUMNS).map(draw).collect();

@@ -130,7 +130,10 @@ mod tests {
         }
         let s = m.get(b"command").expect("there were spikes");
         assert_eq!((s.samples.len(), s.samples[0].time, s.max), (SAMPLES, 40, 999));
-        assert_eq!(s.summary(200), Some(Summary { samples: 160, average: 100, deviation: 0, period: 160 }));
+        assert_eq!(
+            s.summary(200),
+            Some(Summary { samples: 160, average: 100, deviation: 0, period: 160 })
+        );
     }
 
     #[test]

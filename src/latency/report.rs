@@ -63,7 +63,9 @@ pub fn text(monitor: &Monitor, around: &Surroundings) -> String {
     advices.sort_unstable();
     advices.dedup();
     match (out.is_empty(), advices.is_empty()) {
-        (true, true) => out.push_str("Dave, not a single spike so far. Sit down calmly and think things over.\n"),
+        (true, true) => {
+            out.push_str("Dave, not a single spike so far. Sit down calmly and think things over.\n")
+        }
         (false, true) => out.push_str("\nNothing comes to my mind that would help against these.\n"),
         (_, false) => {
             out.push_str("\nI have a few advices for you:\n\n");
@@ -121,10 +123,14 @@ fn advices_on(event: &str, around: &Surroundings) -> Vec<Advice> {
 
 fn sentence(advice: Advice, around: &Surroundings) -> String {
     let text = match advice {
-        Advice::BetterMachine => "Forking is slow here. Another kind of virtual machine, or none, may fork faster.",
+        Advice::BetterMachine => {
+            "Forking is slow here. Another kind of virtual machine, or none, may fork faster."
+        }
         Advice::EnableSlowlog | Advice::LowerSlowlog => {
             let us = around.threshold.saturating_mul(1000);
-            return format!("Let the slow log name the commands: 'CONFIG SET slowlog-log-slower-than {us}'.");
+            return format!(
+                "Let the slow log name the commands: 'CONFIG SET slowlog-log-slower-than {us}'."
+            );
         }
         Advice::ReadSlowlog => "See SLOWLOG GET for the commands that take so long.",
         Advice::Scheduler => {
@@ -142,12 +148,16 @@ fn sentence(advice: Advice, around: &Surroundings) -> String {
             "If your data can bear it, 'no-appendfsync-on-rewrite yes' saves the fsyncs while a child writes."
         }
         Advice::RelaxFsync => "'appendfsync everysec' costs far less than 'always'.",
-        Advice::WriteLoad => "So many writes come in that swapping AOF files takes long: batch or reduce them.",
+        Advice::WriteLoad => {
+            "So many writes come in that swapping AOF files takes long: batch or reduce them."
+        }
         Advice::Hz => "'CONFIG SET hz 100' lets keys expire in smaller portions.",
         Advice::BigObjects => {
             "Deleting, expiring or evicting huge values takes long: split them, or turn on the lazyfree-lazy options."
         }
-        Advice::MassEviction => "Memory had to be freed in bulk: raise maxmemory, or lower it in small steps.",
+        Advice::MassEviction => {
+            "Memory had to be freed in bulk: raise maxmemory, or lower it in small steps."
+        }
         Advice::HugePages => {
             "This process uses transparent huge pages, which make copies of memory after a fork expensive: 'echo never \
              > /sys/kernel/mm/transparent_hugepage/enabled', then restart the server."
@@ -164,7 +174,8 @@ mod tests {
     fn the_report_fits_what_happened() {
         let mut m = Monitor::default();
         assert!(m.report(&Surroundings::default()).contains("latency-monitor-threshold"));
-        let around = Surroundings { threshold: 100, now: 110, slowlog: -1, hz: 10, ..Surroundings::default() };
+        let around =
+            Surroundings { threshold: 100, now: 110, slowlog: -1, hz: 10, ..Surroundings::default() };
         assert!(m.report(&around).contains("not a single spike"));
         m.add("command", 300, 100, 100);
         m.add("command", 500, 100, 105);

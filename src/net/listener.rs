@@ -4,8 +4,8 @@ use super::stream::Stream;
 use crate::sys::errno;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::{fmt, io};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{fmt, io};
 
 #[derive(Debug)]
 pub enum Listener {
@@ -55,7 +55,9 @@ impl Listener {
             s.set_mark(mark).map_err(|e| Refused::at("setsockopt", e))?;
         }
         s.bind(&SockAddr::from(SocketAddr::new(ip, port))).map_err(|e| Refused::at("bind", e))?;
-        s.listen(backlog).and_then(|()| s.set_nonblocking(true)).map_err(|e| Refused::at("listen", e))?;
+        s.listen(backlog)
+            .and_then(|()| s.set_nonblocking(true))
+            .map_err(|e| Refused::at("listen", e))?;
         Ok(Listener::Tcp(mio::net::TcpListener::from_std(s.into())))
     }
 
@@ -63,7 +65,8 @@ impl Listener {
     pub fn unix(path: &std::path::Path, perm: u32, backlog: i32) -> Result<Listener, Refused> {
         // A socket file that an earlier process left behind.
         let _ = std::fs::remove_file(path);
-        let s = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(|e| Refused::at("creating socket", e))?;
+        let s = Socket::new(Domain::UNIX, Type::STREAM, None)
+            .map_err(|e| Refused::at("creating socket", e))?;
         let addr = SockAddr::unix(path).map_err(|e| Refused::at("bind", e))?;
         s.bind(&addr).map_err(|e| Refused::at("bind", e))?;
         if perm != 0 {
@@ -71,7 +74,9 @@ impl Listener {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(perm))
                 .map_err(|e| Refused::at("chmod", e))?;
         }
-        s.listen(backlog).and_then(|()| s.set_nonblocking(true)).map_err(|e| Refused::at("listen", e))?;
+        s.listen(backlog)
+            .and_then(|()| s.set_nonblocking(true))
+            .map_err(|e| Refused::at("listen", e))?;
         Ok(Listener::Unix(mio::net::UnixListener::from_std(s.into())))
     }
 

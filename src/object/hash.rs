@@ -6,9 +6,13 @@
 use super::digest::Digest;
 use super::tables::{self, Full};
 use super::value::Kind;
+use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
-use crate::ds::listpack::{Element, Listpack};
+use crate::ds::listpack::{Element, Listpack, safe_to_add};
 use crate::ds::pairs::Pairs;
+
+/// Draws with repetition from a listpack, in one walk through it (HRANDFIELD_RANDOM_SAMPLE_LIMIT).
+const PICKED_AT_ONCE: u64 = 1000;
 
 #[derive(Clone)]
 pub enum Hash {
@@ -100,37 +104,41 @@ impl Hash {
         }
     }
 
-    /// Becomes a table when one of these words is too long to stay packed (before they are stored).
+    /// Becomes a table when these fields and values are too many, too long, or together too much to stay packed (before
+    /// they are stored).
     pub fn prepare(&mut self, words: &[&[u8]], limits: &Limits) {
         let Hash::Packed(l) = self else { return };
         let new_fields = words.len() / 2;
-        let too_long = words.iter().any(|w| w.len() > limits.value);
-        let bytes: usize = words.iter().map(|w| w.len()).sum();
-        if new_fields > limits.entries || too_long || !crate::ds::listpack::safe_to_add(Some(l), bytes) {
-            self.to_table(new_fields);
+        if new_fields > limits.entries {
+            return self.to_table(new_fields);
+        }
+        let bytes = words.iter().map(|w| w.len()).sum();
+        if words.iter().any(|w| w.len() > limits.value) || !safe_to_add(Some(l), bytes) {
+            self.to_table(0);
         }
     }
 
     /// Stores a field; true when it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        if matches!(self, Hash::Packed(_)) && field.len().max(value.len()) > limits.value {
+            self.to_table(0);
+        }
         let is_new = match self {
             Hash::Table(t) => return t.set(field, value),
-            Hash::Packed(l) => {
-                let found = l.first().and_then(|f| l.find(f, field, 1));
-                match found.and_then(|f| l.next(f)) {
-                    Some(v) => {
-                        l.replace(v, value);
-                        false
-                    }
-                    None => {
-                        l.push_back(field);
-                        l.push_back(value);
-                        true
-                    }
+            Hash::Packed(l) => match l.first().and_then(|f| l.find(f, field, 1)) {
+                Some(f) => {
+                    let v = l.next(f).expect("each field has a value");
+                    l.replace(v, value);
+                    false
                 }
-            }
+                None => {
+                    l.push_back(field);
+                    l.push_back(value);
+                    true
+                }
+            },
         };
-        if self.len() > limits.entries {
+        if is_new && self.len() > limits.entries {
             self.to_table(0);
         }
         is_new
@@ -147,11 +155,11 @@ impl Hash {
         }
     }
 
-    /// Makes it a table with room for `more` fields.
-    pub fn to_table(&mut self, more: usize) {
+    /// Makes it a table that need not grow before it has `len` fields.
+    fn to_table(&mut self, len: usize) {
         let Hash::Packed(l) = self else { return };
         let mut t = Box::new(Pairs::new());
-        t.reserve(l.len() / 2 + more);
+        t.reserve(len.max(l.len() / 2));
         for (f, v) in l.pairs() {
             f.with_text(|f| v.with_text(|v| t.set(f, v)));
         }
@@ -163,5 +171,69 @@ impl Hash {
             Hash::Packed(l) => l.pairs().for_each(|(k, v)| f(k, v)),
             Hash::Table(t) => t.iter().for_each(|(k, v)| f(Element::Str(k), Element::Str(v))),
         }
+    }
+
+    /// Any field with its value, each as likely as every other. None of an empty hash.
+    pub fn random(&self, rng: &mut Rng) -> Option<(Element<'_>, Element<'_>)> {
+        match self {
+            Hash::Packed(l) => {
+                let at = l.pick_one(2, |n| rng.index(n))?;
+                Some((l.get(at), l.get(l.next(at)?)))
+            }
+            Hash::Table(t) => {
+                t.random(|| rng.next_u64()).map(|(f, v)| (Element::Str(f), Element::Str(v)))
+            }
+        }
+    }
+
+    /// `n` fields, every one drawn anew, for as long as `f` wants more.
+    pub fn pick(&self, n: u64, rng: &mut Rng, mut f: impl FnMut(Element<'_>, Element<'_>) -> bool) {
+        let Hash::Packed(l) = self else {
+            for _ in 0..n {
+                let Some((field, value)) = self.random(rng) else { return };
+                if !f(field, value) {
+                    return;
+                }
+            }
+            return;
+        };
+        let mut left = n;
+        while left > 0 {
+            let now = left.min(PICKED_AT_ONCE);
+            left -= now;
+            for at in l.pick(now as usize, 2, |n| rng.index(n)) {
+                let value = l.next(at).expect("each field has a value");
+                if !f(l.get(at), l.get(value)) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// `n` different fields, or all there are.
+    pub fn sample(&self, n: usize, rng: &mut Rng, mut f: impl FnMut(Element<'_>, Element<'_>)) {
+        match self {
+            Hash::Packed(l) => {
+                for at in l.sample(n, 2, |n| rng.index(n)) {
+                    let value = l.next(at).expect("each field has a value");
+                    f(l.get(at), l.get(value));
+                }
+            }
+            Hash::Table(t) => t.sample(n, rng, |k, v| {
+                f(Element::Str(k), Element::Str(v));
+                true
+            }),
+        }
+    }
+
+    /// Moves a rehash under way one step on: reading does its share of it.
+    pub fn step(&mut self) {
+        if let Hash::Table(t) = self {
+            t.rehash(1);
+        }
+    }
+
+    pub fn is_rehashing(&self) -> bool {
+        matches!(self, Hash::Table(t) if t.table().is_rehashing())
     }
 }

@@ -4,6 +4,7 @@ pub mod digest;
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod set_ops;
 pub mod tables;
 pub mod value;
 pub mod zset;

@@ -8,10 +8,18 @@ use super::digest::Digest;
 use super::tables::{self, Full};
 use super::value::Kind;
 use crate::algo::num::parse_i64;
+use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
 use crate::ds::intset::Intset;
-use crate::ds::listpack::{Element, Listpack};
+use crate::ds::listpack::{Element, Listpack, safe_to_add};
 use crate::ds::pairs::Pairs;
+
+/// Draws with repetition from a listpack, in one walk through it (SRANDFIELD_RANDOM_SAMPLE_LIMIT).
+const PICKED_AT_ONCE: u64 = 1000;
+/// When more than so many go for one that stays, the ones that stay are drawn (SPOP_MOVE_STRATEGY_MUL).
+const POP_MOVE: usize = 5;
+/// Bytes that an integer takes in a listpack at most.
+const PACKED_INT_MAX: usize = 10;
 
 #[derive(Clone)]
 pub enum Set {
@@ -80,7 +88,7 @@ impl Kind for Set {
 impl Set {
     /// The set that fits a first member, with `hint` more to come.
     pub fn for_member(member: &[u8], hint: usize, limits: &Limits) -> Set {
-        if parse_i64(member).is_some() && hint <= limits.max_ints() {
+        if parse_i64(member).is_some() && hint <= limits.ints {
             return Set::Ints(Intset::new());
         }
         if hint <= limits.entries {
@@ -107,6 +115,35 @@ impl Set {
         }
     }
 
+    pub fn contains_element(&self, member: Element<'_>) -> bool {
+        match (self, member) {
+            (Set::Ints(s), Element::Int(n)) => s.contains(n),
+            _ => member.with_text(|m| self.contains(m)),
+        }
+    }
+
+    /// With text and hash of the member computed before: one hash serves all tables.
+    #[inline]
+    pub fn contains_hashed(&self, member: Element<'_>, text: &[u8], hash: u64) -> bool {
+        match (self, member) {
+            (Set::Table(t), _) => t.contains_hashed(hash, text),
+            (Set::Ints(s), Element::Int(n)) => s.contains(n),
+            _ => self.contains(text),
+        }
+    }
+
+    /// Makes ready for `hint` more members: one that they alone would burst becomes a table.
+    pub fn prepare(&mut self, hint: usize, limits: &Limits) {
+        let bound = match self {
+            Set::Ints(_) => limits.ints,
+            Set::Packed(_) => limits.entries,
+            Set::Table(_) => return,
+        };
+        if hint > bound {
+            self.to_table(hint);
+        }
+    }
+
     /// Adds a member; true when it is new.
     pub fn add(&mut self, member: &[u8], limits: &Limits) -> bool {
         match self {
@@ -117,22 +154,16 @@ impl Set {
                 }
                 let fits = l.len() < limits.entries
                     && member.len() <= limits.value
-                    && crate::ds::listpack::safe_to_add(Some(l), member.len());
+                    && safe_to_add(Some(l), member.len());
                 if fits {
                     l.push_back(member);
                     return true;
                 }
-                self.to_table(1);
+                self.to_table(self.len() + 1);
                 self.add(member, limits)
             }
-            Set::Ints(s) => match parse_i64(member) {
-                Some(n) => {
-                    let is_new = s.add(n);
-                    if is_new && s.len() > limits.max_ints() {
-                        self.leave_ints(0, limits);
-                    }
-                    is_new
-                }
+            Set::Ints(_) => match parse_i64(member) {
+                Some(n) => self.add_int(n, limits),
                 None => {
                     self.leave_ints(member.len(), limits);
                     self.add(member, limits)
@@ -141,19 +172,54 @@ impl Set {
         }
     }
 
-    /// An intset becomes a listpack when it is small enough, with a member of `longest` bytes to come; else a table.
-    fn leave_ints(&mut self, longest: usize, limits: &Limits) {
-        let Set::Ints(s) = self else { return };
-        let (len, ends) = (s.len(), [s.min(), s.max()]);
-        let digits =
-            ends.iter().flatten().map(|n| itoa::Buffer::new().format(*n).len()).max().unwrap_or(0);
-        if len < limits.entries && longest.max(digits) <= limits.value && longest > 0 {
-            let mut l = Listpack::new();
-            s.iter().for_each(|n| l.push_back(Element::Int(n)));
-            *self = Set::Packed(l);
-        } else {
-            self.to_table(1);
+    fn add_int(&mut self, n: i64, limits: &Limits) -> bool {
+        let Set::Ints(s) = self else {
+            return self.add(itoa::Buffer::new().format(n).as_bytes(), limits);
+        };
+        let is_new = s.add(n);
+        if is_new && s.len() > limits.max_ints() {
+            self.to_table(self.len());
         }
+        is_new
+    }
+
+    pub fn add_element(&mut self, member: Element<'_>, limits: &Limits) -> bool {
+        match member {
+            Element::Int(n) => self.add_int(n, limits),
+            Element::Str(s) => self.add(s, limits),
+        }
+    }
+
+    /// An intset that is to get a member of `len` bytes, which is no integer, becomes a listpack, or a table where the
+    /// limits say so.
+    fn leave_ints(&mut self, len: usize, limits: &Limits) {
+        let Set::Ints(s) = self else { return };
+        let digits = |n: i64| itoa::Buffer::new().format(n).len();
+        let longest = [s.min(), s.max()].into_iter().flatten().map(digits).max().unwrap_or(0);
+        let fits = s.len() < limits.entries
+            && len.max(longest) <= limits.value
+            && safe_to_add(None, s.len().saturating_mul(PACKED_INT_MAX).saturating_add(len));
+        if fits {
+            *self = Set::Packed(Listpack::of(s.iter().map(Element::Int)));
+        } else {
+            self.to_table(self.len() + 1);
+        }
+    }
+
+    /// A set that holds nothing but integers becomes an intset, if it is not too big for one.
+    pub fn back_to_ints(&mut self, limits: &Limits) {
+        if matches!(self, Set::Ints(_)) || self.len() > limits.max_ints() {
+            return;
+        }
+        let mut ints = Intset::new();
+        self.for_each(|m| {
+            let n = match m {
+                Element::Int(n) => Some(n),
+                Element::Str(s) => parse_i64(s),
+            };
+            ints.add(n.expect("the caller has seen integers only"));
+        });
+        *self = Set::Ints(ints);
     }
 
     pub fn remove(&mut self, member: &[u8]) -> bool {
@@ -168,17 +234,156 @@ impl Set {
         }
     }
 
-    /// Makes it a table with room for `more` members.
-    pub fn to_table(&mut self, more: usize) {
-        if matches!(self, Set::Table(_)) {
-            return;
+    pub fn remove_element(&mut self, member: Element<'_>) -> bool {
+        match (self, member) {
+            (Set::Ints(s), Element::Int(n)) => s.remove(n),
+            (set, _) => member.with_text(|m| set.remove(m)),
         }
+    }
+
+    /// Makes it a table that need not grow before it has `len` members.
+    fn to_table(&mut self, len: usize) {
         let mut t = Box::new(Pairs::new());
-        t.reserve(self.len() + more);
+        t.reserve(len);
         self.for_each(|m| {
             m.with_text(|m| t.add(m));
         });
         *self = Set::Table(t);
+    }
+
+    /// Any member, each as likely as every other. None of an empty set.
+    pub fn random(&self, rng: &mut Rng) -> Option<Element<'_>> {
+        match self {
+            Set::Ints(s) => s.random(|n| rng.index(n)).map(Element::Int),
+            Set::Packed(l) => l.pick_one(1, |n| rng.index(n)).map(|at| l.get(at)),
+            Set::Table(t) => t.random(|| rng.next_u64()).map(|(m, _)| Element::Str(m)),
+        }
+    }
+
+    /// `n` members, every one drawn anew, for as long as `f` wants more.
+    pub fn pick(&self, n: u64, rng: &mut Rng, mut f: impl FnMut(Element<'_>) -> bool) {
+        let Set::Packed(l) = self else {
+            for _ in 0..n {
+                let Some(member) = self.random(rng) else { return };
+                if !f(member) {
+                    return;
+                }
+            }
+            return;
+        };
+        let mut left = n;
+        while left > 0 {
+            let now = left.min(PICKED_AT_ONCE);
+            left -= now;
+            for at in l.pick(now as usize, 1, |n| rng.index(n)) {
+                if !f(l.get(at)) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// `n` different members, or all there are.
+    pub fn sample(&self, n: usize, rng: &mut Rng, mut f: impl FnMut(Element<'_>)) {
+        match self {
+            _ if n >= self.len() => self.for_each(f),
+            Set::Packed(l) => l.sample(n, 1, |n| rng.index(n)).into_iter().for_each(|at| f(l.get(at))),
+            Set::Table(t) => t.sample(n, rng, |m, _| {
+                f(Element::Str(m));
+                true
+            }),
+            Set::Ints(s) => {
+                let mut left = s.len();
+                let mut missing = n;
+                for m in s.iter() {
+                    // Each of the `left` members still ahead is equally likely to be among the `missing`.
+                    if rng.index(left) < missing {
+                        f(Element::Int(m));
+                        missing -= 1;
+                    }
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    /// Takes any member out, each as likely as every other, after `f` has seen it.
+    pub fn pop<R>(&mut self, rng: &mut Rng, f: impl FnOnce(Element<'_>) -> R) -> Option<R> {
+        match self {
+            Set::Table(t) => t.pop_random(rng, |m| f(Element::Str(m))),
+            Set::Packed(l) => {
+                let at = l.pick_one(1, |n| rng.index(n))?;
+                let seen = f(l.get(at));
+                l.delete(at);
+                Some(seen)
+            }
+            Set::Ints(s) => {
+                let n = s.random(|n| rng.index(n))?;
+                s.remove(n);
+                Some(f(Element::Int(n)))
+            }
+        }
+    }
+
+    /// Takes `n` members out, fewer than there are. When nearly all go, the few that stay are drawn instead, and make a
+    /// set anew, in the encoding that fits them.
+    pub fn pop_many(
+        &mut self,
+        n: usize,
+        rng: &mut Rng,
+        limits: &Limits,
+        mut f: impl FnMut(Element<'_>),
+    ) {
+        let stay = self.len().checked_sub(n).expect("fewer go than there are");
+        if stay.saturating_mul(POP_MOVE) > n {
+            if let Set::Packed(l) = self {
+                let places = l.sample(n, 1, |n| rng.index(n));
+                places.iter().for_each(|at| f(l.get(*at)));
+                return l.delete_all(&places);
+            }
+            for _ in 0..n {
+                self.pop(rng, &mut f);
+            }
+            return;
+        }
+        let mut new = if matches!(self, Set::Ints(_)) {
+            Set::Ints(Intset::new())
+        } else {
+            Set::Packed(Listpack::new())
+        };
+        if let Set::Packed(l) = self {
+            let places = l.sample(stay, 1, |n| rng.index(n));
+            places.iter().for_each(|at| {
+                new.add_element(l.get(*at), limits);
+            });
+            l.delete_all(&places);
+        } else {
+            for _ in 0..stay {
+                self.pop(rng, |m| new.add_element(m, limits));
+            }
+        }
+        self.for_each(f);
+        *self = new;
+    }
+
+    /// Moves a rehash under way one step on: reading does its share of it.
+    pub fn step(&mut self) {
+        if let Set::Table(t) = self {
+            t.rehash(1);
+        }
+    }
+
+    pub fn is_rehashing(&self) -> bool {
+        matches!(self, Set::Table(t) if t.table().is_rehashing())
+    }
+
+    /// Members in their order, for as long as `f` wants more.
+    pub fn all(&self, mut f: impl FnMut(Element<'_>) -> bool) -> bool {
+        match self {
+            Set::Ints(s) => s.iter().all(|n| f(Element::Int(n))),
+            Set::Packed(l) => l.iter().all(f),
+            Set::Table(t) => t.keys().all(|k| f(Element::Str(k))),
+        }
     }
 
     pub fn for_each(&self, mut f: impl FnMut(Element<'_>)) {

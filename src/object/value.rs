@@ -212,20 +212,22 @@ impl Value {
     /// # Safety
     /// The three came from `into_word`, and the word is taken over: nobody else frees it.
     pub unsafe fn from_word(t: u8, e: u8, word: u64) -> Value {
-        match (t, e) {
-            (ty::STRING, enc::INT) => Value::Int(word as i64),
-            // SAFETY: by contract, here and below.
-            (ty::STRING, _) => Value::Str(e, unsafe { Sds::from_word(word) }),
-            (ty::LIST, enc::LISTPACK) => Value::List(List::Packed(unsafe { listpack(word) })),
-            (ty::LIST, enc::QUICKLIST) => Value::List(List::Quick(unsafe { boxed::<Quicklist>(word) })),
-            (ty::ZSET, enc::LISTPACK) => Value::Zset(Zset::Packed(unsafe { listpack(word) })),
-            (ty::ZSET, enc::SKIPLIST) => Value::Zset(Zset::Skip(unsafe { boxed::<Zindex>(word) })),
-            (ty::HASH, enc::LISTPACK) => Value::Hash(Hash::Packed(unsafe { listpack(word) })),
-            (ty::HASH, enc::HT) => Value::Hash(Hash::Table(unsafe { boxed::<Pairs>(word) })),
-            (ty::SET, enc::INTSET) => Value::Set(Set::Ints(unsafe { Intset::from_raw(pointer(word)) })),
-            (ty::SET, enc::LISTPACK) => Value::Set(Set::Packed(unsafe { listpack(word) })),
-            (ty::SET, enc::HT) => Value::Set(Set::Table(unsafe { boxed::<Pairs>(word) })),
-            _ => unreachable!("type {t} with encoding {e}"),
+        // SAFETY: by contract the word is what this type and encoding stored, and it is taken over.
+        unsafe {
+            match (t, e) {
+                (ty::STRING, enc::INT) => Value::Int(word as i64),
+                (ty::STRING, _) => Value::Str(e, Sds::from_word(word)),
+                (ty::LIST, enc::LISTPACK) => Value::List(List::Packed(listpack(word))),
+                (ty::LIST, enc::QUICKLIST) => Value::List(List::Quick(boxed::<Quicklist>(word))),
+                (ty::ZSET, enc::LISTPACK) => Value::Zset(Zset::Packed(listpack(word))),
+                (ty::ZSET, enc::SKIPLIST) => Value::Zset(Zset::Skip(boxed::<Zindex>(word))),
+                (ty::HASH, enc::LISTPACK) => Value::Hash(Hash::Packed(listpack(word))),
+                (ty::HASH, enc::HT) => Value::Hash(Hash::Table(boxed::<Pairs>(word))),
+                (ty::SET, enc::INTSET) => Value::Set(Set::Ints(Intset::from_raw(pointer(word)))),
+                (ty::SET, enc::LISTPACK) => Value::Set(Set::Packed(listpack(word))),
+                (ty::SET, enc::HT) => Value::Set(Set::Table(boxed::<Pairs>(word))),
+                _ => unreachable!("type {t} with encoding {e}"),
+            }
         }
     }
 

@@ -84,7 +84,10 @@ pub fn write(srv: &mut Server, id: ClientId) {
     match outcome {
         Ok(true) => all_written(srv, id),
         Ok(false) => unfinished(srv, id),
-        Err(_) => kill::kill(srv, id),
+        Err(e) => {
+            crate::verbose!("Error writing to client: {}", crate::sys::errno::text(&e));
+            kill::kill(srv, id);
+        }
     }
 }
 

@@ -20,7 +20,9 @@ use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
 use crate::server::info::server::{build_id, clock_name};
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
-use crate::sys::{alloc, cpu, crash, errno, hostcheck, limits, log, memtest, process, signals, startup, supervise};
+use crate::sys::{
+    alloc, cpu, crash, errno, hostcheck, limits, log, memtest, process, signals, startup, supervise,
+};
 use crate::{notice, warning};
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
@@ -117,7 +119,8 @@ fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
         eprintln!("Example: ./redis-server --test-memory 4096\n");
         return 1;
     };
-    let digits: String = text.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
+    let digits: String =
+        text.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
     memtest::interactive(digits.parse().unwrap_or(0), MEMTEST_PASSES)
 }
 
@@ -151,7 +154,9 @@ fn renamed(lines: &[load::Line]) -> Result<Table, Vec<u8>> {
     Table::new(&renames).map_err(|reason| {
         // The first line that cannot be carried out is the one to blame.
         let bad = (1..=renames.len()).find(|n| Table::new(&renames[..*n]).is_err()).unwrap_or(1);
-        lines.get(bad - 1).map_or_else(Vec::new, |l| load::LoadError::at(&l.place, reason.as_str()).text())
+        lines
+            .get(bad - 1)
+            .map_or_else(Vec::new, |l| load::LoadError::at(&l.place, reason.as_str()).text())
     })
 }
 

@@ -6,6 +6,7 @@
 
 use super::Server;
 use crate::clients::{Client, ClientId, flag};
+use crate::proto::parse::{Limits, Parsed, State};
 use crate::pubsub::Kind as Sub;
 use std::fmt::Write;
 
@@ -33,9 +34,10 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
         f.qbuf_free = room - f.qbuf;
     } else {
         room = c.input.buf.capacity();
-        f.qbuf = c.input.unparsed();
         f.qbuf_free = room - c.input.buf.len();
-        f.argv += c.input.state.arg_bytes;
+        let (left, args) = unread(c);
+        f.qbuf = left;
+        f.argv += args;
     }
     let parked = srv.blocked.get(id).map_or(0, |b| b.args.iter().map(|a| a.len()).sum());
     f.argv += parked;
@@ -53,6 +55,23 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
         + subscriptions(srv, id, c)
         + srv.watches.of(id).len() * WATCH;
     f
+}
+
+/// What no argument has been made of, and the bytes of arguments that wait: those of an unfinished request, or of the
+/// one that a pause holds up.
+fn unread(c: &Client) -> (usize, usize) {
+    if !c.has(flag::PAUSED) || c.has(flag::BLOCKED) {
+        let args = if c.input.state.is_partial() { c.input.state.arg_bytes } else { 0 };
+        return (c.input.unparsed(), args);
+    }
+    let rest = c.input.buf.get(c.input.pos..).unwrap_or(&[]);
+    let limits = Limits { max_bulk: i64::MAX, authenticated: true };
+    let mut spans = Vec::new();
+    match State::default().next(rest, &limits, &mut spans) {
+        Parsed::Multibulk { len } => (rest.len() - len, spans.iter().map(|s| s.len).sum()),
+        Parsed::Inline { len, words } => (rest.len() - len, words.iter().map(|w| w.len()).sum()),
+        _ => (rest.len(), 0),
+    }
 }
 
 /// A watched key: the client's note of it, the key's own, and the watcher.
@@ -101,8 +120,10 @@ pub fn addresses(srv: &Server, c: &Client) -> (String, String) {
     (end(crate::net::stream::Stream::peer), end(crate::net::stream::Stream::local))
 }
 
+/// A name, as far as a C string goes.
 fn text(b: &Option<Box<[u8]>>) -> String {
-    b.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+    let shown = b.as_deref().and_then(|b| b.split(|c| *c == 0).next());
+    shown.map(String::from_utf8_lossy).unwrap_or_default().into_owned()
 }
 
 /// One line of CLIENT LIST, without its end. `argv` as for `figures`.

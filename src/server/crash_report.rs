@@ -14,7 +14,9 @@ pub fn register() {
     register_sections(Sections {
         info: |out| put(out, || lend::look(|srv| info::text(srv, &[b"everything", b"debug"]))),
         client_list: |out| {
-            put(out, || lend::look(|srv| srv.clients.iter().map(|(_, c)| describe(c)).collect::<String>()));
+            put(out, || {
+                lend::look(|srv| srv.clients.iter().map(|(_, c)| describe(c)).collect::<String>())
+            });
         },
         current_client: |out| put(out, current),
         executing_client: |_| {},

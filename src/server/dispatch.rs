@@ -151,6 +151,9 @@ impl Acts {
     }
 }
 
+/// Those who are sent what others do: no pause holds them up, and the data is not theirs to touch.
+const LISTENER: u64 = flag::REPLICA | flag::MONITOR;
+
 fn is(e: &Entry, name: &str) -> bool {
     e.parent.is_none() && e.cmd.name == name
 }
@@ -188,7 +191,7 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
         return Refusal::Error(why);
     }
     let paused = &srv.pause;
-    if !c.has(flag::REPLICA)
+    if !c.has(LISTENER)
         && (paused.has(action::ALL)
             || paused.has(action::WRITE) && acts.any(cf::WRITE | cf::MAY_REPLICATE))
     {
@@ -225,7 +228,7 @@ fn state_refuses(srv: &Server, c: &Client, e: &Entry, acts: Acts) -> Option<CmdE
             &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
         ));
     }
-    if c.has(flag::REPLICA) && acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY) {
+    if c.has(LISTENER) && acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY) {
         return Some(CmdError::Msg(&"ERR Replica can't interact with the keyspace"));
     }
     None

@@ -224,7 +224,10 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
     let Some(stream) = &c.stream else { return Got::End };
     let want = room_wanted(&c.input);
     match stream.read_into(&mut c.input.buf, want) {
-        Ok(0) => Got::End,
+        Ok(0) => {
+            crate::verbose!("Client closed connection {}", client_info::line(srv, id, &[]));
+            Got::End
+        }
         Ok(n) => {
             c.last_seen = srv.clock.unix_secs() as u32;
             let peak = u32::try_from(c.input.buf.len()).unwrap_or(u32::MAX);
@@ -239,7 +242,10 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
         }
         Err(e) if e.kind() == ErrorKind::WouldBlock => Got::Nothing,
         Err(e) if e.kind() == ErrorKind::Interrupted => Got::Full,
-        Err(_) => Got::End,
+        Err(e) => {
+            crate::verbose!("Reading from client: {}", crate::sys::errno::text(&e));
+            Got::End
+        }
     }
 }
 

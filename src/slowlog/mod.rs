@@ -29,7 +29,15 @@ pub struct Slowlog {
 
 impl Slowlog {
     /// Adds an entry of a command, and forgets what is beyond `max`.
-    pub fn push(&mut self, max: usize, time: i64, micros: u64, args: &[&[u8]], peer: String, name: &[u8]) {
+    pub fn push(
+        &mut self,
+        max: usize,
+        time: i64,
+        micros: u64,
+        args: &[&[u8]],
+        peer: String,
+        name: &[u8],
+    ) {
         let id = self.next_id;
         self.next_id += 1;
         let entry = Entry { id, time, micros, args: kept(args), peer, client_name: name.into() };

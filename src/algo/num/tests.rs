@@ -362,3 +362,23 @@ fn integers_out() {
     push_f64_17g(&mut out, 0.1);
     assert_eq!(out, b"-9223372036854775808184467440737095516151.250.10000000000000001");
 }
+
+#[test]
+fn ends_of_score_ranges_are_read_as_strtod_reads_them() {
+    for (text, value) in [
+        ("", 0.0),
+        (" 1.5", 1.5),
+        ("\t-2", -2.0),
+        ("3\0junk", 3.0),
+        ("1e400", f64::INFINITY),
+        ("-1e400", f64::NEG_INFINITY),
+        ("1e-400", 0.0),
+        ("0x10", 16.0),
+        ("+inf", f64::INFINITY),
+    ] {
+        assert_eq!(parse_f64_bound(text.as_bytes()), Some(value), "{text:?}");
+    }
+    for text in [" ", "1 ", "nan", "x", "1e", "--1"] {
+        assert_eq!(parse_f64_bound(text.as_bytes()), None, "{text:?}");
+    }
+}

@@ -412,6 +412,15 @@ fn nodes_are_laid_out_as_known() {
 }
 
 #[test]
+fn inner_nodes_stay_compressed() {
+    for (fill, depth, threshold) in [(3, 3, 15), (2, 1, 100), (-1, 2, 900), (5, 2, PACKED_THRESHOLD)] {
+        for seed in 100..106 {
+            run(Shape { fill, depth, threshold }, seed, 300);
+        }
+    }
+}
+
+#[test]
 fn limits_follow_the_fill() {
     let max = usize::MAX;
     let limits = [(-6, (65536, max)), (-5, (65536, max)), (-2, (8192, max)), (-1, (4096, max))];

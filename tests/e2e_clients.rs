@@ -1,0 +1,175 @@
+//! Connections from end to end: who they are, how they are limited, what they are told and how they end.
+
+mod common;
+
+use common::{Conn, Server, Value, request, wait_until};
+
+/// The field of a client's line.
+fn field(line: &str, name: &str) -> String {
+    let prefix = format!("{name}=");
+    let found = line.split_whitespace().find_map(|f| f.strip_prefix(&prefix));
+    found.unwrap_or_else(|| panic!("{name} in {line}")).to_string()
+}
+
+/// The line of the client with that name, if it is there.
+fn line_of(c: &mut Conn, name: &str) -> Option<String> {
+    let list = c.run("CLIENT LIST").text();
+    list.lines().find(|l| field(l, "name") == name).map(str::to_string)
+}
+
+fn named(s: &Server, name: &str) -> Conn {
+    let mut c = s.connect();
+    assert_eq!(c.cmd(&["CLIENT", "SETNAME", name]), Value::ok());
+    c
+}
+
+#[test]
+fn a_password_is_asked_for_and_limits_what_strangers_may_send() {
+    let s = Server::with(&["--requirepass", "secret"]);
+    let mut c = s.connect();
+    assert!(c.run("PING").error().starts_with("NOAUTH"));
+    assert!(c.run("HELLO 3").error().starts_with("NOAUTH HELLO"));
+    assert!(c.run("AUTH wrong").error().starts_with("WRONGPASS"));
+    // A login and a big request in one write: the second is measured as what it is by then.
+    let mut both = request(&["AUTH", "secret"]);
+    both.extend(request(&["SET", "k", &"x".repeat(20_000)]));
+    c.send(&both);
+    assert_eq!((c.read(), c.read()), (Value::ok(), Value::ok()));
+    assert_eq!(c.run("RESET").text(), "RESET");
+    assert!(c.run("GET k").error().starts_with("NOAUTH"));
+    let mut stranger = s.connect();
+    stranger.send(b"*11\r\n");
+    assert!(stranger.read().error().contains("unauthenticated multibulk length"));
+    assert!(stranger.at_end());
+}
+
+#[test]
+fn replies_are_switched_off_but_pushes_are_not() {
+    let s = Server::start();
+    let mut c = s.connect();
+    c.send(b"CLIENT REPLY OFF\r\nPING a\r\nCLIENT REPLY ON\r\nPING b\r\n");
+    assert_eq!((c.read(), c.read()), (Value::ok(), Value::bulk("b")));
+    // Skipped is the reply of the next command, even when it is refused.
+    c.send(b"CLIENT REPLY SKIP\r\nNOSUCH\r\nPING c\r\n");
+    assert_eq!(c.read(), Value::bulk("c"));
+    c.send(b"CLIENT REPLY OFF\r\nSUBSCRIBE ch\r\n");
+    assert_eq!(c.read().items()[0], Value::bulk("subscribe"));
+    assert_eq!(s.connect().run("PUBLISH ch hi"), Value::Int(1));
+    assert_eq!(c.read().items()[2], Value::bulk("hi"));
+}
+
+#[test]
+fn killed_clients_are_gone_at_once() {
+    let s = Server::start();
+    let (mut me, mut other) = (named(&s, "me"), named(&s, "other"));
+    let id = other.run("CLIENT ID").int().to_string();
+    assert_eq!(me.cmd(&["CLIENT", "KILL", "ID", &id]), Value::Int(1));
+    assert_eq!(me.cmd(&["CLIENT", "KILL", "ID", &id]), Value::Int(0));
+    assert!(line_of(&mut me, "other").is_none() && other.at_end());
+    let addr = field(&line_of(&mut me, "me").expect("it is me"), "addr");
+    assert_eq!(me.cmd(&["CLIENT", "KILL", &addr]), Value::ok());
+    assert!(me.at_end());
+}
+
+#[test]
+fn a_pause_keeps_writes_in_order_and_lets_reads_pass() {
+    let s = Server::start();
+    let (mut boss, mut writer) = (s.connect(), named(&s, "writer"));
+    assert_eq!(boss.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
+    writer.send(b"SET k 1\r\nAPPEND k 2\r\nGET k\r\n");
+    let waits = |boss: &mut Conn| {
+        line_of(boss, "writer")
+            .is_some_and(|l| field(&l, "flags") == "b" && field(&l, "argv-mem") == "5")
+    };
+    wait_until("the write waits", || waits(&mut boss));
+    assert!(!matches!(boss.run("GET k"), Value::Bulk(_)));
+    assert!(boss.run("SET k").error().contains("wrong number"));
+    assert_eq!(boss.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!((writer.read(), writer.read()), (Value::ok(), Value::Int(2)));
+    assert_eq!(writer.read(), Value::bulk("12"));
+}
+
+#[test]
+fn keys_do_not_expire_while_writes_rest() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let all = c.pipeline(&["MULTI", "SET k v PX 1", "CLIENT PAUSE 100000 WRITE", "EXEC"]);
+    assert_eq!(all[3].items().len(), 2);
+    wait_until("the key is seen no more", || !matches!(c.run("GET k"), Value::Bulk(_)));
+    assert_eq!(c.run("DBSIZE"), Value::Int(1));
+    assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
+    wait_until("the key is deleted", || c.run("DBSIZE") == Value::Int(0));
+}
+
+#[test]
+fn monitors_see_what_runs_without_secrets_and_administration() {
+    let s = Server::start();
+    let (mut m, mut c) = (s.connect(), s.connect());
+    assert_eq!(m.run("MONITOR"), Value::ok());
+    c.run("SET k \"a\\n\\x01\"");
+    c.run("AUTH user password");
+    c.run("CONFIG GET port");
+    c.pipeline(&["MULTI", "GET k", "EXEC"]);
+    let mut seen = || m.read().text().split_once("] ").expect("an address").1.to_string();
+    assert_eq!(seen(), r#""SET" "k" "a\n\x01""#);
+    assert_eq!(seen(), r#""AUTH" "(redacted)" "(redacted)""#);
+    assert_eq!(
+        (seen(), seen(), seen()),
+        (r#""MULTI""#.into(), r#""GET" "k""#.into(), r#""EXEC""#.into())
+    );
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_closed_at_the_hard_limit() {
+    let s = Server::with(&["--client-output-buffer-limit", "normal 100000 0 0"]);
+    let (mut boss, mut c) = (s.connect(), named(&s, "greedy"));
+    assert_eq!(boss.cmd(&["SET", "k", &"x".repeat(10_000)]), Value::ok());
+    // What fits into one batch of replies is never written: the limit holds before that.
+    c.send(&b"GET k\r\n".repeat(20));
+    assert!(c.at_end());
+    assert!(line_of(&mut boss, "greedy").is_none());
+    assert!(s.log().contains("overcoming of output buffer limits"));
+}
+
+#[test]
+fn the_largest_clients_go_when_all_take_too_much() {
+    let s = Server::start();
+    let (mut boss, mut big, mut small) = (s.connect(), named(&s, "big"), named(&s, "small"));
+    assert_eq!(boss.run("CLIENT NO-EVICT ON"), Value::ok());
+    big.send(&[b"*2\r\n$900000\r\n".as_slice(), &[b'x'; 900_000]].concat());
+    small.send(&[b"*2\r\n$90000\r\n".as_slice(), &[b'x'; 90_000]].concat());
+    for (name, n) in [("big", "900000"), ("small", "90000")] {
+        wait_until("the query buffers fill", || {
+            line_of(&mut boss, name).is_some_and(|l| field(&l, "qbuf") == n)
+        });
+    }
+    assert_eq!(boss.run("CONFIG SET maxmemory-clients 500000"), Value::ok());
+    assert!(line_of(&mut boss, "big").is_none() && line_of(&mut boss, "small").is_some());
+    assert!(big.at_end());
+    assert!(boss.run("INFO stats").text().contains("evicted_clients:1"));
+}
+
+#[test]
+fn too_many_connections_are_told_so() {
+    let s = Server::with(&["--maxclients", "3"]);
+    let held: Vec<Conn> = (0..3)
+        .map(|_| {
+            let mut c = s.connect();
+            assert_eq!(c.run("PING").text(), "PONG");
+            c
+        })
+        .collect();
+    let mut c = s.connect();
+    assert_eq!(c.read().error(), "ERR max number of clients reached");
+    assert!(c.at_end());
+    drop(held);
+}
+
+#[test]
+fn a_query_past_its_limit_ends_the_client() {
+    let s = Server::with(&["--client-query-buffer-limit", "1mb"]);
+    let mut c = s.connect();
+    c.send(&[b"*1\r\n$4000000\r\n".as_slice(), &[b'x'; 2_000_000]].concat());
+    assert!(c.at_end());
+    assert!(s.log().contains("Closing client that reached max query buffer length"));
+}
