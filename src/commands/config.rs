@@ -4,7 +4,6 @@ use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
 use super::{docs, help};
 use crate::config::getset::{self, Asker};
-use crate::config::rewrite;
 use crate::proto::error::CmdError;
 use crate::server::apply;
 use crate::server::ctx::Ctx;
@@ -84,11 +83,7 @@ fn rewrite_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(&"ERR The server is running without a config file"));
     };
     let path = Path::new(std::ffi::OsStr::from_bytes(&file));
-    let written = rewrite::read_old(path).and_then(|old| {
-        let text =
-            rewrite::render(&ctx.srv.config, &old, rewrite::Options::default(), |_| false, |_| {});
-        rewrite::overwrite(path, &text)
-    });
+    let written = apply::rewrite_file(ctx.srv, path, false);
     match written {
         Ok(()) => {
             crate::notice!("CONFIG REWRITE executed with success.");

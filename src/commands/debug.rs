@@ -65,6 +65,12 @@ static SUBS: &[Sub] = &[
         &["CLIENT-EVICTION", "    Show clients by the memory they use, as maxmemory-clients sees them."],
         client_eviction,
     ),
+    sub(
+        "CONFIG-REWRITE-FORCE-ALL",
+        2..=2,
+        &["CONFIG-REWRITE-FORCE-ALL", "    Write the configuration back into its file, defaults too."],
+        config_rewrite_force_all,
+    ),
     sub("DIGEST", 2..=2, &["DIGEST", "    Show a fingerprint of all data."], digest),
     sub(
         "DIGEST-VALUE",
@@ -248,6 +254,16 @@ fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         crate::warning!("Out Of Memory allocating {wanted} bytes!");
         let text = format!("Redis aborting for OUT OF MEMORY. Allocating {wanted} bytes!");
         crash::software_failure(&text, file!(), line!());
+    }
+    ok(ctx)
+}
+
+fn config_rewrite_force_all(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    use std::os::unix::ffi::OsStrExt;
+    let file = ctx.srv.run.config_file.clone().unwrap_or_default();
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(&file));
+    if crate::server::apply::rewrite_file(ctx.srv, path, true).is_err() {
+        return Err(CmdError::Msg(&"ERR CONFIG-REWRITE-FORCE-ALL failed"));
     }
     ok(ctx)
 }

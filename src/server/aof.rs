@@ -131,8 +131,17 @@ fn cut(srv: &Server, path: &Path, whole: usize, len: usize) -> Result<(), String
     cut.map_err(|e| format!("Error truncating the AOF file from {len} to {whole} bytes: {e}"))
 }
 
-/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is
-/// a promise; otherwise it is tried again in the next pass.
+/// At the end: all of it, and onto the disk.
+pub fn flush_and_sync(srv: &mut Server) {
+    flush(srv);
+    let Some(aof) = &mut srv.aof else { return };
+    if let Err(e) = aof.file.sync_data() {
+        crate::warning!("Fail to fsync the AOF file: {}.", crate::sys::errno::text(&e));
+    }
+}
+
+/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is a promise;
+/// otherwise it is tried again in the next pass.
 pub fn flush(srv: &mut Server) {
     let (Some(aof), Some(sink)) = (&mut srv.aof, &mut srv.ops.aof) else { return };
     let always = srv.config.appendfsync == AppendFsync::Always;

@@ -5,10 +5,11 @@
 
 use super::{Gate, Server, listen, policy, slow};
 use crate::config::kinds::Reason;
-use crate::config::{Apply, OomScoreAdj};
+use crate::config::{Apply, OomScoreAdj, rewrite};
 use crate::stats::{CmdStats, Stats};
 use crate::sys::{alloc, crash, limits, log, oom, startup};
 use crate::warning;
+use std::path::Path;
 
 /// Performs one; an error rolls the whole CONFIG SET back.
 pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
@@ -113,6 +114,12 @@ pub fn crash_log(srv: &Server) {
     crash::set_crash_log(srv.config.crash_log_enabled);
     crash::set_memcheck(srv.config.crash_memcheck_enabled);
     crash::set_exit_on_panic(srv.config.use_exit_on_panic);
+}
+
+/// CONFIG REWRITE: writes the configuration back; `all` writes defaults, too.
+pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()> {
+    let options = rewrite::Options { force_all: all, ..rewrite::Options::default() };
+    rewrite::rewrite_file(path, &srv.config, options, |_| false, |_| {})
 }
 
 /// CONFIG RESETSTAT.

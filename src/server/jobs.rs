@@ -129,6 +129,19 @@ pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
     }
 }
 
+/// Ends a child that is saving, and takes its temp file away: whoever calls writes the whole file himself.
+pub fn kill_child(srv: &mut Server) {
+    let Some(child) = srv.jobs.child.take() else { return };
+    crate::warning!("There is a child saving an .rdb. Killing it!");
+    // One that has just ended needs no signal; it is waited for in either case.
+    let _ = process::kill(child.pid, libc::SIGUSR1);
+    process::wait(child.pid);
+    // Gone already, when the child got as far as renaming it.
+    let _ = std::fs::remove_file(format!("temp-{}.rdb", child.pid));
+    set_resize(Resize::Allow);
+    srv.ks.policy.freeze_lru = false;
+}
+
 /// Is the child done? Called by cron.
 pub fn reap(srv: &mut Server) {
     let Some(child) = &srv.jobs.child else { return };

@@ -6,7 +6,7 @@
 //!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
 //! ```
 
-use super::{Gate, Server, listen};
+use super::{Gate, Server, aof, jobs, listen};
 use crate::config::{Supervised, shutdown as flag};
 use crate::sys::{process, signals, supervise};
 use crate::{notice, warning};
@@ -32,10 +32,36 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
 
 /// Leaves everything in order; false when that failed.
 fn finish(srv: &mut Server) -> bool {
+    let flags = srv.run.shutdown_flags;
+    jobs::kill_child(srv);
+    if srv.aof.is_some() {
+        notice!("Calling fsync() on the AOF file.");
+        aof::flush_and_sync(srv);
+    }
+    let by_points = !srv.config.save.is_empty() && flags & flag::NOSAVE == 0;
+    if (by_points || flags & flag::SAVE != 0) && !save(srv) {
+        if flags & flag::FORCE == 0 {
+            warning!("Error trying to save the DB, can't exit.");
+            if srv.run.supervised == Supervised::Systemd {
+                supervise::notify("STATUS=Error trying to save the DB, can't exit.\n");
+            }
+            warning!("Errors trying to shut down the server. Check the logs for more information.");
+            return false;
+        }
+        warning!("Error trying to save the DB. Exit anyway.");
+    }
     remove_pidfile(srv);
     listen::close(srv);
     warning!("Redis is now ready to exit, bye bye...");
     true
+}
+
+fn save(srv: &mut Server) -> bool {
+    notice!("Saving the final RDB snapshot before exiting.");
+    if srv.run.supervised == Supervised::Systemd {
+        supervise::notify("STATUS=Saving the final RDB snapshot\n");
+    }
+    jobs::save_now(srv).is_ok()
 }
 
 /// Calls a shutdown off. False when none is under way.

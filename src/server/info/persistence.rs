@@ -4,6 +4,10 @@ use super::fields;
 use crate::server::Server;
 
 pub fn write(srv: &Server, out: &mut String) {
+    let j = &srv.jobs;
+    let status = |ok: bool| if ok { "ok" } else { "err" };
+    let now = srv.clock.unix_ms;
+    let saving = j.child.as_ref().map_or(-1, |c| (now - c.started_ms).max(0) / 1000);
     fields!(out,
         "loading" => srv.gate.has(crate::server::Gate::LOADING) as u8,
         "async_loading" => 0,
@@ -13,18 +17,17 @@ pub fn write(srv: &Server, out: &mut String) {
         "current_fork_perc" => "0.00",
         "current_save_keys_processed" => 0,
         "current_save_keys_total" => 0,
-        "rdb_changes_since_last_save" => srv.ks.dirty,
-        "rdb_bgsave_in_progress" => 0,
-        // Until the first snapshot, the start counts as one.
-        "rdb_last_save_time" => srv.run.started_ms / 1000,
-        "rdb_last_bgsave_status" => "ok",
-        "rdb_last_bgsave_time_sec" => -1,
-        "rdb_current_bgsave_time_sec" => -1,
-        "rdb_saves" => 0,
-        "rdb_last_cow_size" => 0,
+        "rdb_changes_since_last_save" => srv.ks.dirty.saturating_sub(j.dirty_saved),
+        "rdb_bgsave_in_progress" => j.child.is_some() as u8,
+        "rdb_last_save_time" => j.last_save,
+        "rdb_last_bgsave_status" => status(j.last_ok),
+        "rdb_last_bgsave_time_sec" => j.last_seconds,
+        "rdb_current_bgsave_time_sec" => saving,
+        "rdb_saves" => j.saves,
+        "rdb_last_cow_size" => j.last_cow,
         "rdb_last_load_keys_expired" => 0,
         "rdb_last_load_keys_loaded" => 0,
-        "aof_enabled" => 0,
+        "aof_enabled" => srv.aof.is_some() as u8,
         "aof_rewrite_in_progress" => 0,
         "aof_rewrite_scheduled" => 0,
         "aof_last_rewrite_time_sec" => -1,

@@ -41,7 +41,7 @@ pub fn write(srv: &Server, out: &mut String) {
         "pubsub_channels" => srv.pubsub.distinct(Kind::Channel),
         "pubsub_patterns" => srv.pubsub.distinct(Kind::Pattern),
         "pubsubshard_channels" => srv.pubsub.distinct(Kind::Shard),
-        "latest_fork_usec" => s.slow_fork_us,
+        "latest_fork_usec" => srv.jobs.fork_us,
         "total_forks" => s.total_forks,
         "migrate_cached_sockets" => 0,
         "slave_expires_tracked_keys" => 0,
