@@ -140,8 +140,8 @@ pub fn flush_and_sync(srv: &mut Server) {
     }
 }
 
-/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is a promise;
-/// otherwise it is tried again in the next pass.
+/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is
+/// a promise; otherwise it is tried again in the next pass.
 pub fn flush(srv: &mut Server) {
     let (Some(aof), Some(sink)) = (&mut srv.aof, &mut srv.ops.aof) else { return };
     let always = srv.config.appendfsync == AppendFsync::Always;

@@ -129,7 +129,8 @@ pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
     }
 }
 
-/// Ends a child that is saving, and takes its temp file away: whoever calls writes the whole file himself.
+/// Ends a child that is saving, and takes its temp file away: whoever calls writes the whole file
+/// himself.
 pub fn kill_child(srv: &mut Server) {
     let Some(child) = srv.jobs.child.take() else { return };
     crate::warning!("There is a child saving an .rdb. Killing it!");
