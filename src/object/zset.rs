@@ -460,3 +460,139 @@ fn insert(l: &mut Listpack, before: Option<Pos>, member: &[u8], score: f64) {
         None => l.splice(before, 0, &[Element::Str(member), Element::Str(&F64Text::new(score))]),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algo::rng::Rng;
+    use std::collections::BTreeMap;
+
+    type Twin = BTreeMap<Vec<u8>, f64>;
+
+    fn sorted(twin: &Twin) -> Vec<(f64, Vec<u8>)> {
+        let mut all: Vec<_> = twin.iter().map(|(m, s)| (*s, m.clone())).collect();
+        all.sort_by(|(s, m), (t, n)| order((*s, m), (*t, n)));
+        all
+    }
+
+    fn walked(z: &Zset, ranks: Range<usize>, reverse: bool) -> Vec<(f64, Vec<u8>)> {
+        let mut all = Vec::new();
+        z.walk(ranks, reverse, |m, s| all.push((s.get(), m.to_vec())));
+        all
+    }
+
+    /// Every question about ranges, against the sorted twin.
+    fn compare(z: &Zset, twin: &Twin, rng: &mut Rng, lex: bool) {
+        let all = sorted(twin);
+        assert_eq!(z.len(), all.len());
+        assert_eq!(walked(z, 0..all.len(), false), all);
+        let (a, b) = (rng.index(all.len() + 1), rng.index(all.len() + 1));
+        let ranks = a.min(b)..a.max(b);
+        let mut back = walked(z, ranks.clone(), true);
+        back.reverse();
+        assert_eq!(back, all[ranks]);
+        let (min_open, max_open) = (rng.below(2) == 0, rng.below(2) == 0);
+        let (min, max) = (rng.below(6) as f64 / 2.0, rng.below(6) as f64 / 2.0);
+        let range = ScoreRange { min, max, min_open, max_open };
+        let inside: Vec<_> = all.iter().filter(|(s, _)| range.contains(*s)).cloned().collect();
+        assert_eq!(walked(z, z.score_ranks(&range), false), inside, "{range:?}");
+        if lex {
+            let (low, high) = (member(rng), member(rng));
+            let min = if min_open { LexBound::Open(&low) } else { LexBound::Closed(&low) };
+            let max = if max_open { LexBound::Max } else { LexBound::Closed(&high) };
+            let fits = |m: &[u8]| min.starts_at_or_before(m) && max.ends_at_or_after(m);
+            let inside: Vec<_> = all.iter().filter(|(_, m)| fits(m)).cloned().collect();
+            for reverse in [false, true] {
+                assert_eq!(walked(z, z.lex_ranks(min, max, reverse), false), inside, "{min:?} {max:?}");
+            }
+        }
+    }
+
+    fn member(rng: &mut Rng) -> Vec<u8> {
+        match rng.below(3) {
+            0 => rng.below(30).to_string().into_bytes(),
+            _ => format!("m{}", rng.below(30)).into_bytes(),
+        }
+    }
+
+    #[test]
+    fn both_encodings_agree_with_their_naive_twin() {
+        let mut rng = Rng::seeded(11);
+        for (entries, lex) in [(1000, false), (1000, true), (20, false), (0, true)] {
+            let limits = Limits { entries, value: 64 };
+            let (mut z, mut twin) = (Zset::default(), Twin::new());
+            for _ in 0..3000 {
+                let m = member(&mut rng);
+                let score = if lex { 0.0 } else { rng.below(6) as f64 / 2.0 };
+                match rng.below(8) {
+                    0 | 1 => assert_eq!(z.remove(&m), twin.remove(&m).is_some()),
+                    2 if rng.below(20) == 0 => {
+                        let (start, n) = (rng.index(z.len() + 1), rng.index(5));
+                        let ranks = start..(start + n).min(z.len());
+                        sorted(&twin)[ranks.clone()].iter().for_each(|(_, m)| {
+                            twin.remove(m);
+                        });
+                        z.delete_ranks(ranks);
+                    }
+                    3 => {
+                        let rank = sorted(&twin).iter().position(|(_, n)| *n == m);
+                        assert_eq!(z.rank(&m), rank.map(|r| (r, twin[&m])));
+                        assert_eq!(z.score(&m), twin.get(&m).copied());
+                    }
+                    _ => {
+                        let old = twin.get(&m).copied();
+                        let outcome = z.add(&m, score, Rules::default(), &limits);
+                        assert_eq!(outcome, Rules::default().decide(old, score));
+                        twin.insert(m, score);
+                    }
+                }
+                compare(&z, &twin, &mut rng, lex);
+            }
+            assert_eq!(matches!(z, Zset::Packed(_)), entries == 1000);
+            let again = Zset::from_sorted(&sorted(&twin), &limits);
+            assert_eq!(matches!(again, Zset::Packed(_)), twin.len() <= entries);
+            compare(&again, &twin, &mut rng, lex);
+            compare(&z.clone(), &twin, &mut rng, lex);
+        }
+    }
+
+    #[test]
+    fn encodings_change_at_their_bounds() {
+        let limits = Limits { entries: 2, value: 3 };
+        let packed = |z: &Zset| matches!(z, Zset::Packed(_));
+        let of = |members: &[&str]| {
+            let mut z = Zset::with_hint(members.len(), members[0].len(), &limits);
+            for m in members {
+                z.add(m.as_bytes(), 1.0, Rules::default(), &limits);
+            }
+            z
+        };
+        assert!(packed(&of(&["a", "b"])) && !packed(&of(&["a", "b", "c"])));
+        assert!(packed(&of(&["abc"])) && !packed(&of(&["abcd"])) && !packed(&of(&["a", "abcd"])));
+        let mut z = of(&["a"]);
+        z.expect(2, &limits);
+        assert!(packed(&z));
+        z.expect(3, &limits);
+        assert!(!packed(&z));
+        // A member that the rules spare changes nothing.
+        let mut z = of(&["a"]);
+        let only_there = Rules { xx: true, ..Rules::default() };
+        assert_eq!(z.add(b"abcd", 1.0, only_there, &limits), Outcome::Nothing);
+        assert!(packed(&z));
+    }
+
+    #[test]
+    fn rules_decide() {
+        let (gt, lt) = (Rules { gt: true, ..Rules::default() }, Rules { lt: true, ..Rules::default() });
+        assert_eq!(gt.decide(Some(1.0), 1.0), Outcome::Nothing);
+        assert_eq!(gt.decide(Some(1.0), 2.0), Outcome::Updated(2.0));
+        assert_eq!(lt.decide(Some(1.0), 2.0), Outcome::Nothing);
+        assert_eq!(lt.decide(None, 2.0), Outcome::Added(2.0));
+        let incr = Rules { incr: true, ..Rules::default() };
+        assert_eq!(incr.decide(Some(1.5), 2.0), Outcome::Updated(3.5));
+        assert_eq!(incr.decide(Some(f64::INFINITY), f64::NEG_INFINITY), Outcome::Nan);
+        assert_eq!(incr.decide(Some(1.5), 0.0), Outcome::Same(1.5));
+        let nx = Rules { nx: true, incr: true, ..Rules::default() };
+        assert_eq!(nx.decide(Some(f64::INFINITY), f64::NEG_INFINITY), Outcome::Nothing);
+    }
+}
