@@ -170,3 +170,40 @@ fn smoke_any_bytes_are_survived() {
     }
     assert_eq!(srv.connect().run("PING").text(), "PONG");
 }
+
+/// What SAVE wrote is there after a restart, types and expiries too; a broken file stops the start and
+/// stays.
+#[test]
+fn a_snapshot_is_read_back() {
+    let mut srv = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = srv.connect();
+    for i in 0..400 {
+        c.cmd(&["SET", &format!("s{i}"), &"x".repeat(i)]);
+        c.cmd(&["RPUSH", "l", &format!("e{i}")]);
+        c.cmd(&["SADD", "t", &format!("m{i}")]);
+        c.cmd(&["SADD", "i", &i.to_string()]);
+        c.cmd(&["HSET", "h", &format!("f{i}"), "v"]);
+        c.cmd(&["ZADD", "z", &i.to_string(), &format!("m{i}")]);
+    }
+    c.run("SET ttl 1 EX 1000");
+    let digest = c.run("DEBUG DIGEST").text();
+    assert_eq!(c.run("SAVE"), Value::ok());
+    srv.kill();
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!(c.run("DEBUG DIGEST").text(), digest);
+    assert!(c.run("TTL ttl").int() > 900);
+    srv.kill();
+    let path = srv.dir.join("dump.rdb");
+    let mut bytes = std::fs::read(&path).expect("the snapshot");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    std::fs::write(&path, &bytes).expect("writable");
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_redis-server"))
+        .args(["--port", "0", "--dir"])
+        .arg(&srv.dir)
+        .status()
+        .expect("the binary");
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(std::fs::read(&path).expect("still there"), bytes);
+}

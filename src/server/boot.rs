@@ -274,10 +274,13 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     }
     srv.run.startup_memory = alloc::used();
     notice!("Server initialized");
-    if srv.config.appendonly
-        && let Err(why) = super::aof::open(srv)
-    {
-        warning!("{why}");
+    if srv.config.appendonly {
+        if let Err(why) = super::aof::open(srv) {
+            warning!("{why}");
+            return 1;
+        }
+    } else if let Err(why) = super::jobs::load_file(srv) {
+        warning!("Fatal error loading the DB, check server logs. Exiting: {why}");
         return 1;
     }
     listen::log_ready(srv);

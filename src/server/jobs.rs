@@ -8,7 +8,10 @@
 
 use super::Server;
 use crate::ds::table::{Resize, set_resize};
+use crate::keyspace::store::{New, Ttl};
+use crate::persist::rdb::load::{Item, Loaded, Loader};
 use crate::persist::rdb::save::{Options, save};
+use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{fsx, log};
@@ -91,6 +94,42 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
     }
     srv.jobs.last_ok = done.is_ok();
     done
+}
+
+/// Loads the snapshot at the start. A file that cannot be read whole stops the start: it stays as it is.
+pub fn load_file(srv: &mut Server) -> Result<(), String> {
+    let bytes = match std::fs::read(file_of(srv)) {
+        Ok(b) => b,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(crate::sys::errno::text(&e)),
+    };
+    let begun = mono_ns();
+    super::policy::refresh(srv);
+    let mut loader = Loader::new(&bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
+    let mut db = 0;
+    while let Some(item) = loader.next()? {
+        match item {
+            Item::SelectDb(n) if n < srv.ks.dbs.len() => db = n,
+            Item::SelectDb(n) => return Err(format!("the file has a database {n}, the configuration does \
+                not")),
+            Item::Resize(..) => {}
+            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms => {}
+            Item::Key { name, when, value } => {
+                let key = Key::new(&name);
+                if srv.ks.peek(db, key).is_some() {
+                    return Err("a key stands in the file twice".into());
+                }
+                let ttl = when.map_or(Ttl::Clear, Ttl::At);
+                let _ = match value {
+                    Loaded::Bytes(b) => srv.ks.put(db, key, New::Bytes(&b), ttl, None),
+                    Loaded::Value(v) => srv.ks.put(db, key, New::Value(v), ttl, None),
+                };
+            }
+        }
+    }
+    let seconds = (mono_ns() - begun) as f64 / 1e9;
+    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
+    Ok(())
 }
 
 fn saved(srv: &mut Server, dirty: u64) {

@@ -5,15 +5,19 @@
 //! length    00xxxxxx | 01xxxxxx xxxxxxxx | 80 u32be | 81 u64be   11xxxxxx: encoded string (int8/16/32, LZF)
 //! ```
 
+pub mod load;
 pub mod save;
 
 pub const VERSION: u32 = 11;
 
 /// Opcodes.
 pub mod op {
+    pub const IDLE: u8 = 0xf8;
+    pub const FREQ: u8 = 0xf9;
     pub const AUX: u8 = 0xfa;
     pub const RESIZE_DB: u8 = 0xfb;
     pub const EXPIRE_MS: u8 = 0xfc;
+    pub const EXPIRE: u8 = 0xfd;
     pub const SELECT_DB: u8 = 0xfe;
     pub const EOF: u8 = 0xff;
 }
