@@ -107,11 +107,15 @@ pub fn load_file(srv: &mut Server) -> Result<(), String> {
     super::policy::refresh(srv);
     let mut loader = Loader::new(&bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
     let mut db = 0;
-    while let Some(item) = loader.next()? {
+    while let Some(item) = loader.next_item()? {
         match item {
             Item::SelectDb(n) if n < srv.ks.dbs.len() => db = n,
-            Item::SelectDb(n) => return Err(format!("the file has a database {n}, the configuration does \
-                not")),
+            Item::SelectDb(n) => {
+                return Err(format!(
+                    "the file has a database {n}, the configuration does \
+                not"
+                ));
+            }
             Item::Resize(..) => {}
             Item::Key { when: Some(w), .. } if w < srv.ks.now_ms => {}
             Item::Key { name, when, value } => {

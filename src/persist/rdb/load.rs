@@ -55,8 +55,10 @@ impl<'a> Loader<'a> {
 
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let end = self.at.checked_add(n).ok_or("a length past the end")?;
-        let b = self.bytes.get(self.at..end).ok_or(format!("the file ends inside a value at byte {}", \
-            self.at))?;
+        let b = self
+            .bytes
+            .get(self.at..end)
+            .ok_or(format!("the file ends inside a value at byte {}", self.at))?;
         self.at = end;
         Ok(b)
     }
@@ -84,8 +86,8 @@ impl<'a> Loader<'a> {
     }
 
     fn length(&mut self) -> Result<u64> {
-        self.length_or_encoding()?.map_err(|e| format!("encoding {e} where a length stands, at byte {}", \
-            self.at))
+        self.length_or_encoding()?
+            .map_err(|e| format!("encoding {e} where a length stands, at byte {}", self.at))
     }
 
     fn string(&mut self) -> Result<Vec<u8>> {
@@ -109,7 +111,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The next item; None at a sound end.
-    pub fn next(&mut self) -> Result<Option<Item>> {
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
         let mut when = None;
         loop {
             match self.byte()? {
@@ -123,7 +125,9 @@ impl<'a> Loader<'a> {
                     return Ok(Some(Item::SelectDb(n)));
                 }
                 op::EXPIRE_MS => when = Some(i64::from_le_bytes(self.array()?)),
-                op::EXPIRE => when = Some(i64::from(i32::from_le_bytes(self.array()?)).saturating_mul(1000)),
+                op::EXPIRE => {
+                    when = Some(i64::from(i32::from_le_bytes(self.array()?)).saturating_mul(1000))
+                }
                 op::IDLE => {
                     self.length()?;
                 }
@@ -157,14 +161,20 @@ impl<'a> Loader<'a> {
             kind::SET => self.set()?.wrap(),
             kind::SET_INTSET => {
                 let b = self.string()?;
-                Set::Ints(Intset::from_bytes(&b).map_err(|e| format!("{e:?} at byte {}", self.at))?).wrap()
+                Set::Ints(Intset::from_bytes(&b).map_err(|e| format!("{e:?} at byte {}", self.at))?)
+                    .wrap()
             }
             kind::SET_LISTPACK => Set::Packed(self.listpack()?).wrap(),
             kind::HASH => self.hash()?.wrap(),
             kind::HASH_LISTPACK => Hash::Packed(self.pairs()?).wrap(),
             kind::ZSET_2 => self.zset()?.wrap(),
             kind::ZSET_LISTPACK => Zset::Packed(self.pairs()?).wrap(),
-            t => return Err(format!("value type {t} at byte {} cannot be loaded by this version", self.at)),
+            t => {
+                return Err(format!(
+                    "value type {t} at byte {} cannot be loaded by this version",
+                    self.at
+                ));
+            }
         };
         if value.is_empty() {
             return Err(format!("an empty collection at byte {}", self.at));
