@@ -23,7 +23,7 @@ use crate::object::value::{EMBSTR_MAX, StrRef, Value, View, encoding_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
-use crate::server::policy;
+use crate::server::{jobs, policy, settle};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::sys::{alloc, crash, fault};
 use std::ops::RangeInclusive;
@@ -183,6 +183,12 @@ static SUBS: &[Sub] = &[
             ctx.srv.switches.aof_flush_sleep_us = loose(ctx.args[2]);
             ok(ctx)
         },
+    ),
+    sub(
+        "RELOAD",
+        2..=5,
+        &["RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "    Save the data, forget it, and load it again."],
+        reload,
     ),
     sub("SLEEP", 3..=3, &["SLEEP <seconds>", "    Do nothing for this time, fractions allowed."], sleep),
     sub(
@@ -360,6 +366,35 @@ fn replybuffer(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     } else {
         return Err(help::unknown_subcommand(ctx));
     }
+    ok(ctx)
+}
+
+fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let (mut merge, mut flush, mut save) = (false, true, true);
+    for word in ctx.args.from(2) {
+        match &word.to_ascii_lowercase()[..] {
+            b"merge" => merge = true,
+            b"noflush" => flush = false,
+            b"nosave" => save = false,
+            _ => {
+                return Err(CmdError::Msg(
+                    &"ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    if save {
+        jobs::save_now(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
+    }
+    if flush {
+        settle::before_flush(ctx.srv, None);
+        ctx.srv.ks.flush(None, false);
+    }
+    jobs::load_file(ctx.srv, merge).map_err(|why| {
+        crate::warning!("Error loading the RDB dump: {why}");
+        CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs.")
+    })?;
+    crate::warning!("DB reloaded by DEBUG RELOAD");
     ok(ctx)
 }
 

@@ -279,7 +279,7 @@ fn run(srv: &mut Server, background: bool) -> i32 {
             warning!("{why}");
             return 1;
         }
-    } else if let Err(why) = super::jobs::load_file(srv) {
+    } else if let Err(why) = super::jobs::load_file(srv, false) {
         warning!("Fatal error loading the DB, check server logs. Exiting: {why}");
         return 1;
     }

@@ -96,8 +96,9 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
     done
 }
 
-/// Loads the snapshot at the start. A file that cannot be read whole stops the start: it stays as it is.
-pub fn load_file(srv: &mut Server) -> Result<(), String> {
+/// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read whole
+/// is an error, and stays as it is.
+pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     let bytes = match std::fs::read(file_of(srv)) {
         Ok(b) => b,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -120,13 +121,14 @@ pub fn load_file(srv: &mut Server) -> Result<(), String> {
             Item::Key { when: Some(w), .. } if w < srv.ks.now_ms => {}
             Item::Key { name, when, value } => {
                 let key = Key::new(&name);
-                if srv.ks.peek(db, key).is_some() {
+                let found = srv.ks.peek(db, key).map(|e| srv.ks.token(db, key, e));
+                if found.is_some() && !merge {
                     return Err("a key stands in the file twice".into());
                 }
                 let ttl = when.map_or(Ttl::Clear, Ttl::At);
                 let _ = match value {
-                    Loaded::Bytes(b) => srv.ks.put(db, key, New::Bytes(&b), ttl, None),
-                    Loaded::Value(v) => srv.ks.put(db, key, New::Value(v), ttl, None),
+                    Loaded::Bytes(b) => srv.ks.put(db, key, New::Bytes(&b), ttl, found),
+                    Loaded::Value(v) => srv.ks.put(db, key, New::Value(v), ttl, found),
                 };
             }
         }
