@@ -175,9 +175,13 @@ impl Blocked {
         }
     }
 
-    /// Keys that somebody waits for, in one database.
+    /// Keys that somebody waits for, in one database; first those of who has waited longest.
     pub fn keys_of(&self, db: usize) -> Vec<Box<[u8]>> {
-        self.lines.get(db).map_or(Vec::new(), |l| l.keys().cloned().collect())
+        let Some(lines) = self.lines.get(db) else { return Vec::new() };
+        let oldest = |l: &Line| l.clients.first_key_value().map(|(seq, _)| *seq);
+        let mut keys: Vec<_> = lines.iter().map(|(key, l)| (oldest(l), key)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
     pub fn has_ready(&self) -> bool {
