@@ -59,7 +59,7 @@ mod tests {
         for arg in ["-1", "-0.01", "-1e300", "-inf"] {
             assert_eq!(why(arg), "ERR timeout is negative", "{arg}");
         }
-        for arg in ["9223372036854775.807", "1e300", "inf", "9223372036854775"] {
+        for arg in ["9223372036854775.807", "1e300", "inf"] {
             assert_eq!(why(arg), "ERR timeout is out of range", "{arg}");
         }
         let why = |arg: &str| text(milliseconds(arg.as_bytes(), 1000)).expect_err(arg);
