@@ -23,8 +23,8 @@ use crate::object::value::{EMBSTR_MAX, StrRef, Value, View, encoding_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
-use crate::server::{jobs, policy, settle};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
+use crate::server::{jobs, policy, settle};
 use crate::sys::{alloc, crash, fault};
 use std::ops::RangeInclusive;
 

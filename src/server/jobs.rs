@@ -96,8 +96,8 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
     done
 }
 
-/// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read whole
-/// is an error, and stays as it is.
+/// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read
+/// whole is an error, and stays as it is.
 pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     let bytes = match std::fs::read(file_of(srv)) {
         Ok(b) => b,

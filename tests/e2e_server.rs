@@ -1,0 +1,193 @@
+//! End to end: starting, listening, reconfiguring, telling about itself, ending.
+
+mod common;
+
+use common::Value::{Array, Int};
+use common::{Conn, Server, Value, free_port, wait_until};
+use std::os::unix::fs::PermissionsExt;
+
+fn info(c: &mut Conn, section: &str, field: &str) -> String {
+    let text = c.cmd(&["INFO", section]).text();
+    let found = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
+    found.unwrap_or_else(|| panic!("INFO {section} has no {field}:\n{text}"))
+}
+
+/// The marks stand in the log in this order.
+fn in_order(log: &str, marks: &[&str]) {
+    let mut rest = log;
+    for mark in marks {
+        let at = rest.find(mark).unwrap_or_else(|| panic!("no {mark:?} where it belongs:\n{log}"));
+        rest = &rest[at + mark.len()..];
+    }
+}
+
+#[test]
+fn the_log_tells_of_a_start_and_an_orderly_end() {
+    let mut srv = Server::with(&["--always-show-logo", "yes", "--pidfile", "server.pid"]);
+    let pid = srv.pid();
+    let written = std::fs::read_to_string(srv.dir.join("server.pid")).expect("the pid file is there");
+    assert_eq!(written.trim(), pid.to_string());
+    srv.signal("TERM");
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    let pid = format!("PID: {pid}");
+    in_order(
+        &srv.log(),
+        &[
+            "Redis is starting",
+            "Redis version=7.2.6",
+            "Configuration loaded",
+            &pid,
+            "Server initialized",
+            "Ready to accept connections tcp",
+            "Received SIGTERM scheduling shutdown...",
+            "User requested shutdown...",
+            "Removing the pid file.",
+            "Redis is now ready to exit, bye bye...",
+        ],
+    );
+    assert!(!srv.dir.join("server.pid").exists());
+}
+
+#[test]
+fn a_unix_socket_has_its_permissions_and_goes_with_the_server() {
+    let mut srv = Server::with(&["--unixsocket", "s.sock", "--unixsocketperm", "700"]);
+    let path = srv.dir.join("s.sock");
+    let mode = std::fs::metadata(&path).expect("the socket is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let mut c = srv.connect();
+    assert!(c.cmd(&["INFO", "server"]).text().contains("listener1:name=unix,bind=s.sock\r\n"));
+    assert!(srv.stop().success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn ports_move_and_a_taken_one_changes_nothing() {
+    let (srv, other) = (Server::start(), Server::start());
+    let mut c = srv.connect();
+    let taken = other.port.to_string();
+    let refused = c.cmd(&["CONFIG", "SET", "port", &taken, "hz", "50"]);
+    assert_eq!(
+        refused.error(),
+        "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. \
+         Check server logs."
+    );
+    let before = [srv.port.to_string(), "10".into()];
+    assert_eq!([info(&mut c, "server", "tcp_port"), info(&mut c, "server", "configured_hz")], before);
+    drop(srv.connect());
+    let free = free_port();
+    assert_eq!(c.cmd(&["CONFIG", "SET", "port", &free.to_string()]), Value::ok());
+    wait_until("the new port", || std::net::TcpStream::connect(("127.0.0.1", free)).is_ok());
+    assert!(std::net::TcpStream::connect(("127.0.0.1", srv.port)).is_err(), "the old port is closed");
+}
+
+#[test]
+fn slow_commands_are_kept_trimmed_and_without_secrets() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    c.cmd(&["CLIENT", "SETNAME", "me"]);
+    c.cmd(&["CONFIG", "SET", "slowlog-log-slower-than", "0", "masterauth", "secret"]);
+    let long = "x".repeat(200);
+    let mut many: Vec<String> = vec!["DEL".into(), long];
+    many.extend((0..40).map(|i| i.to_string()));
+    c.cmd(&many.iter().map(|s| &**s).collect::<Vec<_>>());
+    c.cmd(&["MULTI"]);
+    c.cmd(&["PING"]);
+    c.cmd(&["EXEC"]);
+    let log = c.cmd(&["SLOWLOG", "GET", "-1"]);
+    let names: Vec<String> = log.items().iter().map(|e| e.items()[3].items()[0].text()).collect();
+    assert_eq!(names, ["PING", "MULTI", "DEL", "CONFIG"], "EXEC itself is left out");
+    let del = log.items()[2].items()[3].items();
+    assert_eq!((del.len(), del[1].text()), (32, format!("{}... (72 more bytes)", "x".repeat(128))));
+    assert_eq!(del[31].text(), "... (11 more arguments)");
+    let config: Vec<String> = log.items()[3].items()[3].items().iter().map(Value::text).collect();
+    assert_eq!(config[5], "(redacted)");
+    assert_eq!(log.items()[3].items()[5].text(), "me");
+}
+
+#[test]
+fn spikes_are_monitored_and_histograms_counted() {
+    let srv = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["CONFIG", "SET", "latency-monitor-threshold", "20"]), Value::ok());
+    c.cmd(&["DEBUG", "SLEEP", "0.05"]);
+    let latest = c.cmd(&["LATENCY", "LATEST"]);
+    let event = latest.items()[0].items();
+    assert_eq!(event[0].text(), "command");
+    assert!(event[2].int() >= 50);
+    assert!(c.cmd(&["LATENCY", "GRAPH", "command"]).text().starts_with("command - high"));
+    assert_eq!(
+        c.cmd(&["LATENCY", "GRAPH", "nope"]).error(),
+        "ERR No samples available for event 'nope'"
+    );
+    assert!(c.cmd(&["LATENCY", "DOCTOR"]).text().contains("1. command: 1 latency spikes"));
+    assert_eq!(c.cmd(&["LATENCY", "RESET"]), Int(1));
+    let h = c.cmd(&["LATENCY", "HISTOGRAM", "debug", "nosuch", "config"]);
+    let names: Vec<String> = h.items().chunks(2).map(|pair| pair[0].text()).collect();
+    assert_eq!(names, ["debug", "config|set"]);
+}
+
+#[test]
+fn info_shows_the_sections_asked_for() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let titles = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|l| l.strip_prefix("# ").map(str::to_owned)).collect()
+    };
+    let default = titles(&c.cmd(&["INFO"]).text());
+    assert_eq!(default.first().map(|t| &**t), Some("Server"));
+    assert!(!default.contains(&"Commandstats".into()));
+    assert_eq!(titles(&c.cmd(&["INFO", "commandSTATS", "cpu"]).text()), ["CPU", "Commandstats"]);
+    let everything = titles(&c.cmd(&["INFO", "everything"]).text());
+    assert!(everything.contains(&"Latencystats".into()) && !everything.contains(&"Debug".into()));
+    assert_eq!(c.cmd(&["INFO", "nosuch"]), Value::bulk(""));
+    assert_eq!(info(&mut c, "server", "process_id"), srv.pid().to_string());
+}
+
+#[test]
+fn an_idle_server_wakes_for_its_cron_only() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let cycles = |c: &mut Conn| info(c, "stats", "eventloop_cycles").parse::<u64>().expect("a number");
+    let uptime = |c: &mut Conn| info(c, "server", "server_time_usec").parse::<u64>().expect("a number");
+    let (began, before) = (uptime(&mut c), cycles(&mut c));
+    let mut asked = 2;
+    wait_until("half a second to pass", || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        asked += 1;
+        uptime(&mut c) - began > 500_000
+    });
+    let spent = (uptime(&mut c) - began) / 100_000;
+    let woken = cycles(&mut c) - before;
+    assert!(woken <= asked + spent + 6, "{woken} passes in {spent} ticks and {asked} requests");
+}
+
+#[test]
+fn keys_are_found_in_any_command() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["COMMAND", "GETKEYS", "GET", "k"]), Value::bulks(&["k"]));
+    let flags = c.cmd(&["COMMAND", "GETKEYSANDFLAGS", "DEL", "a", "b"]);
+    assert_eq!(flags.items()[1].items()[0].text(), "b");
+    for (words, why) in [
+        (&["PING"][..], "ERR The command has no key arguments"),
+        (&["NOSUCH"][..], "ERR Invalid command specified"),
+        (&["GET"][..], "ERR Invalid number of arguments specified for command"),
+    ] {
+        let asked: Vec<&str> = ["COMMAND", "GETKEYS"].iter().chain(words).copied().collect();
+        assert_eq!(c.cmd(&asked).error(), why);
+    }
+    assert_eq!(c.cmd(&["COMMAND", "LIST", "FILTERBY", "MODULE", "x"]), Array(vec![]));
+}
+
+#[test]
+fn shutdown_words_are_checked() {
+    let mut srv = Server::start();
+    let mut c = srv.connect();
+    for words in [&["SAVE", "NOSAVE"][..], &["ABORT", "NOW"], &["WHATEVER"]] {
+        let asked: Vec<&str> = std::iter::once(&"SHUTDOWN").chain(words).copied().collect();
+        assert_eq!(c.cmd(&asked).error(), "ERR syntax error");
+    }
+    assert_eq!(c.cmd(&["SHUTDOWN", "ABORT"]).error(), "ERR No shutdown in progress.");
+    c.put(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(srv.wait_exit().code(), Some(0));
+}
