@@ -1,0 +1,215 @@
+//! What may differ between two servers that are both right.
+
+use super::tree::Call;
+use crate::common::{Value, Value::*};
+
+/// Commands that are not driven: name, or all that begin so with a star; and why.
+pub const LEFT_OUT: &[(&str, &str)] = &[
+    ("*|help", "sentences are each server's own"),
+    ("acl|deluser", "could lock us out"),
+    ("acl|load", "needs a file"),
+    ("acl|log", "times"),
+    ("acl|save", "needs a file"),
+    ("acl|setuser", "could lock us out"),
+    ("bgrewriteaof", "forks"),
+    ("bgsave", "forks"),
+    ("client|caching", "connection state"),
+    ("client|id", "connection state"),
+    ("client|info", "connection state"),
+    ("client|kill", "closes the connection"),
+    ("client|list", "connection state"),
+    ("client|pause", "stops both servers"),
+    ("client|reply", "no replies, nothing to compare"),
+    ("client|tracking", "pushes come between replies"),
+    ("client|unblock", "nobody is blocked"),
+    ("command", "compared with upstream's facts elsewhere"),
+    ("command|count", "compared with upstream's facts elsewhere"),
+    ("command|docs", "compared with upstream's facts elsewhere"),
+    ("command|info", "compared with upstream's facts elsewhere"),
+    ("command|list", "compared with upstream's facts elsewhere"),
+    ("config|*", "ports and folders; would change the servers"),
+    ("debug", "the tool that we compare with"),
+    ("failover", "other servers"),
+    ("hello", "ids and versions"),
+    ("info", "figures"),
+    ("lastsave", "time"),
+    ("latency|*", "times"),
+    ("lolwut", "art"),
+    ("memory|*", "figures"),
+    ("migrate", "other servers"),
+    ("module|load", "needs a file"),
+    ("module|loadex", "needs a file"),
+    ("monitor", "ends request and reply"),
+    ("multi", "has a scene of its own"),
+    ("pfselftest", "takes seconds"),
+    ("psubscribe", "ends request and reply"),
+    ("psync", "other servers"),
+    ("punsubscribe", "ends request and reply"),
+    ("quit", "closes the connection"),
+    ("replconf", "other servers"),
+    ("replicaof", "other servers"),
+    ("reset", "leaves RESP3"),
+    ("save", "a file"),
+    ("script|debug", "changes what the connection means"),
+    ("shutdown", "ends the server"),
+    ("slaveof", "other servers"),
+    ("slowlog|get", "times"),
+    ("slowlog|len", "depends on how fast a server is"),
+    ("ssubscribe", "ends request and reply"),
+    ("subscribe", "ends request and reply"),
+    ("sunsubscribe", "ends request and reply"),
+    ("sync", "other servers"),
+    ("unsubscribe", "ends request and reply"),
+];
+
+/// Commands that upset everything that comes after: seldom.
+pub const RARE: &[&str] = &["flushall", "flushdb", "move", "select", "swapdb", "function|flush"];
+
+pub fn is_left_out(name: &str) -> bool {
+    LEFT_OUT.iter().any(|(rule, _)| match rule.split_once('*') {
+        Some((before, after)) => name.starts_with(before) && name.ends_with(after),
+        None => *rule == name,
+    })
+}
+
+/// How two replies are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    Exact,
+    /// Elements in any order.
+    Unordered,
+    /// Elements in any order, two by two in RESP2.
+    UnorderedPairs,
+    /// The same kinds, as many elements: random picks.
+    Shape,
+    /// The same kind of reply: times and figures.
+    Kind,
+    /// Integers that are times differ by this much at most.
+    Near(i64),
+    /// A cursor, and elements in any order when both have come to the end.
+    Scan,
+    /// A serialized value: exact where the encoding has an order.
+    Dump,
+    /// Times within a stream's figures.
+    Times,
+}
+
+pub fn rule(call: &Call) -> Rule {
+    let has = |word: &[u8]| call.words.iter().skip(1).any(|w| w.eq_ignore_ascii_case(word));
+    match call.name.as_str() {
+        "keys" | "smembers" | "sinter" | "sunion" | "sdiff" | "hkeys" | "hvals" | "acl|cat" => {
+            Rule::Unordered
+        }
+        "pubsub|channels" | "pubsub|shardchannels" => Rule::Unordered,
+        "hgetall" => Rule::UnorderedPairs,
+        "spop" | "srandmember" | "hrandfield" | "zrandmember" | "acl|genpass" | "randomkey" => {
+            Rule::Shape
+        }
+        // Without an order it is that of the table; a limit makes it a pick.
+        "sort" | "sort_ro" if has(b"by") && has(b"limit") => Rule::Shape,
+        "sort" | "sort_ro" if has(b"by") => Rule::Unordered,
+        // Small integers may be one shared object or many.
+        "object|idletime" | "object|refcount" | "time" => Rule::Kind,
+        "ttl" | "expiretime" => Rule::Near(1),
+        "pttl" | "pexpiretime" => Rule::Near(2_000),
+        // A cursor is good for its own server only.
+        "scan" if call.words.get(1).is_none_or(|c| c != b"0") => Rule::Kind,
+        "hscan" | "sscan" | "zscan" if call.words.get(2).is_none_or(|c| c != b"0") => Rule::Kind,
+        "scan" | "hscan" | "sscan" | "zscan" => Rule::Scan,
+        "dump" => Rule::Dump,
+        "xpending" | "xinfo|consumers" | "xinfo|groups" | "xinfo|stream" => Rule::Times,
+        "xadd" if has(b"*") => Rule::Kind,
+        _ => Rule::Exact,
+    }
+}
+
+/// After this the keys of the call hold different values on both sides, rightly.
+pub fn leaves_chance(call: &Call) -> bool {
+    let has = |word: &[u8]| call.words.iter().skip(1).any(|w| w.eq_ignore_ascii_case(word));
+    match call.name.as_str() {
+        "spop" => true,
+        "xadd" => has(b"*"),
+        "sort" => has(b"store") && has(b"by"),
+        _ => false,
+    }
+}
+
+/// Are the replies the same, as far as the rule goes?
+pub fn same(rule: Rule, ours: &Value, theirs: &Value) -> bool {
+    if matches!(ours, Error(_)) || matches!(theirs, Error(_)) {
+        return ours == theirs;
+    }
+    match rule {
+        Rule::Exact | Rule::Dump => ours == theirs,
+        Rule::Unordered => sorted(ours, 1) == sorted(theirs, 1),
+        Rule::UnorderedPairs => sorted(ours, 2) == sorted(theirs, 2),
+        Rule::Shape => shape(ours) == shape(theirs),
+        Rule::Kind => ours.kind() == theirs.kind(),
+        Rule::Near(by) => match (ours, theirs) {
+            (Int(a), Int(b)) => a.abs_diff(*b) <= by.unsigned_abs() && (*a < 0) == (*b < 0),
+            _ => ours == theirs,
+        },
+        Rule::Scan => match (ours, theirs) {
+            (Array(a), Array(b)) if a.len() == 2 && b.len() == 2 => {
+                let ended = |v: &[Value]| v[0] == Value::bulk("0");
+                !ended(a) || !ended(b) || sorted(&a[1], 1) == sorted(&b[1], 1)
+            }
+            _ => ours == theirs,
+        },
+        Rule::Times => without_times(ours) == without_times(theirs),
+    }
+}
+
+/// The elements of an aggregate, `by` at a time, in one certain order.
+fn sorted(v: &Value, by: usize) -> Value {
+    let order = |items: &[Value]| -> Vec<Value> {
+        let mut chunks: Vec<&[Value]> = items.chunks(by).collect();
+        chunks.sort_by_key(|c| format!("{c:?}"));
+        chunks.concat()
+    };
+    match v {
+        Array(items) => Array(order(items)),
+        Set(items) => Set(order(items)),
+        Map(pairs) => {
+            let mut pairs = pairs.clone();
+            pairs.sort_by_key(|p| format!("{p:?}"));
+            Map(pairs)
+        }
+        other => other.clone(),
+    }
+}
+
+fn shape(v: &Value) -> String {
+    match v {
+        Array(items) | Set(items) => {
+            format!("{}{:?}", v.kind(), items.iter().map(shape).collect::<Vec<_>>())
+        }
+        other => other.kind(),
+    }
+}
+
+/// Times are told by their size, or by the name before them.
+fn without_times(v: &Value) -> Value {
+    const NAMES: [&str; 4] = ["idle", "inactive", "seen-time", "active-time"];
+    const YEAR_2001_MS: i64 = 1_000_000_000_000;
+    let named = |v: &Value| matches!(v, Bulk(b) if NAMES.iter().any(|n| n.as_bytes() == b));
+    let list = |items: &[Value]| -> Vec<Value> {
+        let mut out: Vec<Value> = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            // XPENDING's entries: id, consumer, idle, deliveries.
+            let idle = items.len() == 4 && i == 2 && matches!(items[..2], [Bulk(_), Bulk(_)]);
+            out.push(if idle || (i > 0 && named(&items[i - 1])) { Null } else { without_times(item) });
+        }
+        out
+    };
+    match v {
+        Int(n) if (YEAR_2001_MS..4 * YEAR_2001_MS).contains(n) => Null,
+        Array(items) => Array(list(items)),
+        Map(pairs) => {
+            let one =
+                |(k, v): &(Value, Value)| (k.clone(), if named(k) { Null } else { without_times(v) });
+            Map(pairs.iter().map(one).collect())
+        }
+        other => other.clone(),
+    }
+}
