@@ -7,7 +7,7 @@ use super::row::{Command, Flow, ROW, cat};
 use crate::proto::error::CmdError;
 use crate::replication::ops::to;
 use crate::server::ctx::{Ctx, Propagation};
-use crate::server::settle;
+use crate::server::{jobs, settle};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -113,7 +113,14 @@ fn flushdb(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn flushall(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    flush(ctx, None)
+    let flow = flush(ctx, None)?;
+    // No snapshot of what is gone: neither the one that is being written, nor the last one.
+    jobs::kill_child(ctx.srv);
+    if !ctx.srv.config.save.is_empty() {
+        // A failure has been logged and stands in INFO; the data are gone all the same.
+        let _ = jobs::save_now(ctx.srv);
+    }
+    Ok(flow)
 }
 
 fn swapdb(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {

@@ -12,21 +12,34 @@ use super::object::{lookup, refcount};
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
 use crate::algo::num::{parse_f64, parse_memory};
+use crate::algo::rng::random_hex;
 use crate::ds::entry::{Entry, enc, ty};
-use crate::ds::quicklist::{PACKED_THRESHOLD, PACKED_THRESHOLD_MAX};
+use crate::ds::listpack::Element;
+use crate::ds::quicklist::{NodeBytes, PACKED_THRESHOLD, PACKED_THRESHOLD_MAX};
 use crate::ds::table::Elem;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::digest::Digest;
+use crate::object::hash::Hash;
 use crate::object::list::List;
+use crate::object::set::Set;
 use crate::object::tables::{self, Full};
-use crate::object::value::{EMBSTR_MAX, StrRef, Value, View, encoding_name};
+use crate::object::value::{EMBSTR_MAX, Value, View, encoding_name};
+use crate::object::zset::Zset;
+use crate::persist::rdb::save::value_len;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{jobs, policy, settle};
+use crate::server::{apply, jobs, policy, settle, shutdown};
 use crate::sys::{alloc, crash, fault};
+use std::ffi::OsStr;
+use std::io::Write;
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process;
+use std::time::Duration;
 
 pub static ROWS: &[Command] = &[Command {
     name: "debug",
@@ -60,6 +73,12 @@ const ANY: usize = usize::MAX;
 static SUBS: &[Sub] = &[
     sub("ASSERT", 2..=ANY, &["ASSERT", "    Fail an assertion, and crash with it."], assert),
     sub(
+        "CHANGE-REPL-ID",
+        2..=2,
+        &["CHANGE-REPL-ID", "    Take another replication ID, so that no replica can go on."],
+        change_repl_id,
+    ),
+    sub(
         "CLIENT-EVICTION",
         2..=2,
         &["CLIENT-EVICTION", "    Show clients by the memory they use, as maxmemory-clients sees them."],
@@ -71,6 +90,15 @@ static SUBS: &[Sub] = &[
         &["CONFIG-REWRITE-FORCE-ALL", "    Write the configuration back into its file, defaults too."],
         config_rewrite_force_all,
     ),
+    sub(
+        "CRASH-AND-RECOVER",
+        2..=ANY,
+        &[
+            "CRASH-AND-RECOVER [<milliseconds>]",
+            "    End without order, and start again after this time (default 0).",
+        ],
+        |ctx| restart(ctx, false),
+    ),
     sub("DIGEST", 2..=2, &["DIGEST", "    Show a fingerprint of all data."], digest),
     sub(
         "DIGEST-VALUE",
@@ -79,6 +107,12 @@ static SUBS: &[Sub] = &[
         digest_value,
     ),
     sub("ERROR", 3..=3, &["ERROR <string>", "    Reply with this error, for tests of clients."], error),
+    sub(
+        "LISTPACK",
+        3..=3,
+        &["LISTPACK <key>", "    Print the listpack that is a key's value, to the standard output."],
+        listpack,
+    ),
     sub("LEAK", 3..=3, &["LEAK <string>", "    Leak the memory of a copy of the string."], leak),
     sub("LOG", 3..=3, &["LOG <message>", "    Write the message to the log."], log),
     sub(
@@ -185,6 +219,25 @@ static SUBS: &[Sub] = &[
         },
     ),
     sub(
+        "QUICKLIST",
+        3..=4,
+        &[
+            "QUICKLIST <key> [<0|1>]",
+            "    Print the quicklist that is a key's value, to the standard output; with 1 also",
+            "    the bytes of its nodes.",
+        ],
+        quicklist,
+    ),
+    sub(
+        "RESTART",
+        2..=ANY,
+        &[
+            "RESTART [<milliseconds>]",
+            "    Save configuration and data, and start again after this time (default 0).",
+        ],
+        |ctx| restart(ctx, true),
+    ),
+    sub(
         "RELOAD",
         2..=5,
         &["RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "    Save the data, forget it, and load it again."],
@@ -236,8 +289,7 @@ fn ok(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     Ok(())
 }
 
-// ---- crashes
-// -------------------------------------------------------------------------------------------
+// ---- crashes ---------------------------------------------------------------------------------
 
 fn segfault(_: &mut Ctx<'_>) -> Result<(), CmdError> {
     fault::segfault();
@@ -264,11 +316,95 @@ fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
+fn change_repl_id(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    crate::notice!("Changing replication IDs after receiving DEBUG change-repl-id");
+    ctx.srv.run.replid = String::from_utf8_lossy(&random_hex::<40>()).into_owned();
+    ok(ctx)
+}
+
+/// Replaces this process by a new one of the same program with the same arguments.
+fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
+    const FAILED: CmdError = CmdError::Msg(&"ERR failed to restart the server. Check server logs.");
+    let delay = ctx.args.get(2).map(|a| integer(a)).transpose()?.unwrap_or(0);
+    let srv = &mut *ctx.srv;
+    if orderly {
+        if let Some(file) = &srv.run.config_file
+            && let Err(e) = apply::rewrite_file(srv, Path::new(OsStr::from_bytes(file)), false)
+        {
+            crate::warning!("Can't restart: configuration rewrite process failed: {e}");
+            return Err(FAILED);
+        }
+        if !shutdown::begin(srv, 0) {
+            crate::warning!("Can't restart: error preparing for shutdown");
+            return Err(FAILED);
+        }
+    }
+    std::thread::sleep(Duration::from_millis(u64::try_from(delay).unwrap_or(0)));
+    let arguments = srv.run.argv.iter().skip(1).map(|a| OsStr::from_bytes(a));
+    // Descriptors are closed by it: all are opened that way.
+    let e = process::Command::new(OsStr::from_bytes(&srv.run.executable)).args(arguments).exec();
+    crate::warning!("Can't restart: {}: {e}", String::from_utf8_lossy(&srv.run.executable));
+    if orderly {
+        process::exit(1);
+    }
+    Err(FAILED)
+}
+
+/// A line for each element, or node.
+fn print(lines: impl Iterator<Item = String>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    lines.map(|l| writeln!(out, "{l}")).collect::<std::io::Result<()>>()?;
+    out.flush()
+}
+
+fn not_printed(e: std::io::Error) -> CmdError {
+    CmdError::text(format!("ERR standard output: {e}"))
+}
+
+fn show(n: usize, e: Element<'_>) -> String {
+    e.with_text(|text| format!("{n}: {}", text.escape_ascii()))
+}
+
+fn listpack(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    if e.enc() != enc::LISTPACK {
+        return Err(CmdError::Msg(&"ERR Not a listpack encoded object."));
+    }
+    match &*Value::lent(&e) {
+        Value::List(List::Packed(l))
+        | Value::Set(Set::Packed(l))
+        | Value::Hash(Hash::Packed(l))
+        | Value::Zset(Zset::Packed(l)) => {
+            let head = format!("listpack of {} in {} bytes", l.len(), l.bytes().len());
+            let elements = l.iter().enumerate().map(|(i, e)| show(i, e));
+            print(std::iter::once(head).chain(elements)).map_err(not_printed)?;
+        }
+        _ => return Err(CmdError::Msg(&"ERR Not a listpack encoded object.")),
+    }
+    ctx.out.status("Listpack structure printed on stdout");
+    Ok(())
+}
+
+fn quicklist(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    let full = ctx.args.get(3).is_some_and(|a| loose(a) != 0);
+    let list = View::<List>::of(&e);
+    let Some(List::Quick(q)) = list.as_deref() else {
+        return Err(CmdError::Msg(&"ERR Not a quicklist encoded object."));
+    };
+    let nodes = q.nodes().enumerate().map(|(i, n)| match n.bytes {
+        NodeBytes::Raw(b) if full => format!("node {i}: {n:?}: {}", b.escape_ascii()),
+        _ => format!("node {i}: {n:?}"),
+    });
+    let head = format!("quicklist of {} in {} nodes", q.len(), q.node_count());
+    print(std::iter::once(head).chain(nodes)).map_err(not_printed)?;
+    ctx.out.status("Quicklist structure printed on stdout");
+    Ok(())
+}
+
 fn config_rewrite_force_all(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    use std::os::unix::ffi::OsStrExt;
     let file = ctx.srv.run.config_file.clone().unwrap_or_default();
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(&file));
-    if crate::server::apply::rewrite_file(ctx.srv, path, true).is_err() {
+    if apply::rewrite_file(ctx.srv, Path::new(OsStr::from_bytes(&file)), true).is_err() {
         return Err(CmdError::Msg(&"ERR CONFIG-REWRITE-FORCE-ALL failed"));
     }
     ok(ctx)
@@ -279,8 +415,7 @@ fn leak(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
-// ---- replies
-// -------------------------------------------------------------------------------------------
+// ---- replies ---------------------------------------------------------------------------------
 
 fn error(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let text = ctx.args[2];
@@ -401,12 +536,11 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 fn sleep(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let seconds = parse_f64(ctx.args[2]).filter(|s| *s > 0.0).unwrap_or(0.0);
     let micros = (seconds * 1e6).min(i64::MAX as f64) as u64;
-    std::thread::sleep(std::time::Duration::from_micros(micros));
+    std::thread::sleep(Duration::from_micros(micros));
     ok(ctx)
 }
 
-// ---- data
-// ----------------------------------------------------------------------------------------------
+// ---- data ------------------------------------------------------------------------------------
 
 /// The entry of the key at argument `at`, expired or not, without a trace.
 fn bare(ctx: &Ctx<'_>, at: usize) -> Result<Entry, CmdError> {
@@ -442,7 +576,7 @@ fn object(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         e.to_ptr(),
         refcount(ctx.srv, e),
         encoding_name(e.ty(), e.enc()),
-        serialized_len(&e),
+        value_len(&e, ctx.srv.config.rdbcompression).unwrap_or(0),
         e.lru(),
         ctx.srv.ks.idle_ms(e) / 1000,
         quicklist_figures(&e),
@@ -463,31 +597,6 @@ fn quicklist_figures(e: &Entry) -> String {
         i32::from(q.compress_depth() != 0),
         q.uncompressed_size(),
     )
-}
-
-/// Bytes of a value in an RDB file, before compression.
-fn serialized_len(e: &Entry) -> usize {
-    let head = |len: usize| match len {
-        0..64 => 1,
-        64..16384 => 2,
-        _ if u32::try_from(len).is_ok() => 5,
-        _ => 9,
-    };
-    // Integers of 8, 16 and 32 bits have forms of their own; longer strings are not tried.
-    let integer = |n: i64| match n {
-        -0x80..0x80 => Some(2),
-        -0x8000..0x8000 => Some(3),
-        -0x8000_0000..0x8000_0000 => Some(5),
-        _ => None,
-    };
-    match StrRef::of(e) {
-        Some(StrRef::Int(n)) => integer(n).unwrap_or_else(|| StrRef::Int(n).len() + 1),
-        Some(StrRef::Bytes(b)) => (b.len() <= 11)
-            .then(|| crate::algo::num::parse_i64(b).and_then(integer))
-            .flatten()
-            .unwrap_or(head(b.len()) + b.len()),
-        None => 0,
-    }
 }
 
 fn sdslen(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
@@ -553,8 +662,7 @@ fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
-// ---- tables, memory
-// -------------------------------------------------------------------------------------
+// ---- tables, memory --------------------------------------------------------------------------
 
 fn wants_full(ctx: &Ctx<'_>) -> Full {
     Full(ctx.args.get(3).is_some_and(|a| a.eq_ignore_ascii_case(b"full")))
@@ -669,7 +777,6 @@ fn stringmatch_test(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ds::entry::Payload;
 
     #[test]
     fn names_are_unique_and_stand_in_their_help() {
@@ -679,17 +786,5 @@ mod tests {
             assert!(s.help[0].starts_with(s.name), "{}", s.name);
             assert!(s.help.len() > 1, "{} says what it does", s.name);
         }
-    }
-
-    #[test]
-    fn strings_have_the_length_that_rdb_files_give_them() {
-        for (value, len) in
-            [("a", 2), ("12", 2), ("-129", 3), ("40000", 5), ("3000000000", 11), ("007", 4)]
-        {
-            let e = Entry::new(b"k", ty::STRING, enc::EMBSTR, Payload::Inline(value.as_bytes()), None);
-            assert_eq!(serialized_len(&e), len, "{value}");
-        }
-        let e = Entry::new(b"k", ty::STRING, enc::INT, Payload::Word(i64::MIN as u64), None);
-        assert_eq!(serialized_len(&e), 21);
     }
 }

@@ -55,6 +55,34 @@ pub fn save(
     out.to.write_all(&crc.to_le_bytes())
 }
 
+/// Counts what it is given.
+#[derive(Default)]
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, b: &[u8]) -> io::Result<usize> {
+        self.0 += b.len() as u64;
+        Ok(b.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of a value in a snapshot, without its type, key and time.
+pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
+    let options = Options { compress, checksum: false, aux: Vec::new() };
+    let (mut all, mut head) = (Count::default(), Count::default());
+    Out { to: &mut all, crc: 0, options: &options }.entry(e)?;
+    let mut out = Out { to: &mut head, crc: 0, options: &options };
+    out.head(0, e)?;
+    if let Some(when) = e.when() {
+        out.raw(&[op::EXPIRE_MS])?;
+        out.raw(&when.to_le_bytes())?;
+    }
+    Ok(all.0 - head.0)
+}
+
 impl Out<'_> {
     fn raw(&mut self, b: &[u8]) -> io::Result<()> {
         if self.options.checksum {
@@ -227,5 +255,32 @@ impl Out<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ds::entry::{Payload, enc};
+
+    #[test]
+    fn a_value_is_as_long_as_it_is_written() {
+        let long = "x".repeat(70);
+        for (value, ttl, plain, packed) in [
+            ("a", None, 2, 2),
+            ("12", None, 2, 2),
+            ("-129", Some(5), 3, 3),
+            ("40000", None, 5, 5),
+            ("3000000000", None, 11, 11),
+            ("007", None, 4, 4),
+            (&long, Some(1), 72, 11),
+        ] {
+            let inline = Payload::Inline(value.as_bytes());
+            let e = Entry::new(b"key", ty::STRING, enc::RAW, inline, ttl);
+            let len = |compress| value_len(&e, compress).expect("counting does not fail");
+            assert_eq!((len(false), len(true)), (plain, packed), "{value}");
+        }
+        let e = Entry::new(b"k", ty::STRING, enc::INT, Payload::Word(i64::MIN as u64), None);
+        assert_eq!(value_len(&e, true).expect("counting does not fail"), 21);
     }
 }
