@@ -117,7 +117,7 @@ fn ours_and_a_real_server_agree() {
         differences.append(&mut c.differences);
     }
     println!("{sent} commands of {names} kinds, {} pairs of command and kind of reply", seen.len());
-    if setting("COMPARE_PAIRS", "") != "" {
+    if !setting("COMPARE_PAIRS", "").is_empty() {
         seen.iter().for_each(|((name, kind), n)| println!("  {n:6} {name} {kind}"));
     }
     let mut by_command: BTreeMap<&str, usize> = BTreeMap::new();

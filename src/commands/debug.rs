@@ -351,9 +351,9 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
 }
 
 /// A line for each element, or node.
-fn print(lines: impl Iterator<Item = String>) -> std::io::Result<()> {
+fn print(mut lines: impl Iterator<Item = String>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    lines.map(|l| writeln!(out, "{l}")).collect::<std::io::Result<()>>()?;
+    lines.try_for_each(|l| writeln!(out, "{l}"))?;
     out.flush()
 }
 

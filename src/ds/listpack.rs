@@ -62,6 +62,7 @@ use std::ptr::{self, NonNull};
 use super::block::{self, size_class};
 use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
+pub(super) use codec::copy_short;
 pub use codec::{Corrupt, Element, Needle, validate, validate_shallow};
 
 /// The bytes of a listpack without entries.
@@ -318,7 +319,7 @@ unsafe impl Sync for Iter<'_> {}
 impl<'a> Iterator for Iter<'a> {
     type Item = Element<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Element<'a>> {
         if self.front == self.back {
             return None;

@@ -45,6 +45,37 @@ pub enum Value {
     Hash(Hash),
 }
 
+/// Which part of a lookup to come is fetched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    Bucket,
+    Elem,
+}
+
+/// Fetches what the lookup of a member with this hash is going to need; false when the value is small
+/// and near.
+pub fn prefetch_member(e: &Entry, hash: u64, what: Fetch) -> bool {
+    fn table(t: &Pairs, hash: u64, what: Fetch) {
+        match what {
+            Fetch::Bucket => t.prefetch_bucket(hash),
+            Fetch::Elem => t.prefetch_elem(hash),
+        }
+    }
+    if e.ty() == ty::STRING {
+        return false;
+    }
+    match &*Value::lent(e) {
+        Value::Set(Set::Table(t)) => table(t, hash, what),
+        Value::Hash(Hash::Table(t)) => table(t, hash, what),
+        Value::Zset(Zset::Skip(t)) => match what {
+            Fetch::Bucket => t.prefetch_bucket(hash),
+            Fetch::Elem => t.prefetch_elem(hash),
+        },
+        _ => return false,
+    }
+    true
+}
+
 /// Calls a method of whichever type it is; strings have their own answer.
 macro_rules! each {
     ($value:expr, $strings:expr, $x:ident => $other:expr) => {

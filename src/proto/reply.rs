@@ -17,6 +17,7 @@
 //! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head
 //! there.
 
+use crate::ds::append::short_bulk;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -375,6 +376,9 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, b: &[u8]) {
+        if !self.muted && short_bulk(&mut self.buf, b) {
+            return;
+        }
         self.head(b'$', b.len() as i64);
         self.raw(b);
         self.raw(b"\r\n");

@@ -139,6 +139,6 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
 /// Runs what clients sent while they were blocked.
 pub fn resume(srv: &mut Server, id: ClientId) {
     if srv.clients.get(id).is_some_and(|c| c.input.unread() > 0) {
-        batch::process_input(srv, id);
+        batch::process_input(srv, id, None);
     }
 }

@@ -9,7 +9,7 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
-use super::{Gate, Run, Server, apply, batch, crash_report, lend, listen, pass, policy, shutdown, slow};
+use super::{Gate, Run, Server, apply, crash_report, lend, listen, pass, policy, shutdown, slow};
 use crate::algo::rng::random_hex;
 use crate::clients::Clients;
 use crate::commands::table::Table;
@@ -376,7 +376,8 @@ fn build(
         net: listen::Net::default(),
         run,
         gate: Gate::default(),
-        scratch: batch::Scratch::default(),
+        scratches: Vec::new(),
+        arrivals: std::collections::VecDeque::new(),
         monitors: Vec::new(),
         slowlog: Default::default(),
         latency: Default::default(),

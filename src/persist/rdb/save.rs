@@ -273,7 +273,7 @@ mod tests {
             ("40000", None, 5, 5),
             ("3000000000", None, 11, 11),
             ("007", None, 4, 4),
-            (&long, Some(1), 72, 11),
+            (&long, Some(1), 72, 13),
         ] {
             let inline = Payload::Inline(value.as_bytes());
             let e = Entry::new(b"key", ty::STRING, enc::RAW, inline, ttl);
