@@ -7,9 +7,11 @@
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
 use super::Server;
+use crate::commands::numbers::loose;
+use crate::config::SanitizeDump;
 use crate::ds::table::{Resize, set_resize};
 use crate::keyspace::store::{New, Ttl};
-use crate::persist::rdb::load::{Item, Loaded, Loader};
+use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
 use crate::persist::rdb::save::{Options, save};
 use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, unix_ms};
@@ -38,6 +40,9 @@ pub struct Jobs {
     pub fork_us: u64,
     /// Bytes that the last child had to copy.
     pub last_cow: u64,
+    /// Keys of the snapshot that was loaded last, and those that had expired.
+    pub keys_loaded: u64,
+    pub keys_expired: u64,
 }
 
 impl Default for Jobs {
@@ -51,6 +56,8 @@ impl Default for Jobs {
             saves: 0,
             fork_us: 0,
             last_cow: 0,
+            keys_loaded: 0,
+            keys_expired: 0,
         }
     }
 }
@@ -106,36 +113,110 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     };
     let begun = mono_ns();
     super::policy::refresh(srv);
-    let mut loader = Loader::new(&bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
-    let mut db = 0;
-    while let Some(item) = loader.next_item()? {
+    let checks = Checks {
+        checksum: srv.config.rdbchecksum && !srv.switches.skip_checksums,
+        deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,
+    };
+    let mut loader = Loader::new(&bytes, srv.ks.policy.limits, checks)?;
+    let mut load = Load { merge, db: 0, loaded: 0, expired: 0, empty: 0 };
+    let done = load.all(srv, &mut loader);
+    srv.stats.dump_sanitizations += loader.sanitized;
+    (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (load.loaded, load.expired);
+    if let Err(why) = done {
+        crate::warning!("Internal error in RDB reading offset {} -> {why}", loader.at());
+        crate::warning!("Terminating server after rdb file reading failure.");
+        return Err(why);
+    }
+    let skipped = match load.empty {
+        0 => String::new(),
+        n => format!(", empty keys skipped: {n}"),
+    };
+    crate::notice!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}{skipped}.",
+        load.loaded,
+        load.expired
+    );
+    let seconds = (mono_ns() - begun) as f64 / 1e9;
+    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
+    Ok(())
+}
+
+/// Empty keys that the log tells of.
+const EMPTY_TOLD: u64 = 10;
+
+/// A snapshot on its way into the dataset.
+struct Load {
+    merge: bool,
+    db: usize,
+    loaded: u64,
+    expired: u64,
+    empty: u64,
+}
+
+impl Load {
+    fn all(&mut self, srv: &mut Server, loader: &mut Loader<'_>) -> Result<(), String> {
+        while let Some(item) = loader.next_item()? {
+            self.item(srv, item)?;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, srv: &mut Server, item: Item<'_>) -> Result<(), String> {
         match item {
-            Item::SelectDb(n) if n < srv.ks.dbs.len() => db = n,
-            Item::SelectDb(n) => {
+            Item::SelectDb(n) if n < srv.ks.dbs.len() => self.db = n,
+            Item::SelectDb(_) => {
                 return Err(format!(
-                    "the file has a database {n}, the configuration does \
-                not"
+                    "FATAL: Data file was created with a Redis server configured to handle more than {} \
+                     databases. Exiting",
+                    srv.ks.dbs.len()
                 ));
             }
             Item::Resize(..) => {}
-            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms => {}
-            Item::Key { name, when, value } => {
-                let key = Key::new(&name);
+            Item::Aux { name, value } => aux(&name, &String::from_utf8_lossy(&value)),
+            Item::Function(_) => {
+                return Err("Failed loading library, functions are not supported by this version".into());
+            }
+            Item::Empty { name } => {
+                if self.empty < EMPTY_TOLD {
+                    let name = String::from_utf8_lossy(&name);
+                    crate::notice!("rdbLoadObject skipping empty key: {name}");
+                }
+                self.empty += 1;
+            }
+            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms => self.expired += 1,
+            Item::Key { name, when, usage, value } => {
+                let (db, key) = (self.db, Key::new(&name));
                 let found = srv.ks.peek(db, key).map(|e| srv.ks.token(db, key, e));
-                if found.is_some() && !merge {
-                    return Err("a key stands in the file twice".into());
+                if found.is_some() && !self.merge {
+                    let name = String::from_utf8_lossy(&name);
+                    return Err(format!("RDB has duplicated key '{name}' in DB {db}"));
                 }
                 let ttl = when.map_or(Ttl::Clear, Ttl::At);
                 let _ = match value {
                     Loaded::Bytes(b) => srv.ks.put(db, key, New::Bytes(&b), ttl, found),
                     Loaded::Value(v) => srv.ks.put(db, key, New::Value(v), ttl, found),
                 };
+                srv.ks.set_usage(db, key, usage.freq, usage.idle_seconds);
+                self.loaded += 1;
             }
         }
+        Ok(())
     }
-    let seconds = (mono_ns() - begun) as f64 / 1e9;
-    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
-    Ok(())
+}
+
+/// A field about the file: some are shown.
+fn aux(name: &[u8], value: &str) {
+    let number = loose(value.as_bytes());
+    match name {
+        [b'%', ..] => crate::notice!("RDB '{}': {value}", String::from_utf8_lossy(name)),
+        b"redis-ver" => crate::notice!("Loading RDB produced by version {value}"),
+        b"ctime" => crate::notice!("RDB age {} seconds", (unix_ms() / 1000 - number).max(0)),
+        b"used-mem" => {
+            crate::notice!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0));
+        }
+        b"aof-base" if number != 0 => crate::notice!("RDB is base AOF"),
+        _ => {}
+    }
 }
 
 fn saved(srv: &mut Server, dirty: u64) {
