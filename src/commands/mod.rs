@@ -11,8 +11,10 @@ pub mod debug;
 pub mod docs;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 pub mod latency;
 pub mod lcs;
@@ -54,6 +56,8 @@ pub fn families() -> &'static [&'static [Command]] {
         zset_combine::ROWS,
         zset_pop::ROWS,
         zset_range::ROWS,
+        geo::ROWS,
+        hyperloglog::ROWS,
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
