@@ -12,8 +12,10 @@ pub mod docs;
 pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 pub mod latency;
 pub mod lcs;
@@ -56,6 +58,8 @@ pub fn families() -> &'static [&'static [Command]] {
         zset_combine::ROWS,
         zset_pop::ROWS,
         zset_range::ROWS,
+        geo::ROWS,
+        hyperloglog::ROWS,
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
