@@ -106,18 +106,9 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     };
     let begun = mono_ns();
     super::policy::refresh(srv);
-    // What is loaded is no news: no events, and nobody who waits for a key is served.
+    // What is loaded is no news, until the policy is refreshed.
     (srv.ks.policy.notify, srv.ks.policy.modified, srv.ks.policy.ready) = (0, false, 0);
-    let loaded = load_keys(srv, &bytes, merge);
-    super::policy::refresh(srv);
-    loaded?;
-    let seconds = (mono_ns() - begun) as f64 / 1e9;
-    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
-    Ok(())
-}
-
-fn load_keys(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String> {
-    let mut loader = Loader::new(bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
+    let mut loader = Loader::new(&bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
     let mut db = 0;
     while let Some(item) = loader.next_item()? {
         match item {
@@ -144,6 +135,8 @@ fn load_keys(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String> 
             }
         }
     }
+    let seconds = (mono_ns() - begun) as f64 / 1e9;
+    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
     Ok(())
 }
 

@@ -244,7 +244,9 @@ impl Driver {
             return false;
         }
         if by_chance && !queued {
-            call.keys.iter().for_each(|key| drop(self.both(&[b"DEL", key])));
+            // The first argument, whatever it is: the call may be an odd one.
+            let keys: Vec<Vec<u8>> = call.words.iter().skip(1).take(1).cloned().collect();
+            keys.iter().chain(&call.keys).for_each(|key| drop(self.both(&[b"DEL", key])));
         }
         // A key may have been given a time that is past: it goes when it is looked at, in both at once.
         let dated = |w: &Vec<u8>| w.eq_ignore_ascii_case(b"EXAT") || w.eq_ignore_ascii_case(b"PXAT");
@@ -365,7 +367,10 @@ impl Driver {
             for key in self.keys() {
                 let digest = self.ours.ask(&[b"DEBUG", b"DIGEST-VALUE", &key]);
                 let expires = self.ours.ask(&[b"PEXPIRETIME", &key]);
-                all.push(format!("{db:?} {} {digest:?} {expires:?}", key.escape_ascii()));
+                // An error for most: only the scores cannot be seen otherwise.
+                let scores = self.ours.ask(&[b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"]);
+                let (db, key) = (db.escape_ascii(), key.escape_ascii());
+                all.push(format!("{db} {key} {digest:?} {expires:?} {scores:?}"));
             }
         }
         self.ours.ask(&[b"SELECT", b"0"]);

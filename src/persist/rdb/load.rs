@@ -230,8 +230,12 @@ impl<'a> Loader<'a> {
     }
 
     fn zset(&mut self) -> Result<Zset> {
-        let mut z = Zset::default();
-        for _ in 0..self.length()? {
+        let n = self.length()?;
+        let left = self.bytes.len().saturating_sub(self.at);
+        // A packed set would lose the sign of -0, also when it becomes a big one.
+        let members = usize::try_from(n).unwrap_or(usize::MAX).min(left / 9);
+        let mut z = Zset::with_hint(members, 0, &self.limits.zset);
+        for _ in 0..n {
             let member = self.string()?;
             let score = f64::from_le_bytes(self.array()?);
             if score.is_nan() {
