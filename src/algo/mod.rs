@@ -13,6 +13,5 @@ pub mod longdouble;
 pub mod lzf;
 pub mod num;
 pub mod partial_sort;
-pub mod pqsort;
 pub mod quote;
 pub mod rng;

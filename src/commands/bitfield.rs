@@ -14,6 +14,7 @@
 
 use super::bitmap::bit_offset;
 use super::docs;
+use super::keys;
 use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
@@ -36,7 +37,7 @@ pub static ROWS: &[Command] = &[
         keys: &[KeySpec::one(key::RW | key::UPDATE | key::ACCESS | key::VARIABLE_FLAGS, 1)
             .note("Whether the key is read or written depends on the operations given")],
         run: bitfield,
-        getkeys: Some(bitfield_getkeys),
+        getkeys: Some(keys::bitfield),
         docs: &docs::BITFIELD,
         ..ROW
     },
@@ -305,25 +306,6 @@ fn read_and_write(ctx: &mut Ctx<'_>, ops: &[Op], bytes: usize) -> Result<Flow, C
         ctx.announce(&Touched { db: ctx.db, key, gone: false }, class::STRING, "setbit");
     }
     Ok(Flow::Done)
-}
-
-/// The key is only read when every operation is a GET.
-fn bitfield_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
-    let mut rest = args.get(2..).unwrap_or(&[]);
-    let mut reads = true;
-    while let [word, after @ ..] = rest {
-        let is = |w: &[u8]| word.eq_ignore_ascii_case(w);
-        rest = match after {
-            [_, _, after @ ..] if is(b"get") => after,
-            [_, after @ ..] if is(b"overflow") => after,
-            _ => {
-                reads = false;
-                break;
-            }
-        };
-    }
-    let flags = if reads { key::RO } else { key::RW | key::UPDATE };
-    Some(vec![(1, flags | key::ACCESS)])
 }
 
 #[cfg(test)]

@@ -525,7 +525,9 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         settle::before_flush(ctx.srv, None);
         ctx.srv.ks.flush(None, false);
     }
-    jobs::load_file(ctx.srv, merge).map_err(|why| {
+    let loaded = jobs::load_file(ctx.srv, merge);
+    policy::refresh(ctx.srv);
+    loaded.map_err(|why| {
         crate::warning!("Error loading the RDB dump: {why}");
         CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs.")
     })?;

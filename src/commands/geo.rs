@@ -20,7 +20,7 @@ use super::zset::{add_all, reply_member};
 use crate::algo::geohash::{Place, Search, Shape, truncate_signed};
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::{parse_f64, push_fixed};
-use crate::algo::pqsort::pqsort;
+use crate::algo::partial_sort::sort_part;
 use crate::ds::listpack::Element;
 use crate::ds::skiplist::{ScoreRange, order};
 use crate::keyspace::{
@@ -531,7 +531,7 @@ impl Query<'_> {
         };
         match self.sort.or(nearest) {
             Some(sort) if wanted == hits.len() => hits.sort_by(compare(sort)),
-            Some(sort) => pqsort(hits, 0..wanted, compare(sort)),
+            Some(sort) => sort_part(hits, 0..wanted, compare(sort)),
             None => {}
         }
         hits.truncate(wanted);

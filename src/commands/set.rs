@@ -6,7 +6,8 @@
 
 use super::docs;
 use super::hash::{bulk, chance, random_count};
-use super::numbers::{loose, positive};
+use super::keys;
+use super::numbers::positive;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
@@ -77,7 +78,7 @@ pub static ROWS: &[Command] = &[
         acl: cat::SET,
         keys: &[KeySpec::keynum(key::RO | key::ACCESS, 1)],
         run: sintercard,
-        getkeys: Some(sintercard_getkeys),
+        getkeys: Some(keys::numkeys_first),
         docs: &docs::SINTERCARD,
         ..ROW
     },
@@ -612,12 +613,6 @@ fn sintercard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     ctx.out.int(n);
     Ok(Flow::Done)
-}
-
-fn sintercard_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
-    let n = usize::try_from(loose(args.get(1)?)).ok()?;
-    let keys = (1..=args.len().saturating_sub(2)).contains(&n);
-    Some(if keys { (2..2 + n).map(|i| (i, key::RO | key::ACCESS)).collect() } else { Vec::new() })
 }
 
 fn sinterstore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {

@@ -34,6 +34,9 @@ function __redis__err__handler(err)
 end
 "#;
 
+/// 2^63.
+const TOO_BIG: f64 = 9_223_372_036_854_775_808.0;
+
 /// What a failed script left.
 pub struct Failure {
     pub message: Vec<u8>,
@@ -437,7 +440,11 @@ unsafe fn reply_value(l: *mut lua_State, out: &mut Reply, depth: usize) {
                 let yes = lua::lua_toboolean(l, -1) != 0;
                 if yes { out.int(1) } else { out.null() }
             }
-            lua::LUA_TNUMBER => out.int(lua::lua_tonumber(l, -1) as i64),
+            lua::LUA_TNUMBER => {
+                // What does not fit comes out as the processor converts it.
+                let n = lua::lua_tonumber(l, -1);
+                out.int(if n < TOO_BIG { n as i64 } else { i64::MIN });
+            }
             lua::LUA_TTABLE => reply_table(l, out, depth),
             _ => out.null(),
         }

@@ -285,6 +285,8 @@ pub fn reject(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, why: &[u8], ou
     }
     if ends {
         transactions::discard_of(srv, id);
+        // A general code says nothing behind EXECABORT.
+        let why = why.strip_prefix(b"ERR ").unwrap_or(why);
         out.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());
         monitor::feed(srv, id, Args::new(&[b"exec"]));
     } else {

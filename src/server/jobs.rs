@@ -113,6 +113,8 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     };
     let begun = mono_ns();
     super::policy::refresh(srv);
+    // What is loaded is no news, until the policy is refreshed.
+    (srv.ks.policy.notify, srv.ks.policy.modified, srv.ks.policy.ready) = (0, false, 0);
     let checks = Checks {
         checksum: srv.config.rdbchecksum && !srv.switches.skip_checksums,
         deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,

@@ -465,6 +465,7 @@ impl<'a> Loader<'a> {
     fn zset(&mut self, t: u8) -> Result<Zset> {
         let limits = self.limits.zset;
         let n = self.length()?;
+        // A packed set would lose the sign of -0, also when it becomes a big one.
         let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
         let mut z = Zset::with_hint(room, 0, &limits);
         for _ in 0..n {
