@@ -87,6 +87,9 @@ fn max_memory(srv: &mut Server) {
              write commands depending on the maxmemory-policy."
         );
     }
+    policy::refresh(srv);
+    // Between events: whoever lowers the limit waits for the reply, not for the eviction.
+    srv.eviction.running = max > 0;
 }
 
 /// Writes the score of a process that is the master.
@@ -128,4 +131,5 @@ pub fn reset_stats(srv: &mut Server) {
     srv.cmdstats.iter_mut().for_each(|s| *s = CmdStats::default());
     srv.ks.stats = Default::default();
     srv.lazyfree.reset_stats();
+    srv.eviction.reset_stats();
 }

@@ -390,6 +390,7 @@ fn build(
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),
+        eviction: Default::default(),
         pause: Default::default(),
     }
 }

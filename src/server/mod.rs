@@ -12,6 +12,7 @@ pub mod crash_report;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
+pub mod evict;
 pub mod expire_cycle;
 pub mod info;
 pub mod jobs;
@@ -69,6 +70,7 @@ pub struct Server {
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
+    pub eviction: evict::Eviction,
     pub pause: pause::Pause,
 }
 
