@@ -21,6 +21,8 @@ use crate::proto::reply::Reply;
 
 /// Requests parsed ahead.
 const BATCH: usize = 64;
+/// Places for arguments that are kept from batch to batch.
+const KEEP: usize = 4096;
 /// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
 pub const BIG_ARG: usize = 32 * 1024;
 
@@ -98,6 +100,17 @@ impl Scratch {
         (pos, Ahead::More)
     }
 
+    /// A request with very many arguments does not leave its room behind.
+    #[inline]
+    fn trim(&mut self) {
+        if self.spans.capacity() > KEEP {
+            self.spans = Vec::new();
+        }
+        if self.argv.capacity() > KEEP {
+            self.argv = Vec::new();
+        }
+    }
+
     /// Touches what the batch is going to need.
     fn prefetch(&self, srv: &Server, db: usize) {
         let keys = srv.ks.db(db).dict.keys();
@@ -147,6 +160,7 @@ pub fn process_input(srv: &mut Server, id: ClientId) -> bool {
     let outer = srv.run.current.replace(id);
     let more = run_batches(srv, id, &buf, &mut pos, &mut state, &mut out, &mut scratch);
     srv.run.current = outer;
+    scratch.trim();
     srv.scratch = scratch;
     give_back(srv, id, buf, pos, state, out);
     more
