@@ -243,6 +243,7 @@ fn init(
     policy::refresh(&mut srv);
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
+    apply::good_replicas(&mut srv);
     Ok(srv)
 }
 
@@ -391,5 +392,6 @@ fn build(
         switches: Default::default(),
         expire_cycle: Default::default(),
         pause: Default::default(),
+        loading: Default::default(),
     }
 }

@@ -19,6 +19,7 @@ pub mod kill;
 pub mod lend;
 pub mod limits;
 pub mod listen;
+pub mod loading;
 pub mod monitor;
 pub mod pass;
 pub mod pause;
@@ -70,6 +71,7 @@ pub struct Server {
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
     pub pause: pause::Pause,
+    pub loading: loading::Loading,
 }
 
 /// What the process is doing.
