@@ -6,7 +6,7 @@
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
-use super::Server;
+use super::{Server, loading};
 use crate::ds::table::{Resize, set_resize};
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::rdb::load::{Item, Loaded, Loader};
@@ -105,10 +105,21 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
         Err(e) => return Err(crate::sys::errno::text(&e)),
     };
     let begun = mono_ns();
+    loading::start(srv, bytes.len() as u64);
+    let read = load_bytes(srv, &bytes, merge);
+    loading::stop(srv);
+    read?;
+    let seconds = (mono_ns() - begun) as f64 / 1e9;
+    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
+    Ok(())
+}
+
+fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String> {
     super::policy::refresh(srv);
-    let mut loader = Loader::new(&bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
+    let mut loader = Loader::new(bytes, srv.ks.policy.limits, srv.config.rdbchecksum)?;
     let mut db = 0;
     while let Some(item) = loader.next_item()? {
+        loading::progress(srv, loader.position());
         match item {
             Item::SelectDb(n) if n < srv.ks.dbs.len() => db = n,
             Item::SelectDb(n) => {
@@ -133,8 +144,6 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
             }
         }
     }
-    let seconds = (mono_ns() - begun) as f64 / 1e9;
-    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
     Ok(())
 }
 

@@ -39,7 +39,5 @@ pub fn reap(srv: &mut Server) {
         if let Some(s) = &mut c.stream {
             s.deregister(srv.reactor.registry());
         }
-        srv.clients.pool.give_query(std::mem::take(&mut c.input.buf));
-        srv.clients.pool.give_reply(std::mem::take(&mut c.out.buf));
     }
 }

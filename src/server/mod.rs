@@ -20,6 +20,7 @@ pub mod kill;
 pub mod lend;
 pub mod limits;
 pub mod listen;
+pub mod loading;
 pub mod monitor;
 pub mod pass;
 pub mod pause;
@@ -72,6 +73,7 @@ pub struct Server {
     pub expire_cycle: expire_cycle::Cycle,
     pub eviction: evict::Eviction,
     pub pause: pause::Pause,
+    pub loading: loading::Loading,
 }
 
 /// What the process is doing.

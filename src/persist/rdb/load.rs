@@ -53,6 +53,11 @@ impl<'a> Loader<'a> {
         Ok(Loader { bytes, at: 9, limits, checksum })
     }
 
+    /// Bytes read so far.
+    pub fn position(&self) -> u64 {
+        self.at as u64
+    }
+
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let end = self.at.checked_add(n).ok_or("a length past the end")?;
         let b = self
