@@ -191,3 +191,42 @@ fn shutdown_words_are_checked() {
     c.put(&["SHUTDOWN", "NOSAVE"]);
     assert_eq!(srv.wait_exit().code(), Some(0));
 }
+
+#[test]
+fn clients_are_served_while_the_dataset_is_read() {
+    let srv = Server::with(&[
+        "--enable-debug-command",
+        "yes",
+        "--key-load-delay",
+        "500",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
+    let (mut loads, mut asks) = (srv.connect(), srv.connect());
+    assert_eq!(loads.cmd(&["DEBUG", "POPULATE", "4000", "key", "100"]), Value::ok());
+    loads.put(&["DEBUG", "RELOAD"]);
+    wait_until("the load", || info(&mut asks, "persistence", "loading") == "1");
+    assert_eq!(asks.cmd(&["GET", "key:1"]).error(), "LOADING Redis is loading the dataset in memory");
+    let refused = asks.cmd(&["CONFIG", "SET", "appendonly", "yes"]);
+    assert_eq!(refused.error(), "LOADING Redis is loading the dataset in memory");
+    assert_eq!(asks.cmd(&["CONFIG", "SET", "key-load-delay", "0"]), Value::ok());
+    assert_eq!(loads.read(), Value::ok());
+    assert_eq!(info(&mut asks, "persistence", "loading"), "0");
+    assert_eq!(asks.cmd(&["DBSIZE"]), Int(4000));
+}
+
+#[test]
+fn writes_want_replicas_when_told_so() {
+    let srv = Server::start();
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    assert_eq!(c.cmd(&["MULTI"]), Value::ok());
+    c.cmd(&["INCR", "n"]);
+    assert_eq!(other.cmd(&["CONFIG", "SET", "min-replicas-to-write", "1"]), Value::ok());
+    let why = "NOREPLICAS Not enough good replicas to write.";
+    let whole = format!("EXECABORT Transaction discarded because of: {why}");
+    assert_eq!(c.cmd(&["EXEC"]).error(), whole);
+    assert_eq!(c.cmd(&["INCR", "n"]).error(), why);
+    assert_eq!(c.cmd(&["GET", "n"]), Value::Null);
+    assert_eq!(other.cmd(&["CONFIG", "SET", "min-replicas-max-lag", "0"]), Value::ok());
+    assert_eq!(c.cmd(&["INCR", "n"]), Int(1));
+}

@@ -12,6 +12,9 @@ const KEEP: usize = 64;
 pub struct Pool {
     query: Vec<Vec<u8>>,
     reply: Vec<Vec<u8>>,
+    /// First buffers handed out and not come back: only so many are worth keeping. What a long reply
+    /// allocated for itself is not put in stock.
+    lent: usize,
 }
 
 impl Pool {
@@ -26,6 +29,7 @@ impl Pool {
         if class < CHUNK {
             return Vec::with_capacity(class);
         }
+        self.lent += 1;
         self.reply.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
     }
 
@@ -38,7 +42,8 @@ impl Pool {
     }
 
     pub fn give_reply(&mut self, mut b: Vec<u8>) {
-        if b.capacity() == CHUNK && self.reply.len() < KEEP {
+        if b.capacity() == CHUNK && self.reply.len() < KEEP && self.lent > 0 {
+            self.lent -= 1;
             b.clear();
             self.reply.push(b);
         }

@@ -5,7 +5,7 @@ use super::row::{Command, Flow, ROW};
 use super::{docs, help};
 use crate::config::getset::{self, Asker};
 use crate::proto::error::CmdError;
-use crate::server::apply;
+use crate::server::{Gate, apply};
 use crate::server::ctx::Ctx;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|p| (p[0], p[1])).collect();
     let local = ctx.srv.clients[ctx.origin].stream.as_ref().is_none_or(|s| s.is_local());
-    let asker = Asker { local, loading: false };
+    let asker = Asker { local, loading: ctx.srv.gate.has(Gate::LOADING) };
     match getset::change(ctx.srv, |s| &mut s.config, &pairs, asker, apply::perform) {
         Ok(_) => {
             crate::server::policy::refresh(ctx.srv);

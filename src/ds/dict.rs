@@ -72,6 +72,18 @@ impl Dict {
         self.keys.is_rehashing() || self.expires.is_rehashing()
     }
 
+    /// Bytes that adding a key (with a TTL?) would take for growing tables.
+    #[inline]
+    pub fn growth(&self, ttl: bool) -> usize {
+        self.keys.growth() + if ttl { self.expires.growth() } else { 0 }
+    }
+
+    /// Lets both tables wait with growing, or no longer.
+    pub fn hold_growth(&mut self, hold: bool) {
+        self.keys.hold_growth(hold);
+        self.expires.hold_growth(hold);
+    }
+
     /// Shrinks tables that have become nearly empty.
     pub fn shrink_if_sparse(&mut self) {
         for t in [&mut self.keys, &mut self.expires] {

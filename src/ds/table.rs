@@ -74,6 +74,8 @@ fn resize_policy() -> Resize {
 
 /// Load at which a table grows even while a child runs (upstream's dict_force_resize_ratio).
 const FORCE_RATIO: usize = 5;
+/// Load in thousandths up to which a table may be kept from growing (HASHTABLE_MAX_LOAD_FACTOR).
+const HELD_PER_MILLE: usize = 1618;
 /// Fill in percent below which a table is worth shrinking (HASHTABLE_MIN_FILL).
 pub const MIN_FILL: usize = 10;
 const MIN_SIZE: usize = 4;
@@ -451,6 +453,8 @@ pub struct Table<E> {
     rehash_at: usize,
     /// Rehash steps are suspended while above zero.
     paused: u32,
+    /// Growth waits for a higher load: the memory for it is not there.
+    held: bool,
     _elems: PhantomData<E>,
 }
 
@@ -465,7 +469,7 @@ impl<E: Elem> Default for Table<E> {
 
 impl<E: Elem> Table<E> {
     pub const fn new() -> Self {
-        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, paused: 0, _elems: PhantomData }
+        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, paused: 0, held: false, _elems: PhantomData }
     }
 
     #[inline]
@@ -601,10 +605,27 @@ impl<E: Elem> Table<E> {
             return;
         }
         let policy = resize_policy();
+        if self.held && self.old.used * 1000 <= self.old.size() * HELD_PER_MILLE {
+            return;
+        }
         let forced = self.old.used / self.old.size() >= FORCE_RATIO && policy != Resize::Forbid;
         if policy == Resize::Allow || forced {
             self.resize_to(self.old.used + 1);
         }
+    }
+
+    /// Bytes of the array that the next insert would allocate to grow into; 0 when it would not grow.
+    #[inline]
+    pub fn growth(&self) -> usize {
+        if self.old.used < self.old.size() || self.is_rehashing() || !self.old.exists() {
+            return 0;
+        }
+        (1usize << Self::bits_for(self.old.used + 1)) / 8 * LINE
+    }
+
+    /// Lets growth wait, up to a load of 1.618, or no longer.
+    pub fn hold_growth(&mut self, hold: bool) {
+        self.held = hold;
     }
 
     fn bits_for(n: usize) -> u8 {

@@ -15,6 +15,7 @@
 pub mod db;
 pub mod edit;
 pub mod effects;
+pub mod evict;
 pub mod expire;
 pub mod store;
 #[cfg(test)]
@@ -101,6 +102,8 @@ pub struct Policy {
     pub lazy_expire: bool,
     /// Old values that a write replaces are freed lazily and counted so.
     pub lazy_server_del: bool,
+    /// Bytes that all may use; 0 for any number.
+    pub memory_limit: usize,
     pub limits: Limits,
 }
 
@@ -118,6 +121,7 @@ impl Default for Policy {
             freeze_lru: false,
             lazy_expire: false,
             lazy_server_del: false,
+            memory_limit: 0,
             limits: Limits::default(),
         }
     }

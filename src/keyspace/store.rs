@@ -6,6 +6,7 @@ use crate::ds::entry::{Entry, Payload, enc, ty};
 use crate::ds::sds::Sds;
 use crate::object::value::{EMBSTR_MAX, SAMPLES, Value};
 use crate::proto::args::Key;
+use crate::sys::alloc;
 
 /// A value to be stored.
 pub enum New<'v> {
@@ -155,10 +156,24 @@ impl Keyspace {
     fn add(&mut self, db: usize, key: Key, t: u8, e: u8, value: Payload, ttl: Ttl) {
         let when = if let Ttl::At(at) = ttl { Some(at) } else { None };
         let lru = self.fresh_lru();
+        if self.policy.memory_limit > 0 {
+            self.hold_growth(db, when.is_some());
+        }
         let entry = self.dbs[db].measured(|d| d.insert(key.hash, key.bytes, t, e, value, when));
         entry.set_lru(lru);
         self.signal_ready(db, key.bytes, t);
         self.event(db, key.bytes, class::NEW, "new");
+    }
+
+    /// A table whose next array would break the memory limit waits with growing: evicting keys to make
+    /// room for empty slots helps nobody.
+    #[inline]
+    fn hold_growth(&mut self, db: usize, ttl: bool) {
+        let bytes = self.dbs[db].dict.growth(ttl);
+        if bytes > 0 {
+            let over = alloc::used().saturating_add(bytes) > self.policy.memory_limit;
+            self.dbs[db].dict.hold_growth(over);
+        }
     }
 
     /// Changes only the expiry. Counts nothing; the caller announces. The token is good no longer.

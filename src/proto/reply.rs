@@ -69,6 +69,9 @@ pub struct Reply {
     pub over: bool,
     /// Bytes that the pieces held when they were dropped.
     dropped: u32,
+    /// Bytes in the first buffer when an aggregate of unknown length began there: as upstream, what
+    /// follows counts against the limit.
+    deferred: Option<u32>,
 }
 
 /// A place where the head of an aggregate will stand.
@@ -177,6 +180,7 @@ impl Reply {
     fn held_with(&self, extra: usize) -> usize {
         match self.more.as_ref().filter(|m| !m.pieces.is_empty()) {
             Some(m) => (m.footprint + self.buf.capacity() + extra).saturating_sub(m.head),
+            None if self.deferred.is_some() => extra,
             None => extra.saturating_sub(CHUNK),
         }
     }
@@ -206,11 +210,13 @@ impl Reply {
     }
 
     fn push_piece(&mut self, p: Piece) {
+        let deferred = self.deferred.take();
         let m = self.more();
         if m.pieces.is_empty() {
             // What the first buffer holds, and what would still have found room in it.
-            m.head = match &p {
-                Piece::Own(v) if v.capacity() <= CHUNK => 2 * v.capacity() - v.len(),
+            m.head = match (&p, deferred) {
+                (_, Some(before)) => before as usize,
+                (Piece::Own(v), _) if v.capacity() <= CHUNK => 2 * v.capacity() - v.len(),
                 _ => CHUNK,
             };
         }
@@ -301,6 +307,7 @@ impl Reply {
         }
         debug_assert_eq!(self.sent, self.buf.len());
         self.sent = 0;
+        self.deferred = None;
         self.buf.clear();
         true
     }
@@ -467,6 +474,9 @@ impl Reply {
     }
 
     pub fn defer(&mut self) -> Mark {
+        if !self.spilled() {
+            self.deferred.get_or_insert(u32::try_from(self.buf.len()).unwrap_or(u32::MAX));
+        }
         Mark { piece: self.more.as_ref().map_or(0, |m| m.pieces.len()), at: self.buf.len() }
     }
 
@@ -522,6 +532,7 @@ impl Reply {
         }
         all.extend_from_slice(&self.buf);
         self.buf.clear();
+        self.deferred = None;
         all.drain(..std::mem::take(&mut self.sent));
         all
     }
@@ -591,6 +602,20 @@ mod tests {
         }
         assert!(r.over && r.is_empty());
         assert_eq!(r.pending(), 0);
+    }
+
+    #[test]
+    fn what_follows_a_deferred_head_counts_from_its_first_byte() {
+        let filled = |defer: bool| {
+            let mut r = Reply::new(false);
+            r.set_limit(100_000);
+            if defer {
+                r.defer();
+            }
+            (0..1000).for_each(|_| r.bulk(&[b'x'; 103]));
+            r.over
+        };
+        assert_eq!((filled(false), filled(true)), (false, true), "110 KB, 16 of them free or not");
     }
 
     #[test]

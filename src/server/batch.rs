@@ -28,6 +28,8 @@ use crate::proto::reply::Reply;
 
 /// Requests parsed ahead.
 const BATCH: usize = 64;
+/// Places for arguments that are kept from batch to batch.
+const KEEP: usize = 4096;
 /// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
 pub const BIG_ARG: usize = 32 * 1024;
 
@@ -113,6 +115,17 @@ impl Scratch {
             pos += len;
         }
         (pos, Ahead::More)
+    }
+
+    /// A request with very many arguments does not leave its room behind.
+    #[inline]
+    fn trim(&mut self) {
+        if self.spans.capacity() > KEEP {
+            self.spans = Vec::new();
+        }
+        if self.argv.capacity() > KEEP {
+            self.argv = Vec::new();
+        }
     }
 
     fn hashes(&self) -> impl Iterator<Item = u64> {
@@ -237,6 +250,7 @@ pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) 
     let outer = srv.run.current.replace(id);
     let more = run_batches(srv, id, &buf, &mut pos, &mut state, &mut out, &mut scratch);
     srv.run.current = outer;
+    scratch.trim();
     srv.scratches.push(scratch);
     give_back(srv, id, buf, pos, state, out);
     more

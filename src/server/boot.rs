@@ -243,6 +243,7 @@ fn init(
     policy::refresh(&mut srv);
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
+    apply::good_replicas(&mut srv);
     Ok(srv)
 }
 
@@ -391,6 +392,8 @@ fn build(
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),
+        eviction: Default::default(),
         pause: Default::default(),
+        loading: Default::default(),
     }
 }

@@ -6,7 +6,7 @@
 
 use super::call::{How, call, queue};
 use super::pause::{self, action};
-use super::{Gate, Server, client_info, kill, limits, monitor, settle};
+use super::{Gate, Server, client_info, evict, kill, limits, monitor, settle};
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::{Flow, flag as cf};
 use crate::commands::table::{CmdId, Entry};
@@ -152,6 +152,9 @@ impl Acts {
     }
 }
 
+/// Memory is short, and the command might need some.
+pub const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
 /// Those who are sent what others do: no pause holds them up, and the data is not theirs to touch.
 const LISTENER: u64 = flag::REPLICA | flag::MONITOR;
 
@@ -160,7 +163,7 @@ fn is(e: &Entry, name: &str) -> bool {
 }
 
 /// The long way: reasons to refuse, in upstream's order. Between NO_MULTI and client eviction stand the
-/// permissions of the user and the slots of a cluster; behind it the eviction of keys.
+/// permissions of the user and the slots of a cluster.
 fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
     let e = srv.table.get(cmd);
     let c = &srv.clients[id];
@@ -186,8 +189,17 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
             return Refusal::Gone;
         }
     }
+    let acts = Acts::of(srv.table.get(cmd), &srv.clients[id]);
+    if srv.gate.has(Gate::MAXMEMORY) && srv.run.pass_depth <= 1 {
+        let short = evict::perform(srv) == evict::Outcome::Failed;
+        let Some(c) = srv.clients.live(id) else { return Refusal::Gone };
+        let queues = c.has(flag::MULTI) && !runs_inside_multi(srv.table.get(cmd));
+        if short && (queues || acts.any(cf::DENYOOM)) {
+            return Refusal::Error(CmdError::Msg(&OOM));
+        }
+        srv.eviction.short = short;
+    }
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
-    let acts = Acts::of(e, c);
     if let Some(why) = state_refuses(srv, c, e, acts) {
         return Refusal::Error(why);
     }

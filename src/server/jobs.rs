@@ -6,7 +6,7 @@
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
-use super::Server;
+use super::{Server, loading};
 use crate::commands::numbers::loose;
 use crate::config::SanitizeDump;
 use crate::ds::table::{Resize, set_resize};
@@ -112,6 +112,16 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
         Err(e) => return Err(crate::sys::errno::text(&e)),
     };
     let begun = mono_ns();
+    loading::start(srv, bytes.len() as u64);
+    let read = load_bytes(srv, &bytes, merge);
+    loading::stop(srv);
+    read?;
+    let seconds = (mono_ns() - begun) as f64 / 1e9;
+    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
+    Ok(())
+}
+
+fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String> {
     super::policy::refresh(srv);
     // What is loaded is no news, until the policy is refreshed.
     (srv.ks.policy.notify, srv.ks.policy.modified, srv.ks.policy.ready) = (0, false, 0);
@@ -119,7 +129,7 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
         checksum: srv.config.rdbchecksum && !srv.switches.skip_checksums,
         deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,
     };
-    let mut loader = Loader::new(&bytes, srv.ks.policy.limits, checks)?;
+    let mut loader = Loader::new(bytes, srv.ks.policy.limits, checks)?;
     let mut load = Load { merge, db: 0, loaded: 0, expired: 0, empty: 0 };
     let done = load.all(srv, &mut loader);
     srv.stats.dump_sanitizations += loader.sanitized;
@@ -138,8 +148,6 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
         load.loaded,
         load.expired
     );
-    let seconds = (mono_ns() - begun) as f64 / 1e9;
-    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
     Ok(())
 }
 
@@ -158,6 +166,7 @@ struct Load {
 impl Load {
     fn all(&mut self, srv: &mut Server, loader: &mut Loader<'_>) -> Result<(), String> {
         while let Some(item) = loader.next_item()? {
+            loading::progress(srv, loader.at() as u64);
             self.item(srv, item)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::{Gate, Server};
 use crate::clients::{ClientId, flag};
+use crate::proto::reply::Reply;
 
 /// Takes the client out of every registry and marks it dying.
 pub fn kill(srv: &mut Server, id: ClientId) {
@@ -15,6 +16,13 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     super::policy::refresh(srv);
     srv.monitors.retain(|m| *m != id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    // Whoever closes clients to get their memory has it at once.
+    let c = &mut srv.clients[id];
+    if !c.has(flag::EXECUTING) {
+        c.out = Reply::new(false);
+        c.input.buf = Vec::new();
+        c.input.pos = 0;
+    }
 }
 
 /// Frees slots, sockets and buffers of the dying. Those that execute right now come next time.
@@ -31,7 +39,5 @@ pub fn reap(srv: &mut Server) {
         if let Some(s) = &mut c.stream {
             s.deregister(srv.reactor.registry());
         }
-        srv.clients.pool.give_query(std::mem::take(&mut c.input.buf));
-        srv.clients.pool.give_reply(std::mem::take(&mut c.out.buf));
     }
 }

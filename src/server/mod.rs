@@ -12,6 +12,7 @@ pub mod crash_report;
 pub mod cron;
 pub mod ctx;
 pub mod dispatch;
+pub mod evict;
 pub mod expire_cycle;
 pub mod info;
 pub mod jobs;
@@ -19,6 +20,7 @@ pub mod kill;
 pub mod lend;
 pub mod limits;
 pub mod listen;
+pub mod loading;
 pub mod monitor;
 pub mod pass;
 pub mod pause;
@@ -72,7 +74,9 @@ pub struct Server {
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
+    pub eviction: evict::Eviction,
     pub pause: pause::Pause,
+    pub loading: loading::Loading,
 }
 
 /// What the process is doing.

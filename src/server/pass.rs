@@ -13,7 +13,7 @@
 //! ```
 
 use super::batch::BIG_ARG;
-use super::{Server, batch, before_sleep, blocking, client_info, cron, kill};
+use super::{Server, batch, before_sleep, blocking, client_info, cron, evict, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{self, Ready, Source, source};
@@ -51,7 +51,8 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() {
+    let evicting = srv.eviction.running && srv.run.pass_depth == 0;
+    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
         timeout = Duration::ZERO;
     }
     srv.reactor.wait(Some(timeout));
@@ -81,6 +82,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if !srv.blocked.is_empty() {
         blocking::expire(srv);
+    }
+    if srv.eviction.running && srv.run.pass_depth == 1 {
+        evict::resume(srv);
     }
     if srv.clock.mono_ms >= srv.run.next_cron_ms {
         cron::run(srv);

@@ -21,6 +21,7 @@ pub fn refresh(srv: &mut Server) {
     p.lfu_log_factor = c.lfu_log_factor as i64;
     p.lazy_expire = c.lazyfree_lazy_expire;
     p.lazy_server_del = c.lazyfree_lazy_server_del;
+    p.memory_limit = usize::try_from(c.maxmemory).unwrap_or(usize::MAX);
     p.limits = limits(c, &srv.switches);
 }
 

@@ -38,8 +38,9 @@ pub struct Overhead {
 }
 
 impl Overhead {
-    pub fn of(srv: &Server) -> Overhead {
-        let used = alloc::used();
+    /// `own` bytes hold the report that asks, and are none of what it reports on.
+    pub fn of(srv: &Server, own: usize) -> Overhead {
+        let used = alloc::used().saturating_sub(own);
         let clients_normal = srv.clients.iter().map(|(_, c)| c.memory()).sum();
         let dbs: Vec<_> = srv
             .ks
@@ -112,7 +113,7 @@ fn difference(a: usize, b: usize) -> i64 {
 }
 
 pub fn write(srv: &Server, out: &mut String) {
-    let (o, p) = (Overhead::of(srv), Pages::now());
+    let (o, p) = (Overhead::of(srv, alloc::size_class(out.capacity())), Pages::now());
     let human = |n: usize| human_bytes(n as u64);
     let system = usage::total_memory();
     fields!(out,
@@ -146,7 +147,7 @@ pub fn write(srv: &Server, out: &mut String) {
         "rss_overhead_bytes" => difference(p.rss, p.resident),
         "mem_fragmentation_ratio" => ratio(p.rss as f64, o.used as f64),
         "mem_fragmentation_bytes" => difference(p.rss, o.used),
-        "mem_not_counted_for_evict" => 0,
+        "mem_not_counted_for_evict" => crate::server::evict::not_counted(srv),
         "mem_replication_backlog" => 0,
         "mem_total_replication_buffers" => 0,
         "mem_clients_slaves" => 0,

@@ -40,4 +40,15 @@ pub fn write(srv: &Server, out: &mut String) {
         "module_fork_in_progress" => 0,
         "module_fork_last_cow_size" => 0,
     );
+    if srv.gate.has(crate::server::Gate::LOADING) {
+        let l = &srv.loading;
+        fields!(out,
+            "loading_start_time" => l.started,
+            "loading_total_bytes" => l.total,
+            "loading_rdb_used_mem" => l.used_then,
+            "loading_loaded_bytes" => l.loaded,
+            "loading_loaded_perc" => format_args!("{:.2}", l.percent()),
+            "loading_eta_seconds" => l.eta(now / 1000),
+        );
+    }
 }

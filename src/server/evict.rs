@@ -1,0 +1,214 @@
+//! `maxmemory`: before a command runs, keys make room.
+//!
+//! ```text
+//! command ─► perform ─┬─ fits                        ─► runs
+//!                     ├─ evicted, time is up         ─► runs; the loop goes on evicting between events
+//!                     └─ nothing may go, or noeviction ─► commands that need memory are refused (OOM)
+//! ```
+//!
+//! What does not count: the buffer of the AOF. It grows by the very DELs that eviction writes, so
+//! counting it would evict without end; it is written in the same pass anyway.
+//!
+//! `maxmemory-eviction-tenacity` bounds the time of one call, so that a limit that was lowered by far
+//! costs latency in slices. Nothing is evicted inside a nested pass, while loading and while eviction is
+//! paused.
+
+use super::{Gate, Server, pause, settle, slow};
+use crate::config::MaxmemoryPolicy as Policy;
+use crate::keyspace::evict::{Pool, Rank, Rule};
+use crate::sys::alloc;
+use crate::sys::clock::mono_ns;
+
+/// The time and, under lazy freeing, the goal are looked at after so many keys.
+const LOOK_EVERY: u32 = 16;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// There is room, or nothing may be done about it now.
+    Fits,
+    /// There will be: eviction goes on between events.
+    Running,
+    /// There is none, and nothing left to evict.
+    Failed,
+}
+
+#[derive(Default)]
+pub struct Eviction {
+    pool: Pool,
+    /// The loop goes on evicting.
+    pub running: bool,
+    /// Memory was short when the running command (a script, a transaction) began.
+    pub short: bool,
+    /// Since when memory has been over the limit.
+    exceeded_since_ns: Option<u64>,
+    exceeded_us: u64,
+}
+
+impl Eviction {
+    /// Milliseconds over the limit: those that are over, and those under way.
+    pub fn exceeded_ms(&self) -> (u64, u64) {
+        let current = self.exceeded_since_ns.map_or(0, |at| mono_ns().saturating_sub(at) / 1000);
+        ((self.exceeded_us + current) / 1000, current / 1000)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&mut self) {
+        (self.exceeded_since_ns, self.exceeded_us) = (None, 0);
+    }
+
+    fn book(&mut self, outcome: Outcome) {
+        if outcome != Outcome::Fits {
+            self.exceeded_since_ns.get_or_insert_with(mono_ns);
+        } else if let Some(since) = self.exceeded_since_ns.take() {
+            self.exceeded_us += mono_ns().saturating_sub(since) / 1000;
+        }
+    }
+}
+
+/// Bytes in use that are none of the limit's business.
+pub fn not_counted(srv: &Server) -> usize {
+    srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity())
+}
+
+/// By how many bytes the limit is exceeded.
+#[inline]
+pub fn excess(srv: &Server) -> Option<usize> {
+    let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
+    let used = alloc::used();
+    if max == 0 || used <= max {
+        return None;
+    }
+    used.saturating_sub(not_counted(srv)).checked_sub(max).filter(|over| *over > 0)
+}
+
+fn rule(srv: &Server) -> Option<Rule> {
+    let (rank, volatile) = match srv.config.maxmemory_policy {
+        Policy::NoEviction => return None,
+        Policy::AllkeysLru => (Rank::Idle, false),
+        Policy::VolatileLru => (Rank::Idle, true),
+        Policy::AllkeysLfu => (Rank::Rarity, false),
+        Policy::VolatileLfu => (Rank::Rarity, true),
+        Policy::AllkeysRandom => (Rank::Random, false),
+        Policy::VolatileRandom => (Rank::Random, true),
+        Policy::VolatileTtl => (Rank::Ttl, true),
+    };
+    let samples = usize::try_from(srv.config.maxmemory_samples).unwrap_or(usize::MAX);
+    Some(Rule { rank, volatile, samples })
+}
+
+/// Microseconds that one call may take: up to tenacity 10 in equal steps, then by 15 percent each.
+fn time_limit_us(tenacity: u64) -> u64 {
+    match tenacity {
+        0..=10 => 50 * tenacity,
+        11..=99 => (500.0 * 1.15f64.powf(tenacity as f64 - 10.0)) as u64,
+        _ => u64::MAX,
+    }
+}
+
+/// Makes room, as far as that may be done now.
+#[inline]
+pub fn perform(srv: &mut Server) -> Outcome {
+    let over = match excess(srv) {
+        None if srv.eviction.exceeded_since_ns.is_none() => return Outcome::Fits,
+        over => over,
+    };
+    if !allowed(srv) {
+        return Outcome::Fits;
+    }
+    let outcome = match (over, rule(srv)) {
+        (None, _) => Outcome::Fits,
+        (Some(_), None) => Outcome::Failed,
+        (Some(over), Some(rule)) => make_room(srv, over, rule),
+    };
+    srv.eviction.book(outcome);
+    outcome
+}
+
+fn allowed(srv: &Server) -> bool {
+    !srv.gate.has(Gate::LOADING | Gate::BUSY)
+        && srv.run.nesting == 0
+        && !srv.pause.has(pause::action::EVICT)
+}
+
+#[cold]
+fn make_room(srv: &mut Server, over: usize, rule: Rule) -> Outcome {
+    debug_assert!(srv.ops.is_empty(), "each unit has left before");
+    let begun = mono_ns();
+    let limit = time_limit_us(srv.config.maxmemory_eviction_tenacity);
+    let mut outcome = evict_keys(srv, over, rule, begun, limit);
+    if outcome == Outcome::Failed {
+        outcome = wait_for_thread(srv, begun, limit);
+    }
+    slow::sample(srv, "eviction-cycle", (mono_ns() - begun) / 1_000_000);
+    outcome
+}
+
+fn elapsed_us(since_ns: u64) -> u64 {
+    mono_ns().saturating_sub(since_ns) / 1000
+}
+
+fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64) -> Outcome {
+    let over = isize::try_from(over).unwrap_or(isize::MAX);
+    let lazy = srv.config.lazyfree_lazy_eviction;
+    let (mut freed, mut keys) = (0isize, 0u32);
+    while freed < over {
+        let Some((db, e)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
+            return Outcome::Failed;
+        };
+        let at = mono_ns();
+        srv.run.nesting += 1;
+        freed = freed.saturating_add(srv.ks.evict(db, e, lazy));
+        srv.run.nesting -= 1;
+        slow::sample(srv, "eviction-del", (mono_ns() - at) / 1_000_000);
+        settle::lone_unit_end(srv);
+        keys = keys.wrapping_add(1);
+        if keys.is_multiple_of(LOOK_EVERY) {
+            // A thread may have freed more than was foreseen.
+            if lazy && excess(srv).is_none() {
+                break;
+            }
+            if elapsed_us(begun) > limit {
+                srv.eviction.running = true;
+                break;
+            }
+        }
+    }
+    if srv.eviction.running { Outcome::Running } else { Outcome::Fits }
+}
+
+/// Nothing is left to evict, but what was handed to the thread may not be free yet.
+fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> Outcome {
+    let at = mono_ns();
+    let mut outcome = Outcome::Failed;
+    while srv.lazyfree.pending() > 0 && elapsed_us(begun) < limit {
+        if excess(srv).is_none() {
+            outcome = Outcome::Fits;
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(limit.min(1000)));
+    }
+    slow::sample(srv, "eviction-lazyfree", (mono_ns() - at) / 1_000_000);
+    outcome
+}
+
+/// Between events, while `running`.
+pub fn resume(srv: &mut Server) {
+    if perform(srv) != Outcome::Running {
+        srv.eviction.running = false;
+    }
+    settle::serve_ready(srv);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenacity_grows_from_nothing_to_no_limit() {
+        assert_eq!([0, 1, 10].map(time_limit_us), [0, 50, 500]);
+        assert_eq!(time_limit_us(11), 575);
+        // Two minutes, about.
+        assert!((120_000_000..130_000_000).contains(&time_limit_us(99)), "{}", time_limit_us(99));
+        assert_eq!(time_limit_us(100), u64::MAX);
+    }
+}
