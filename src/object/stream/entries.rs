@@ -20,7 +20,7 @@
 use super::id::{Id, Wish};
 use super::node::{self, Node};
 use super::range::Range;
-use crate::ds::listpack::Listpack;
+use crate::ds::listpack::{Listpack, Lp};
 use crate::ds::rax::{Rax, Seek};
 
 /// No block, and no entry's content, is bigger (STREAM_LISTPACK_MAX_SIZE).
@@ -76,6 +76,24 @@ impl Log {
         (self.blocks.len(), self.blocks.node_count())
     }
 
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The blocks in order, as long as `f` has no error.
+    pub fn try_each_block<E>(&self, mut f: impl FnMut(Id, &Lp) -> Result<(), E>) -> Result<(), E> {
+        let mut walk = self.blocks.iter();
+        while let Some((key, lp)) = walk.next() {
+            let id = Id::from_key(key).expect("keys are IDs");
+            let lp = match (lp, &self.tail) {
+                (Some(lp), _) | (None, Some((_, lp))) => lp,
+                (None, None) => unreachable!("the last block lies in the tail"),
+            };
+            f(id, lp)?;
+        }
+        Ok(())
+    }
+
     /// Bytes of the heap behind this structure: of `samples` blocks and the last, scaled to all.
     pub fn heap_bytes(&self, samples: usize) -> usize {
         let tree = self.blocks.mem_size() - size_of::<Rax<Option<Listpack>>>();
@@ -116,7 +134,7 @@ impl Log {
             Some((base, lp)) if has_room(lp, bytes, limits) => node::append(lp, *base, id, pairs),
             _ => self.begin_block(id, pairs),
         }
-        self.length += 1;
+        self.length = self.length.wrapping_add(1);
         self.entries_added = self.entries_added.wrapping_add(1);
         self.last_id = id;
         if self.length == 1 {

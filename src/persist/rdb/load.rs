@@ -5,6 +5,8 @@
 //! collection that is not sound or is empty, a checksum that differs. Nothing is allocated from a size
 //! before the bytes behind it are there.
 
+mod stream;
+
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
 use crate::algo::{crc64, lzf};
 use crate::ds::intset::Intset;
@@ -169,6 +171,9 @@ impl<'a> Loader<'a> {
             kind::HASH_LISTPACK => Hash::Packed(self.pairs()?).wrap(),
             kind::ZSET_2 => self.zset()?.wrap(),
             kind::ZSET_LISTPACK => Zset::Packed(self.pairs()?).wrap(),
+            kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
+                self.stream(t)?.wrap()
+            }
             t => {
                 return Err(format!(
                     "value type {t} at byte {} cannot be loaded by this version",

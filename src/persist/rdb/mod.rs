@@ -29,10 +29,13 @@ pub mod kind {
     pub const HASH: u8 = 4;
     pub const ZSET_2: u8 = 5;
     pub const SET_INTSET: u8 = 11;
+    pub const STREAM_LISTPACKS: u8 = 15;
     pub const HASH_LISTPACK: u8 = 16;
     pub const ZSET_LISTPACK: u8 = 17;
     pub const LIST_QUICKLIST_2: u8 = 18;
+    pub const STREAM_LISTPACKS_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
+    pub const STREAM_LISTPACKS_3: u8 = 21;
 }
 
 /// Containers of a quicklist node.
