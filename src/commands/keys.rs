@@ -217,9 +217,20 @@ pub fn georadius(args: &[&[u8]]) -> Option<Keys> {
     Some([Some(1), stored].into_iter().flatten().map(|i| (i, 0)).collect())
 }
 
-/// XREAD and XREADGROUP: the first half of what follows STREAMS.
+/// XREAD and XREADGROUP: the first half of what follows STREAMS, which a group may be named as well.
 pub fn xread(args: &[&[u8]]) -> Option<Keys> {
-    let at = args.iter().skip(1).position(|a| a.eq_ignore_ascii_case(b"streams"))? + 2;
+    let mut i = 1;
+    loop {
+        let word = args.get(i)?.to_ascii_lowercase();
+        i += match &word[..] {
+            b"streams" => break,
+            b"noack" => 1,
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            _ => return None,
+        };
+    }
+    let at = i + 1;
     let rest = args.len() - at;
     if rest == 0 || !rest.is_multiple_of(2) {
         return None;

@@ -34,6 +34,11 @@ pub mod server;
 pub mod set;
 pub mod slowlog;
 pub mod sort;
+pub mod stream;
+pub mod stream_claim;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_read;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -63,6 +68,11 @@ pub fn families() -> &'static [&'static [Command]] {
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
+        stream::ROWS,
+        stream_read::ROWS,
+        stream_group::ROWS,
+        stream_claim::ROWS,
+        stream_info::ROWS,
         hash::ROWS,
         set::ROWS,
         sort::ROWS,

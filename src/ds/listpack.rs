@@ -272,6 +272,13 @@ impl Lp {
         Iter { front: self.front(), back: self.end(), lp: PhantomData }
     }
 
+    /// Where a walk through this listpack stands: the place of the entry it would give next.
+    #[inline]
+    pub fn place(&self, walk: &Iter<'_>) -> Option<Pos> {
+        assert!(walk.front >= self.front() && walk.front <= self.end(), "a walk through another listpack");
+        (walk.front != self.end()).then(|| self.pos_of(walk.front))
+    }
+
     /// The entries from `pos` on.
     #[inline]
     pub fn iter_from(&self, pos: Pos) -> Iter<'_> {
@@ -308,6 +315,23 @@ impl Iter<'_> {
     #[inline]
     pub fn is_done(&self) -> bool {
         self.front == self.back
+    }
+
+    /// Goes over up to `n` entries without looking at them.
+    #[inline]
+    pub fn pass(&mut self, n: usize) {
+        for _ in 0..n {
+            if self.front == self.back {
+                return;
+            }
+            // SAFETY: front < back, in one listpack.
+            let size = unsafe { codec::entry_size(self.front, self.back) };
+            if size == 0 {
+                broken();
+            }
+            // SAFETY: the entry ends at or before `back`.
+            self.front = unsafe { self.front.add(size) };
+        }
     }
 }
 
@@ -567,6 +591,20 @@ impl Listpack {
     /// Puts a value in the place of the entry at `pos`, which stays its place.
     pub fn replace<'v>(&mut self, pos: Pos, value: impl Into<Element<'v>>) -> Pos {
         self.splice(Some(pos), 1, &[value.into()])
+    }
+
+    /// Puts an integer in the place of the entry at `pos`: a mere write where that takes the same room.
+    #[inline]
+    pub fn set_int(&mut self, pos: Pos, value: i64) {
+        let code = Encoded::of(Element::Int(value));
+        // SAFETY: `at` gives an address in the slice before the end byte.
+        let size = unsafe { self.size_at(self.at(pos)) };
+        if size == code.size() {
+            // SAFETY: the entry at `pos` lies inside, and has just this size.
+            unsafe { code.write(self.start().add(pos.offset())) };
+        } else {
+            self.replace(pos, value);
+        }
     }
 
     /// At `at` (None: the end), takes `remove` entries away and puts values in their place, with one

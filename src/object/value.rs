@@ -11,6 +11,7 @@ use super::digest::Digest;
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::stream::{Parts, Stream};
 use super::tables::Full;
 use super::zset::Zset;
 use crate::ds::entry::{Entry, enc, ty};
@@ -43,6 +44,7 @@ pub enum Value {
     Set(Set),
     Zset(Zset),
     Hash(Hash),
+    Stream(Stream),
 }
 
 /// Which part of a lookup to come is fetched.
@@ -85,6 +87,7 @@ macro_rules! each {
             Value::Set($x) => $other,
             Value::Zset($x) => $other,
             Value::Hash($x) => $other,
+            Value::Stream($x) => $other,
         }
     };
 }
@@ -130,7 +133,7 @@ macro_rules! variants {
         }
     )*};
 }
-variants!(List, Set, Zset, Hash);
+variants!(List, Set, Zset, Hash, Stream);
 
 /// A value that stays in its entry while it is read.
 pub struct View<'a, T> {
@@ -238,6 +241,7 @@ impl Value {
             Value::Set(x) => parts(x),
             Value::Zset(x) => parts(x),
             Value::Hash(x) => parts(x),
+            Value::Stream(x) => parts(x),
         }
     }
 
@@ -258,6 +262,7 @@ impl Value {
                 (ty::SET, enc::INTSET) => Value::Set(Set::Ints(Intset::from_raw(pointer(word)))),
                 (ty::SET, enc::LISTPACK) => Value::Set(Set::Packed(listpack(word))),
                 (ty::SET, enc::HT) => Value::Set(Set::Table(boxed::<Pairs>(word))),
+                (ty::STREAM, enc::STREAM) => Value::Stream(Stream(boxed::<Parts>(word))),
                 _ => unreachable!("type {t} with encoding {e}"),
             }
         }

@@ -18,6 +18,8 @@
 //!
 //! A new type: a constant in `kind`, an arm in `value`.
 
+mod stream;
+
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
 use crate::algo::num::{parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
@@ -279,6 +281,9 @@ impl<'a> Loader<'a> {
             kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
                 let l = self.packed(Shape::Zset, t == kind::ZSET_ZIPLIST)?;
                 self.packed_zset(l)?.wrap()
+            }
+            kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
+                self.stream(t)?.wrap()
             }
             kind::MODULE_PRE_GA => return Err("Pre-release module format not supported".into()),
             kind::MODULE_2 => {

@@ -1,10 +1,13 @@
 //! Writing a snapshot. Small collections are saved as the bytes they are.
 
+mod stream;
+
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
 use crate::algo::{crc64, lzf, num::parse_i64};
 use crate::ds::entry::{Entry, ty};
 use crate::ds::quicklist::NodeBytes;
 use crate::keyspace::Db;
+use crate::object::stream::Stream;
 use crate::object::{hash::Hash, list::List, set::Set, value::StrRef, value::View, zset::Zset};
 use std::io::{self, Write};
 
@@ -194,6 +197,7 @@ impl Out<'_> {
             ty::SET => self.set(e, &View::<Set>::of(e).expect(MADE)),
             ty::ZSET => self.zset(e, &View::<Zset>::of(e).expect(MADE)),
             ty::HASH => self.hash(e, &View::<Hash>::of(e).expect(MADE)),
+            ty::STREAM => self.stream(e, &View::<Stream>::of(e).expect(MADE)),
             t => Err(io::Error::other(format!("type {t} has no form in the file"))),
         }
     }
