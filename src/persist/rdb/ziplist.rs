@@ -114,7 +114,7 @@ fn value(entry: &[u8]) -> Result<(Element<'_>, &[u8]), Broken> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ds::prop::Source;
 
@@ -201,7 +201,9 @@ pub mod tests {
         // [0 1 a] [3 1 b] [3 C0 44 1]: all but letters and integer decides something. A letter can be an
         // integer of a byte, and the integer a string of two.
         for at in (0..good.len()).filter(|at| ![12, 15, 18, 19].contains(at)) {
-            for byte in (0..=255u8).filter(|b| *b != good[at] && ![(11, 254), (14, 254), (17, 2)].contains(&(at, *b))) {
+            for byte in (0..=255u8)
+                .filter(|b| *b != good[at] && ![(11, 254), (14, 254), (17, 2)].contains(&(at, *b)))
+            {
                 let mut bad = good.clone();
                 bad[at] = byte;
                 assert!(values(&bad).is_err(), "byte {at} is {byte}");
