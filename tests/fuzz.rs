@@ -12,6 +12,15 @@
 
 use oxidis::algo::quote::split_args;
 use oxidis::algo::rng::Rng;
+use oxidis::keyspace::Keyspace;
+use oxidis::keyspace::store::{New, Ttl};
+use oxidis::object::list::End;
+use oxidis::object::value::Value;
+use oxidis::object::zset::Rules;
+use oxidis::object::{self, digest::Digest};
+use oxidis::persist::rdb::load::{self, Checks, Item, Loaded, Loader};
+use oxidis::persist::rdb::save;
+use oxidis::proto::args::Key;
 use oxidis::proto::parse::{Limits, Parsed, Span, State};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
@@ -211,4 +220,246 @@ fn the_twin_sees_requests_and_errors() {
         Some("unauthenticated multibulk length")
     );
     assert_eq!(naive_requests(b"*1\r\n$01\r\n", &limits).1.as_deref(), Some("invalid bulk length"));
+}
+
+// ---- payloads and snapshots ----------------------------------------------------------------------
+
+/// Values in forms that are written no more, as payloads without their footer: what they were made of
+/// is in `persist::rdb`.
+const OLD_FORMS: &[&[u8]] = &[
+    b"\x01\x03\x01a\xc0\x05\x00",
+    b"\x03\x03\x01a\x031.5\x01b\xff\x01c\xfe",
+    b"\x09\x0e\x02\x01f\x01\x02v??\x01g\x01\x00w\xff",
+    b"\x0a\x14\x14\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
+    b"\x0c\x13\x13\0\0\0\x10\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
+    b"\x0d\x13\x13\0\0\0\x10\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
+    b"\x0e\x01\x14\x14\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
+    b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x01\0\x09\0",
+    b"\x05\x02\x01a\0\0\0\0\0\0\xf8\x3f\x01b\0\0\0\0\0\0\0\x40",
+    b"\x04\x02\x01f\xc0\x07\xc3\x09\x40\x46\x01xx\xe0\x39\0\x01xx\x01v",
+];
+
+/// Limits at which values change their form early, or the usual ones.
+fn some_limits(rng: &mut Rng) -> object::Limits {
+    let mut l = object::Limits::default();
+    if rng.index(2) == 0 {
+        let most = [0, 1, 3, 8][rng.index(4)];
+        (l.hash.entries, l.zset.entries, l.set.entries, l.set.ints) = (most, most, most, most);
+        (l.hash.value, l.zset.value, l.set.value) = (4, 4, 4);
+        l.list.fill = [-1, 1, 3][rng.index(3)];
+        l.list.depth = rng.index(2) as i32;
+    }
+    l
+}
+
+fn some_text(rng: &mut Rng) -> Vec<u8> {
+    match rng.index(4) {
+        0 => rng.index(20).to_string().into_bytes(),
+        1 => (rng.next_u64().cast_signed() >> rng.index(64)).to_string().into_bytes(),
+        2 => vec![b'a' + rng.index(4) as u8; rng.index(5)],
+        _ => vec![b'a' + rng.index(4) as u8; rng.index(100)],
+    }
+}
+
+/// A value of a random type and size.
+fn some_value(rng: &mut Rng, limits: &object::Limits) -> Value {
+    use oxidis::object::value::Variant;
+    use oxidis::object::{hash::Hash, list::List, set::Set, zset::Zset};
+    let n = 1 + rng.index(12);
+    match rng.index(5) {
+        0 => Value::Str(oxidis::ds::entry::enc::RAW, oxidis::ds::sds::Sds::from_slice(&some_text(rng))),
+        1 => {
+            let mut l = List::default();
+            for _ in 0..n {
+                let text = some_text(rng);
+                l.grow_for(1, text.len(), &limits.list);
+                l.push(End::Tail, &text);
+            }
+            l.wrap()
+        }
+        2 => {
+            let mut s = Set::for_member(&some_text(rng), n, &limits.set);
+            (0..n).for_each(|_| _ = s.add(&some_text(rng), &limits.set));
+            s.wrap()
+        }
+        3 => {
+            let mut h = Hash::default();
+            (0..n).for_each(|_| _ = h.set(&some_text(rng), &some_text(rng), &limits.hash));
+            h.wrap()
+        }
+        _ => {
+            let mut z = Zset::default();
+            for _ in 0..n {
+                let score = [0.5, 3.0, -1e300, f64::INFINITY, 7.0][rng.index(5)];
+                z.add(&some_text(rng), score, Rules::default(), &limits.zset);
+            }
+            z.wrap()
+        }
+    }
+}
+
+/// A dataset of a few keys, some with a time.
+fn some_keys(rng: &mut Rng) -> Keyspace {
+    let mut ks = Keyspace::new(2);
+    for i in 0..1 + rng.index(4) {
+        let limits = some_limits(rng);
+        let value = some_value(rng, &limits);
+        let ttl = if rng.index(2) == 0 { Ttl::Clear } else { Ttl::At(rng.next_u64().cast_signed()) };
+        let (db, name) = (rng.index(2), format!("key {i}"));
+        let _ = ks.set(db, Key::new(name.as_bytes()), New::Value(value), ttl, None);
+    }
+    ks
+}
+
+/// Changes a few bytes.
+fn hurt(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..rng.index(4) {
+        let at = rng.index(bytes.len().max(1));
+        match rng.index(6) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at.min(bytes.len()), rng.next_u32() as u8),
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            // Lengths and types are small, or have all bits set.
+            3 if at < bytes.len() => bytes[at] = bytes[at].wrapping_add([1, 255, 128][rng.index(3)]),
+            _ if at < bytes.len() => bytes[at] = rng.next_u32() as u8,
+            _ => {}
+        }
+    }
+}
+
+/// Whatever a value was read from, using it does not panic, and it comes back as what it is.
+fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: usize) {
+    // A byte may stand for a hundred (compression), each element needs its share of a table.
+    let bytes = v.heap_bytes(usize::MAX);
+    assert!(bytes < 20_000 + 1_000 * read_from, "{bytes} bytes out of {read_from}");
+    assert!(!v.is_empty());
+    let mut text = || some_text(&mut Rng::seeded(rng.next_u64()));
+    let (a, b) = (text(), text());
+    match &mut v {
+        Value::List(l) => {
+            l.grow_for(1, a.len(), &limits.list);
+            l.push(End::Tail, &a);
+            l.insert(&b, &a, true);
+            l.pop(End::Head, |e| e.to_vec()).expect("there are two at least");
+            l.for_range(0, l.len(), true, |e| assert!(e.to_vec().len() <= 1 << 20));
+        }
+        Value::Set(s) => {
+            s.add(&a, &limits.set);
+            assert!(s.contains(&a));
+            s.remove(&b);
+            s.random(rng).map(|e| e.to_vec());
+        }
+        Value::Hash(h) => {
+            h.set(&a, &b, &limits.hash);
+            assert!(h.get(&a).is_some_and(|v| v.is_text(&b)));
+            h.remove(&b);
+        }
+        Value::Zset(z) => {
+            z.add(&a, 2.0, Rules::default(), &limits.zset);
+            assert_eq!(z.score(&a), Some(2.0));
+            z.walk(0..z.len(), true, |m, _| _ = m.with_text(|m| z.rank(m)));
+            z.delete_ranks(0..1);
+        }
+        _ => {}
+    }
+    if !v.is_empty() {
+        come_back(v, limits);
+    }
+}
+
+/// Dumped and restored, a value has the same content.
+fn come_back(v: Value, limits: &object::Limits) {
+    let mut ks = Keyspace::new(1);
+    let key = Key::new(b"k");
+    let _ = ks.set(0, key, New::Value(v), Ttl::Clear, None);
+    let e = ks.peek(0, key).expect("just put");
+    let content = |v: &Value| {
+        let mut d = Digest::default();
+        v.digest(&mut d);
+        d.0
+    };
+    let payload = save::payload(&e, true).expect("memory takes all");
+    let checks = Checks { checksum: true, deep: false };
+    match load::restore(&payload, *limits, checks, &mut 0) {
+        Ok(Loaded::Value(again)) => {
+            assert_eq!(content(&again), content(&Value::lent(&e)));
+            drop(again);
+        }
+        Ok(Loaded::Bytes(b)) => {
+            let old = oxidis::object::value::StrRef::of(&e).expect("a string");
+            assert_eq!(b.len(), old.len());
+        }
+        // Members that an unchecked payload had twice are found out when they are dumped as a table.
+        Err(why) => assert!(format!("{why:?}").contains("dup elements"), "{why:?}"),
+    }
+}
+
+fn payloads(rng: &mut Rng) {
+    let limits = some_limits(rng);
+    let mut payload = match rng.index(3) {
+        0 => OLD_FORMS[rng.index(OLD_FORMS.len())].to_vec(),
+        _ => {
+            let made_with = some_limits(rng);
+            let value = some_value(rng, &made_with);
+            let mut ks = Keyspace::new(1);
+            let _ = ks.set(0, Key::new(b"k"), New::Value(value), Ttl::Clear, None);
+            let e = ks.peek(0, Key::new(b"k")).expect("just put");
+            let mut payload = save::payload(&e, rng.index(2) == 0).expect("memory takes all");
+            payload.truncate(payload.len() - 10);
+            payload
+        }
+    };
+    let whole = rng.index(8) == 0;
+    if !whole {
+        hurt(rng, &mut payload);
+    }
+    payload.extend([11, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let checks = Checks { checksum: false, deep: rng.index(2) == 0 };
+    match load::restore(&payload, limits, checks, &mut 0) {
+        Ok(Loaded::Value(v)) => use_value(rng, v, &limits, payload.len()),
+        Ok(Loaded::Bytes(b)) => assert!(b.len() <= 300 * payload.len()),
+        Err(why) => assert!(!whole, "{why:?} in {:?}", payload.escape_ascii().to_string()),
+    }
+}
+
+fn snapshots(rng: &mut Rng) {
+    let ks = some_keys(rng);
+    let options = save::Options {
+        compress: rng.index(2) == 0,
+        checksum: rng.index(2) == 0,
+        aux: vec![("redis-ver", "7.2.6".into())],
+    };
+    let mut file = Vec::new();
+    save::save(&ks.dbs, &options, &mut file, |_| Ok(())).expect("memory takes all");
+    if rng.index(2) == 0 {
+        // A key of an old form before the end.
+        let old = OLD_FORMS[rng.index(OLD_FORMS.len())];
+        let end = file.len() - 9;
+        let key = [&old[..1], b"\x03old", &old[1..]].concat();
+        file.splice(end..end, key);
+    }
+    let before = file.clone();
+    hurt(rng, &mut file);
+    let limits = some_limits(rng);
+    let checks = Checks { checksum: file == before && rng.index(2) == 0, deep: rng.index(2) == 0 };
+    let Ok(mut loader) = Loader::new(&file, limits, checks) else { return };
+    let mut items = 0;
+    while let Ok(Some(item)) = loader.next_item() {
+        items += 1;
+        assert!(items <= file.len(), "each item has bytes of its own");
+        if let Item::Key { value: Loaded::Value(v), .. } = item {
+            use_value(rng, v, &limits, file.len());
+        }
+    }
+    assert!(loader.at() <= file.len());
+}
+
+#[test]
+fn fuzz_payloads() {
+    fuzz("fuzz_payloads", payloads);
+}
+
+#[test]
+fn fuzz_snapshots() {
+    fuzz("fuzz_snapshots", snapshots);
 }

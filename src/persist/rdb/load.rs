@@ -19,6 +19,8 @@
 //! A new type: a constant in `kind`, an arm in `value`.
 
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
 use crate::algo::num::{parse_f64, parse_f64_bound};

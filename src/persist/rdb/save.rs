@@ -77,15 +77,10 @@ impl Write for Count {
 /// Bytes of a value in a snapshot, without its type, key and time.
 pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
     let options = Options { compress, checksum: false, aux: Vec::new() };
-    let (mut all, mut head) = (Count::default(), Count::default());
-    Out { to: &mut all, crc: 0, options: &options, keyed: true }.entry(e)?;
-    let mut out = Out { to: &mut head, crc: 0, options: &options, keyed: true };
-    out.head(0, e)?;
-    if let Some(when) = e.when() {
-        out.raw(&[op::EXPIRE_MS])?;
-        out.raw(&when.to_le_bytes())?;
-    }
-    Ok(all.0 - head.0)
+    let mut count = Count::default();
+    Out { to: &mut count, crc: 0, options: &options, keyed: false }.value(e)?;
+    // All but the byte of the type.
+    Ok(count.0 - 1)
 }
 
 /// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.

@@ -63,6 +63,7 @@ impl Loader<'_> {
     fn block(&mut self) -> Result<Listpack> {
         const BROKEN: &str = "Stream listpack integrity check failed.";
         let bytes = self.text()?;
+        self.sanitized += u64::from(self.checks.deep);
         let lp = Listpack::from_bytes(&bytes).map_err(|_| BROKEN)?;
         if node::is_sound(&lp) { Ok(lp) } else { Err(BROKEN.into()) }
     }
