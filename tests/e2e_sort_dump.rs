@@ -113,11 +113,8 @@ fn patterns_look_keys_up() {
     c.run("SET v_2 two");
     let got = c.run("SORT l ALPHA GET # GET h_*->f GET v_* GET v_*->f GET fixed");
     let row = |e: &str, h: Value, v: Value| [Value::bulk(e), h, v, Null, Null];
-    let want = [
-        row("1", Value::bulk("one"), Null),
-        row("2", Null, Value::bulk("two")),
-        row("x", Null, Null),
-    ];
+    let want =
+        [row("1", Value::bulk("one"), Null), row("2", Null, Value::bulk("two")), row("x", Null, Null)];
     assert_eq!(got, Array(want.concat()));
     // Keys that run out while they are looked up go, the sorted one among them.
     c.run("PEXPIREAT v_2 1");

@@ -75,11 +75,10 @@ const ROWS: &[Row] = &[
 fn all(c: &mut Conn, commands: impl Iterator<Item = Vec<String>>) {
     let mut commands = commands.peekable();
     while commands.peek().is_some() {
-        let part: Vec<String> = commands.by_ref().take(AT_ONCE).map(|words| words.join("\u{1}")).collect();
-        let bytes: Vec<u8> = part
-            .iter()
-            .flat_map(|p| common::request(&p.split('\u{1}').collect::<Vec<_>>()))
-            .collect();
+        let part: Vec<String> =
+            commands.by_ref().take(AT_ONCE).map(|words| words.join("\u{1}")).collect();
+        let bytes: Vec<u8> =
+            part.iter().flat_map(|p| common::request(&p.split('\u{1}').collect::<Vec<_>>())).collect();
         c.send(&bytes);
         for _ in &part {
             c.read();
@@ -156,7 +155,8 @@ fn costs_by_size() {
         eprintln!("skipped: MEASURE_GROWTH names no sizes to measure");
         return;
     };
-    let sizes: Vec<usize> = sizes.split(',').map(|s| s.trim().parse().expect("a list of sizes")).collect();
+    let sizes: Vec<usize> =
+        sizes.split(',').map(|s| s.trim().parse().expect("a list of sizes")).collect();
     let mut servers = vec![("Oxidis", Server::start())];
     if let Some(binary) = std::env::var_os("REDIS_SERVER") {
         servers.push(("Redis", Server::of(Path::new(&binary), &["--save", ""])));
@@ -172,7 +172,8 @@ fn costs_by_size() {
     }
     let big: Vec<_> = servers.iter().map(|(name, srv)| (name, big_operations(srv))).collect();
     for i in 0..big[0].1.len() {
-        let cells: Vec<String> = big.iter().map(|(name, b)| format!("{name} {:.2} ms", b[i].1)).collect();
+        let cells: Vec<String> =
+            big.iter().map(|(name, b)| format!("{name} {:.2} ms", b[i].1)).collect();
         println!("| {} | {} |", big[0].1[i].0, cells.join(" | "));
     }
 }

@@ -1,8 +1,8 @@
 //! SUBSCRIBE and its kin, PUBLISH, PUBSUB.
 
-use super::{docs, help};
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use super::{docs, help};
 use crate::clients::{ClientId, flag};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;

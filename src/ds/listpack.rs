@@ -275,7 +275,10 @@ impl Lp {
     /// Where a walk through this listpack stands: the place of the entry it would give next.
     #[inline]
     pub fn place(&self, walk: &Iter<'_>) -> Option<Pos> {
-        assert!(walk.front >= self.front() && walk.front <= self.end(), "a walk through another listpack");
+        assert!(
+            walk.front >= self.front() && walk.front <= self.end(),
+            "a walk through another listpack"
+        );
         (walk.front != self.end()).then(|| self.pos_of(walk.front))
     }
 

@@ -27,13 +27,7 @@ impl Ctx<'_> {
     }
 
     /// The same, to be tried again with other words than came.
-    pub fn block_as(
-        &mut self,
-        wait: Wait,
-        keys: &[&[u8]],
-        deadline: i64,
-        args: Vec<Box<[u8]>>,
-    ) -> Flow {
+    pub fn block_as(&mut self, wait: Wait, keys: &[&[u8]], deadline: i64, args: Vec<Box<[u8]>>) -> Flow {
         debug_assert!(self.may_block());
         // A request that is tried again keeps the time it was given at first.
         let deadline = self.srv.run.retry_deadline.unwrap_or(deadline);

@@ -229,8 +229,8 @@ impl Driver {
         let queued = ours == Status("QUEUED".into());
         if let Some(theirs) = theirs {
             let rule = if queued { Rule::Exact } else { rules::rule(&call) };
-            let same = rules::same(rule, &ours, &theirs)
-                || (rule == Rule::Dump && self.has_no_order(&call));
+            let same =
+                rules::same(rule, &ours, &theirs) || (rule == Rule::Dump && self.has_no_order(&call));
             if !same {
                 let what = format!("ours   {}\ntheirs {}", long(&ours), long(&theirs));
                 return self.difference(&call.keys, &what);
@@ -389,7 +389,10 @@ impl Driver {
         self.same_effects(&[], true);
         let before = self.all_digests();
         let (ours, theirs) = self.both(&[b"DEBUG", b"RELOAD"]);
-        assert!(ours == Value::ok() && theirs.is_none_or(|t| t == Value::ok()), "DEBUG RELOAD: {ours:?}");
+        assert!(
+            ours == Value::ok() && theirs.is_none_or(|t| t == Value::ok()),
+            "DEBUG RELOAD: {ours:?}"
+        );
         let after = self.all_digests();
         let other: Vec<_> = before.iter().zip(&after).filter(|(a, b)| a != b).take(3).collect();
         assert!(before.len() == after.len() && other.is_empty(), "DEBUG RELOAD changes {other:?}");

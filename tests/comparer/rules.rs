@@ -66,8 +66,18 @@ pub const FIT_ONLY: &[&str] = &["command|docs", "info"];
 
 /// Commands that may wait.
 pub const BLOCKING: &[&str] = &[
-    "blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread",
-    "xreadgroup", "wait", "waitaof",
+    "blmove",
+    "blmpop",
+    "blpop",
+    "brpop",
+    "brpoplpush",
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
+    "xread",
+    "xreadgroup",
+    "wait",
+    "waitaof",
 ];
 
 /// How two replies are compared.

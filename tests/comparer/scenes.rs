@@ -372,7 +372,8 @@ fn monitored(c: &mut Conn, mark: &str) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
         let line = c.read().text();
-        let (head, rest) = line.split_once("] ").unwrap_or_else(|| panic!("a line of MONITOR: {line:?}"));
+        let (head, rest) =
+            line.split_once("] ").unwrap_or_else(|| panic!("a line of MONITOR: {line:?}"));
         let from = if head.ends_with(" lua") { "lua " } else { "" };
         let db = head.split_once('[').and_then(|(_, h)| h.split(' ').next()).unwrap_or("?");
         all.push(Status(format!("{from}{db} {rest}")));
