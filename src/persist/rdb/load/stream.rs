@@ -267,36 +267,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_way_to_be_broken_has_its_error() {
-        let block = |ms: u64| {
-            let mut log = entries::Log::default();
-            let limits = entries::Limits { bytes: 0, entries: 0 };
-            log.append(Id::new(ms, 0), &[[b"f", b"v"]], limits).expect("it fits");
-            let mut bytes = Vec::new();
-            let all: Result<()> = log.try_each_block(|_, lp| {
-                bytes = lp.bytes().to_vec();
-                Ok(())
-            });
-            all.expect("nothing fails");
-            bytes
-        };
-        let key = |ms| Id::new(ms, 0).key();
-        let blocks = |n: u64| {
-            let mut out = Spell(vec![kind::STREAM_LISTPACKS_3]);
-            out.length(n);
-            out
-        };
-        let figures = |out: &mut Spell, length| {
-            out.length(length).id(Id::new(1, 0)).id(Id::new(1, 0)).id(Id::MIN).length(1);
-        };
-        let why = |out: &Spell| load(&out.payload()).err().unwrap_or_default();
+    fn blocks(n: u64) -> Spell {
+        let mut out = Spell(vec![kind::STREAM_LISTPACKS_3]);
+        out.length(n);
+        out
+    }
 
+    /// What stands between blocks and groups.
+    fn figures(out: &mut Spell, length: u64) {
+        out.length(length).id(Id::new(1, 0)).id(Id::new(1, 0)).id(Id::MIN).length(1);
+    }
+
+    fn key(ms: u64) -> [u8; 16] {
+        Id::new(ms, 0).key()
+    }
+
+    fn why(out: &Spell) -> String {
+        load(&out.payload()).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn broken_blocks_have_their_errors() {
+        let mut log = entries::Log::default();
+        let limits = entries::Limits { bytes: 0, entries: 0 };
+        log.append(Id::new(1, 0), &[[b"f", b"v"]], limits).expect("it fits");
+        let mut block = Vec::new();
+        let all: Result<()> = log.try_each_block(|_, lp| {
+            block = lp.bytes().to_vec();
+            Ok(())
+        });
+        all.expect("nothing fails");
         let mut out = blocks(1);
-        out.text(b"short").text(&block(1));
+        out.text(b"short").text(&block);
         assert!(why(&out).contains("not the size of a stream ID"));
         let mut out = blocks(2);
-        out.text(&key(1)).text(&block(1)).text(&key(1)).text(&block(1));
+        out.text(&key(1)).text(&block).text(&key(1)).text(&block);
         assert!(why(&out).contains("existing key"));
         let mut out = blocks(1);
         out.text(&key(1)).text(Listpack::new().bytes());
@@ -304,26 +309,32 @@ mod tests {
         let mut out = blocks(0);
         figures(&mut out, 1);
         assert!(why(&out).contains("length inconsistent"));
+    }
 
-        // Groups: name, ID, entries read, pending; consumers follow.
-        let group = |out: &mut Spell, pending: &[u64]| {
-            out.text(b"g").id(Id::MIN).length(0).length(pending.len() as u64);
-            pending.iter().for_each(|ms| {
-                out.raw(&key(*ms)).raw(&[0; 8]).length(1);
-            });
-        };
-        let consumer = |out: &mut Spell, name: &[u8], pending: &[u64]| {
-            out.text(name).raw(&[0; 16]).length(pending.len() as u64);
-            pending.iter().for_each(|ms| {
-                out.raw(&key(*ms));
-            });
-        };
-        let with_groups = |n: u64| {
-            let mut out = blocks(0);
-            figures(&mut out, 0);
-            out.length(n);
-            out
-        };
+    /// A group of no consumers yet, with what is pending.
+    fn group(out: &mut Spell, pending: &[u64]) {
+        out.text(b"g").id(Id::MIN).length(0).length(pending.len() as u64);
+        pending.iter().for_each(|ms| {
+            out.raw(&key(*ms)).raw(&[0; 8]).length(1);
+        });
+    }
+
+    fn consumer(out: &mut Spell, name: &[u8], pending: &[u64]) {
+        out.text(name).raw(&[0; 16]).length(pending.len() as u64);
+        pending.iter().for_each(|ms| {
+            out.raw(&key(*ms));
+        });
+    }
+
+    fn with_groups(n: u64) -> Spell {
+        let mut out = blocks(0);
+        figures(&mut out, 0);
+        out.length(n);
+        out
+    }
+
+    #[test]
+    fn broken_groups_have_their_errors() {
         let mut out = with_groups(2);
         for _ in 0..2 {
             group(&mut out, &[]);
