@@ -15,7 +15,11 @@ use oxidis::algo::rng::Rng;
 use oxidis::keyspace::Keyspace;
 use oxidis::keyspace::store::{New, Ttl};
 use oxidis::object::list::End;
-use oxidis::object::value::Value;
+use oxidis::object::stream::Stream;
+use oxidis::object::stream::entries::{Keep, Trim};
+use oxidis::object::stream::group::Group;
+use oxidis::object::stream::id::{Id, Wish};
+use oxidis::object::value::{Kind, Value, Variant};
 use oxidis::object::zset::Rules;
 use oxidis::object::{self, digest::Digest};
 use oxidis::persist::rdb::load::{self, Checks, Item, Loaded, Loader};
@@ -153,7 +157,7 @@ fn requests_in_reads(rng: &mut Rng, stream: &[u8], limits: &Limits) -> Requests 
     (requests, None)
 }
 
-fn random_stream(rng: &mut Rng) -> Vec<u8> {
+fn random_requests(rng: &mut Rng) -> Vec<u8> {
     const PIECES: &[&[u8]] =
         &[b"*", b"$", b"\r\n", b"\r", b"\n", b"0", b"-1", b"16385", b" ", b"\"", b"'", b"\\x4", b"\0"];
     let mut stream = Vec::new();
@@ -196,7 +200,7 @@ fn push_multibulk(rng: &mut Rng, stream: &mut Vec<u8>) {
 
 fn request_parser(rng: &mut Rng) {
     let limits = Limits { max_bulk: 512 << 20, authenticated: rng.index(4) > 0 };
-    let stream = random_stream(rng);
+    let stream = random_requests(rng);
     let want = naive_requests(&stream, &limits);
     for _ in 0..3 {
         let got = requests_in_reads(rng, &stream, &limits);
@@ -263,7 +267,6 @@ fn some_text(rng: &mut Rng) -> Vec<u8> {
 
 /// A value of a random type and size.
 fn some_value(rng: &mut Rng, limits: &object::Limits) -> Value {
-    use oxidis::object::value::Variant;
     use oxidis::object::{hash::Hash, list::List, set::Set, zset::Zset};
     let n = 1 + rng.index(12);
     match rng.index(5) {
@@ -462,4 +465,116 @@ fn fuzz_payloads() {
 #[test]
 fn fuzz_snapshots() {
     fuzz("fuzz_snapshots", snapshots);
+}
+
+// ---- streams out of payloads ---------------------------------------------------------------------
+
+const LIMITS: object::stream::entries::Limits =
+    object::stream::entries::Limits { bytes: 200, entries: 5 };
+
+fn small_id(rng: &mut Rng) -> Id {
+    Id::new(rng.below(12), rng.below(3))
+}
+
+fn random_stream(rng: &mut Rng) -> Stream {
+    let mut s = Stream::default();
+    for _ in 0..rng.index(40) {
+        let words: [&[u8]; 5] = [b"f", b"17", b"", b"-70000", &[b'x'; 30]];
+        let pairs: Vec<[&[u8]; 2]> = (0..1 + rng.index(3))
+            .map(|_| [words[rng.index(2)], words[rng.index(words.len())]])
+            .collect();
+        let wish = Wish::Exact(Id::new(s.log.last_id.ms + rng.below(2), s.log.last_id.seq + 1));
+        let id = s.log.next_id(wish, 0).expect("above all that were");
+        s.log.append(id, &pairs, LIMITS).expect("it fits");
+        if rng.index(4) == 0 {
+            s.log.delete(&[small_id(rng)]);
+        }
+    }
+    for name in [&b"g"[..], b"h"].iter().take(rng.index(3)) {
+        let mut g = Group::new(small_id(rng), rng.below(5) as i64 - 1);
+        for consumer in [&b"alice"[..], b"bob"].iter().take(rng.index(3)) {
+            let who = g.add_consumer(consumer, rng.below(100) as i64).expect("a new name");
+            (0..rng.index(4)).for_each(|_| g.assign(small_id(rng), who, 7, 1));
+        }
+        s.groups.add(name, g);
+    }
+    s
+}
+
+fn dumped(s: &Stream) -> Vec<u8> {
+    let mut ks = Keyspace::new(1);
+    let key = Key::new(b"s");
+    let _ = ks.put(0, key, New::Value(s.clone().wrap()), Ttl::Clear, None);
+    let entry = ks.peek(0, key).expect("it was just put there");
+    save::payload(&entry, true).expect("memory takes it all")
+}
+
+fn restored(payload: &[u8]) -> Option<Stream> {
+    let checks = Checks { checksum: false, deep: true };
+    match load::restore(payload, Default::default(), checks, &mut 0) {
+        Ok(Loaded::Value(Value::Stream(s))) => Some(s),
+        _ => None,
+    }
+}
+
+/// Whatever was let in can be walked through, changed, and saved again.
+fn exercise(rng: &mut Rng, s: &mut Stream) {
+    let forth: Vec<Id> = s.log.range(Id::MIN, Id::MAX).map(|e| e.id).collect();
+    let mut back: Vec<Id> = s.log.range_back(Id::MIN, Id::MAX).map(|e| e.id).collect();
+    back.reverse();
+    assert_eq!(forth, back);
+    let pairs: usize = s.log.range(Id::MIN, Id::MAX).map(|e| e.pairs().count()).sum();
+    assert!(pairs >= forth.len() || forth.is_empty() || pairs == 0);
+    let mut d = Digest::default();
+    s.digest(&mut d);
+    assert!(s.heap_bytes(5) > 0 && s.effort() > 0);
+    s.groups.for_each(|_, g| {
+        let behind = s.log.lag(g);
+        assert!(behind.is_some() || s.log.length > 0 || s.log.entries_added > 0);
+    });
+    for _ in 0..6 {
+        match rng.index(3) {
+            0 => drop(s.log.delete(&[small_id(rng), *forth.first().unwrap_or(&Id::MIN)])),
+            1 => {
+                let keep = if rng.index(2) == 0 {
+                    Keep::Newest(rng.below(6))
+                } else {
+                    Keep::From(small_id(rng))
+                };
+                s.log.trim(&Trim { keep, whole_blocks: rng.index(2) == 0, limit: rng.below(4) });
+            }
+            _ => {
+                if let Ok(id) = s.log.next_id(Wish::Auto, 5) {
+                    s.log.append(id, &[[b"f", b"v"]], LIMITS).expect("it fits");
+                }
+            }
+        }
+    }
+    dumped(s);
+}
+
+fn stream_payload(rng: &mut Rng) {
+    let s = random_stream(rng);
+    let mut payload = dumped(&s);
+    let mut back = restored(&payload).expect("what is saved is read");
+    assert_eq!(dumped(&back), payload);
+    exercise(rng, &mut back);
+    let body = payload.len() - 10;
+    for _ in 0..1 + rng.index(4) {
+        let at = 1 + rng.index(body - 1);
+        match rng.index(4) {
+            0 => payload[at] = rng.next_u32() as u8,
+            1 => payload[at] ^= 1 << rng.index(8),
+            2 => payload.insert(at, rng.next_u32() as u8),
+            _ => payload[0] = [15, 19, 21][rng.index(3)],
+        }
+    }
+    if let Some(mut s) = restored(&payload) {
+        exercise(rng, &mut s);
+    }
+}
+
+#[test]
+fn fuzz_stream_payload() {
+    fuzz("fuzz_stream_payload", stream_payload);
 }

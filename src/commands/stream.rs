@@ -314,7 +314,7 @@ struct Added {
 }
 
 impl Options {
-    fn add(&self, log: &mut Log, pairs: &[&[u8]], ctx: &Now) -> Result<Added, AddError> {
+    fn add(&self, log: &mut Log, pairs: &[[&[u8]; 2]], ctx: &Now) -> Result<Added, AddError> {
         let id = log.next_id(self.wish, ctx.ms)?;
         log.append(id, pairs, ctx.limits)?;
         let Some(t) = &self.trim else { return Ok(Added { id, trimmed: false, outcome: None }) };
@@ -346,8 +346,8 @@ fn xadd(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     const FULL: CmdError =
         CmdError::Msg(&"ERR The stream has exhausted the last possible ID, unable to add more items");
     let o = Reader::new(ctx, true).read(&ctx.args)?;
-    let pairs = ctx.args.from(o.id_at + 1);
-    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
+    let (pairs, rest) = ctx.args.from(o.id_at + 1).as_chunks::<2>();
+    if pairs.is_empty() || !rest.is_empty() {
         return Err(CmdError::arity(ctx.name()));
     }
     if o.wish == Wish::Exact(Id::MIN) {

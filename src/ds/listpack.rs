@@ -575,6 +575,27 @@ impl Listpack {
         self.push_front_code(Encoded::of(value.into()));
     }
 
+    /// Appends a few values with one change of the block.
+    #[inline]
+    pub fn push_back_all<const N: usize>(&mut self, values: [Element<'_>; N]) {
+        let codes = values.map(Encoded::of);
+        let (total, size) = (self.total(), codes.iter().map(Encoded::size).sum::<usize>());
+        if size_class(total) - total - self.gap() < size {
+            return self.insert_codes(total - 1, 0, 0, codes.iter());
+        }
+        let count = self.count_after(0, N);
+        // SAFETY: behind the end byte there are `size` bytes of slack, which the codes fill. They borrow
+        // from elsewhere, since self is borrowed mutably.
+        unsafe {
+            let mut to = self.start().add(total - 1);
+            for code in &codes {
+                to = code.write(to);
+            }
+            to.write(END);
+            write_header(self.start(), total + size, count);
+        }
+    }
+
     /// Appends many values with one change of the block.
     pub fn extend<'a>(&mut self, values: impl Iterator<Item = Element<'a>> + Clone) {
         self.insert_codes(self.total() - 1, 0, 0, values.map(Encoded::of));

@@ -18,7 +18,7 @@
 //!   `max_deleted` the greatest ID that XDEL took out. Trimming does not move it: it leaves no gaps.
 
 use super::id::{Id, Wish};
-use super::node::{self, Node};
+use super::node::{self, Fit, Node};
 use super::range::Range;
 use crate::ds::listpack::{Listpack, Lp};
 use crate::ds::rax::{Rax, Seek};
@@ -123,15 +123,17 @@ impl Log {
         id.filter(|id| *id > last).ok_or(AddError::NotAbove)
     }
 
-    /// Adds an entry with fields and values in turn, under an ID that `next_id` gave.
-    pub fn append(&mut self, id: Id, pairs: &[&[u8]], limits: Limits) -> Result<(), AddError> {
-        debug_assert!(id > self.last_id && pairs.len().is_multiple_of(2));
-        let bytes = pairs.iter().map(|word| word.len()).sum::<usize>();
+    /// Adds an entry of these fields and values, under an ID that `next_id` gave.
+    pub fn append(&mut self, id: Id, pairs: &[[&[u8]; 2]], limits: Limits) -> Result<(), AddError> {
+        debug_assert!(id > self.last_id, "IDs ascend");
+        let bytes = pairs.iter().map(|[field, value]| field.len() + value.len()).sum::<usize>();
         if bytes > BLOCK_MAX {
             return Err(AddError::TooLarge);
         }
         match &mut self.tail {
-            Some((base, lp)) if has_room(lp, bytes, limits) => node::append(lp, *base, id, pairs),
+            Some((base, lp)) if let Some(fit) = fit(lp, bytes, pairs, limits) => {
+                node::append(lp, *base, id, pairs, fit);
+            }
             _ => self.begin_block(id, pairs),
         }
         self.length = self.length.wrapping_add(1);
@@ -144,9 +146,9 @@ impl Log {
     }
 
     /// A new block with its first entry.
-    fn begin_block(&mut self, id: Id, pairs: &[&[u8]]) {
+    fn begin_block(&mut self, id: Id, pairs: &[[&[u8]; 2]]) {
         let mut lp = node::new_block(pairs);
-        node::append(&mut lp, id, id, pairs);
+        node::append(&mut lp, id, id, pairs, Fit::FIRST);
         match self.tail.as_ref().map(|(base, _)| *base) {
             // Out of order: see the invariants. A block that is under this key has nothing but deleted
             // entries.
@@ -355,14 +357,14 @@ impl Log {
     }
 }
 
+/// Is there room in a block?
 #[inline]
-fn has_room(lp: &Listpack, bytes: usize, limits: Limits) -> bool {
+fn fit(lp: &Lp, bytes: usize, pairs: &[[&[u8]; 2]], limits: Limits) -> Option<Fit> {
     let max = if limits.bytes == 0 { BLOCK_MAX } else { limits.bytes.min(BLOCK_MAX) };
     if lp.bytes().len() + bytes >= max {
-        return false;
+        return None;
     }
-    let (live, deleted) = node::counts(lp);
-    limits.entries == 0 || live + deleted < limits.entries as u64
+    Fit::of(lp, pairs, limits.entries)
 }
 
 impl Clone for Log {

@@ -159,14 +159,38 @@ impl<'a> Entry<'a> {
 }
 
 /// A new block for an entry with these fields and values, without the entry itself.
-pub fn new_block(pairs: &[&[u8]]) -> Listpack {
+pub fn new_block(pairs: &[[&[u8]; 2]]) -> Listpack {
     let mut lp = Listpack::new();
-    lp.push_back(0);
-    lp.push_back(0);
-    lp.push_back((pairs.len() / 2) as i64);
-    pairs.iter().step_by(2).for_each(|field| lp.push_back(*field));
+    lp.push_back_all([0, 0, pairs.len() as i64].map(Element::Int));
+    pairs.iter().for_each(|[field, _]| lp.push_back(*field));
     lp.push_back(0);
     lp
+}
+
+/// What an append needs to know of the block, read along with whether there is room.
+#[derive(Clone, Copy, Debug)]
+pub struct Fit {
+    live: i64,
+    /// The fields are those of the master entry.
+    same: bool,
+}
+
+impl Fit {
+    /// For the first entry of a block.
+    pub const FIRST: Fit = Fit { live: 0, same: true };
+
+    /// None when the block is to have no more than `entries` (0: any number) and has them.
+    #[inline]
+    pub fn of(lp: &Lp, pairs: &[[&[u8]; 2]], entries: usize) -> Option<Fit> {
+        let mut walk = lp.iter();
+        let (live, deleted) = (int(walk.next()), int(walk.next()));
+        if entries > 0 && live.saturating_add(deleted) >= i64::try_from(entries).unwrap_or(i64::MAX) {
+            return None;
+        }
+        let same = count(walk.next()) == pairs.len()
+            && pairs.iter().all(|[field, _]| walk.next().is_some_and(|e| e.is_text(field)));
+        Some(Fit { live, same })
+    }
 }
 
 /// Live and deleted entries of a block.
@@ -178,27 +202,25 @@ pub fn counts(lp: &Lp) -> (u64, u64) {
 }
 
 /// Appends an entry. `base` is the block's ID.
-pub fn append(lp: &mut Listpack, base: Id, id: Id, pairs: &[&[u8]]) {
-    debug_assert!(pairs.len().is_multiple_of(2));
-    let mut head = lp.iter();
-    let live = int(head.next());
-    head.next();
-    let same = count(head.next()) == pairs.len() / 2
-        && pairs.iter().step_by(2).all(|field| head.next().is_some_and(|e| e.is_text(field)));
+pub fn append(lp: &mut Listpack, base: Id, id: Id, pairs: &[[&[u8]; 2]], fit: Fit) {
     let first = lp.first().unwrap_or_else(|| broken());
-    lp.set_int(first, live + 1);
-    lp.push_back(if same { SAME_FIELDS } else { 0 });
-    lp.push_back(id.ms.wrapping_sub(base.ms) as i64);
-    lp.push_back(id.seq.wrapping_sub(base.seq) as i64);
-    let pieces = if same {
-        pairs.iter().skip(1).step_by(2).for_each(|value| lp.push_back(*value));
-        FIXED + pairs.len() / 2
+    lp.set_int(first, fit.live + 1);
+    let ms = Element::Int(id.ms.wrapping_sub(base.ms) as i64);
+    let seq = Element::Int(id.seq.wrapping_sub(base.seq) as i64);
+    let (len, flags) = (pairs.len(), if fit.same { SAME_FIELDS } else { 0 });
+    let pieces = FIXED + if fit.same { len } else { 1 + 2 * len };
+    let (flags, pieces) = (Element::Int(flags), Element::Int(pieces as i64));
+    if let ([[_, value]], true) = (pairs, fit.same) {
+        return lp.push_back_all([flags, ms, seq, Element::Str(value), pieces]);
+    }
+    lp.push_back_all([flags, ms, seq]);
+    if fit.same {
+        pairs.iter().for_each(|[_, value]| lp.push_back(*value));
     } else {
-        lp.push_back((pairs.len() / 2) as i64);
-        pairs.iter().for_each(|word| lp.push_back(*word));
-        FIXED + 1 + pairs.len()
-    };
-    lp.push_back(pieces as i64);
+        lp.push_back(len as i64);
+        pairs.iter().for_each(|pair| lp.push_back_all(pair.map(Element::Str)));
+    }
+    lp.push_back_all([pieces]);
 }
 
 /// Marks the entry at `at` as deleted. Its place, and that of every other, stays; the counts are the

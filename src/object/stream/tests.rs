@@ -126,7 +126,12 @@ fn a_log_agrees_with_a_list() {
                         _ => Id::new(last.ms, last.seq + 1),
                     };
                     let words = words(&mut source);
-                    let slices: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+                    let slices: Vec<[&[u8]; 2]> = words
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .map(|[f, v]: &[Vec<u8>; 2]| [&f[..], &v[..]])
+                        .collect();
                     assert_eq!(log.append(id, &slices, limits), Ok(()));
                     assert_eq!(log.last_id, id);
                     twin.push(Line { id, words });
@@ -149,7 +154,7 @@ fn a_log_agrees_with_a_list() {
 const LIMITS: Limits = Limits { bytes: 4096, entries: 3 };
 
 fn add(log: &mut Log, ms: u64) {
-    log.append(Id::new(ms, 0), &[b"f", b"v"], LIMITS).expect("it fits");
+    log.append(Id::new(ms, 0), &[[b"f", b"v"]], LIMITS).expect("it fits");
 }
 
 #[test]
