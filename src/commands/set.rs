@@ -320,15 +320,22 @@ fn smove(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 // ---- reading ---------------------------------------------------------------------------------------
 
+/// Sampling moves a rehash on further than a look at one member does (GETFAIR_NUM_ENTRIES).
+const SAMPLING_STEPS: usize = 15;
+
 /// Looks the key up for reading; a table under rehash goes one step on.
 fn read<'a>(ctx: &mut Ctx<'a>) -> Result<Option<Found<'a>>, CmdError> {
+    read_moving(ctx, 1)
+}
+
+fn read_moving<'a>(ctx: &mut Ctx<'a>, steps: usize) -> Result<Option<Found<'a>>, CmdError> {
     let Some(f) = ctx.read(1) else { return Ok(None) };
     let ks = &mut ctx.srv.ks;
     if !ks.value::<Set>(&f)?.is_rehashing() {
         return Ok(Some(f));
     }
     let mut edit = ks.edit(f);
-    edit.value::<Set>()?.step();
+    edit.value::<Set>()?.step(steps);
     edit.unchanged();
     Ok(Some(ks.token(f.db, f.key, f.entry)))
 }
@@ -409,7 +416,7 @@ fn srandmember(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         [count] => Some(random_count(count)?),
         _ => return Err(CmdError::Syntax),
     };
-    let found = read(ctx)?;
+    let found = read_moving(ctx, SAMPLING_STEPS)?;
     let Some(f) = found.filter(|_| count != Some(0)) else {
         match count {
             None => ctx.out.null(),

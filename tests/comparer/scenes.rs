@@ -288,11 +288,12 @@ impl Driver {
         }
         let key = values::any_key(&mut self.rng);
         let from_ours = self.rng.below(2) == 0;
-        let source = match &mut self.theirs {
-            Some(theirs) if !from_ours => theirs,
-            _ => &mut self.ours,
+        // Both are asked: a dump counts as a lookup.
+        let payload = match self.asked(&[b"DUMP", key]) {
+            (_, Some(theirs)) if !from_ours => theirs,
+            (ours, _) => ours,
         };
-        if let Bulk(payload) = source.ask(&[b"DUMP", key]) {
+        if let Bulk(payload) = payload {
             self.compare(Call::of(&[b"RESTORE", b"new:1", b"0", &payload, b"REPLACE"]));
         }
     }
