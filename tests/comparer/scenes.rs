@@ -288,11 +288,9 @@ impl Driver {
         }
         let key = values::any_key(&mut self.rng);
         let from_ours = self.rng.below(2) == 0;
-        let source = match &mut self.theirs {
-            Some(theirs) if !from_ours => theirs,
-            _ => &mut self.ours,
-        };
-        if let Bulk(payload) = source.ask(&[b"DUMP", key]) {
+        // Both are asked: a key that is missing is an event.
+        let (ours, theirs) = self.asked(&[b"DUMP", key]);
+        if let Bulk(payload) = theirs.filter(|_| !from_ours).unwrap_or(ours) {
             self.compare(Call::of(&[b"RESTORE", b"new:1", b"0", &payload, b"REPLACE"]));
         }
     }
