@@ -228,18 +228,26 @@ fn the_twin_sees_requests_and_errors() {
 
 // ---- payloads and snapshots ----------------------------------------------------------------------
 
-/// Values in forms that are written no more, as payloads without their footer: what they were made of
-/// is in `persist::rdb`.
-const OLD_FORMS: &[&[u8]] = &[
+/// Values in forms that are written no more, and a stream with a group, as payloads without their footer;
+/// the forms are explained in `persist::rdb`.
+const FORMS: &[&[u8]] = &[
     b"\x01\x03\x01a\xc0\x05\x00",
     b"\x03\x03\x01a\x031.5\x01b\xff\x01c\xfe",
     b"\x09\x0e\x02\x01f\x01\x02v??\x01g\x01\x00w\xff",
-    b"\x0a\x14\x14\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
-    b"\x0c\x13\x13\0\0\0\x10\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
-    b"\x0d\x13\x13\0\0\0\x10\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
-    b"\x0e\x01\x14\x14\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
+    b"\x0a\x13\x13\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
+    b"\x0c\x15\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
+    b"\x0d\x15\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
+    b"\x0e\x01\x13\x13\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
     b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x01\0\x09\0",
     b"\x05\x02\x01a\0\0\0\0\0\0\xf8\x3f\x01b\0\0\0\0\0\0\0\x40",
+    b"\x15\x01\x10\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01@AA\x00\x00\
+      \x00\x19\x00\x02\x01\x01\x01\x02\x01\x81f\x02\x81g\x02\x00\x01\x02\x01\x00\x01\x00\x01\
+      \x01\x01\x83two\x04\x05\x01\x03\x01\x00\x01\x01\x01\x02\x01\x81x\x02\x05\x01\x00\x01\x01\
+      \x01\xdf\xff\x02\x01\x01\x81h\x02\x02\x01\x06\x01\xff\x02\x06\x00\x05\x01\x05\x02\x03\
+      \x01\x01g\x05\x01\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00\x00\x00\x00\x00\x00\
+      \x05\x00\x00\x00\x00\x00\x00\x00\x015);\xfd\xa1\x01\x00\x00\x01\x01\x01c5);\xfd\xa1\x01\
+      \x00\x005);\xfd\xa1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\
+      \x00\x00\x01",
     b"\x04\x02\x01f\xc0\x07\xc3\x09\x40\x46\x01xx\xe0\x39\0\x01xx\x01v",
 ];
 
@@ -400,7 +408,7 @@ fn come_back(v: Value, limits: &object::Limits) {
 fn payloads(rng: &mut Rng) {
     let limits = some_limits(rng);
     let mut payload = match rng.index(3) {
-        0 => OLD_FORMS[rng.index(OLD_FORMS.len())].to_vec(),
+        0 => FORMS[rng.index(FORMS.len())].to_vec(),
         _ => {
             let made_with = some_limits(rng);
             let value = some_value(rng, &made_with);
@@ -435,8 +443,8 @@ fn snapshots(rng: &mut Rng) {
     let mut file = Vec::new();
     save::save(&ks.dbs, &options, &mut file, |_| Ok(())).expect("memory takes all");
     if rng.index(2) == 0 {
-        // A key of an old form before the end.
-        let old = OLD_FORMS[rng.index(OLD_FORMS.len())];
+        // A key of another form before the end.
+        let old = FORMS[rng.index(FORMS.len())];
         let end = file.len() - 9;
         let key = [&old[..1], b"\x03old", &old[1..]].concat();
         file.splice(end..end, key);

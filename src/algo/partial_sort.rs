@@ -6,9 +6,9 @@
 //!                      less │ equal │ greater                         and move to the middle
 //! ```
 //!
-//! It is not stable, and that is its point: where SORT and GEOSEARCH cannot tell elements apart, their order is what
-//! exactly these choices of pivots and swaps make of it, and clients of Redis see that order. Where a
-//! total order is sorted, the standard library is faster.
+//! It is not stable, and that is its point: where SORT and GEOSEARCH cannot tell elements apart, their
+//! order is what exactly these choices of pivots and swaps make of it, and clients of Redis see that
+//! order. Where a total order is sorted, the standard library is faster.
 
 use std::cmp::Ordering;
 use std::ops::Range;

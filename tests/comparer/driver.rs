@@ -308,7 +308,9 @@ impl Driver {
     fn has_no_order(&mut self, call: &Call) -> bool {
         let key = call.words.get(1).cloned().unwrap_or_default();
         let (ours, theirs) = self.asked(&[b"OBJECT", b"ENCODING", &key]);
-        theirs.is_some_and(|t| t == ours) && ours == Value::bulk("hashtable")
+        // Streams hold times: when their consumers were seen.
+        let free = [Value::bulk("hashtable"), Value::bulk("stream")];
+        theirs.is_some_and(|t| t == ours) && free.contains(&ours)
     }
 
     /// Every key of database 0 in ours.

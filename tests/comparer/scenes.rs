@@ -289,11 +289,8 @@ impl Driver {
         let key = values::any_key(&mut self.rng);
         let from_ours = self.rng.below(2) == 0;
         // Both are asked: a dump counts as a lookup.
-        let payload = match self.asked(&[b"DUMP", key]) {
-            (_, Some(theirs)) if !from_ours => theirs,
-            (ours, _) => ours,
-        };
-        if let Bulk(payload) = payload {
+        let (ours, theirs) = self.asked(&[b"DUMP", key]);
+        if let Bulk(payload) = theirs.filter(|_| !from_ours).unwrap_or(ours) {
             self.compare(Call::of(&[b"RESTORE", b"new:1", b"0", &payload, b"REPLACE"]));
         }
     }

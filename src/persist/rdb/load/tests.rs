@@ -109,13 +109,16 @@ fn lists_of_all_times() {
     let usual = Limits::default();
     let forms = [
         many(kind::LIST, 3, &[b"a", b"12", b""]),
-        [&[kind::LIST_QUICKLIST, 2][..], &text(&ziplist(&["a"])), &text(&ziplist(&["12", ""]))].concat(),
+        [&[kind::LIST_QUICKLIST, 1][..], &text(&ziplist(&["a", "12", ""]))].concat(),
         [&[kind::LIST_QUICKLIST_2, 1, 2][..], &text(&listpack(&["a", "12", ""]))].concat(),
     ];
     for form in &forms {
         check(form, usual, "listpack", &["a", "12", ""]);
         check(form, tight(), "quicklist", &["a", "12", ""]);
     }
+    let nodes = [text(&ziplist(&["a"])), text(&ziplist(&["12", ""]))].concat();
+    let two = [&[kind::LIST_QUICKLIST, 2][..], &nodes].concat();
+    check(&two, usual, "quicklist", &["a", "12", ""]);
     let kept = packed(kind::LIST_ZIPLIST, &ziplist(&["a", "12", ""]));
     check(&kept, usual, "quicklist", &["a", "12", ""]);
     let plain = [&[kind::LIST_QUICKLIST_2, 2, 1][..], b"\x01x\x02", &text(&listpack(&["y"]))].concat();
