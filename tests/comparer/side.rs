@@ -126,7 +126,11 @@ impl Side {
         let text = self.answer().text();
         let now = ["rdb_changes_since_last_save", "keyspace_hits", "keyspace_misses"]
             .map(|name| figure(&text, name));
-        let [changes, hits, misses] = [0, 1, 2].map(|i| now[i] - self.figures[i]);
+        let [changes, mut hits, mut misses] = [0, 1, 2].map(|i| now[i] - self.figures[i]);
+        if hits < 0 {
+            // RESETSTAT.
+            (hits, misses) = (now[1], now[2]);
+        }
         self.figures = now;
         let events = std::mem::take(&mut self.heard);
         let answers = (0..more).map(|_| self.answer()).collect();
