@@ -512,6 +512,8 @@ fn spop_count(ctx: &mut Ctx<'_>, count: usize) -> Result<Flow, CmdError> {
 
 /// The whole set is taken, and the key with it.
 fn spop_all(ctx: &mut Ctx<'_>, f: Found<'_>, len: usize) -> Result<Flow, CmdError> {
+    // The union of this one set is the reply: a lookup of its own.
+    ctx.srv.ks.stats.hits += 1;
     let s = ctx.srv.ks.value::<Set>(&f)?;
     ctx.out.set(len);
     s.for_each(|m| bulk(ctx.out, m));

@@ -34,6 +34,12 @@ pub const OPTIONS: &[&str] = &[
     "4",
     "--hll-sparse-max-bytes",
     "40",
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "no",
+    "--auto-aof-rewrite-percentage",
+    "0",
     // No reply is slow by chance, no script is late.
     "--busy-reply-threshold",
     "0",

@@ -2,6 +2,7 @@
 
 use super::tree::Call;
 use crate::common::{Value, Value::*};
+use std::collections::BTreeMap;
 
 /// Commands that are not driven: name, or all that begin so with a star; and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
@@ -119,6 +120,8 @@ pub fn rule(call: &Call) -> Rule {
         // Small integers may be one shared object or many.
         "object|idletime" | "object|refcount" | "time" | "lastsave" | "memory|usage" => Rule::Kind,
         "client|id" | "client|info" | "client|list" | "info" | "lolwut" => Rule::Kind,
+        // An offset that counts for replicas.
+        "role" => Rule::Kind,
         // Theirs has more of them, until ours has all; facts are compared elsewhere.
         "command" | "command|count" | "command|list" | "command|info" | "command|docs" => Rule::Kind,
         "ttl" | "expiretime" => Rule::Near(1),
@@ -151,9 +154,40 @@ pub fn is_lexical(call: &Call) -> bool {
     call.name.starts_with('z') && (call.name.contains("lex") || call.words.iter().any(bylex))
 }
 
-/// Expired keys are met in the order of a table.
-pub fn events_have_no_order(call: &Call) -> bool {
-    matches!(&call.name[..], "scan" | "keys" | "randomkey" | "eval")
+/// How far what a call does may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freedom {
+    None,
+    /// Events in any order, ops of any kind, any number of lookups.
+    Order,
+    /// Ops of any kind.
+    Ops,
+}
+
+pub fn freedom(call: &Call) -> Freedom {
+    match &call.name[..] {
+        // Expired keys are met in the order of a table.
+        "scan" | "keys" | "randomkey" => Freedom::Order,
+        _ if leaves_chance(call) => Freedom::Ops,
+        _ => Freedom::None,
+    }
+}
+
+/// The figures of INFO that are a function of what was sent, by name.
+pub fn figures(info: &str) -> BTreeMap<String, String> {
+    const PLAIN: [&str; 2] = ["total_error_replies", "expired_keys"];
+    // Asked as often as it takes.
+    const POLLED: [&str; 3] = ["cmdstat_info", "cmdstat_pubsub|numpat", "cmdstat_pubsub|channels"];
+    let mut all = BTreeMap::new();
+    for (name, value) in info.lines().filter_map(|l| l.split_once(':')) {
+        if name.starts_with("cmdstat_") && !POLLED.contains(&name) {
+            let counts = value.split(',').filter(|f| !f.starts_with("usec"));
+            all.insert(name.to_string(), counts.collect::<Vec<_>>().join(","));
+        } else if name.starts_with("errorstat_") || PLAIN.contains(&name) {
+            all.insert(name.to_string(), value.trim().to_string());
+        }
+    }
+    all
 }
 
 /// Are the replies the same, as far as the rule goes?

@@ -7,6 +7,8 @@
 //!   waiter        a blocking command with no data; somebody writes until it is served, or it is unblocked
 //!   listener      a connection of its own that (un)subscribes, hears messages, changes its protocol
 //!   spectator     MONITOR
+//!   pipeline      several commands in one write
+//!   nonsense      what is no command, and bytes that are no request
 //!   transplant    what one server dumps the other restores
 //! ```
 
@@ -15,8 +17,9 @@ use super::rules::{self, Rule};
 use super::side::Side;
 use super::tree::Call;
 use super::values::{self, pick};
-use crate::common::{Conn, PATIENCE, Value, Value::*};
-use std::time::Instant;
+use crate::common::{Conn, PATIENCE, Value, Value::*, request};
+use std::io::Read;
+use std::time::{Duration, Instant};
 
 /// Commands that change what their connection means: not on the watch.
 const OF_THE_CONNECTION: &[&str] = &["select", "multi", "exec", "discard", "watch", "unwatch", "auth"];
@@ -33,6 +36,9 @@ impl Driver {
             22..26 => self.waiter(),
             26 => self.listener(),
             27 if self.rng.below(4) == 0 => self.spectator(),
+            28 => self.unknown(),
+            29 if self.rng.below(2) == 0 => self.raw(),
+            30..33 => self.pipeline(),
             _ => {
                 let call = self.draw();
                 self.compare(call);
@@ -124,7 +130,7 @@ impl Driver {
     }
 
     fn no_setresp(&mut self) -> bool {
-        self.ours.ask(&[b"EVAL", b"return redis.setresp and 1 or 0", b"0"]) == Int(0)
+        self.asked(&[b"EVAL", b"return redis.setresp and 1 or 0", b"0"]).0 == Int(0)
     }
 
     // ---- databases -------------------------------------------------------------------------------
@@ -279,6 +285,49 @@ impl Driver {
         }
     }
 
+    // ---- more at once, and less than a request ---------------------------------------------------
+
+    fn pipeline(&mut self) {
+        let blocks = |name: &str| rules::BLOCKING.contains(&name);
+        let mut calls = Vec::new();
+        for _ in 0..2 + self.rng.below(12) {
+            calls.extend(self.draw_certain().filter(|c| !blocks(&c.name) && c.name != "auth"));
+        }
+        let all: Vec<u8> = calls.iter().flat_map(|c| request(&c.words)).collect();
+        self.ours.main.send(&all);
+        self.theirs.iter_mut().for_each(|t| t.main.send(&all));
+        let mut replies = Vec::new();
+        for _ in &calls {
+            replies.push((self.ours.reply(), self.theirs.as_mut().map(Side::reply)));
+        }
+        for (mut call, (ours, theirs)) in calls.into_iter().zip(replies) {
+            // A value is what the last of them made it.
+            call.keys.clear();
+            if !self.compare_replies(call, ours, theirs) {
+                return;
+            }
+        }
+    }
+
+    fn unknown(&mut self) {
+        let words = pick(&mut self.rng, values::UNKNOWN);
+        let mut call = Call::of(words);
+        call.keys.clear();
+        self.compare(call);
+    }
+
+    fn raw(&mut self) {
+        let mut sent = Vec::new();
+        for _ in 0..1 + self.rng.below(3) {
+            sent.extend_from_slice(pick(&mut self.rng, values::RAW));
+        }
+        let ours = said(self.ours.another(), &sent);
+        let theirs = self.theirs.as_ref().map(|t| said(t.another(), &sent));
+        let mut call = Call::of(&[b"raw", &sent]);
+        call.keys.clear();
+        self.compare_replies(call, ours, theirs);
+    }
+
     // ---- others ----------------------------------------------------------------------------------
 
     /// What one server dumps the other restores.
@@ -305,6 +354,30 @@ impl Driver {
     }
 }
 
+/// All that comes back for some bytes and a PING behind them, to its answer or to the end.
+fn said(mut c: Conn, bytes: &[u8]) -> Value {
+    const MARK: &[u8] = b"the-mark";
+    let all = [bytes, &request(&[b"PING", MARK])].concat();
+    c.send(&all);
+    let mut back = Vec::new();
+    let mut room = [0; 4096];
+    while !back.windows(MARK.len()).any(|w| w == MARK) {
+        // Nothing for so long: the mark has become part of a request that is not whole.
+        if !c.ready(Duration::from_millis(300)) {
+            back.extend_from_slice(b"...");
+            break;
+        }
+        match c.stream().read(&mut room) {
+            Ok(n) if n > 0 => back.extend_from_slice(&room[..n]),
+            _ => {
+                back.extend_from_slice(b"<end>");
+                break;
+            }
+        }
+    }
+    Bulk(back)
+}
+
 /// Gives the call a timeout that never comes; false where it has none.
 fn wait_without_end(call: &mut Call) -> bool {
     let block = call.words.iter().position(|w| w.eq_ignore_ascii_case(b"BLOCK"));
@@ -326,7 +399,7 @@ fn waits(side: &mut Side) -> bool {
         if side.waiting() > 0 {
             return true;
         }
-        if side.main.ready(std::time::Duration::from_millis(1)) {
+        if side.main.ready(Duration::from_millis(1)) {
             return false;
         }
         assert!(begun.elapsed() < PATIENCE, "neither waits nor has a reply");

@@ -161,7 +161,8 @@ impl Command {
         let mut call = self.fit(rng);
         if rng.below(8) == 0 {
             let first = self.name.split('|').count();
-            distort(rng, &mut call.words, first);
+            let options = self.options();
+            distort(rng, &mut call.words, first, &options);
         }
         call
     }
@@ -337,15 +338,21 @@ impl Maker<'_> {
 }
 
 /// Does something to the words from `first` on that the tree does not allow.
-fn distort(rng: &mut Rng, words: &mut Vec<Vec<u8>>, first: usize) {
+fn distort(rng: &mut Rng, words: &mut Vec<Vec<u8>>, first: usize, options: &[String]) {
     let args = words.len() - first;
     let at = first + rng.index(args.max(1));
-    match rng.below(4) {
+    match rng.below(6) {
         0 if args > 0 => drop(words.remove(at)),
         1 if args > 0 => words[at] = pick(rng, values::ODD).to_vec(),
         2 if args > 0 => {
             let word = words[at].clone();
             words.insert(at, word);
+        }
+        // Options that exclude each other, or stand where none may.
+        3..5 if args > 0 && !options.is_empty() => {
+            let option = &options[rng.index(options.len())];
+            let word = option.split(' ').next_back().unwrap_or("").as_bytes().to_vec();
+            words.insert(at + rng.index(words.len() - at + 1), word);
         }
         _ => words.push(pick(rng, values::ODD).to_vec()),
     }

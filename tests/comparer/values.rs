@@ -438,6 +438,62 @@ pub fn write(key: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
     line.iter().map(|w| w.to_vec()).collect()
 }
 
+/// What no command is called.
+pub const UNKNOWN: &[&[Bytes]] = &[
+    &[b"NOSUCH"],
+    &[b"nosuch", b"a", b"", b"with space", b"\x00\x01", &[b'q'; 300]],
+    &[b""],
+    &[&[b'N'; 200], b"x"],
+    &[b"ge\x00t", b"a"],
+    &[b"OBJECT"],
+    &[b"OBJECT", b"nosuch", b"s:1"],
+    &[b"config", b"NoSuch"],
+    &[b"CLIENT", &[b'q'; 300]],
+    &[b"script", b"a\r\nb"],
+    &[b"GET|SET", b"a"],
+    &[b"config|get", b"a"],
+];
+
+/// Bytes that are no request, or hardly one; some make the server hang up.
+pub const RAW: &[Bytes] = &[
+    b"PING\r\n",
+    b"  PING  \n",
+    b"\r\n\n",
+    b"ECHO \"a b\" c\r\n",
+    b"ECHO \"a\\x41\\n\\\"\"\r\n",
+    b"ECHO 'it\\'s'\r\n",
+    b"ECHO \"open\r\n",
+    b"ECHO 'open\r\n",
+    b"ECHO \"a\"b\r\n",
+    b"ECHO \x00\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"*1\r\n$4\r\nPING\r\n",
+    b"*1\r\n$4\r\nPINGxx",
+    b"*1\r\n:4\r\n",
+    b"*1\r\n$-1\r\n",
+    b"*1\r\n$x\r\n",
+    b"*1\r\n$ 4\r\nPING\r\n",
+    b"*1\r\n$+4\r\nPING\r\n",
+    b"*1\r\n$04\r\nPING\r\n",
+    b"*1\r\n$\r\n\r\n",
+    b"*1\r\n$0\r\n\r\n",
+    b"*1\r\n$1048577\r\n",
+    b"*1\r\n$536870913\r\n",
+    b"*x\r\n",
+    b"*\r\n",
+    b"*1x\r\n",
+    b"* 1\r\n",
+    b"*2147483648\r\n",
+    b"*1048577\r\n",
+    b"*2\r\n$4\r\nECHO\r\n*1\r\n",
+    b"$4\r\nPING\r\n",
+    b"+OK\r\n",
+    b"\x00\r\n",
+    b"POST / HTTP/1.1\r\n",
+    b"GET host:\r\n",
+];
+
 const CHANNELS: &[Bytes] = &[b"news", b"n2", b"", b"\x00\xff", b"with space"];
 const CHANNEL_PATTERNS: &[Bytes] = &[b"n*", b"*", b"[x", b""];
 
