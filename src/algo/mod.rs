@@ -10,5 +10,6 @@ pub mod lcs;
 pub mod longdouble;
 pub mod lzf;
 pub mod num;
+pub mod partial_sort;
 pub mod quote;
 pub mod rng;

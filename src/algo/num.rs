@@ -4,6 +4,7 @@
 //!   parse_i64     INCR, EXPIRE, counts, "may this value be kept as an integer?"   the strictest
 //!   parse_u64     parts of stream ids                                             as lax as strtoull(3)
 //!   parse_f64     scores, GEO coordinates, timeouts                               strtod(3), less NaN
+//!   .._bound, .._weight   ends of ranges; what SORT compares                      strtod(3) as it is
 //!   parse_memory  100mb, 2gb                                                      configuration
 //!   FloatText     the grammar behind parse_f64 and LongDouble::parse
 //! ```
@@ -231,6 +232,17 @@ impl NumberText<'_> {
         self.digits().all(|b| b == b'0')
     }
 
+    /// Hexadecimal digits too small for a normal double, none of which is lost. Decimal digits that small
+    /// always lose some, but for those of hundreds of digits that nobody writes.
+    fn is_kept_whole(&self) -> bool {
+        if !self.hex {
+            return false;
+        }
+        let (wide, exponent, inexact) = self.hex_value();
+        let lowest = exponent + i64::from(wide.trailing_zeros());
+        !inexact && lowest >= -1074 && lowest < 0
+    }
+
     /// Hexadecimal digits as `(wide, exponent, inexact)`: value = wide * 2^exponent, and a bit more when
     /// `inexact`, in which case at least the top 5 bits of the 128 are in use.
     pub(super) fn hex_value(&self) -> (u128, i64, bool) {
@@ -277,6 +289,29 @@ pub fn parse_f64_bound(text: &[u8]) -> Option<f64> {
     let start = text.iter().position(|&b| !is_space(b))?;
     let text = text.get(start..)?;
     FloatText::scan(text)?.value(text)
+}
+
+/// A double as SORT reads weights: as `parse_f64_bound`, but `None` for what strtod(3) calls out of range,
+/// which is also what is so small that digits of it are lost.
+pub fn parse_f64_weight(text: &[u8]) -> Option<f64> {
+    if text.len() <= 15
+        && let Some(integer) = parse_i64(text)
+    {
+        return Some(integer as f64);
+    }
+    let text = text.split(|&b| b == 0).next().unwrap_or(b"");
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let start = text.iter().position(|&b| !is_space(b))?;
+    let text = text.get(start..)?;
+    let scanned = FloatText::scan(text)?;
+    let value = scanned.value(text)?;
+    let in_range = match scanned {
+        FloatText::Infinity { .. } => true,
+        FloatText::Number(number) => value.is_normal() || number.is_zero() || number.is_kept_whole(),
+    };
+    in_range.then_some(value)
 }
 
 /// Rounded to nearest, ties to even; infinite when too big.

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod databases;
 pub mod debug;
 pub mod docs;
+pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod hash;
@@ -30,6 +31,7 @@ pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
+pub mod sort;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -59,6 +61,8 @@ pub fn families() -> &'static [&'static [Command]] {
         list_block::ROWS,
         hash::ROWS,
         set::ROWS,
+        sort::ROWS,
+        dump::ROWS,
         command::ROWS,
         config::ROWS,
         expire::ROWS,

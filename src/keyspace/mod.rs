@@ -326,6 +326,23 @@ impl Keyspace {
         }
     }
 
+    /// Sets how often the key was used, or how long ago, whichever the policy goes by, where it is told.
+    pub fn set_usage(&mut self, db: usize, key: Key, freq: Option<u8>, idle_seconds: Option<u64>) {
+        // The clock wraps within its 24 bits; an absurd time wraps as often as it does upstream.
+        const MAX: i64 = (1 << 24) - 1;
+        let Some(e) = self.peek(db, key) else { return };
+        if self.policy.lfu {
+            if let Some(freq) = freq {
+                e.set_lru(self.lfu_minutes() << 8 | u32::from(freq));
+            }
+        } else if let Some(idle) = idle_seconds {
+            let seconds = idle.cast_signed().wrapping_mul(1000) / 1000;
+            let then = i64::from(self.lru_clock()).wrapping_sub(seconds);
+            let then = if then < 0 { then.wrapping_add(MAX) } else { then };
+            e.set_lru((then & MAX) as u32);
+        }
+    }
+
     /// Milliseconds since the key was last touched.
     pub fn idle_ms(&self, e: Entry) -> u64 {
         (self.lru_clock().wrapping_sub(e.lru()) & 0xff_ffff) as u64 * 1000

@@ -156,7 +156,7 @@ impl Hash {
     }
 
     /// Makes it a table that need not grow before it has `len` fields.
-    fn to_table(&mut self, len: usize) {
+    pub fn to_table(&mut self, len: usize) {
         let Hash::Packed(l) = self else { return };
         let mut t = Box::new(Pairs::new());
         t.reserve(len.max(l.len() / 2));

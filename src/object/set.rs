@@ -241,8 +241,41 @@ impl Set {
         }
     }
 
+    /// Adds a member of a set that is read from a file and has `len` of them, `longest` the length of the
+    /// longest so far; false when it was there. Other than `add`, it reckons with all that will come.
+    pub fn add_loaded(&mut self, member: &[u8], len: usize, longest: usize, limits: &Limits) -> bool {
+        match self {
+            Set::Ints(s) if parse_i64(member).is_none() => {
+                let bytes = s.len().saturating_mul(PACKED_INT_MAX).saturating_add(member.len());
+                if s.len() < limits.entries && longest <= limits.value && safe_to_add(None, bytes) {
+                    *self = Set::Packed(Listpack::of(s.iter().map(Element::Int)));
+                } else {
+                    self.to_table(len);
+                }
+            }
+            Set::Packed(l) => {
+                let fits = l.len() < limits.entries && member.len() <= limits.value;
+                if !fits || !safe_to_add(Some(l), member.len()) {
+                    self.to_table(len);
+                }
+            }
+            _ => {}
+        }
+        match self {
+            Set::Ints(s) => parse_i64(member).is_some_and(|n| s.add(n)),
+            Set::Packed(l) => {
+                let is_new = l.first().is_none_or(|f| l.find(f, member, 0).is_none());
+                if is_new {
+                    l.push_back(member);
+                }
+                is_new
+            }
+            Set::Table(t) => t.add(member),
+        }
+    }
+
     /// Makes it a table that need not grow before it has `len` members.
-    fn to_table(&mut self, len: usize) {
+    pub fn to_table(&mut self, len: usize) {
         let mut t = Box::new(Pairs::new());
         t.reserve(len);
         self.for_each(|m| {

@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod clock;
+pub mod collate;
 pub mod cpu;
 pub mod crash;
 pub mod errno;

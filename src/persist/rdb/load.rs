@@ -1,56 +1,144 @@
-//! Reading a snapshot: a pull parser over bytes that nobody has to trust.
+//! Reading snapshots and the payloads of DUMP: a pull parser over bytes that nobody has to trust.
+//!
+//! ```text
+//! file ─► next_item ─► Item          payload ─► restore ─► Loaded
+//!              └── value(type) ──────────────────┘
+//! packed forms: listpack, intset   checked, and kept as they are (or made a table, past the limits)
+//!               ziplist, zipmap    read by their own modules into listpacks
+//! ```
 //!
 //! Ways to be broken, each an error that says where: a wrong magic or a newer version, a length or a
-//! string past the end, an encoding or a type that is unknown here (those of Redis before 7 are), a
-//! collection that is not sound or is empty, a checksum that differs. Nothing is allocated from a size
+//! string past the end, an encoding or a type that is unknown, a collection that is not sound, a member
+//! or field that comes twice, a checksum that differs. A collection that is empty is told apart: servers
+//! with a bug wrote such, and a file that has one is good otherwise. Nothing is allocated from a size
 //! before the bytes behind it are there.
+//!
+//! Packed forms are always checked entry by entry, because reading them later trusts them. What
+//! `sanitize-dump-payload` adds (`Checks::deep`) is that members of listpacks must differ.
+//!
+//! A new type: a constant in `kind`, an arm in `value`.
 
-use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
+use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
+use crate::algo::num::{parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
 use crate::ds::intset::Intset;
-use crate::ds::listpack::Listpack;
+use crate::ds::listpack::{Element, Listpack, safe_to_add};
+use crate::ds::pairs::Pairs;
 use crate::ds::quicklist::Quicklist;
 use crate::object::value::{Value, Variant};
-use crate::object::zset::{Rules, Zset};
+use crate::object::zset::{Outcome, Rules, Zset};
 use crate::object::{Limits, hash::Hash, list::List, set::Set};
+use std::borrow::Cow;
 
-pub enum Loaded {
-    Bytes(Vec<u8>),
+pub enum Loaded<'a> {
+    Bytes(Cow<'a, [u8]>),
     Value(Value),
 }
 
-pub enum Item {
+/// How lately or how often a key was used, where that is told.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub idle_seconds: Option<u64>,
+    pub freq: Option<u8>,
+}
+
+pub enum Item<'a> {
     SelectDb(usize),
     /// Keys and keys with a TTL that are going to come.
     Resize(u64, u64),
-    Key {
-        name: Vec<u8>,
-        when: Option<i64>,
-        value: Loaded,
+    /// A field about the file.
+    Aux {
+        name: Cow<'a, [u8]>,
+        value: Cow<'a, [u8]>,
     },
+    /// The code of a library of functions.
+    Function(Cow<'a, [u8]>),
+    Key {
+        name: Cow<'a, [u8]>,
+        when: Option<i64>,
+        usage: Usage,
+        value: Loaded<'a>,
+    },
+    /// A key whose value holds nothing, and is not to be.
+    Empty {
+        name: Cow<'a, [u8]>,
+    },
+}
+
+/// What is looked at beyond what is necessary.
+#[derive(Clone, Copy, Debug)]
+pub struct Checks {
+    pub checksum: bool,
+    /// Members and fields of listpacks must differ.
+    pub deep: bool,
 }
 
 pub struct Loader<'a> {
     bytes: &'a [u8],
     at: usize,
+    version: u32,
     limits: Limits,
-    checksum: bool,
+    checks: Checks,
+    /// Packed values that were checked in depth.
+    pub sanitized: u64,
 }
 
 type Result<T> = std::result::Result<T, String>;
 
 /// A string that grows by more than this is no LZF.
 const LZF_RATIO: usize = 300;
+/// Version and checksum at the end of a payload.
+const FOOTER: usize = 10;
+/// Files have had a checksum since this version.
+const CHECKSUM_SINCE: u32 = 5;
+
+/// Why a payload is not restored.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is of a later version, or its checksum is wrong.
+    Footer,
+    /// With the place.
+    Format(usize, String),
+}
+
+/// The value of a payload of DUMP. `sanitized` counts packed values that were checked in depth.
+pub fn restore<'a>(
+    payload: &'a [u8],
+    limits: Limits,
+    checks: Checks,
+    sanitized: &mut u64,
+) -> std::result::Result<Loaded<'a>, Refusal> {
+    let footer = payload.len().checked_sub(FOOTER).and_then(|at| payload.split_at_checked(at));
+    let Some((_, [v0, v1, crc @ ..])) = footer else { return Err(Refusal::Footer) };
+    let summed = payload.get(..payload.len().saturating_sub(crc.len())).unwrap_or(payload);
+    let sound = !checks.checksum || crc64::update(0, summed).to_le_bytes() == *crc;
+    if u32::from(u16::from_le_bytes([*v0, *v1])) > VERSION || !sound {
+        return Err(Refusal::Footer);
+    }
+    let mut l = Loader { bytes: payload, at: 0, version: VERSION, limits, checks, sanitized: 0 };
+    let value = l.byte().and_then(|t| l.value(t)).and_then(|v| v.ok_or("an empty value".into()));
+    *sanitized += l.sanitized;
+    value.map_err(|why| Refusal::Format(l.at, why))
+}
 
 impl<'a> Loader<'a> {
-    pub fn new(bytes: &'a [u8], limits: Limits, checksum: bool) -> Result<Self> {
+    pub fn new(bytes: &'a [u8], limits: Limits, checks: Checks) -> Result<Self> {
         let head = bytes.get(..9).ok_or("the file is too short")?;
-        let digits = head.strip_prefix(b"REDIS").ok_or("wrong signature trying to load DB from file")?;
-        let version: u32 = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(0);
+        let digits = head.strip_prefix(b"REDIS").ok_or("Wrong signature trying to load DB from file")?;
+        let version = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(0);
         if !(1..=VERSION).contains(&version) {
-            return Err(format!("can't handle RDB format version {version}"));
+            return Err(format!("Can't handle RDB format version {version}"));
         }
-        Ok(Loader { bytes, at: 9, limits, checksum })
+        Ok(Loader { bytes, at: 9, version, limits, checks, sanitized: 0 })
+    }
+
+    /// How far it has read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
     }
 
     /// Bytes read so far.
@@ -60,10 +148,7 @@ impl<'a> Loader<'a> {
 
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let end = self.at.checked_add(n).ok_or("a length past the end")?;
-        let b = self
-            .bytes
-            .get(self.at..end)
-            .ok_or(format!("the file ends inside a value at byte {}", self.at))?;
+        let b = self.bytes.get(self.at..end).ok_or("the bytes end inside a value")?;
         self.at = end;
         Ok(b)
     }
@@ -85,44 +170,50 @@ impl<'a> Loader<'a> {
             1 => Ok(u64::from(b & 0x3f) << 8 | u64::from(self.byte()?)),
             2 if b == 0x80 => Ok(u64::from(u32::from_be_bytes(self.array()?))),
             2 if b == 0x81 => Ok(u64::from_be_bytes(self.array()?)),
-            2 => return Err(format!("unknown length encoding {b:#x} at byte {}", self.at)),
+            2 => return Err(format!("Unknown length encoding {b:#x}")),
             _ => Err(b & 0x3f),
         })
     }
 
+    /// A plain length; the number of an encoding in its place is taken for one, as it always was.
     fn length(&mut self) -> Result<u64> {
-        self.length_or_encoding()?
-            .map_err(|e| format!("encoding {e} where a length stands, at byte {}", self.at))
+        Ok(self.length_or_encoding()?.unwrap_or_else(u64::from))
     }
 
-    fn string(&mut self) -> Result<Vec<u8>> {
-        let text = |n: i64| n.to_string().into_bytes();
+    fn text(&mut self) -> Result<Cow<'a, [u8]>> {
+        let number = |n: i64| Ok(Cow::Owned(n.to_string().into_bytes()));
         match self.length_or_encoding()? {
-            Ok(n) => Ok(self.take(usize::try_from(n).map_err(|_| "a length past the end")?)?.to_vec()),
-            Err(0) => Ok(text(i64::from(i8::from_le_bytes(self.array()?)))),
-            Err(1) => Ok(text(i64::from(i16::from_le_bytes(self.array()?)))),
-            Err(2) => Ok(text(i64::from(i32::from_le_bytes(self.array()?)))),
-            Err(3) => {
-                let (packed, size) = (self.length()?, self.length()?);
-                let packed = self.take(usize::try_from(packed).map_err(|_| "a length past the end")?)?;
-                let size = usize::try_from(size).unwrap_or(usize::MAX);
-                if size > packed.len().saturating_mul(LZF_RATIO) {
-                    return Err(format!("a compressed string of impossible size at byte {}", self.at));
-                }
-                lzf::decompress(packed, size).ok_or(format!("broken compression at byte {}", self.at))
+            Ok(n) => {
+                let n = usize::try_from(n).map_err(|_| "a length past the end")?;
+                Ok(Cow::Borrowed(self.take(n)?))
             }
-            Err(e) => Err(format!("unknown string encoding {e} at byte {}", self.at)),
+            Err(0) => number(i64::from(i8::from_le_bytes(self.array()?))),
+            Err(1) => number(i64::from(i16::from_le_bytes(self.array()?))),
+            Err(2) => number(i64::from(i32::from_le_bytes(self.array()?))),
+            Err(3) => self.compressed().map(Cow::Owned),
+            Err(e) => Err(format!("Unknown RDB string encoding type {e}")),
         }
     }
 
+    fn compressed(&mut self) -> Result<Vec<u8>> {
+        let (packed, size) = (self.length()?, self.length()?);
+        let packed = self.take(usize::try_from(packed).map_err(|_| "a length past the end")?)?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size > packed.len().saturating_mul(LZF_RATIO) {
+            return Err("a compressed string of impossible size".into());
+        }
+        lzf::decompress(packed, size).ok_or("Invalid LZF compressed string".into())
+    }
+
     /// The next item; None at a sound end.
-    pub fn next_item(&mut self) -> Result<Option<Item>> {
+    pub fn next_item(&mut self) -> Result<Option<Item<'a>>> {
         let mut when = None;
+        let mut usage = Usage::default();
         loop {
             match self.byte()? {
                 op::AUX => {
-                    self.string()?;
-                    self.string()?;
+                    let (name, value) = (self.text()?, self.text()?);
+                    return Ok(Some(Item::Aux { name, value }));
                 }
                 op::RESIZE_DB => return Ok(Some(Item::Resize(self.length()?, self.length()?))),
                 op::SELECT_DB => {
@@ -133,117 +224,367 @@ impl<'a> Loader<'a> {
                 op::EXPIRE => {
                     when = Some(i64::from(i32::from_le_bytes(self.array()?)).saturating_mul(1000))
                 }
-                op::IDLE => {
-                    self.length()?;
-                }
-                op::FREQ => {
-                    self.byte()?;
+                op::IDLE => usage.idle_seconds = Some(self.length()?),
+                op::FREQ => usage.freq = Some(self.byte()?),
+                op::FUNCTION2 => return self.text().map(|code| Some(Item::Function(code))),
+                op::FUNCTION_PRE_GA => return Err("Pre-release function format not supported.".into()),
+                op::MODULE_AUX => {
+                    let name = module_name(self.length()?);
+                    return Err(format!(
+                        "The RDB file contains AUX module data I can't load: no matching module '{name}'"
+                    ));
                 }
                 op::EOF => return self.end().map(|()| None),
                 t => {
-                    let name = self.string()?;
-                    let value = self.value(t)?;
-                    return Ok(Some(Item::Key { name, when, value }));
+                    let name = self.text()?;
+                    return Ok(Some(match self.value(t)? {
+                        Some(value) => Item::Key { name, when, usage, value },
+                        None => Item::Empty { name },
+                    }));
                 }
             }
         }
     }
 
     fn end(&mut self) -> Result<()> {
+        if self.version < CHECKSUM_SINCE {
+            return Ok(());
+        }
         let at = self.at;
         let stored = u64::from_le_bytes(self.array()?);
         let seen = self.bytes.get(..at).map_or(0, |b| crc64::update(0, b));
-        if self.checksum && stored != 0 && stored != seen {
-            return Err("wrong RDB checksum".into());
+        if self.checks.checksum && stored != 0 && stored != seen {
+            return Err(format!("Wrong RDB checksum expected: ({seen:x}) but got ({stored:x})"));
         }
         Ok(())
     }
 
-    fn value(&mut self, t: u8) -> Result<Loaded> {
+    /// A value of a type; None when it holds nothing.
+    fn value(&mut self, t: u8) -> Result<Option<Loaded<'a>>> {
         let value = match t {
-            kind::STRING => return self.string().map(Loaded::Bytes),
-            kind::LIST_QUICKLIST_2 => self.list()?.wrap(),
+            kind::STRING => return self.text().map(|b| Some(Loaded::Bytes(b))),
+            kind::LIST => self.texts()?.wrap(),
+            kind::LIST_ZIPLIST => self.ziplist_list()?.wrap(),
+            kind::LIST_QUICKLIST => self.quicklist(false)?.wrap(),
+            kind::LIST_QUICKLIST_2 => self.quicklist(true)?.wrap(),
             kind::SET => self.set()?.wrap(),
-            kind::SET_INTSET => {
-                let b = self.string()?;
-                Set::Ints(Intset::from_bytes(&b).map_err(|e| format!("{e:?} at byte {}", self.at))?)
-                    .wrap()
+            kind::SET_INTSET => self.intset()?.wrap(),
+            kind::SET_LISTPACK => {
+                let bytes = self.text()?;
+                let l = self.listpack(&bytes, Shape::Set)?;
+                self.packed_set(l)?.wrap()
             }
-            kind::SET_LISTPACK => Set::Packed(self.listpack()?).wrap(),
             kind::HASH => self.hash()?.wrap(),
-            kind::HASH_LISTPACK => Hash::Packed(self.pairs()?).wrap(),
-            kind::ZSET_2 => self.zset()?.wrap(),
-            kind::ZSET_LISTPACK => Zset::Packed(self.pairs()?).wrap(),
-            t => {
+            kind::HASH_ZIPMAP => self.zipmap()?.wrap(),
+            kind::HASH_ZIPLIST | kind::HASH_LISTPACK => {
+                let l = self.packed(Shape::Hash, t == kind::HASH_ZIPLIST)?;
+                self.packed_hash(l)?.wrap()
+            }
+            kind::ZSET | kind::ZSET_2 => self.zset(t)?.wrap(),
+            kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
+                let l = self.packed(Shape::Zset, t == kind::ZSET_ZIPLIST)?;
+                self.packed_zset(l)?.wrap()
+            }
+            kind::MODULE_PRE_GA => return Err("Pre-release module format not supported".into()),
+            kind::MODULE_2 => {
+                let name = module_name(self.length()?);
                 return Err(format!(
-                    "value type {t} at byte {} cannot be loaded by this version",
-                    self.at
+                    "The RDB file contains module data I can't load: no matching module type '{name}'"
                 ));
             }
+            t => return Err(format!("Unknown RDB encoding type {t}")),
         };
-        if value.is_empty() {
-            return Err(format!("an empty collection at byte {}", self.at));
+        Ok((!value.is_empty()).then_some(Loaded::Value(value)))
+    }
+}
+
+/// Listpacks and what came before them.
+impl<'a> Loader<'a> {
+    fn packed(&mut self, shape: Shape, is_ziplist: bool) -> Result<Listpack> {
+        let bytes = self.text()?;
+        if is_ziplist { ziplist_as_listpack(&bytes, shape) } else { self.listpack(&bytes, shape) }
+    }
+
+    fn listpack(&mut self, bytes: &[u8], shape: Shape) -> Result<Listpack> {
+        self.sanitized += u64::from(self.checks.deep);
+        let mut checker = Checker::new(shape, self.checks.deep);
+        let l = Listpack::from_bytes_if(bytes, |v| checker.accepts(v))
+            .map_err(|c| format!("{} ({} at byte {})", shape.broken("listpack"), c.why, c.at))?;
+        if checker.is_whole() { Ok(l) } else { Err(shape.broken("listpack")) }
+    }
+
+    fn packed_hash(&self, l: Listpack) -> Result<Hash> {
+        let mut h = Hash::Packed(l);
+        let n = h.len();
+        if n > self.limits.hash.entries {
+            h.to_table(0);
         }
-        Ok(Loaded::Value(value))
+        if h.len() == n { Ok(h) } else { Err("Hash listpack with dup elements".into()) }
     }
 
-    fn listpack(&mut self) -> Result<Listpack> {
-        let b = self.string()?;
-        Listpack::from_bytes(&b).map_err(|e| format!("{e:?} at byte {}", self.at))
+    fn packed_zset(&self, l: Listpack) -> Result<Zset> {
+        let mut z = Zset::Packed(l);
+        let n = z.len();
+        if n > self.limits.zset.entries {
+            z.to_skip(0);
+        }
+        if z.len() == n { Ok(z) } else { Err("Zset listpack with dup elements".into()) }
     }
 
-    fn pairs(&mut self) -> Result<Listpack> {
-        let l = self.listpack()?;
-        if l.len().is_multiple_of(2) { Ok(l) } else { Err(format!("half a pair at byte {}", self.at)) }
+    fn packed_set(&self, l: Listpack) -> Result<Set> {
+        let mut s = Set::Packed(l);
+        let n = s.len();
+        if n > self.limits.set.entries {
+            s.to_table(n);
+        }
+        if s.len() == n { Ok(s) } else { Err("Set listpack with dup elements".into()) }
     }
 
-    fn list(&mut self) -> Result<List> {
-        let mut q = Quicklist::new(self.limits.list.fill, self.limits.list.depth);
-        for _ in 0..self.length()? {
-            match self.length()? {
-                NODE_PLAIN => q.append_plain(&self.string()?),
-                NODE_PACKED => q.append_listpack(self.listpack()?),
-                c => return Err(format!("unknown list container {c} at byte {}", self.at)),
+    fn intset(&mut self) -> Result<Set> {
+        let bytes = self.text()?;
+        self.sanitized += u64::from(self.checks.deep);
+        let ints = Intset::from_bytes(&bytes)
+            .map_err(|c| format!("Intset integrity check failed. ({} at byte {})", c.why, c.at))?;
+        let mut s = Set::Ints(ints);
+        if s.len() > self.limits.set.ints {
+            s.to_table(s.len());
+        }
+        Ok(s)
+    }
+
+    fn zipmap(&mut self) -> Result<Hash> {
+        let bytes = self.text()?;
+        let limits = self.limits.hash;
+        let (mut l, mut longest) = (Listpack::new(), 0);
+        let mut checker = Checker::new(Shape::Hash, true);
+        let done = zipmap::read(&bytes, |f, v| {
+            let is_new = checker.accepts(f.into()) && checker.accepts(v.into());
+            if !is_new || !safe_to_add(Some(&l), f.len().saturating_add(v.len())) {
+                return false;
             }
+            longest = longest.max(f.len()).max(v.len());
+            l.push_back(f);
+            l.push_back(v);
+            true
+        });
+        done.map_err(|why| format!("Zipmap integrity check failed. ({why})"))?;
+        let mut h = Hash::Packed(l);
+        if h.len() > limits.entries || longest > limits.value {
+            h.to_table(0);
         }
+        Ok(h)
+    }
+}
+
+/// Values element by element, and lists node by node.
+impl<'a> Loader<'a> {
+    fn new_list(&self) -> Quicklist {
+        let limits = &self.limits.list;
+        let mut q = Quicklist::new(limits.fill, limits.depth);
+        q.set_packed_threshold(limits.packed_threshold);
+        q
+    }
+
+    fn settled(&self, q: Quicklist) -> List {
         let mut l = List::Quick(Box::new(q));
         l.settle(&self.limits.list);
-        Ok(l)
+        l
+    }
+
+    fn texts(&mut self) -> Result<List> {
+        let mut q = self.new_list();
+        for _ in 0..self.length()? {
+            q.push_back(&self.text()?);
+        }
+        Ok(self.settled(q))
+    }
+
+    /// Keeps being a quicklist, however small it is.
+    fn ziplist_list(&mut self) -> Result<List> {
+        let bytes = self.text()?;
+        let mut q = self.new_list();
+        let read = ziplist::read(&bytes, |v| {
+            v.with_text(|text| q.push_back(text));
+            true
+        });
+        read.map_err(|why| format!("List ziplist integrity check failed. ({why})"))?;
+        Ok(List::Quick(Box::new(q)))
+    }
+
+    /// Nodes: listpacks and plain ones, or (before 7.0) ziplists.
+    fn quicklist(&mut self, is_new: bool) -> Result<List> {
+        let mut q = self.new_list();
+        for _ in 0..self.length()? {
+            let container = if is_new { self.length()? } else { NODE_PACKED };
+            if !matches!(container, NODE_PLAIN | NODE_PACKED) {
+                return Err("Quicklist integrity check failed.".into());
+            }
+            let bytes = self.text()?;
+            match container {
+                _ if bytes.is_empty() => return Err("a node of a list without bytes".into()),
+                NODE_PLAIN => q.append_plain(&bytes),
+                _ if is_new => q.append_listpack(self.listpack(&bytes, Shape::List)?),
+                _ => q.append_listpack(ziplist_as_listpack(&bytes, Shape::List)?),
+            }
+        }
+        Ok(self.settled(q))
     }
 
     fn set(&mut self) -> Result<Set> {
+        let limits = self.limits.set;
         let n = self.length()?;
-        let first = self.string()?;
-        let hint = usize::try_from(n).unwrap_or(usize::MAX).min(self.bytes.len());
-        let mut s = Set::for_member(&first, hint, &self.limits.set);
-        s.add(&first, &self.limits.set);
-        for _ in 1..n {
-            let m = self.string()?;
-            s.add(&m, &self.limits.set);
+        let mut s = Set::Ints(Intset::new());
+        // All but a few hundred members take two bytes at least.
+        let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
+        if usize::try_from(n).map_or(true, |n| n > limits.max_ints()) {
+            s.to_table(room);
+        }
+        let mut longest = 0;
+        for _ in 0..n {
+            let member = self.text()?;
+            longest = longest.max(member.len());
+            if !s.add_loaded(&member, room, longest, &limits) {
+                return Err("Duplicate set members detected".into());
+            }
         }
         Ok(s)
     }
 
     fn hash(&mut self) -> Result<Hash> {
+        let limits = self.limits.hash;
+        let n = self.length()?;
         let mut h = Hash::default();
-        for _ in 0..self.length()? {
-            let (f, v) = (self.string()?, self.string()?);
-            h.prepare(&[&f, &v], &self.limits.hash);
-            h.set(&f, &v, &self.limits.hash);
+        if usize::try_from(n).map_or(true, |n| n > limits.entries) {
+            h.to_table(usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2));
+        }
+        for _ in 0..n {
+            let (f, v) = (self.text()?, self.text()?);
+            h.prepare(&[&f, &v], &limits);
+            if !h.set(&f, &v, &limits) {
+                return Err("Duplicate hash fields detected".into());
+            }
         }
         Ok(h)
     }
 
-    fn zset(&mut self) -> Result<Zset> {
-        let mut z = Zset::default();
-        for _ in 0..self.length()? {
-            let member = self.string()?;
-            let score = f64::from_le_bytes(self.array()?);
+    fn zset(&mut self, t: u8) -> Result<Zset> {
+        let limits = self.limits.zset;
+        let n = self.length()?;
+        let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
+        let mut z = Zset::with_hint(room, 0, &limits);
+        for _ in 0..n {
+            let member = self.text()?;
+            let score = match t {
+                kind::ZSET => self.score_text()?,
+                _ => f64::from_le_bytes(self.array()?),
+            };
             if score.is_nan() {
-                return Err(format!("a score that is no number at byte {}", self.at));
+                return Err("Zset with NAN score detected".into());
             }
-            z.add(&member, score, Rules::default(), &self.limits.zset);
+            if !matches!(z.add(&member, score, Rules::default(), &limits), Outcome::Added(_)) {
+                return Err("Duplicate zset fields detected".into());
+            }
         }
         Ok(z)
     }
+
+    /// A score as a text behind its length; three lengths stand for what is no digits.
+    fn score_text(&mut self) -> Result<f64> {
+        match self.byte()? {
+            255 => Ok(f64::NEG_INFINITY),
+            254 => Ok(f64::INFINITY),
+            253 => Ok(f64::NAN),
+            n => {
+                let text = self.take(usize::from(n))?;
+                // As far as it is a number.
+                let number =
+                    (1..=text.len()).rev().find_map(|n| text.get(..n).and_then(parse_f64_bound));
+                number.filter(|_| text.first() != Some(&0)).ok_or("a score that is no number".into())
+            }
+        }
+    }
+}
+
+/// What the entries of a listpack are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    List,
+    Set,
+    Hash,
+    Zset,
+}
+
+impl Shape {
+    /// The log's words for one that is not sound.
+    fn broken(self, form: &str) -> String {
+        match self {
+            Shape::List if form == "ziplist" => "Ziplist integrity check failed.".into(),
+            Shape::List => "Listpack integrity check failed.".into(),
+            Shape::Set => format!("Set {form} integrity check failed."),
+            Shape::Hash => format!("Hash {form} integrity check failed."),
+            Shape::Zset => format!("Zset {form} integrity check failed."),
+        }
+    }
+
+    fn is_pairs(self) -> bool {
+        matches!(self, Shape::Hash | Shape::Zset)
+    }
+}
+
+/// Looks at entries one by one.
+struct Checker {
+    shape: Shape,
+    /// Names seen, where they must differ.
+    names: Option<Pairs>,
+    n: u64,
+}
+
+impl Checker {
+    fn new(shape: Shape, differ: bool) -> Checker {
+        let names = (differ && shape != Shape::List).then(Pairs::new);
+        Checker { shape, names, n: 0 }
+    }
+
+    fn accepts(&mut self, v: Element<'_>) -> bool {
+        let is_name = !self.shape.is_pairs() || self.n.is_multiple_of(2);
+        self.n += 1;
+        if is_name {
+            return self.names.as_mut().is_none_or(|names| v.with_text(|text| names.add(text)));
+        }
+        match (self.shape, v) {
+            // Whoever reads a sorted set relies on scores being numbers.
+            (Shape::Zset, Element::Str(text)) => parse_f64(text).is_some(),
+            _ => true,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.shape.is_pairs() || self.n.is_multiple_of(2)
+    }
+}
+
+fn ziplist_as_listpack(bytes: &[u8], shape: Shape) -> Result<Listpack> {
+    let broken = |why| format!("{} ({why})", shape.broken("ziplist"));
+    if !safe_to_add(None, bytes.len()) {
+        return Err(broken("too long"));
+    }
+    let mut l = Listpack::new();
+    let mut checker = Checker::new(shape, true);
+    let read = ziplist::read(bytes, |v| {
+        let good = checker.accepts(v);
+        if good {
+            l.push_back(v);
+        }
+        good
+    });
+    read.map_err(broken)?;
+    if checker.is_whole() { Ok(l) } else { Err(broken("half a pair")) }
+}
+
+/// Nine letters of six bits each; the low ten bits are a version.
+fn module_name(id: u64) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let letter =
+        |i: u32| LETTERS.get((id >> (10 + 6 * i) & 63) as usize).map_or('?', |b| char::from(*b));
+    (0..9).rev().map(letter).collect()
 }

@@ -23,6 +23,8 @@ struct Out<'w> {
     to: &'w mut dyn Write,
     crc: u64,
     options: &'w Options,
+    /// Keys are written between type and value.
+    keyed: bool,
 }
 
 /// Writes all databases; `saved` hears of every key, and may stop the work by an error.
@@ -32,7 +34,7 @@ pub fn save(
     to: &mut dyn Write,
     mut saved: impl FnMut(&Entry) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut out = Out { to, crc: 0, options };
+    let mut out = Out { to, crc: 0, options, keyed: true };
     out.raw(format!("REDIS{VERSION:04}").as_bytes())?;
     for (name, value) in &options.aux {
         out.raw(&[op::AUX])?;
@@ -73,14 +75,25 @@ impl Write for Count {
 pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
     let options = Options { compress, checksum: false, aux: Vec::new() };
     let (mut all, mut head) = (Count::default(), Count::default());
-    Out { to: &mut all, crc: 0, options: &options }.entry(e)?;
-    let mut out = Out { to: &mut head, crc: 0, options: &options };
+    Out { to: &mut all, crc: 0, options: &options, keyed: true }.entry(e)?;
+    let mut out = Out { to: &mut head, crc: 0, options: &options, keyed: true };
     out.head(0, e)?;
     if let Some(when) = e.when() {
         out.raw(&[op::EXPIRE_MS])?;
         out.raw(&when.to_le_bytes())?;
     }
     Ok(all.0 - head.0)
+}
+
+/// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.
+pub fn payload(e: &Entry, compress: bool) -> io::Result<Vec<u8>> {
+    let options = Options { compress, checksum: false, aux: Vec::new() };
+    let mut bytes = Vec::new();
+    Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.value(e)?;
+    bytes.extend_from_slice(&(VERSION as u16).to_le_bytes());
+    let crc = crc64::update(0, &bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    Ok(bytes)
 }
 
 impl Out<'_> {
@@ -155,7 +168,7 @@ impl Out<'_> {
 
     fn head(&mut self, kind: u8, e: &Entry) -> io::Result<()> {
         self.raw(&[kind])?;
-        self.string(e.key())
+        if self.keyed { self.string(e.key()) } else { Ok(()) }
     }
 
     fn entry(&mut self, e: &Entry) -> io::Result<()> {
@@ -163,6 +176,11 @@ impl Out<'_> {
             self.raw(&[op::EXPIRE_MS])?;
             self.raw(&when.to_le_bytes())?;
         }
+        self.value(e)
+    }
+
+    /// Type, key and value.
+    fn value(&mut self, e: &Entry) -> io::Result<()> {
         const MADE: &str = "the entry has this type";
         match e.ty() {
             ty::STRING => {
