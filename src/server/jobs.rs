@@ -158,7 +158,11 @@ pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Re
     let done = load.all(srv, &mut loader);
     srv.stats.dump_sanitizations += loader.sanitized;
     (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (load.loaded, load.expired);
-    if let Err(why) = done {
+    if let Err(mut why) = done {
+        if why.starts_with("Wrong RDB checksum") {
+            crate::warning!("{why}. Aborting now.");
+            why = "RDB CRC error".into();
+        }
         crate::warning!("Internal error in RDB reading offset {} -> {why}", loader.at());
         crate::warning!("Terminating server after rdb file reading failure.");
         return Err(why);
