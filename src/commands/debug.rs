@@ -30,7 +30,7 @@ use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{apply, jobs, policy, settle, shutdown};
+use crate::server::{aof, aof_load, apply, jobs, policy, settle, shutdown};
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -237,6 +237,7 @@ static SUBS: &[Sub] = &[
         ],
         |ctx| restart(ctx, true),
     ),
+    sub("LOADAOF", 2..=ANY, &["LOADAOF", "    Forget the data and read the append only file."], loadaof),
     sub(
         "RELOAD",
         2..=5,
@@ -532,6 +533,18 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs.")
     })?;
     crate::warning!("DB reloaded by DEBUG RELOAD");
+    ok(ctx)
+}
+
+fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let srv = &mut *ctx.srv;
+    aof::flush(srv, true);
+    settle::before_flush(srv, None);
+    srv.ks.flush(None, false);
+    if !aof_load::again(srv) {
+        return Err(CmdError::Msg(&"ERR Error trying to load the AOF files, check server logs."));
+    }
+    crate::notice!("Append Only File loaded by DEBUG LOADAOF");
     ok(ctx)
 }
 

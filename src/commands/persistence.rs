@@ -1,13 +1,22 @@
-//! SAVE, BGSAVE, LASTSAVE.
+//! SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF.
 
 use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW, cat};
 use crate::proto::error::CmdError;
+use crate::server::child::{self, Kind};
 use crate::server::ctx::Ctx;
-use crate::server::jobs;
+use crate::server::{jobs, rewrite};
 
 pub static ROWS: &[Command] = &[
+    Command {
+        name: "bgrewriteaof",
+        arity: 1,
+        flags: ADMIN | NOSCRIPT | NO_ASYNC_LOADING,
+        run: bgrewriteaof,
+        docs: &docs::BGREWRITEAOF,
+        ..ROW
+    },
     Command {
         name: "bgsave",
         arity: -1,
@@ -36,7 +45,7 @@ pub static ROWS: &[Command] = &[
 ];
 
 fn save(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    if ctx.srv.jobs.child.is_some() {
+    if child::runs(ctx.srv, Kind::Snapshot) {
         return Err(CmdError::Msg(&"ERR Background save already in progress"));
     }
     jobs::save_now(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
@@ -50,13 +59,44 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         [w] if w.eq_ignore_ascii_case(b"schedule") => true,
         _ => return Err(CmdError::Syntax),
     };
-    if ctx.srv.jobs.child.is_some() {
+    let srv = &mut *ctx.srv;
+    if child::runs(srv, Kind::Snapshot) {
         return Err(CmdError::Msg(&"ERR Background save already in progress"));
     }
-    // With no other kind of child there is nothing that a scheduled save would have to wait for.
-    let _ = schedule;
-    jobs::save_in_background(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
+    if srv.jobs.child.is_some() || srv.run.in_exec {
+        if !schedule && !srv.run.in_exec {
+            return Err(CmdError::Msg(
+                &"ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
+                  in order to schedule a BGSAVE whenever possible.",
+            ));
+        }
+        srv.jobs.scheduled = true;
+        ctx.out.status("Background saving scheduled");
+        return Ok(Flow::Done);
+    }
+    jobs::save_in_background(srv).map_err(|_| CmdError::Msg(&"ERR"))?;
     ctx.out.status("Background saving started");
+    Ok(Flow::Done)
+}
+
+fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let srv = &mut *ctx.srv;
+    if child::runs(srv, Kind::Rewrite) {
+        return Err(CmdError::Msg(&"ERR Background append only file rewriting already in progress"));
+    }
+    if srv.jobs.child.is_some() || srv.run.in_exec {
+        srv.aof.rewrite.scheduled = true;
+        // Whoever asks by hand does not wait for the end of a delay.
+        srv.aof.rewrite.failures = 0;
+        ctx.out.status("Background append only file rewriting scheduled");
+    } else if rewrite::begin(srv) {
+        ctx.out.status("Background append only file rewriting started");
+    } else {
+        return Err(CmdError::Msg(
+            &"ERR Can't execute an AOF background rewriting. Please check the server logs for more \
+              information.",
+        ));
+    }
     Ok(Flow::Done)
 }
 

@@ -1,5 +1,5 @@
-//! Formats on disk: snapshots, and the manifest of the log. Formats only; who saves when is decided
-//! above.
+//! Formats on disk: snapshots, and the append only file with its manifest. Formats only; who saves when
+//! is decided above.
 
-pub mod manifest;
+pub mod aof;
 pub mod rdb;

@@ -38,6 +38,9 @@ pub struct Limits {
     pub authenticated: bool,
 }
 
+/// Places for spans that an unfinished request leaves behind.
+const KEEP: usize = 4096;
+
 /// What an unfinished request remembers between reads. Idle: all zero.
 #[derive(Debug, Default)]
 pub struct State {
@@ -106,6 +109,9 @@ impl State {
         if self.left > 0 {
             let first = out.len();
             out.append(&mut self.spans);
+            if self.spans.capacity() > KEEP {
+                self.spans = Vec::new();
+            }
             return self.bulks(buf, limits, out, first);
         }
         match buf.first() {

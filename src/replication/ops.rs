@@ -6,7 +6,9 @@
 //!
 //! More than one op in a unit is wrapped in MULTI and EXEC, so that whoever replays the stream sees all
 //! of it or nothing. Commands that touch arbitrary keys (SCAN, RANDOMKEY) only ever cause expired keys
-//! to leave: those are independent of each other and go bare.
+//! to leave: those are independent of each other and go bare. `#TS:` lines stand in the AOF only.
+
+use crate::persist::aof::{push_command as encode, push_timestamp};
 
 /// Where an op goes.
 pub mod to {
@@ -28,6 +30,8 @@ pub struct Op {
 pub struct Sink {
     pub buf: Vec<u8>,
     selected: Option<usize>,
+    /// The second of the last `#TS:` line.
+    stamped: i64,
 }
 
 impl Sink {
@@ -40,6 +44,14 @@ impl Sink {
         if self.selected != Some(db) {
             encode(&mut self.buf, &[b"SELECT", db.to_string().as_bytes()]);
             self.selected = Some(db);
+        }
+    }
+
+    /// Says when what follows happened, once a second (`aof-timestamp-enabled`).
+    fn stamp(&mut self, now: i64) {
+        if self.stamped < now {
+            push_timestamp(&mut self.buf, now);
+            self.stamped = now;
         }
     }
 
@@ -60,26 +72,14 @@ impl Sink {
     }
 }
 
-/// A command as the protocol writes it.
-pub fn encode(out: &mut Vec<u8>, args: &[&[u8]]) {
-    let mut text = itoa::Buffer::new();
-    out.push(b'*');
-    out.extend_from_slice(text.format(args.len()).as_bytes());
-    for a in args {
-        out.extend_from_slice(b"\r\n$");
-        out.extend_from_slice(text.format(a.len()).as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(a);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 #[derive(Default)]
 pub struct Ops {
     queue: Vec<Op>,
     /// The running unit came from a command that touches arbitrary keys.
     pub bare: bool,
     pub aof: Option<Sink>,
+    /// The time for `#TS:` lines of the AOF; None without them.
+    pub now: Option<i64>,
     pub replicas: Option<Sink>,
 }
 
@@ -103,6 +103,9 @@ impl Ops {
     pub fn flush(&mut self) {
         let wrap = !std::mem::take(&mut self.bare);
         if let Some(s) = &mut self.aof {
+            if let Some(now) = self.now.filter(|_| self.queue.iter().any(|o| o.mask & to::AOF != 0)) {
+                s.stamp(now);
+            }
             s.append(&self.queue, to::AOF, wrap);
         }
         if let Some(s) = &mut self.replicas {
@@ -138,5 +141,19 @@ mod tests {
         assert_eq!(aof, "SELECT 0 SET a 1 MULTI INCR a SELECT 3 DEL b EXEC DEL x DEL y");
         let replicas = text(ops.replicas.as_ref().expect("set above"));
         assert_eq!(replicas, "SELECT 0 SET a 1 INCR a SELECT 3 DEL x DEL y");
+    }
+
+    #[test]
+    fn each_second_is_stamped_once_and_for_the_aof_only() {
+        let mut ops =
+            Ops { aof: Some(Sink::default()), replicas: Some(Sink::default()), ..Ops::default() };
+        for (now, mask) in [(5, to::ALL), (5, to::ALL), (6, to::REPLICAS), (7, to::ALL)] {
+            ops.now = Some(now);
+            ops.push(0, mask, &[b"PING"]);
+            ops.flush();
+        }
+        let aof = text(ops.aof.as_ref().expect("set above"));
+        assert_eq!(aof, "#TS:5 SELECT 0 PING PING #TS:7 PING");
+        assert_eq!(text(ops.replicas.as_ref().expect("set above")), "SELECT 0 PING PING PING PING");
     }
 }

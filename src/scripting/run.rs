@@ -10,7 +10,7 @@ use crate::proto::reply::Reply;
 use crate::server::call::{How, call};
 use crate::server::ctx::Ctx;
 use crate::server::dispatch::OOM;
-use crate::server::{Gate, Server, lend, pass};
+use crate::server::{Gate, Server, disk, lend, pass};
 use crate::sys::clock::mono_ns;
 use std::time::Duration;
 
@@ -85,8 +85,14 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, (Vec<u8>, bo
     }
     let wrote = srv.scripting.running.as_ref().is_some_and(|r| r.wrote);
     // What has begun to change the data is not stopped halfway.
+    if e.flags & cf::WRITE != 0
+        && !wrote
+        && let Some(why) = disk::trouble(srv)
+    {
+        return refuse(srv, Some(cmd), why.as_str());
+    }
     if e.flags & cf::DENYOOM != 0 && !wrote && srv.eviction.short && srv.config.maxmemory > 0 {
-        return refuse(OOM);
+        return refuse(srv, Some(cmd), OOM);
     }
     if e.flags & cf::WRITE != 0
         && let Some(r) = &mut srv.scripting.running

@@ -1,178 +1,525 @@
-//! The append only file: what the ops' sink has gathered leaves to it once per pass, before replies do,
-//! and it is read back at the start.
+//! The append only file: what units leave is written once per pass, before replies leave, and synced as
+//! `appendfsync` says.
 //!
 //! ```text
-//! unit ─► ops.aof.buf ─ before_sleep ─► write(2) ─► fsync (always: here; everysec: once a second; no: never)
-//!                                                      └► then the replies of the pass leave
+//! unit ─► ops.aof.buf ─ before_sleep ─► write(2) ─┬─ always:   fdatasync here, then the replies leave
+//!                                                 ├─ everysec: once a second, on the disk thread
+//!                                                 └─ no:       when the kernel likes
+//! Off ── start ─► WaitRewrite ── rewrite done ─► On ── stop ─► Off
 //! ```
 //!
-//! `appendonlydir/appendonly.aof.manifest` names one increment, which this server appends to. A base
-//! written by a rewrite is named there too once rewrites exist; a manifest with one is refused until
-//! then, and nothing is touched.
+//! * `everysec`: a write to a file that is being synced may block as long as the sync takes. So it is
+//!   postponed, for two seconds at most; then it is written all the same, and the log says so.
+//! * A write that fails under `always` ends the process: a reply that says "done" is a promise. Under
+//!   the others what was not written stays in the buffer and writes are refused (MISCONF) until it is.
+//! * In WaitRewrite there is no log yet that could be loaded: commands are gathered in a temporary
+//!   increment while a child writes the base, and both get their names when that is done.
+//!
+//! The manifest is changed on a copy, which takes the place of the old one when it is on the disk; so it
+//! never names a file that is not there.
 
-use super::{Server, dispatch, policy};
-use crate::clients::{Client, flag};
+use super::child::{self, Kind};
+use super::{Server, policy, rewrite, slow};
 use crate::config::AppendFsync;
-use crate::persist::manifest::{File, Kind, Manifest};
-use crate::proto::args::Args;
-use crate::proto::parse::{Limits, Parsed, State};
-use crate::proto::reply::Reply;
+use crate::persist::aof::manifest::Manifest;
 use crate::replication::ops::Sink;
 use crate::sys::clock::mono_ns;
-use crate::sys::fsx;
-use std::io::Write;
+use crate::sys::{errno, fsx};
+use crate::{notice, warning};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum State {
+    #[default]
+    Off,
+    On,
+    /// Switched on; the first base is still to be written.
+    WaitRewrite,
+}
+
+/// Seconds between two lines about failing writes (AOF_WRITE_LOG_ERROR_RATE).
+const ERROR_RATE: i64 = 30;
+/// A write waits so many seconds for a sync.
+const POSTPONE: i64 = 2;
+/// A larger buffer goes back to the allocator when it has been written.
+const KEEP_BUFFER: usize = 4000;
+
+#[derive(Default)]
 pub struct Aof {
-    file: std::fs::File,
-    synced_ns: u64,
-    /// Bytes written since the last fsync.
-    unsynced: bool,
+    pub state: State,
+    file: Option<Arc<File>>,
+    pub manifest: Manifest,
+    /// Bytes of base and increments; and how many there were after the last rewrite.
+    pub size: u64,
+    pub base_size: u64,
+    /// Bytes of the increment that is written, and of them those that a sync was asked for.
+    increment_size: u64,
+    synced_size: u64,
+    /// In Unix seconds.
+    last_sync: i64,
+    postponed_since: Option<i64>,
+    /// Writes that did not wait any longer.
+    pub delayed: u64,
+    /// The system's number of the failure that is not overcome.
+    pub write_error: Option<i32>,
+    error_logged: i64,
+    /// Bytes that the last rewriting child had to copy.
+    pub last_cow: u64,
+    pub rewrite: rewrite::Rewrites,
 }
 
-fn folder(srv: &Server) -> PathBuf {
-    Path::new(std::ffi::OsStr::from_bytes(&srv.config.appenddirname)).to_path_buf()
+pub fn folder(srv: &Server) -> PathBuf {
+    Path::new(OsStr::from_bytes(&srv.config.appenddirname)).to_path_buf()
 }
 
-fn base_name(srv: &Server) -> String {
-    String::from_utf8_lossy(&srv.config.appendfilename).into_owned()
+/// A file of the log, by its name.
+pub fn path_of(srv: &Server, name: &[u8]) -> PathBuf {
+    folder(srv).join(OsStr::from_bytes(name))
 }
 
-/// Reads what is there and opens the increment to append to. An error text stops the start: nothing is
-/// lost by it.
-pub fn open(srv: &mut Server) -> Result<(), String> {
-    let (dir, name) = (folder(srv), base_name(srv));
-    std::fs::create_dir_all(&dir).map_err(|e| format!("Can't open or create append-only dir: {e}"))?;
-    let manifest_path = dir.join(format!("{name}.manifest"));
-    let manifest = match std::fs::read(&manifest_path) {
-        Ok(text) => {
-            Manifest::parse(&text).map_err(|e| format!("Invalid AOF manifest file format: {e}"))?
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let first = File { name: format!("{name}.1.incr.aof"), seq: 1, kind: Kind::Increment };
-            let m = Manifest { files: vec![first] };
-            let temp = dir.join(format!("temp-{name}.manifest"));
-            let text = m.text();
-            fsx::replace(&temp, &manifest_path, 0o644, |f| f.write_all(text.as_bytes()))
-                .map_err(|f| format!("Failed to write the AOF manifest: {}", f.error))?;
-            m
-        }
-        Err(e) => return Err(format!("Can't read the AOF manifest: {e}")),
+/// Where commands are gathered until there is a base.
+pub fn temp_increment(srv: &Server) -> Vec<u8> {
+    [b"temp-", &srv.config.appendfilename[..], b".incr"].concat()
+}
+
+pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}
+
+/// Is somebody waiting for what the disk says? An error number when the last writes are in doubt.
+pub fn trouble(srv: &Server) -> Option<i32> {
+    if srv.aof.state == State::Off { None } else { srv.aof.write_error.or(srv.bio.failed()) }
+}
+
+/// Makes the folder, if it is not there.
+pub fn make_folder(srv: &Server) -> bool {
+    let dir = folder(srv);
+    let made = match std::fs::create_dir(&dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
     };
-    if manifest.files.iter().any(|f| f.kind == Kind::Base) {
-        return Err("The AOF has a base file, which this version cannot load".into());
+    if let Err(e) = &made {
+        warning!("Can't open or create append-only dir {}: {}", dir.display(), errno::text(e));
     }
-    for f in manifest.live() {
-        load(srv, &dir.join(&f.name))?;
+    made.is_ok()
+}
+
+/// Writes a manifest to the disk, when it has changed; false (and a line in the log) when that failed.
+pub fn persist(srv: &Server, m: &mut Manifest) -> bool {
+    if !m.changed {
+        return true;
     }
-    let last = manifest.live().last().expect("a manifest names a file").name.clone();
-    let file = std::fs::File::options().create(true).append(true).open(dir.join(&last));
-    let file = file.map_err(|e| format!("Can't open the append-only file {last}: {e}"))?;
-    srv.aof = Some(Aof { file, synced_ns: mono_ns(), unsynced: false });
-    srv.ops.aof = Some(Sink::default());
+    let log = shown(&srv.config.appendfilename).into_owned();
+    let (name, temp) = (format!("{log}.manifest"), format!("temp-{log}.manifest"));
+    let dir = folder(srv);
+    let text = m.text();
+    let done = fsx::replace(&dir.join(&temp), &dir.join(&name), 0o644, |f| f.write_all(&text));
+    if let Err(f) = done {
+        let why = errno::text(&f.error);
+        match f.step {
+            fsx::Step::Create => warning!("Can't open the AOF manifest file {temp}: {why}"),
+            fsx::Step::Write => {
+                warning!("Error trying to write the temporary AOF manifest file {temp}: {why}");
+            }
+            fsx::Step::Sync => warning!("Fail to fsync the temp AOF file {temp}: {why}."),
+            fsx::Step::Rename => warning!(
+                "Error trying to rename the temporary AOF manifest file {temp} into {name}: {why}"
+            ),
+            fsx::Step::SyncFolder => {
+                warning!("Fail to fsync AOF directory {}: {why}.", dir.join(&name).display());
+            }
+        }
+        return false;
+    }
+    m.changed = false;
+    true
+}
+
+/// Does the manifest on the disk name this file? A failure to make a manifest durable leaves that open.
+pub fn named_on_disk(srv: &Server, name: &[u8]) -> bool {
+    let log = shown(&srv.config.appendfilename).into_owned();
+    let text = std::fs::read(folder(srv).join(format!("{log}.manifest"))).unwrap_or_default();
+    Manifest::parse(&text).is_ok_and(|m| m.live().any(|p| p.name == name))
+}
+
+/// Opens a file of the log to append to it; `fresh` empties it.
+fn open_file(srv: &Server, name: &[u8], fresh: bool) -> Option<Arc<File>> {
+    let file = File::options().create(true).append(true).mode(0o644).open(path_of(srv, name));
+    let file = file.and_then(|f| if fresh { f.set_len(0).map(|()| f) } else { Ok(f) });
+    let name = shown(name);
+    file.inspect_err(|e| warning!("Can't open the append-only file {name}: {}", errno::text(e)))
+        .ok()
+        .map(Arc::new)
+}
+
+/// After the dataset has been read, at the start: the increment is opened, the history goes.
+pub fn open_at_start(srv: &mut Server) -> bool {
+    if srv.aof.state == State::Off {
+        return true;
+    }
+    let log = srv.config.appendfilename.clone();
+    if !make_folder(srv) {
+        return false;
+    }
+    let mut m = srv.aof.manifest.clone();
+    if m.is_empty() {
+        let name = m.add_base(&log, srv.config.aof_use_rdb_preamble);
+        let path = path_of(srv, &name);
+        if !rewrite::write_base(srv, &path, || ()) {
+            return false;
+        }
+        notice!("Creating AOF base file {} on server start", shown(&name));
+    }
+    let new = m.increments.is_empty();
+    let name = m.last_increment(&log);
+    let Some(file) = open_file(srv, &name, false) else { return false };
+    if !persist(srv, &mut m) {
+        return false;
+    }
+    srv.aof.manifest = m;
+    adopt(srv, file);
+    let verb = if new { "Creating" } else { "Opening" };
+    notice!("{verb} AOF incr file {} on server start", shown(&name));
+    feed(srv, true);
+    true
+}
+
+/// What is appended goes to this file from now on.
+fn adopt(srv: &mut Server, file: Arc<File>) {
+    let size = file.metadata().map_or(0, |m| m.len());
+    (srv.aof.increment_size, srv.aof.synced_size) = (size, size);
+    srv.aof.file = Some(file);
+}
+
+/// Do units leave anything for the log?
+pub fn feed(srv: &mut Server, on: bool) {
+    match (&mut srv.ops.aof, on) {
+        (Some(sink), true) => sink.forget_db(),
+        (sink, true) => *sink = Some(Sink::default()),
+        (sink, false) => *sink = None,
+    }
     policy::refresh(srv);
-    Ok(())
 }
 
-/// Runs the commands of one file through a client without a stream.
-fn load(srv: &mut Server, path: &Path) -> Result<(), String> {
-    let bytes = match std::fs::read(path) {
-        Ok(b) => b,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(format!("Can't read {}: {e}", path.display())),
-    };
-    let mut c = Client::new(srv.clock.unix_ms);
-    c.set(flag::AUTHENTICATED | flag::MASTER);
-    let id = srv.clients.add(c);
-    let expiry = std::mem::replace(&mut srv.ks.policy.expiry, crate::keyspace::Expiry::Ignore);
-    let (mut state, mut spans, mut at, mut whole) = (State::default(), Vec::new(), 0, 0);
-    let limits = Limits { max_bulk: i64::MAX, authenticated: true };
-    let mut out = Reply::new(false);
-    let result = loop {
-        spans.clear();
-        let len = match state.next(&bytes[at..], &limits, &mut spans) {
-            Parsed::Multibulk { len } => len,
-            Parsed::Partial => break Ok(()),
-            _ => break Err(format!("Bad file format reading the append only file at byte {at}")),
-        };
-        let argv: Vec<&[u8]> = spans.iter().map(|s| &bytes[at + s.off..at + s.off + s.len]).collect();
-        dispatch::process(srv, id, srv.table.find(argv[0]), Args::new(&argv), &mut out);
-        if let Some(reply) = out.take_bytes().strip_prefix(b"-") {
-            break Err(format!(
-                "Command at byte {at} failed: {}",
-                String::from_utf8_lossy(reply).trim_end()
-            ));
-        }
-        at += len;
-        if !srv.clients[id].has(flag::MULTI) {
-            whole = at;
-        }
-    };
-    srv.ks.policy.expiry = expiry;
-    srv.clients.remove(id);
-    srv.ks.dirty = 0;
-    result?;
-    if whole < bytes.len() {
-        return cut(srv, path, whole, bytes.len());
+/// Before a rewrite: what comes from now on goes to a new increment.
+pub fn switch_increment(srv: &mut Server) -> bool {
+    if srv.ops.aof.as_ref().is_some_and(|s| !s.buf.is_empty()) {
+        // Half a command cannot go on in another file.
+        warning!("The AOF cannot be rewritten before earlier writes have reached it.");
+        return false;
     }
-    Ok(())
+    let (mut m, name) = match srv.aof.state {
+        State::Off => return true,
+        State::WaitRewrite => (None, temp_increment(srv)),
+        State::On => {
+            let mut m = srv.aof.manifest.clone();
+            let name = m.add_increment(&srv.config.appendfilename);
+            (Some(m), name)
+        }
+    };
+    let Some(file) = open_file(srv, &name, true) else { return false };
+    if let Some(m) = &mut m
+        && !persist(srv, m)
+    {
+        return false;
+    }
+    notice!("Creating AOF incr file {} on background rewrite", shown(&name));
+    if let Some(old) = srv.aof.file.take() {
+        srv.bio.sync_and_close(old);
+        srv.aof.last_sync = srv.clock.unix_secs();
+    }
+    adopt(srv, file);
+    if let Some(m) = m {
+        srv.aof.manifest = m;
+    }
+    true
 }
 
-/// The last write was cut short by a crash: what is whole stays, if `aof-load-truncated` allows.
-fn cut(srv: &Server, path: &Path, whole: usize, len: usize) -> Result<(), String> {
-    if !srv.config.aof_load_truncated {
-        return Err("Unexpected end of file reading the append only file".into());
+/// Bytes of the increment that is written.
+pub fn increment_size(srv: &Server) -> u64 {
+    srv.aof.increment_size
+}
+
+/// History files go, unless `aof-disable-auto-gc`.
+pub fn delete_history(srv: &mut Server) {
+    if srv.config.aof_disable_auto_gc || srv.aof.manifest.history.is_empty() {
+        return;
     }
-    crate::warning!("!!! Warning: short read while loading the AOF file {} !!!", path.display());
-    crate::warning!("AOF {} loaded anyway because aof-load-truncated is enabled", path.display());
-    let file = std::fs::File::options().write(true).open(path);
-    let cut = file.and_then(|f| f.set_len(whole as u64).and_then(|()| f.sync_all()));
-    cut.map_err(|e| format!("Error truncating the AOF file from {len} to {whole} bytes: {e}"))
+    for part in std::mem::take(&mut srv.aof.manifest.history) {
+        notice!("Removing the history file {} in the background", shown(&part.name));
+        unlink(srv, &part.name);
+    }
+    let mut m = srv.aof.manifest.clone();
+    m.changed = true;
+    // When it cannot be written now, files that are gone stay in it as history, which nobody reads.
+    persist(srv, &mut m);
+    srv.aof.manifest = m;
+}
+
+pub fn unlink(srv: &Server, name: &[u8]) {
+    // One that is not there needs not go.
+    let _ = srv.bio.unlink(&path_of(srv, name));
+}
+
+/// CONFIG SET appendonly yes: a rewrite writes the first base. False when that could not be begun.
+pub fn start(srv: &mut Server) -> bool {
+    debug_assert_eq!(srv.aof.state, State::Off);
+    srv.aof.state = State::WaitRewrite;
+    if child::runs(srv, Kind::Snapshot) {
+        srv.aof.rewrite.scheduled = true;
+        notice!(
+            "AOF was enabled but there is already another background operation. An AOF background was \
+             scheduled to start when possible."
+        );
+    } else if srv.run.in_exec {
+        srv.aof.rewrite.scheduled = true;
+        notice!(
+            "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+        );
+    } else {
+        if child::runs(srv, Kind::Rewrite) {
+            // It began before anything was gathered: its base would miss what came since.
+            notice!(
+                "AOF was enabled but there is already an AOF rewriting in background. Stopping \
+                 background AOF and starting a rewrite now."
+            );
+            rewrite::kill_child(srv);
+        }
+        if !rewrite::begin(srv) {
+            srv.aof.state = State::Off;
+            warning!(
+                "Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. \
+                 Check the above logs for more info about the error."
+            );
+            return false;
+        }
+    }
+    srv.aof.last_sync = srv.clock.unix_secs();
+    if srv.bio.failed().is_some() {
+        warning!("AOF reopen, just ignore the AOF fsync error in bio job");
+        srv.bio.forget_failure();
+    }
+    if srv.aof.write_error.take().is_some() {
+        warning!("AOF reopen, just ignore the last error.");
+    }
+    true
+}
+
+/// CONFIG SET appendonly no.
+pub fn stop(srv: &mut Server) {
+    debug_assert_ne!(srv.aof.state, State::Off);
+    flush(srv, true);
+    if let Some(file) = srv.aof.file.take()
+        && let Err(e) = file.sync_data()
+    {
+        warning!("Fail to fsync the AOF file: {}", errno::text(&e));
+    }
+    srv.aof.state = State::Off;
+    srv.aof.rewrite.scheduled = false;
+    (srv.aof.increment_size, srv.aof.synced_size) = (0, 0);
+    rewrite::kill_child(srv);
+    feed(srv, false);
 }
 
 /// At the end: all of it, and onto the disk.
 pub fn flush_and_sync(srv: &mut Server) {
-    flush(srv);
-    let Some(aof) = &mut srv.aof else { return };
-    if let Err(e) = aof.file.sync_data() {
-        crate::warning!("Fail to fsync the AOF file: {}.", crate::sys::errno::text(&e));
+    flush(srv, true);
+    if let Some(file) = &srv.aof.file
+        && let Err(e) = file.sync_data()
+    {
+        warning!("Fail to fsync the AOF file: {}.", errno::text(&e));
     }
 }
 
-/// Writes what the units of this pass left. A failure ends the process under `always`, where a reply is
-/// a promise; otherwise it is tried again in the next pass.
-pub fn flush(srv: &mut Server) {
-    let (Some(aof), Some(sink)) = (&mut srv.aof, &mut srv.ops.aof) else { return };
-    let always = srv.config.appendfsync == AppendFsync::Always;
-    if !sink.buf.is_empty() {
-        match aof.file.write(&sink.buf) {
-            Ok(n) => {
-                sink.buf.drain(..n);
-                aof.unsynced = true;
-            }
-            Err(e) => crate::warning!("Error writing to the AOF file: {e}"),
+/// Ends the process: whoever was told "done" could find it undone.
+fn exit_for(always_failed: &str) -> ! {
+    warning!("{always_failed} Exiting...");
+    std::process::exit(1)
+}
+
+/// Once per pass, before replies leave. `force` does not wait for a sync that is under way.
+#[inline]
+pub fn flush(srv: &mut Server, force: bool) {
+    if srv.aof.file.is_some() {
+        flush_open(srv, force);
+    }
+}
+
+fn flush_open(srv: &mut Server, force: bool) {
+    let empty = srv.ops.aof.as_ref().is_none_or(|s| s.buf.is_empty());
+    let everysec = srv.config.appendfsync == AppendFsync::EverySec;
+    if empty {
+        if srv.aof.synced_size != srv.aof.increment_size {
+            sync(srv, everysec && srv.bio.syncing() > 0);
         }
-        if always && !sink.buf.is_empty() {
-            crate::warning!(
-                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."
-            );
-            std::process::exit(1);
+        return;
+    }
+    let syncing = everysec && srv.bio.syncing() > 0;
+    if syncing && !force && postpone(srv) {
+        return;
+    }
+    if srv.switches.aof_flush_sleep_us > 0 {
+        let us = srv.switches.aof_flush_sleep_us.unsigned_abs();
+        std::thread::sleep(std::time::Duration::from_micros(us));
+    }
+    let begun = mono_ns();
+    let written = write_all(srv);
+    let spent = mono_ns() - begun;
+    srv.stats.eventloop_aof_us += spent / 1000;
+    let when = match (syncing, srv.jobs.child.is_some()) {
+        (true, _) => "aof-write-pending-fsync",
+        (_, true) => "aof-write-active-child",
+        _ => "aof-write-alone",
+    };
+    slow::sample(srv, when, spent / 1_000_000);
+    slow::sample(srv, "aof-write", spent / 1_000_000);
+    srv.aof.postponed_since = None;
+    if !written {
+        return;
+    }
+    if srv.aof.write_error.take().is_some() {
+        notice!("AOF write error looks solved, Redis can write again.");
+    }
+    sync(srv, syncing);
+}
+
+/// A sync is under way: true when the write waits for it.
+fn postpone(srv: &mut Server) -> bool {
+    let now = srv.clock.unix_secs();
+    let since = *srv.aof.postponed_since.get_or_insert(now);
+    if now - since < POSTPONE {
+        return true;
+    }
+    srv.aof.delayed += 1;
+    notice!(
+        "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without \
+         waiting for fsync to complete, this may slow down Redis."
+    );
+    false
+}
+
+/// Writes the buffer. False when not all of it went; the rest then stays.
+fn write_all(srv: &mut Server) -> bool {
+    let (Some(file), Some(sink)) = (&srv.aof.file, &mut srv.ops.aof) else { return true };
+    let (mut done, len) = (0, sink.buf.len());
+    let mut error = None;
+    while done < len {
+        match (&**file).write(&sink.buf[done..]) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                error = Some(e);
+                break;
+            }
         }
     }
-    let due = match srv.config.appendfsync {
-        AppendFsync::Always => true,
-        AppendFsync::EverySec => mono_ns() - aof.synced_ns >= 1_000_000_000,
-        AppendFsync::No => false,
-    };
-    if aof.unsynced && due {
-        if let Err(e) = aof.file.sync_data() {
-            crate::warning!("Fail to fsync the AOF file: {e}");
-            if always {
-                std::process::exit(1);
+    if done == len {
+        if sink.buf.capacity() > KEEP_BUFFER {
+            sink.buf = Vec::new();
+        } else {
+            sink.buf.clear();
+        }
+        srv.aof.size += len as u64;
+        srv.aof.increment_size += len as u64;
+        return true;
+    }
+    write_failed(srv, done, len, error);
+    false
+}
+
+#[cold]
+fn write_failed(srv: &mut Server, mut done: usize, len: usize, error: Option<io::Error>) {
+    let now = srv.clock.unix_secs();
+    let tell = now - srv.aof.error_logged > ERROR_RATE;
+    if tell {
+        srv.aof.error_logged = now;
+    }
+    let mut number = libc::ENOSPC;
+    if done == 0 {
+        let e = error.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOSPC));
+        number = e.raw_os_error().unwrap_or(libc::EIO);
+        if tell {
+            warning!("Error writing to the AOF file: {}", errno::text(&e));
+        }
+    } else {
+        if tell {
+            warning!("Short write while writing to the AOF file: (nwritten={done}, expected={len})");
+        }
+        let file = srv.aof.file.as_ref().expect("it was written to");
+        match file.set_len(srv.aof.increment_size) {
+            Ok(()) => done = 0,
+            Err(e) if tell => warning!(
+                "Could not remove short write from the append-only file.  Redis may refuse to load the \
+                 AOF the next time it starts.  ftruncate: {}",
+                errno::text(&e)
+            ),
+            Err(_) => {}
+        }
+    }
+    if srv.config.appendfsync == AppendFsync::Always {
+        exit_for("Can't recover from AOF write error when the AOF fsync policy is 'always'.");
+    }
+    srv.aof.write_error = Some(number);
+    // What could not be taken back is part of the file.
+    if let Some(sink) = &mut srv.ops.aof {
+        sink.buf.drain(..done);
+    }
+    srv.aof.size += done as u64;
+    srv.aof.increment_size += done as u64;
+}
+
+/// Puts on the disk what was written, if it is time.
+fn sync(srv: &mut Server, syncing: bool) {
+    if srv.config.no_appendfsync_on_rewrite && srv.jobs.child.is_some() {
+        return;
+    }
+    let Some(file) = &srv.aof.file else { return };
+    let now = srv.clock.unix_secs();
+    match srv.config.appendfsync {
+        AppendFsync::No => {}
+        AppendFsync::Always => {
+            let begun = mono_ns();
+            if let Err(e) = file.sync_data() {
+                exit_for(&format!(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}.",
+                    errno::text(&e)
+                ));
+            }
+            let spent = mono_ns() - begun;
+            srv.stats.eventloop_aof_us += spent / 1000;
+            srv.aof.synced_size = srv.aof.increment_size;
+            srv.aof.last_sync = now;
+            slow::sample(srv, "aof-fsync-always", spent / 1_000_000);
+        }
+        AppendFsync::EverySec if now > srv.aof.last_sync => {
+            if !syncing {
+                srv.bio.sync(file);
+                srv.aof.synced_size = srv.aof.increment_size;
+                srv.aof.last_sync = now;
             }
         }
-        aof.unsynced = false;
-        aof.synced_ns = mono_ns();
+        AppendFsync::EverySec => {}
+    }
+}
+
+/// From the cron: writes that waited or failed are tried again.
+pub fn cron(srv: &mut Server) {
+    let second = srv.run.cron_loops.is_multiple_of(srv.run.hz.max(1));
+    if srv.aof.postponed_since.is_some() || srv.aof.write_error.is_some() && second {
+        flush(srv, false);
+    }
+}
+
+/// `appendfsync` was changed: under `always` no earlier sync is left behind.
+pub fn policy_changed(srv: &mut Server) {
+    if srv.config.appendfsync == AppendFsync::Always {
+        srv.bio.drain();
     }
 }

@@ -3,7 +3,7 @@
 //! CONFIG SET puts the former values back when one of these fails and performs all of them once more,
 //! so each must cope with being asked for a state that already holds.
 
-use super::{Gate, Server, listen, policy, slow};
+use super::{Gate, Server, aof, listen, policy, slow};
 use crate::config::kinds::Reason;
 use crate::config::{Apply, OomScoreAdj, rewrite};
 use crate::stats::{CmdStats, Stats};
@@ -19,6 +19,11 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::Bind => return refuse_unless(listen_again(srv), Apply::CANNOT_BIND),
         Apply::MaxClients => return max_clients(srv),
         Apply::MaxMemory => max_memory(srv),
+        Apply::AppendOnly => {
+            return refuse_unless(append_only(srv), "Unable to turn on AOF. Check server logs.");
+        }
+        Apply::AofAutoGc => aof::delete_history(srv),
+        Apply::AppendFsync => aof::policy_changed(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
@@ -45,9 +50,6 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         | Apply::AclLog
         | Apply::TrackingTable
         | Apply::ReplBacklogSize
-        | Apply::AppendOnly
-        | Apply::AofAutoGc
-        | Apply::AppendFsync
         | Apply::ClusterFlags
         | Apply::ClusterAnnouncedPort
         | Apply::ClusterIp
@@ -55,6 +57,17 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         | Apply::ClusterNodename => {}
     }
     Ok(())
+}
+
+fn append_only(srv: &mut Server) -> bool {
+    match (srv.config.appendonly, srv.aof.state) {
+        (true, aof::State::Off) => aof::start(srv),
+        (false, aof::State::On | aof::State::WaitRewrite) => {
+            aof::stop(srv);
+            true
+        }
+        _ => true,
+    }
 }
 
 fn listen_again(srv: &mut Server) -> bool {
@@ -139,4 +152,5 @@ pub fn reset_stats(srv: &mut Server) {
     srv.ks.stats = Default::default();
     srv.lazyfree.reset_stats();
     srv.eviction.reset_stats();
+    srv.aof.delayed = 0;
 }

@@ -1,6 +1,6 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Gate, Server, expire_cycle, kill, limits, policy, settle};
+use super::{Gate, Server, disk, expire_cycle, kill, limits, policy, settle};
 use crate::clients::{ClientId, flag};
 use std::io::ErrorKind;
 
@@ -14,7 +14,8 @@ pub fn run(srv: &mut Server) {
         expire_cycle::run(srv, expire_cycle::Kind::Fast);
         settle::serve_ready(srv);
     }
-    super::aof::flush(srv);
+    super::aof::flush(srv, false);
+    disk::refresh(srv);
     flush_replies(srv);
     if srv.gate.has(Gate::CLIENT_EVICTION) {
         limits::evict(srv);

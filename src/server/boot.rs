@@ -9,8 +9,10 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
-use super::{Gate, Run, Server, apply, crash_report, lend, listen, pass, policy, shutdown, slow};
+use super::{Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy};
+use super::{shutdown, slow};
 use crate::algo::rng::random_hex;
+use crate::bio::Bio;
 use crate::clients::Clients;
 use crate::commands::table::Table;
 use crate::config::{Config, REDIS_VERSION, Supervised, argv, load};
@@ -275,13 +277,7 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     }
     srv.run.startup_memory = alloc::used();
     notice!("Server initialized");
-    if srv.config.appendonly {
-        if let Err(why) = super::aof::open(srv) {
-            warning!("{why}");
-            return 1;
-        }
-    } else if let Err(why) = super::jobs::load_file(srv, false) {
-        warning!("Fatal error loading the DB, check server logs. Exiting: {why}");
+    if !load_data(srv) {
         return 1;
     }
     listen::log_ready(srv);
@@ -305,6 +301,26 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     crash_report::register();
     lend::shown(srv, pass::serve);
     0
+}
+
+/// The dataset from the disk, and the log opened. False ends the start; nothing is lost by it.
+fn load_data(srv: &mut Server) -> bool {
+    let Some(manifest) = aof_load::read_manifest(srv) else { return false };
+    srv.aof.manifest = manifest;
+    if srv.config.appendonly {
+        srv.aof.state = aof::State::On;
+        if !aof_load::at_start(srv) {
+            return false;
+        }
+    } else if let Err(why) = super::jobs::load_file(srv, false) {
+        warning!("Fatal error loading the DB, check server logs. Exiting: {why}");
+        return false;
+    }
+    let opened = aof::open_at_start(srv);
+    if opened {
+        aof::delete_history(srv);
+    }
+    opened
 }
 
 /// A drawing for people, one line for files.
@@ -353,6 +369,7 @@ fn build(
     let mut ks = Keyspace::new(config.databases as usize);
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
+    let bio = Bio::start(config.bio_cpulist.as_deref());
     let id = || String::from_utf8_lossy(&random_hex::<40>()).into_owned();
     let run = Run {
         run_id: id(),
@@ -388,7 +405,8 @@ fn build(
         ops: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
-        aof: None,
+        aof: Default::default(),
+        bio,
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),

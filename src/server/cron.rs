@@ -1,6 +1,6 @@
 //! What happens `hz` times a second.
 
-use super::{Server, expire_cycle, limits, pause, shutdown, slow};
+use super::{Server, aof, child, expire_cycle, jobs, limits, pause, rewrite, shutdown, slow};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
 use crate::sys::clock::{mono_ns, ticks};
@@ -49,11 +49,23 @@ pub fn run(srv: &mut Server) {
         slow::sample(srv, "expire-cycle", spent / 1000);
         databases(srv);
     }
-    super::jobs::reap(srv);
+    if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
+        persistence(srv);
+    }
     pause::update(srv);
     clients(srv);
     shutdown::by_signal(srv);
     srv.stats.eventloop_cron_us += srv.clock.ns(ticks().saturating_sub(begun)) / 1000;
+}
+
+/// Children that ended, saves and rewrites that are due, writes to be tried again.
+fn persistence(srv: &mut Server) {
+    rewrite::scheduled(srv);
+    child::reap(srv);
+    jobs::save_points(srv);
+    rewrite::grown(srv);
+    jobs::scheduled(srv);
+    aof::cron(srv);
 }
 
 /// Clients that one tick should look at, at most.

@@ -6,7 +6,7 @@
 
 use super::call::{How, call, queue};
 use super::pause::{self, action};
-use super::{Gate, Server, client_info, evict, kill, limits, monitor, settle};
+use super::{Gate, Server, client_info, disk, evict, kill, limits, monitor, settle};
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::{Flow, flag as cf};
 use crate::commands::table::{CmdId, Entry};
@@ -200,6 +200,15 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
             return Refusal::Error(CmdError::Msg(&OOM));
         }
         srv.eviction.short = short;
+    }
+    if srv.gate.has(Gate::DISK_ERROR)
+        && let Some(why) = disk::trouble(srv)
+    {
+        let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+        let writes = Acts::of(e, c).any(cf::WRITE);
+        if (writes || is(e, "ping")) && !c.has(flag::MASTER) {
+            return Refusal::Error(why);
+        }
     }
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
     if let Some(why) = state_refuses(srv, c, e, acts) {

@@ -1,42 +1,43 @@
-//! Background children: one at a time, forked inside the handler, reaped by cron.
+//! Snapshots: written by SAVE, by BGSAVE and at save points, and read at the start.
 //!
 //! ```text
-//! BGSAVE ─ fork ─► child: writes the file, _exit      parent: tables and LRU bits rest until reaped
+//! BGSAVE ──────────────┐                         ┌─ ok: changes since the fork count from now on
+//! save point (cron) ───┼─► fork ─► child ─► done ┤
+//! BGSAVE SCHEDULE ─────┘   (one child at a time) └─ failed: writes are refused, tried again after 5 s
 //! ```
-//!
-//! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
+use super::child::{self, Child, Exit, Kind};
 use super::{Server, loading};
 use crate::commands::numbers::loose;
 use crate::config::SanitizeDump;
-use crate::ds::table::{Resize, set_resize};
+use crate::config::special::SavePoint;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
 use crate::persist::rdb::save::{Options, save};
 use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, unix_ms};
-use crate::sys::process::{self, Ended, Fork};
-use crate::sys::{fsx, log};
+use crate::sys::{errno, fsx, process};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-pub struct Child {
-    pub pid: i32,
-    pub started_ms: i64,
-    /// Changes since the last save when it began.
-    dirty: u64,
-}
+/// After a failure so many seconds pass before the next try (CONFIG_BGSAVE_RETRY_DELAY).
+const RETRY_DELAY: i64 = 5;
 
 /// What has been saved, and what is being saved.
 pub struct Jobs {
     pub child: Option<Child>,
+    /// BGSAVE SCHEDULE waits for another child to end.
+    pub scheduled: bool,
     pub last_save: i64,
+    /// When a child was last asked to save, in Unix seconds.
+    last_try: i64,
     /// `ks.dirty` at the last good save.
     pub dirty_saved: u64,
     pub last_ok: bool,
     pub last_seconds: i64,
     pub saves: u64,
+    /// How long the last fork took.
     pub fork_us: u64,
     /// Bytes that the last child had to copy.
     pub last_cow: u64,
@@ -49,7 +50,9 @@ impl Default for Jobs {
     fn default() -> Self {
         Jobs {
             child: None,
+            scheduled: false,
             last_save: unix_ms() / 1000,
+            last_try: 0,
             dirty_saved: 0,
             last_ok: true,
             last_seconds: -1,
@@ -66,40 +69,61 @@ fn file_of(srv: &Server) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(&srv.config.dbfilename)).to_path_buf()
 }
 
-fn options(srv: &Server) -> Options {
+/// `base`: the file will be the base of an AOF.
+pub fn options(srv: &Server, base: bool) -> Options {
     let aux = vec![
         ("redis-ver", "7.2.6".to_string()),
         ("redis-bits", usize::BITS.to_string()),
         ("ctime", srv.clock.unix_secs().to_string()),
         ("used-mem", crate::sys::alloc::used().to_string()),
-        ("aof-base", "0".to_string()),
+        ("aof-base", u8::from(base).to_string()),
     ];
     Options { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, aux }
 }
 
-/// Writes the snapshot, here and now.
-fn write_file(srv: &Server) -> io::Result<()> {
-    let path = file_of(srv);
-    let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
-    let written = fsx::replace(&temp, &path, 0o644, |file| {
+/// The snapshot while it is written, and the file it will be.
+fn temp_of(pid: u32) -> PathBuf {
+    PathBuf::from(format!("temp-{pid}.rdb"))
+}
+
+/// Writes the snapshot, here and now; `each` hears of every key.
+fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
+    let written = fsx::replace(&temp_of(std::process::id()), &file_of(srv), 0o644, |file| {
         let mut buffered = BufWriter::with_capacity(1 << 20, file);
-        save(&srv.ks.dbs, &options(srv), &mut buffered, |_| Ok(()))?;
+        let saved = |_: &_| {
+            each();
+            Ok(())
+        };
+        save(&srv.ks.dbs, &options(srv, false), &mut buffered, saved)?;
         buffered.flush()
     });
-    written.map_err(|f| f.error)
+    written.map_err(|f| {
+        let (temp, path) = (temp_of(std::process::id()), file_of(srv));
+        let (temp, path, why) = (temp.display(), path.display(), errno::text(&f.error));
+        let dir = std::env::current_dir().unwrap_or_default();
+        let dir = dir.display();
+        match f.step {
+            fsx::Step::Create => crate::warning!(
+                "Failed opening the temp RDB file {temp} (in server root dir {dir}) for saving: {why}"
+            ),
+            fsx::Step::Rename => crate::warning!(
+                "Error moving temp DB file {temp} on the final destination {path} (in server root dir \
+                 {dir}): {why}"
+            ),
+            _ => crate::warning!("Write error while saving DB to the disk: {why}"),
+        }
+        f.error
+    })
 }
 
 /// SAVE.
 pub fn save_now(srv: &mut Server) -> io::Result<()> {
-    let done = write_file(srv);
-    match &done {
-        Ok(()) => {
-            crate::notice!("DB saved on disk");
-            saved(srv, srv.ks.dirty);
-        }
-        Err(e) => crate::warning!("Error saving the database: {e}"),
+    let done = write_file(srv, || ());
+    if done.is_ok() {
+        crate::notice!("DB saved on disk");
+        saved(srv, srv.ks.dirty);
+        srv.jobs.last_ok = true;
     }
-    srv.jobs.last_ok = done.is_ok();
     done
 }
 
@@ -113,7 +137,7 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     };
     let begun = mono_ns();
     loading::start(srv, bytes.len() as u64);
-    let read = load_bytes(srv, &bytes, merge);
+    let read = load_bytes(srv, &bytes, merge, false);
     loading::stop(srv);
     read?;
     let seconds = (mono_ns() - begun) as f64 / 1e9;
@@ -121,7 +145,9 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String> {
+/// Puts a snapshot into the dataset; tells how many bytes it has. The `base` of an AOF keeps keys that
+/// have expired since: what follows it may depend on them.
+pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Result<usize, String> {
     super::policy::refresh(srv);
     // What is loaded is no news, until the policy is refreshed.
     (srv.ks.policy.notify, srv.ks.policy.modified, srv.ks.policy.ready) = (0, false, 0);
@@ -130,11 +156,15 @@ fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String>
         deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,
     };
     let mut loader = Loader::new(bytes, srv.ks.policy.limits, checks)?;
-    let mut load = Load { merge, db: 0, loaded: 0, expired: 0, empty: 0 };
+    let mut load = Load { merge, base, db: 0, loaded: 0, expired: 0, empty: 0 };
     let done = load.all(srv, &mut loader);
     srv.stats.dump_sanitizations += loader.sanitized;
     (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (load.loaded, load.expired);
-    if let Err(why) = done {
+    if let Err(mut why) = done {
+        if why.starts_with("Wrong RDB checksum") {
+            crate::warning!("{why}. Aborting now.");
+            why = "RDB CRC error".into();
+        }
         crate::warning!("Internal error in RDB reading offset {} -> {why}", loader.at());
         crate::warning!("Terminating server after rdb file reading failure.");
         return Err(why);
@@ -148,7 +178,7 @@ fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool) -> Result<(), String>
         load.loaded,
         load.expired
     );
-    Ok(())
+    Ok(loader.at())
 }
 
 /// Empty keys that the log tells of.
@@ -157,6 +187,7 @@ const EMPTY_TOLD: u64 = 10;
 /// A snapshot on its way into the dataset.
 struct Load {
     merge: bool,
+    base: bool,
     db: usize,
     loaded: u64,
     expired: u64,
@@ -194,7 +225,7 @@ impl Load {
                 }
                 self.empty += 1;
             }
-            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms => self.expired += 1,
+            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms && !self.base => self.expired += 1,
             Item::Key { name, when, usage, value } => {
                 let (db, key) = (self.db, Key::new(&name));
                 let found = srv.ks.peek(db, key).map(|e| srv.ks.token(db, key, e));
@@ -239,60 +270,85 @@ fn saved(srv: &mut Server, dirty: u64) {
 /// BGSAVE: forks, and returns at once.
 pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
     assert!(srv.jobs.child.is_none(), "the caller looks first");
-    let begun = mono_ns();
-    match process::fork()? {
-        Fork::Child => {
-            let code = match write_file(srv) {
-                Ok(()) => {
-                    log::direct(log::Level::Notice, format_args!("DB saved on disk"));
-                    0
-                }
-                Err(e) => {
-                    log::direct(log::Level::Warning, format_args!("Error saving the database: {e}"));
-                    1
-                }
-            };
-            process::exit_child(code);
+    srv.jobs.last_try = unix_ms() / 1000;
+    srv.jobs.scheduled = false;
+    match child::fork(srv, Kind::Snapshot) {
+        Ok(Some(mut report)) => {
+            let written = write_file(srv, || report.key());
+            if written.is_ok() {
+                crate::notice!("DB saved on disk");
+                report.done();
+            }
+            process::exit_child(i32::from(written.is_err()));
         }
-        Fork::Parent(pid) => {
-            srv.jobs.fork_us = (mono_ns() - begun) / 1000;
-            srv.stats.total_forks += 1;
-            crate::notice!("Background saving started by pid {pid}");
-            srv.jobs.child = Some(Child { pid, started_ms: unix_ms(), dirty: srv.ks.dirty });
-            set_resize(Resize::Avoid);
-            srv.ks.policy.freeze_lru = true;
-            Ok(())
+        Ok(None) => Ok(()),
+        Err(e) => {
+            srv.jobs.last_ok = false;
+            crate::warning!("Can't save in background: fork: {}", errno::text(&e));
+            Err(e)
         }
     }
 }
 
 /// Ends a child that is saving, and takes its temp file away: whoever calls writes the whole file
-/// himself.
+/// himself, or wants none.
 pub fn kill_child(srv: &mut Server) {
-    let Some(child) = srv.jobs.child.take() else { return };
-    crate::warning!("There is a child saving an .rdb. Killing it!");
-    // One that has just ended needs no signal; it is waited for in either case.
-    let _ = process::kill(child.pid, libc::SIGUSR1);
-    process::wait(child.pid);
-    // Gone already, when the child got as far as renaming it.
-    let _ = std::fs::remove_file(format!("temp-{}.rdb", child.pid));
-    set_resize(Resize::Allow);
-    srv.ks.policy.freeze_lru = false;
+    if let Some(pid) = child::kill(srv, Kind::Snapshot) {
+        // Gone already, when the child got as far as renaming it.
+        let _ = std::fs::remove_file(temp_of(pid));
+    }
 }
 
-/// Is the child done? Called by cron.
-pub fn reap(srv: &mut Server) {
-    let Some(child) = &srv.jobs.child else { return };
-    let Some(end) = process::reap_pid(child.pid) else { return };
-    let child = srv.jobs.child.take().expect("looked at above");
-    set_resize(Resize::Allow);
-    srv.ks.policy.freeze_lru = false;
+/// The child has ended.
+pub fn done(srv: &mut Server, child: &Child, end: Exit) {
     srv.jobs.last_seconds = (unix_ms() - child.started_ms) / 1000;
-    srv.jobs.last_ok = matches!(end, Ended::Exited(0));
-    if srv.jobs.last_ok {
-        crate::notice!("Background saving terminated with success");
-        saved(srv, child.dirty);
-    } else {
-        crate::warning!("Background saving error");
+    match end {
+        Exit::Good => {
+            crate::notice!("Background saving terminated with success");
+            saved(srv, child.dirty);
+            srv.jobs.last_ok = true;
+        }
+        Exit::Bad => {
+            crate::warning!("Background saving error");
+            srv.jobs.last_ok = false;
+        }
+        Exit::Signal(n) => {
+            crate::warning!("Background saving terminated by signal {n}");
+            // What it has written so far is of no use.
+            let _ = std::fs::remove_file(temp_of(child.pid.unsigned_abs()));
+            // Only somebody who wanted it to end sends this one.
+            if n != libc::SIGUSR1 {
+                srv.jobs.last_ok = false;
+            }
+        }
+    }
+}
+
+/// May the next try be made? After a failure not at once.
+fn may_try(srv: &Server) -> bool {
+    srv.jobs.last_ok || srv.clock.unix_secs() - srv.jobs.last_try > RETRY_DELAY
+}
+
+/// From the cron: has a save point been reached?
+pub fn save_points(srv: &mut Server) {
+    if srv.jobs.child.is_some() || srv.config.save.is_empty() || !may_try(srv) {
+        return;
+    }
+    let changes = srv.ks.dirty.saturating_sub(srv.jobs.dirty_saved);
+    let age = srv.clock.unix_secs() - srv.jobs.last_save;
+    let reached = |p: &&SavePoint| {
+        u64::try_from(p.changes).is_ok_and(|n| changes >= n) && age > i64::from(p.seconds)
+    };
+    let Some(p) = srv.config.save.iter().find(reached) else { return };
+    crate::notice!("{} changes in {} seconds. Saving...", p.changes, p.seconds);
+    // A failure has been logged, and is tried again.
+    let _ = save_in_background(srv);
+}
+
+/// From the cron: a save that was scheduled begins when no other child is there.
+pub fn scheduled(srv: &mut Server) {
+    if srv.jobs.scheduled && srv.jobs.child.is_none() && may_try(srv) && save_in_background(srv).is_err()
+    {
+        srv.jobs.scheduled = true;
     }
 }

@@ -143,12 +143,17 @@ pub fn close(srv: &mut Server) {
 
 /// Shows the process title; false when its template cannot be expanded.
 pub fn show_title(srv: &Server) -> bool {
+    show_title_as(srv, srv.run.argv.first().map_or(b"", |a| a))
+}
+
+/// The same for a child, which does something else.
+pub fn show_title_as(srv: &Server, title: &[u8]) -> bool {
     if !srv.config.set_proc_title {
         return true;
     }
     let c = &srv.config;
     let vars = proctitle::Vars {
-        title: srv.run.argv.first().map_or(b"", |a| a),
+        title,
         bind: c.bind.first().map(|b| &b[..]),
         port: c.port as u16,
         tls_port: c.tls_port as u16,

@@ -8,7 +8,7 @@
 //! A client that asks for data meanwhile gets `-LOADING`. The pass that serves it is nested: it expires
 //! nothing and leaves the half-read dataset alone.
 
-use super::{Gate, Server, pass};
+use super::{Gate, Server, pass, policy};
 use crate::sys::{alloc, clock, signals};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub fn start(srv: &mut Server, total: u64) {
     srv.loading = Loading { started, total, ..Loading::default() };
     srv.gate.put(Gate::LOADING, true);
     signals::set_loading(true);
+    policy::refresh(srv);
 }
 
 /// One more item has been read, up to byte `at`.
@@ -65,10 +66,11 @@ pub fn progress(srv: &mut Server, at: u64) {
 pub fn stop(srv: &mut Server) {
     srv.gate.put(Gate::LOADING, false);
     signals::set_loading(false);
+    policy::refresh(srv);
 }
 
-/// `key-load-delay`: so many microseconds for each key, or, below zero, one for every so many keys.
-fn delay(us: i64, keys: u64) {
+/// `key-load-delay` and `rdb-key-save-delay`: so many microseconds for each key, or, below zero, one for every so many keys.
+pub fn delay(us: i64, keys: u64) {
     let us = match u64::try_from(us) {
         Ok(us) => us,
         Err(_) => u64::from(keys.is_multiple_of(us.unsigned_abs())),

@@ -1,16 +1,19 @@
 //! The composition root: one field per subsystem, no logic.
 
 pub mod aof;
+pub mod aof_load;
 pub mod apply;
 pub mod batch;
 pub mod before_sleep;
 pub mod blocking;
 pub mod boot;
 pub mod call;
+pub mod child;
 pub mod client_info;
 pub mod crash_report;
 pub mod cron;
 pub mod ctx;
+pub mod disk;
 pub mod dispatch;
 pub mod evict;
 pub mod expire_cycle;
@@ -25,11 +28,13 @@ pub mod monitor;
 pub mod pass;
 pub mod pause;
 pub mod policy;
+pub mod rewrite;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
 
+use crate::bio::Bio;
 use crate::blocked::Blocked;
 use crate::clients::{ClientId, Clients};
 use crate::commands::table::Table;
@@ -70,7 +75,8 @@ pub struct Server {
     pub ops: Ops,
     pub scripting: Scripting,
     pub jobs: jobs::Jobs,
-    pub aof: Option<aof::Aof>,
+    pub aof: aof::Aof,
+    pub bio: Bio,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,

@@ -10,12 +10,17 @@ use crate::object::{Limits, hash, list, set, zset};
 pub fn refresh(srv: &mut Server) {
     let c = &srv.config;
     let p = &mut srv.ks.policy;
-    let still = srv.pause.has(super::pause::action::EXPIRE);
-    p.expiry = if still { Expiry::Report } else { Expiry::Delete };
-    p.notify = if srv.pubsub.has_listeners() { c.notify_keyspace_events } else { 0 };
+    // What is read from the disk is no news, and nothing of it goes before all of it is there.
+    let loading = srv.gate.has(super::Gate::LOADING);
+    p.expiry = match srv.pause.has(super::pause::action::EXPIRE) {
+        _ if loading => Expiry::Ignore,
+        true => Expiry::Report,
+        false => Expiry::Delete,
+    };
+    p.notify = if srv.pubsub.has_listeners() && !loading { c.notify_keyspace_events } else { 0 };
     p.modified = !srv.watches.is_empty();
     p.ready = srv.blocked.types();
-    p.ops = srv.ops.wanted();
+    p.ops = srv.ops.wanted() && !loading;
     p.lfu = matches!(c.maxmemory_policy, P::AllkeysLfu | P::VolatileLfu);
     p.lfu_decay_minutes = c.lfu_decay_time as i64;
     p.lfu_log_factor = c.lfu_log_factor as i64;

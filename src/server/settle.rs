@@ -130,13 +130,18 @@ pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u
 pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
     if !srv.ops.is_empty() {
         srv.ops.bare = srv.table.get(cmd).flags & cf::TOUCHES_ARBITRARY_KEYS != 0;
-        srv.ops.flush();
+        ops_leave(srv);
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
     }
     srv.clock.advance(now);
     srv.ks.now_ms = srv.clock.unix_ms;
+}
+
+fn ops_leave(srv: &mut Server) {
+    srv.ops.now = srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs());
+    srv.ops.flush();
 }
 
 /// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes
@@ -148,7 +153,7 @@ pub fn lone_unit_end(srv: &mut Server) {
     }
     if !srv.ops.is_empty() {
         srv.ops.bare = true;
-        srv.ops.flush();
+        ops_leave(srv);
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);

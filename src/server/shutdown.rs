@@ -6,7 +6,7 @@
 //!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
 //! ```
 
-use super::{Gate, Server, aof, jobs, listen};
+use super::{Gate, Server, aof, child, jobs, listen, rewrite};
 use crate::config::{Supervised, shutdown as flag};
 use crate::sys::{process, signals, supervise};
 use crate::{notice, warning};
@@ -33,10 +33,12 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
 /// Leaves everything in order; false when that failed.
 fn finish(srv: &mut Server) -> bool {
     let flags = srv.run.shutdown_flags;
-    jobs::kill_child(srv);
-    if srv.aof.is_some() {
-        notice!("Calling fsync() on the AOF file.");
-        aof::flush_and_sync(srv);
+    if child::runs(srv, child::Kind::Snapshot) {
+        warning!("There is a child saving an .rdb. Killing it!");
+        jobs::kill_child(srv);
+    }
+    if srv.aof.state != aof::State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
+        return false;
     }
     let by_points = !srv.config.save.is_empty() && flags & flag::NOSAVE == 0;
     if (by_points || flags & flag::SAVE != 0) && !save(srv) {
@@ -53,6 +55,28 @@ fn finish(srv: &mut Server) -> bool {
     remove_pidfile(srv);
     listen::close(srv);
     warning!("Redis is now ready to exit, bye bye...");
+    true
+}
+
+/// Leaves the log whole on the disk. False when there is none yet, which would lose the dataset.
+fn leave_log(srv: &mut Server, force: bool) -> bool {
+    if child::runs(srv, child::Kind::Rewrite) {
+        if srv.aof.state == aof::State::WaitRewrite {
+            if !force {
+                warning!("Writing initial AOF, can't exit.");
+                if srv.run.supervised == Supervised::Systemd {
+                    supervise::notify("STATUS=Writing initial AOF, can't exit.\n");
+                }
+                warning!("Errors trying to shut down the server. Check the logs for more information.");
+                return false;
+            }
+            warning!("Writing initial AOF. Exit anyway.");
+        }
+        warning!("There is a child rewriting the AOF. Killing it!");
+        rewrite::kill_child(srv);
+    }
+    notice!("Calling fsync() on the AOF file.");
+    aof::flush_and_sync(srv);
     true
 }
 

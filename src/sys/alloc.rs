@@ -39,6 +39,7 @@ static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
 pub mod slot {
     pub const MAIN: usize = 0;
     pub const LAZYFREE: usize = 1;
+    pub const DISK: usize = 2;
     /// From here on: one for each test that counts.
     #[cfg(test)]
     pub const TESTS: usize = 10;

@@ -1,0 +1,167 @@
+//! A thread for what the disk takes long to do: fsync of the append only file, closing big files.
+//!
+//! ```text
+//! main: sync(file) ──► channel ──► thread: fdatasync ──► pending - 1, the error if there was one
+//! ```
+//!
+//! While a sync is pending a write to the same file may have to wait for it, which is why the AOF asks
+//! `syncing` before it writes. Jobs are done in their order. A file that was removed is handed over
+//! open: its blocks are freed when the thread drops it.
+
+use crate::sys::{alloc, cpu, crash, errno};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+enum Job {
+    Sync(Arc<File>),
+    /// The last that is done with a file of the log: synced first.
+    SyncAndClose(Arc<File>),
+    Close(File),
+}
+
+#[derive(Default)]
+struct Shared {
+    syncs: AtomicUsize,
+    jobs: AtomicUsize,
+    /// The system's number of the last failed sync; 0 when the last one was good.
+    failed: AtomicI32,
+}
+
+pub struct Bio {
+    jobs: Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+impl Bio {
+    /// Starts the thread, on the processors of `cpus` (`bio_cpulist`).
+    pub fn start(cpus: Option<&[u8]>) -> Bio {
+        let (jobs, inbox) = channel();
+        let shared = Arc::new(Shared::default());
+        let (theirs, cpus) = (shared.clone(), cpus.map(<[u8]>::to_vec));
+        std::thread::Builder::new()
+            .name("bio_aof".into())
+            .spawn(move || work(inbox, &theirs, cpus))
+            .expect("a server that cannot start a thread cannot run");
+        Bio { jobs, shared }
+    }
+
+    fn send(&self, job: Job) {
+        self.shared.jobs.fetch_add(1, Ordering::Relaxed);
+        assert!(self.jobs.send(job).is_ok(), "the thread ends with the process");
+    }
+
+    pub fn sync(&self, file: &Arc<File>) {
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        self.send(Job::Sync(file.clone()));
+    }
+
+    pub fn sync_and_close(&self, file: Arc<File>) {
+        self.send(Job::SyncAndClose(file));
+    }
+
+    /// Takes the name of a file away at once and frees its blocks on the thread.
+    pub fn unlink(&self, path: &Path) -> io::Result<()> {
+        let open = File::open(path);
+        std::fs::remove_file(path)?;
+        if let Ok(file) = open {
+            self.send(Job::Close(file));
+        }
+        Ok(())
+    }
+
+    /// Syncs that were asked for and are not done.
+    pub fn syncing(&self) -> usize {
+        self.shared.syncs.load(Ordering::Acquire)
+    }
+
+    /// The error of the last sync, by the system's number.
+    pub fn failed(&self) -> Option<i32> {
+        Some(self.shared.failed.load(Ordering::Relaxed)).filter(|e| *e != 0)
+    }
+
+    pub fn forget_failure(&self) {
+        self.shared.failed.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits until everything is done that was asked for.
+    pub fn drain(&self) {
+        while self.shared.jobs.load(Ordering::Acquire) > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+    }
+}
+
+fn work(inbox: Receiver<Job>, shared: &Shared, cpus: Option<Vec<u8>>) {
+    alloc::register_thread(alloc::slot::DISK);
+    crash::adopt_worker();
+    if let Some(cpus) = cpus
+        && let Err(e) = cpu::bind(&cpus)
+    {
+        crate::warning!("Can't bind the disk thread to its processors: {e}");
+    }
+    for job in inbox {
+        match job {
+            Job::Sync(file) => {
+                sync(shared, &file);
+                shared.syncs.fetch_sub(1, Ordering::Release);
+            }
+            Job::SyncAndClose(file) => sync(shared, &file),
+            Job::Close(file) => drop(file),
+        }
+        shared.jobs.fetch_sub(1, Ordering::Release);
+    }
+}
+
+fn sync(shared: &Shared, file: &File) {
+    match file.sync_data() {
+        Ok(()) => shared.failed.store(0, Ordering::Relaxed),
+        // What cannot be synced at all (a device) need not be.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
+        Err(e) => {
+            let number = e.raw_os_error().unwrap_or(libc::EIO);
+            if shared.failed.swap(number, Ordering::Relaxed) == 0 {
+                crate::warning!("Fail to fsync the AOF file: {}", errno::text(&e));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::TempDir;
+    use std::io::Write;
+
+    #[test]
+    fn jobs_are_done_and_counted() {
+        let dir = TempDir::new("bio");
+        let path = dir.join("file");
+        let mut file = File::create(&path).expect("writable");
+        file.write_all(b"text").expect("room");
+        let (bio, file) = (Bio::start(None), Arc::new(file));
+        for _ in 0..10 {
+            bio.sync(&file);
+        }
+        bio.sync_and_close(file);
+        bio.unlink(&path).expect("it is there");
+        assert!(!path.exists(), "the name is gone at once");
+        bio.drain();
+        assert_eq!((bio.syncing(), bio.failed()), (0, None));
+        assert!(bio.unlink(&path).is_err());
+    }
+
+    #[test]
+    fn a_failed_sync_is_remembered_until_one_succeeds() {
+        let dir = TempDir::new("bio-fail");
+        let bio = Bio::start(None);
+        bio.shared.failed.store(libc::EIO, Ordering::Relaxed);
+        assert_eq!(bio.failed(), Some(libc::EIO));
+        bio.sync(&Arc::new(File::create(dir.join("file")).expect("writable")));
+        bio.drain();
+        assert_eq!(bio.failed(), None);
+    }
+}

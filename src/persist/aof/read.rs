@@ -1,0 +1,164 @@
+//! Reading the log, one command after the other.
+//!
+//! ```text
+//! *2 \r\n $3 \r\n GET \r\n $1 \r\n k \r\n      #TS:1700000000 \r\n (skipped)      end
+//! ```
+//!
+//! Ways to be broken: `Short`, the file ends inside a command (the last write before a crash; what
+//! stands before `whole` is sound), and `Format`, something else stands where a count or a length
+//! should. Bytes are taken as they come: a length is believed only as far as the file goes.
+
+use std::io::{self, BufRead, Read};
+
+/// Counts, lengths and notes stand in lines of at most so many bytes.
+const LINE: u64 = 1024;
+
+#[derive(Debug)]
+pub enum Broken {
+    Short,
+    Format,
+    Io(io::Error),
+}
+
+pub struct Reader<R> {
+    from: R,
+    at: u64,
+    line: Vec<u8>,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// `at`: where `from` stands in its file.
+    pub fn new(from: R, at: u64) -> Self {
+        Reader { from, at, line: Vec::new() }
+    }
+
+    /// Bytes up to here.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The next command into `args`; false at the end of the file.
+    pub fn next(&mut self, args: &mut Vec<Vec<u8>>) -> Result<bool, Broken> {
+        args.clear();
+        let count = loop {
+            if !self.line()? {
+                return Ok(false);
+            }
+            match self.line.split_first() {
+                Some((b'#', _)) => continue,
+                Some((b'*', [])) => return Err(Broken::Short),
+                Some((b'*', digits)) => break number(digits).filter(|n| *n >= 1),
+                _ => return Err(Broken::Format),
+            }
+        };
+        let count = count.ok_or(Broken::Format)?;
+        for _ in 0..count {
+            if !self.line()? {
+                return Err(Broken::Short);
+            }
+            let Some((b'$', digits)) = self.line.split_first() else { return Err(Broken::Format) };
+            if digits.is_empty() {
+                return Err(Broken::Short);
+            }
+            let len = number(digits).ok_or(Broken::Format)?;
+            let arg = self.bytes(len)?;
+            self.bytes(2)?;
+            args.push(arg);
+        }
+        Ok(true)
+    }
+
+    /// Reads a line, without its end; false when there is none.
+    fn line(&mut self) -> Result<bool, Broken> {
+        self.line.clear();
+        let n = self.from.by_ref().take(LINE).read_until(b'\n', &mut self.line).map_err(Broken::Io)?;
+        self.at = self.at.saturating_add(n as u64);
+        while let Some(b'\n' | b'\r') = self.line.last() {
+            self.line.pop();
+        }
+        Ok(n > 0)
+    }
+
+    fn bytes(&mut self, len: u64) -> Result<Vec<u8>, Broken> {
+        let mut out = Vec::new();
+        let n = self.from.by_ref().take(len).read_to_end(&mut out).map_err(Broken::Io)?;
+        self.at = self.at.saturating_add(n as u64);
+        if n as u64 == len { Ok(out) } else { Err(Broken::Short) }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::aof::{push_command, push_timestamp};
+
+    fn sample() -> (Vec<u8>, Vec<Vec<Vec<u8>>>) {
+        let commands: Vec<Vec<Vec<u8>>> = vec![
+            vec![b"SELECT".to_vec(), b"0".to_vec()],
+            vec![b"SET".to_vec(), b"k".to_vec(), b"a\r\n*1\r\n".to_vec()],
+            vec![b"SET".to_vec(), b"".to_vec(), vec![b'x'; 70_000]],
+        ];
+        let mut text = Vec::new();
+        for (i, c) in commands.iter().enumerate() {
+            push_timestamp(&mut text, 1_700_000_000 + i as i64);
+            push_command(&mut text, &c.iter().map(|a| &a[..]).collect::<Vec<_>>());
+        }
+        (text, commands)
+    }
+
+    /// All commands, where the last whole one ends, and what was wrong then.
+    fn all(text: &[u8]) -> (Vec<Vec<Vec<u8>>>, u64, Option<Broken>) {
+        let mut r = Reader::new(text, 0);
+        let (mut args, mut got, mut whole) = (Vec::new(), Vec::new(), 0);
+        loop {
+            match r.next(&mut args) {
+                Ok(true) => {
+                    got.push(args.clone());
+                    whole = r.position();
+                }
+                Ok(false) => return (got, whole, None),
+                Err(e) => return (got, whole, Some(e)),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let (text, commands) = sample();
+        let (got, whole, broken) = all(&text);
+        assert_eq!((got, whole), (commands, text.len() as u64));
+        assert!(broken.is_none());
+    }
+
+    #[test]
+    fn a_cut_anywhere_leaves_the_commands_before_it() {
+        let (text, commands) = sample();
+        let ends: Vec<u64> = (0..commands.len()).map(|i| all_until(&text, i + 1)).collect();
+        for cut in (0..300).chain([text.len() - 2, text.len() - 1]) {
+            let (got, whole, broken) = all(&text[..cut]);
+            let expected = ends.iter().filter(|e| **e <= cut as u64).count();
+            assert_eq!(got[..], commands[..expected], "cut at {cut}");
+            assert_eq!(whole, ends[..expected].last().copied().unwrap_or(0));
+            assert!(matches!(broken, None | Some(Broken::Short)), "cut at {cut}: {broken:?}");
+        }
+    }
+
+    fn all_until(text: &[u8], n: usize) -> u64 {
+        let (mut r, mut args) = (Reader::new(text, 0), Vec::new());
+        (0..n).for_each(|_| assert!(r.next(&mut args).expect("sound")));
+        r.position()
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_apart_from_a_short_file() {
+        for text in ["SET a b\r\n", "*x\r\n", "*0\r\n", "*-1\r\n", "*1\r\nGET\r\n", "*1\r\n$-1\r\n"] {
+            assert!(matches!(all(text.as_bytes()).2, Some(Broken::Format)), "{text}");
+        }
+        let (_, _, broken) = all(b"*1\r\n$18446744073709551615\r\nabc\r\n");
+        assert!(matches!(broken, Some(Broken::Short)), "a length is no reason to allocate");
+    }
+}

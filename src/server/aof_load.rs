@@ -1,0 +1,366 @@
+//! Reading the log back: at the start, and for DEBUG LOADAOF.
+//!
+//! ```text
+//! manifest ─► base (RDB, or commands) ─► increment ─► increment ...      each command runs through a client
+//!                                                     └ last: may be cut short, if aof-load-truncated
+//! ```
+//!
+//! A log of one file, as servers before 7 wrote it, is moved into the folder and becomes the base; it
+//! may begin with a snapshot that commands follow. A file that the manifest names and that is not there
+//! ends the start, as does one that is broken in its middle: going on would lose data silently.
+
+use super::aof::{self, shown};
+use super::call::{How, call, queue};
+use super::{Server, jobs, loading};
+use crate::clients::{Client, ClientId, flag};
+use crate::config::PropagationError;
+use crate::persist::aof::manifest::Manifest;
+use crate::persist::aof::read::{Broken, Reader};
+use crate::proto::args::Args;
+use crate::proto::reply::Reply;
+use crate::sys::clock::mono_ns;
+use crate::sys::{errno, process};
+use crate::{notice, warning};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What became of a file, or of all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Loaded,
+    /// The end was cut off.
+    Truncated,
+    Empty,
+    Missing,
+    Failed,
+}
+
+/// The manifest as it is on the disk; None (and lines in the log) when it cannot be understood.
+pub fn read_manifest(srv: &Server) -> Option<Manifest> {
+    let name = format!("{}.manifest", shown(&srv.config.appendfilename));
+    let path = aof::folder(srv).join(&name);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Some(Manifest::default()),
+        Err(e) => {
+            let (path, why) = (path.display(), errno::text(&e));
+            warning!("Fatal error: can't open the AOF manifest file {path} for reading: {why}");
+            return None;
+        }
+    };
+    let broken = match Manifest::parse(&text) {
+        Ok(m) => return Some(m),
+        Err(b) => b,
+    };
+    warning!("\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
+    if let Some((n, line)) = &broken.line {
+        warning!("Reading the manifest file, at line {n}\n");
+        warning!(">>> '{}'\n", shown(line));
+    }
+    warning!("{}\n", broken.why);
+    None
+}
+
+/// Reads everything that the manifest names.
+pub fn load(srv: &mut Server) -> Outcome {
+    if !upgrade(srv) {
+        return Outcome::Failed;
+    }
+    if srv.aof.manifest.is_empty() {
+        return Outcome::Missing;
+    }
+    let names: Vec<Vec<u8>> = srv.aof.manifest.live().map(|p| p.name.clone()).collect();
+    let Some(sizes) = sizes(srv, &names) else { return Outcome::Failed };
+    let total: u64 = sizes.iter().sum();
+    if total == 0 {
+        return Outcome::Empty;
+    }
+    loading::start(srv, total);
+    let outcome = load_files(srv, &names, &sizes);
+    loading::stop(srv);
+    if outcome != Outcome::Failed {
+        srv.aof.size = total;
+        srv.aof.base_size = if srv.aof.manifest.base.is_some() { sizes[0] } else { 0 };
+    }
+    outcome
+}
+
+/// How long the files are; None when one is not there.
+fn sizes(srv: &Server, names: &[Vec<u8>]) -> Option<Vec<u64>> {
+    let size = |name: &Vec<u8>| match std::fs::metadata(aof::path_of(srv, name)) {
+        Ok(m) => Some(m.len()),
+        Err(e) => {
+            warning!("Unable to obtain the AOF file {} length. stat: {}", shown(name), errno::text(&e));
+            None
+        }
+    };
+    names.iter().map(size).collect()
+}
+
+fn load_files(srv: &mut Server, names: &[Vec<u8>], sizes: &[u64]) -> Outcome {
+    let has_base = srv.aof.manifest.base.is_some();
+    let mut before = 0;
+    let mut outcome = Outcome::Loaded;
+    for (i, (name, size)) in names.iter().zip(sizes).enumerate() {
+        let (base, last) = (has_base && i == 0, i + 1 == names.len());
+        let begun = mono_ns();
+        outcome = load_one(srv, name, before);
+        before += size;
+        if outcome == Outcome::Loaded || outcome == Outcome::Truncated && last {
+            let seconds = (mono_ns() - begun) as f64 / 1e9;
+            let kind = if base { "base" } else { "incr" };
+            notice!("DB loaded from {kind} file {}: {seconds:.3} seconds", shown(name));
+        }
+        if outcome == Outcome::Truncated && !last {
+            warning!("Fatal error: the truncated file is not the last file");
+            outcome = Outcome::Failed;
+        }
+        if outcome == Outcome::Empty && !base {
+            outcome = Outcome::Loaded;
+        }
+        if outcome == Outcome::Failed {
+            break;
+        }
+    }
+    outcome
+}
+
+/// A log of one file that lies where servers before 7 put it becomes the base. False when that failed.
+fn upgrade(srv: &mut Server) -> bool {
+    let log = srv.config.appendfilename.clone();
+    let old = Path::new(std::ffi::OsStr::from_bytes(&log)).to_path_buf();
+    let new = aof::path_of(srv, &log);
+    let m = &srv.aof.manifest;
+    let begun =
+        m.increments.is_empty() && m.base.as_ref().is_some_and(|b| b.name == log) && !new.exists();
+    if !old.exists() || !(m.is_empty() || begun) {
+        return true;
+    }
+    let mut m = m.clone();
+    m.adopt(&log);
+    if !aof::make_folder(srv) || !aof::persist(srv, &mut m) {
+        return false;
+    }
+    srv.aof.manifest = m;
+    let (file, dir) = (shown(&log), aof::folder(srv));
+    let dir = dir.display();
+    if let Err(e) = std::fs::rename(&old, &new) {
+        let why = errno::text(&e);
+        warning!("Error trying to move the old AOF file {file} into dir {dir}: {why}");
+        return false;
+    }
+    notice!("Successfully migrated an old-style AOF file ({file}) into the AOF directory ({dir}).");
+    true
+}
+
+/// One file; `before` bytes of other files were read already.
+fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
+    let file = match File::open(aof::path_of(srv, name)) {
+        Ok(f) => f,
+        Err(e) => {
+            let why = errno::text(&e);
+            warning!("Fatal error: can't open the append log file {} for reading: {why}", shown(name));
+            return Outcome::Failed;
+        }
+    };
+    if file.metadata().is_ok_and(|m| m.len() == 0) {
+        return Outcome::Empty;
+    }
+    let mut input = BufReader::with_capacity(1 << 16, file);
+    let snapshot = input.fill_buf().is_ok_and(|b| b.starts_with(b"REDIS"));
+    if !snapshot {
+        return load_commands(srv, name, input, 0, before);
+    }
+    let old = name == srv.config.appendfilename;
+    if old {
+        notice!("Reading RDB preamble from AOF file...");
+    } else {
+        notice!("Reading RDB base file on AOF loading...");
+    }
+    let mut bytes = Vec::new();
+    let read = input.read_to_end(&mut bytes).map_err(|e| errno::text(&e));
+    let end = match read.and_then(|_| jobs::load_bytes(srv, &bytes, false, true)) {
+        Ok(end) => end,
+        Err(why) => {
+            crate::debug!("{why}");
+            let what = if old { "preamble of the AOF" } else { "base" };
+            warning!("Error reading the RDB {what} file {}, AOF loading aborted", shown(name));
+            return Outcome::Failed;
+        }
+    };
+    if old {
+        notice!("Reading the remaining AOF tail...");
+    }
+    let tail = bytes.get(end..).unwrap_or_default();
+    load_commands(srv, name, tail, end as u64, before)
+}
+
+/// The commands of a file, through a client of its own; the first `at` bytes of it are done with.
+fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, before: u64) -> Outcome {
+    let mut c = Client::new(srv.clock.unix_ms);
+    c.set(flag::AUTHENTICATED | flag::MASTER | flag::DENY_BLOCKING);
+    let id = srv.clients.add(c);
+    let outer = srv.run.current.replace(id);
+    let mut run = Run { id, out: Reply::new(false), whole: at, before_multi: at };
+    let end = run.all(srv, name, Reader::new(from, at), before);
+    srv.run.current = outer;
+    let open = srv.clients[id].has(flag::MULTI);
+    srv.watches.remove_all(id);
+    srv.clients.remove(id);
+    match end {
+        End::Sound if open => {
+            let file = shown(name);
+            warning!("Revert incomplete MULTI/EXEC transaction in AOF file {file}");
+            cut(srv, name, run.before_multi)
+        }
+        End::Sound => Outcome::Loaded,
+        End::Short => cut(srv, name, if open { run.before_multi } else { run.whole }),
+        End::Failed => Outcome::Failed,
+    }
+}
+
+enum End {
+    Sound,
+    Short,
+    Failed,
+}
+
+struct Run {
+    id: ClientId,
+    out: Reply,
+    /// What stands before is sound; the same at the beginning of the transaction that is open.
+    whole: u64,
+    before_multi: u64,
+}
+
+impl Run {
+    fn all(&mut self, srv: &mut Server, name: &[u8], mut r: Reader<impl BufRead>, before: u64) -> End {
+        let mut words = Vec::new();
+        loop {
+            match r.next(&mut words) {
+                Ok(true) => {}
+                Ok(false) => return End::Sound,
+                Err(Broken::Short) => return End::Short,
+                Err(Broken::Format) => {
+                    warning!(
+                        "Bad file format reading the append only file {}: make a backup of your AOF \
+                         file, then use ./redis-check-aof --fix <filename.manifest>",
+                        shown(name)
+                    );
+                    return End::Failed;
+                }
+                Err(Broken::Io(e)) => {
+                    let (file, why) = (shown(name), errno::text(&e));
+                    warning!("Unrecoverable error reading the append only file {file}: {why}");
+                    return End::Failed;
+                }
+            }
+            let argv: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+            if !self.command(srv, name, Args::new(&argv)) {
+                return End::Failed;
+            }
+            self.whole = r.position();
+            loading::progress(srv, before.saturating_add(self.whole));
+        }
+    }
+
+    /// Runs one; false when it is none that this server knows.
+    fn command(&mut self, srv: &mut Server, name: &[u8], args: Args) -> bool {
+        let Some(&word) = args.first() else { return false };
+        let found = srv.table.find(word).and_then(|cmd| match args.get(1) {
+            Some(sub) if srv.table.get(cmd).has_subs() => srv.table.find_sub(cmd, sub),
+            _ => Some(cmd),
+        });
+        let Some(cmd) = found.filter(|cmd| srv.table.get(*cmd).accepts(args.len())) else {
+            let (word, file) = (shown(word), shown(name));
+            warning!("Unknown command '{word}' reading the append only file {file}");
+            return false;
+        };
+        let e = srv.table.get(cmd);
+        let (multi, exec) = (e.cmd.name == "multi", e.cmd.name == "exec");
+        if multi {
+            self.before_multi = self.whole;
+        }
+        srv.clients[self.id].last_cmd = cmd;
+        if srv.clients[self.id].has(flag::MULTI) && !exec {
+            queue(srv, self.id, cmd, args, &mut self.out);
+        } else {
+            call(srv, self.id, cmd, args, &mut self.out, How::Nested);
+        }
+        let reply = self.out.take_bytes();
+        if let Some(why) = reply.strip_prefix(b"-") {
+            self.complain(srv, why.trim_ascii_end(), args);
+        }
+        true
+    }
+
+    /// A command that went well once fails now: the file and this server disagree about something.
+    #[cold]
+    fn complain(&self, srv: &mut Server, why: &[u8], args: Args) {
+        srv.stats.unexpected_errors += 1;
+        warning!(
+            "== CRITICAL == This server is sending an error to its AOF-loading-client: '-{}' after \
+             processing the command '{}'",
+            shown(why),
+            shown(args.first().copied().unwrap_or_default()).to_lowercase()
+        );
+        if srv.config.propagation_error_behavior == PropagationError::Panic {
+            process::exit_child(1);
+        }
+    }
+}
+
+/// The last write was cut short: what is whole stays, if `aof-load-truncated` allows.
+fn cut(srv: &mut Server, name: &[u8], whole: u64) -> Outcome {
+    let file = shown(name);
+    if srv.config.aof_load_truncated {
+        warning!("!!! Warning: short read while loading the AOF file {file}!!!");
+        warning!("!!! Truncating the AOF {file} at offset {whole} !!!");
+        let open = File::options().write(true).open(aof::path_of(srv, name));
+        match open.and_then(|f| f.set_len(whole).and_then(|()| f.sync_all())) {
+            Ok(()) => {
+                warning!("AOF {file} loaded anyway because aof-load-truncated is enabled");
+                return Outcome::Truncated;
+            }
+            Err(e) => warning!("Error truncating the AOF file {file}: {}", errno::text(&e)),
+        }
+    }
+    warning!(
+        "Unexpected end of file reading the append only file {file}. You can: 1) Make a backup of your \
+         AOF file, then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set \
+         the 'aof-load-truncated' configuration option to yes and restart the server."
+    );
+    Outcome::Failed
+}
+
+/// At the start, when the log is what the dataset comes from. False ends the process.
+pub fn at_start(srv: &mut Server) -> bool {
+    let begun = mono_ns();
+    let outcome = load(srv);
+    // None of it was asked for by a client.
+    srv.cmdstats.iter_mut().for_each(|s| *s = Default::default());
+    srv.jobs.dirty_saved = srv.ks.dirty;
+    match outcome {
+        Outcome::Failed => return false,
+        Outcome::Missing => {}
+        _ => {
+            let seconds = (mono_ns() - begun) as f64 / 1e9;
+            notice!("DB loaded from append only file: {seconds:.3} seconds");
+        }
+    }
+    true
+}
+
+/// DEBUG LOADAOF, behind the flush: reads again what the log says.
+pub fn again(srv: &mut Server) -> bool {
+    let dirty = srv.ks.dirty;
+    let Some(m) = read_manifest(srv) else { std::process::exit(1) };
+    srv.aof.manifest = m;
+    aof::delete_history(srv);
+    let outcome = load(srv);
+    srv.ks.dirty = dirty;
+    srv.jobs.dirty_saved = dirty;
+    matches!(outcome, Outcome::Loaded | Outcome::Empty)
+}

@@ -1,0 +1,337 @@
+//! Rewriting the log: a child writes the dataset as a new base, while commands go to a new increment.
+//!
+//! ```text
+//! begin: flush ─► new increment (in the manifest) ─► fork ─► child: temp-rewriteaof-bg-PID.aof
+//! done:  rename to the new base ─► manifest: new base, the increments before become history ─► history goes
+//! ```
+//!
+//! A crash at any moment leaves a manifest whose files together are the whole log: before `done` the old
+//! base with all increments, after it the new base with the last one.
+//!
+//! After three failures in a row the next try waits, a minute at first and twice as long each time, up
+//! to an hour.
+
+use super::aof::{self, State, shown};
+use super::child::{self, Child, Exit, Kind};
+use super::{Server, jobs};
+use crate::persist::aof::encode;
+use crate::persist::rdb::save::save;
+use crate::sys::clock::unix_ms;
+use crate::sys::{errno, fsx, process};
+use crate::{notice, warning};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Failures in a row until tries are spaced out (AOF_REWRITE_LIMITE_THRESHOLD).
+const PATIENCE: u64 = 3;
+const MAX_MINUTES: i64 = 60;
+
+#[derive(Debug)]
+pub struct Rewrites {
+    /// One begins when no other child is there.
+    pub scheduled: bool,
+    pub last_ok: bool,
+    pub last_seconds: i64,
+    pub count: u64,
+    /// In a row.
+    pub failures: u64,
+    delay_minutes: i64,
+    /// Not before this second.
+    not_before: Option<i64>,
+}
+
+impl Default for Rewrites {
+    fn default() -> Self {
+        Rewrites {
+            scheduled: false,
+            last_ok: true,
+            last_seconds: -1,
+            count: 0,
+            failures: 0,
+            delay_minutes: 0,
+            not_before: None,
+        }
+    }
+}
+
+impl Rewrites {
+    fn failed(&mut self) {
+        self.last_ok = false;
+        self.failures += 1;
+    }
+
+    /// Is it too early for another try?
+    fn limited(&mut self, now: i64) -> bool {
+        if self.failures < PATIENCE {
+            (self.delay_minutes, self.not_before) = (0, None);
+            return false;
+        }
+        if let Some(at) = self.not_before {
+            if now < at {
+                return true;
+            }
+            self.not_before = None;
+            return false;
+        }
+        self.delay_minutes = (self.delay_minutes * 2).clamp(1, MAX_MINUTES);
+        self.not_before = Some(now + self.delay_minutes * 60);
+        warning!(
+            "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} \
+             minutes",
+            self.delay_minutes
+        );
+        true
+    }
+}
+
+/// What the child writes; it is renamed twice, by the child and by the parent.
+fn temp_of(pid: u32) -> PathBuf {
+    PathBuf::from(format!("temp-rewriteaof-bg-{pid}.aof"))
+}
+
+fn inner_temp_of(pid: u32) -> PathBuf {
+    PathBuf::from(format!("temp-rewriteaof-{pid}.aof"))
+}
+
+/// Writes the dataset as a base, here and now; false (and a line in the log) when that failed.
+pub fn write_base(srv: &Server, path: &Path, mut each: impl FnMut()) -> bool {
+    let temp = inner_temp_of(std::process::id());
+    let written = write_temp(srv, &temp, &mut each);
+    if let Err(e) = written {
+        warning!("Write error writing append only file on disk: {}", errno::text(&e));
+        let _ = std::fs::remove_file(&temp); // the first failure is the one to tell
+        return false;
+    }
+    if let Err(f) = fsx::install(&temp, path) {
+        let why = errno::text(&f.error);
+        warning!("Error moving temp append only file on the final destination: {why}");
+        return false;
+    }
+    true
+}
+
+fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<()> {
+    let file = File::create(temp).inspect_err(|e| {
+        let why = errno::text(e);
+        warning!("Opening the temp file for AOF rewrite in rewriteAppendOnlyFile(): {why}");
+    })?;
+    let mut out = BufWriter::with_capacity(1 << 20, &file);
+    if srv.config.aof_use_rdb_preamble {
+        save(&srv.ks.dbs, &jobs::options(srv, true), &mut out, |_| {
+            each();
+            Ok(())
+        })?;
+    } else {
+        let now = srv.config.aof_timestamp_enabled.then(|| unix_ms() / 1000);
+        encode::rewrite(&srv.ks.dbs, now, &mut out, each)?;
+    }
+    out.flush()?;
+    drop(out);
+    file.sync_all()
+}
+
+/// Begins a rewrite; false when it cannot be.
+pub fn begin(srv: &mut Server) -> bool {
+    if srv.jobs.child.is_some() {
+        return false;
+    }
+    if !aof::make_folder(srv) {
+        srv.aof.rewrite.last_ok = false;
+        return false;
+    }
+    aof::flush(srv, true);
+    if !aof::switch_increment(srv) {
+        srv.aof.rewrite.last_ok = false;
+        return false;
+    }
+    if srv.aof.state == State::WaitRewrite {
+        srv.bio.drain();
+    }
+    srv.aof.rewrite.count += 1;
+    match child::fork(srv, Kind::Rewrite) {
+        Ok(Some(mut report)) => {
+            let path = temp_of(std::process::id());
+            let written = write_base(srv, &path, || report.key());
+            if written {
+                let path = path.display();
+                notice!("Successfully created the temporary AOF base file {path}");
+                report.done();
+            }
+            process::exit_child(i32::from(!written));
+        }
+        Ok(None) => {
+            srv.aof.rewrite.scheduled = false;
+            if srv.aof.state != State::Off {
+                aof::feed(srv, true);
+            }
+            true
+        }
+        Err(e) => {
+            srv.aof.rewrite.last_ok = false;
+            let why = errno::text(&e);
+            warning!("Can't rewrite append only file in background: fork: {why}");
+            false
+        }
+    }
+}
+
+/// Ends a child that rewrites.
+pub fn kill_child(srv: &mut Server) {
+    let Some(c) = srv.jobs.child.as_ref().filter(|c| c.kind == Kind::Rewrite) else { return };
+    notice!("Killing running AOF rewrite child: {}", c.pid);
+    if let Some(pid) = child::kill(srv, Kind::Rewrite) {
+        remove_temps(pid);
+    }
+}
+
+/// Where the child got to decides which of them are there.
+fn remove_temps(pid: u32) {
+    for temp in [temp_of(pid), inner_temp_of(pid)] {
+        let _ = std::fs::remove_file(temp);
+    }
+}
+
+/// The child has ended.
+pub fn done(srv: &mut Server, child: &Child, end: Exit) {
+    let pid = child.pid.unsigned_abs();
+    match end {
+        Exit::Good => {
+            notice!("Background AOF rewrite terminated with success");
+            if install(srv, pid) {
+                srv.aof.rewrite.last_ok = true;
+                srv.aof.rewrite.failures = 0;
+                notice!("Background AOF rewrite finished successfully");
+                if srv.aof.state == State::WaitRewrite {
+                    srv.aof.state = State::On;
+                }
+            } else {
+                srv.aof.rewrite.failed();
+            }
+        }
+        Exit::Bad => {
+            srv.aof.rewrite.failed();
+            warning!("Background AOF rewrite terminated with error");
+        }
+        Exit::Signal(n) => {
+            // Only somebody who wanted it to end sends this one.
+            if n != libc::SIGUSR1 {
+                srv.aof.rewrite.failed();
+            }
+            warning!("Background AOF rewrite terminated by signal {n}");
+        }
+    }
+    remove_temps(pid);
+    if srv.aof.state == State::WaitRewrite {
+        // What was gathered belongs to a base that does not exist.
+        aof::feed(srv, false);
+        let temp = aof::temp_increment(srv);
+        notice!("Removing the temp incr aof file {} in the background", shown(&temp));
+        aof::unlink(srv, &temp);
+        srv.aof.rewrite.scheduled = true;
+    }
+    srv.aof.rewrite.last_seconds = (unix_ms() - child.started_ms) / 1000;
+}
+
+/// The new base and its increment take the place of what was before.
+fn install(srv: &mut Server, pid: u32) -> bool {
+    let log = srv.config.appendfilename.clone();
+    let mut m = srv.aof.manifest.clone();
+    let base = m.add_base(&log, srv.config.aof_use_rdb_preamble);
+    let base_path = aof::path_of(srv, &base);
+    if !rename(&temp_of(pid), &base_path, "base", &base) {
+        return false;
+    }
+    if let Err(e) = fsx::sync_folder_of(&base_path) {
+        warning!("Fail to fsync AOF directory {}: {}.", base_path.display(), errno::text(&e));
+        aof::unlink(srv, &base);
+        return false;
+    }
+    let mut made = vec![base.clone()];
+    if srv.aof.state == State::WaitRewrite {
+        let temp = aof::path_of(srv, &aof::temp_increment(srv));
+        let name = m.add_increment(&log);
+        if !rename(&temp, &aof::path_of(srv, &name), "incr", &name) {
+            aof::unlink(srv, &base);
+            return false;
+        }
+        made.push(name);
+    }
+    m.retire_increments(srv.aof.state != State::Off);
+    if !aof::persist(srv, &mut m) {
+        if !aof::named_on_disk(srv, &base) {
+            made.iter().for_each(|name| aof::unlink(srv, name));
+        }
+        return false;
+    }
+    srv.aof.manifest = m;
+    if srv.aof.state != State::Off {
+        let base_size = std::fs::metadata(&base_path).map_or(0, |m| m.len());
+        srv.aof.size = base_size + aof::increment_size(srv);
+        srv.aof.base_size = srv.aof.size;
+    }
+    aof::delete_history(srv);
+    true
+}
+
+fn rename(from: &Path, to: &Path, what: &str, name: &[u8]) -> bool {
+    if let Err(e) = std::fs::rename(from, to) {
+        warning!(
+            "Error trying to rename the temporary AOF {what} file {} into {}: {}",
+            from.display(),
+            to.display(),
+            errno::text(&e)
+        );
+        return false;
+    }
+    let from = from.file_name().unwrap_or_default().to_string_lossy();
+    notice!("Successfully renamed the temporary AOF {what} file {from} into {}", shown(name));
+    true
+}
+
+/// From the cron: a rewrite that was scheduled begins when no other child is there.
+pub fn scheduled(srv: &mut Server) {
+    let now = srv.clock.unix_secs();
+    if srv.aof.rewrite.scheduled && srv.jobs.child.is_none() && !srv.aof.rewrite.limited(now) {
+        begin(srv);
+    }
+}
+
+/// From the cron: has the log grown so much that it should be rewritten?
+pub fn grown(srv: &mut Server) {
+    let percent = srv.config.auto_aof_rewrite_percentage;
+    let large = srv.aof.size > srv.config.auto_aof_rewrite_min_size;
+    if srv.jobs.child.is_some() || srv.aof.state != State::On || percent == 0 || !large {
+        return;
+    }
+    let base = srv.aof.base_size.max(1);
+    let growth = (u128::from(srv.aof.size) * 100 / u128::from(base)).saturating_sub(100);
+    let now = srv.clock.unix_secs();
+    if !srv.aof.rewrite.limited(now) && growth >= u128::from(percent) {
+        notice!("Starting automatic rewriting of AOF on {growth}% growth");
+        begin(srv);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_three_failures_tries_are_spaced_out() {
+        let mut r = Rewrites::default();
+        r.failed();
+        r.failed();
+        assert!(!r.limited(1000));
+        r.failed();
+        let mut now = 1000;
+        for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert!(r.limited(now));
+            assert!(r.limited(now + minutes * 60 - 1));
+            now += minutes * 60;
+            assert!(!r.limited(now), "after {minutes} minutes one try");
+        }
+        r.failures = 0;
+        assert!(!r.limited(now));
+    }
+}

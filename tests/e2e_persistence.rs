@@ -1,0 +1,514 @@
+//! End to end: what is on the disk after an orderly end, after kill -9 in the middle of everything, and
+//! after the disk said no.
+
+mod common;
+
+use common::Value::{Int, Null};
+use common::{Conn, Server, Value, own_folder, request, wait_until};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const AOF: [&str; 2] = ["--appendonly", "yes"];
+
+fn field(c: &mut Conn, name: &str) -> String {
+    let text = c.cmd(&["INFO", "persistence"]).text();
+    let found = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+    found.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+#[track_caller]
+fn ok(v: Value) {
+    assert_eq!(v, Value::ok());
+}
+
+fn no_child(c: &mut Conn) {
+    wait_until("the child to end", || {
+        field(c, "rdb_bgsave_in_progress") == "0"
+            && field(c, "aof_rewrite_in_progress") == "0"
+            && field(c, "aof_rewrite_scheduled") == "0"
+    });
+}
+
+fn manifest(srv: &Server) -> Vec<String> {
+    let text = fs::read_to_string(srv.dir.join("appendonlydir/appendonly.aof.manifest"));
+    text.expect("the manifest is there").lines().map(str::to_owned).collect()
+}
+
+/// Files of the log, without the manifest.
+fn log_files(srv: &Server) -> Vec<String> {
+    let all = fs::read_dir(srv.dir.join("appendonlydir")).expect("the folder is there");
+    let mut names: Vec<String> =
+        all.map(|e| e.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|n| !n.ends_with(".manifest"));
+    names.sort();
+    names
+}
+
+/// Values of every type in each of their encodings, some with a TTL.
+fn fill(c: &mut Conn) {
+    let long = "y".repeat(100);
+    let mut lines: Vec<String> =
+        ["SET int 12345", "SET neg -9223372036854775808", "SET text plain"].map(str::to_owned).to_vec();
+    lines.push(format!("SET long {}", "x".repeat(5000)));
+    for i in 0..200 {
+        lines.push(format!("RPUSH list:small {i} a{}", i % 3));
+        lines.push(format!("RPUSH list:big {long}{i}"));
+        lines.push(format!("SADD set:ints {}", i * 7));
+        lines.push(format!("SADD set:small m{}", i % 50));
+        lines.push(format!("SADD set:big {long}{i}"));
+        lines.push(format!("HSET hash:small f{} {i}", i % 50));
+        lines.push(format!("HSET hash:big f{i} {long}{i}"));
+        lines.push(format!("ZADD zset:small {} m{}", i as f64 / 3.0, i % 50));
+        lines.push(format!("ZADD zset:big {} {long}{i}", -i as f64 * 1e100));
+    }
+    lines.push("ZADD zset:odd inf a -inf b 3 c 1e-300 d".into());
+    lines.push("PEXPIREAT hash:big 4102444800000".into());
+    lines.push("PEXPIREAT text 4102444800001".into());
+    lines.push("SELECT 9".into());
+    lines.push("SET elsewhere 1".into());
+    lines.push("SELECT 0".into());
+    let answers = c.pipeline(&lines.iter().map(|l| &l[..]).collect::<Vec<_>>());
+    let bad = answers.iter().find(|a| matches!(a, Value::Error(_)));
+    assert!(bad.is_none(), "{bad:?}");
+}
+
+fn digest(c: &mut Conn) -> String {
+    c.run("DEBUG DIGEST").text()
+}
+
+const DEBUG: [&str; 2] = ["--enable-debug-command", "yes"];
+
+// ---- snapshots ---------------------------------------------------------------------------------
+
+#[test]
+fn a_save_point_saves_by_itself() {
+    let mut srv = Server::with(&["--save", "1 3"]);
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 2"]);
+    assert_eq!(field(&mut c, "rdb_changes_since_last_save"), "2");
+    c.run("SET c 3");
+    wait_until("the save point", || field(&mut c, "rdb_saves") == "1");
+    no_child(&mut c);
+    assert!(srv.log().contains("3 changes in 1 seconds. Saving..."), "{}", srv.log());
+    assert_eq!(field(&mut c, "rdb_changes_since_last_save"), "0");
+    assert_eq!(field(&mut c, "rdb_last_bgsave_status"), "ok");
+    srv.kill();
+    srv.restart();
+    assert_eq!(srv.connect().run("MGET a b c"), Value::bulks(&["1", "2", "3"]));
+}
+
+#[test]
+fn writes_are_refused_while_saving_fails() {
+    let srv = Server::with(&["--save", "3600 1"]);
+    let mut c = srv.connect();
+    ok(c.run("SET a 1"));
+    // A folder cannot be replaced by a file.
+    fs::create_dir(srv.dir.join("dump.rdb")).expect("our folder");
+    assert_eq!(c.run("SAVE").error(), "ERR");
+    assert_eq!(field(&mut c, "rdb_last_bgsave_status"), "ok", "only the background one counts");
+    assert_eq!(c.run("BGSAVE").text(), "Background saving started");
+    wait_until("the failure", || field(&mut c, "rdb_last_bgsave_status") == "err");
+    let begin =
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist";
+    for line in ["SET a 2", "PING", "DEL a", "EVAL return(redis.call('SET','a','3')) 0"] {
+        let why = c.run(line);
+        assert!(why.error().starts_with(begin), "{line}: {why:?}");
+    }
+    assert_eq!(c.run("GET a").text(), "1");
+    ok(c.run("CONFIG SET stop-writes-on-bgsave-error no"));
+    ok(c.run("SET a 4"));
+    ok(c.run("CONFIG SET stop-writes-on-bgsave-error yes"));
+    fs::remove_dir(srv.dir.join("dump.rdb")).expect("it is empty");
+    ok(c.run("SAVE"));
+    ok(c.run("SET a 5"));
+}
+
+#[test]
+fn flushall_leaves_an_empty_snapshot_and_no_child() {
+    let mut srv = Server::with(&["--save", "3600 1000", "--rdb-key-save-delay", "1000000"]);
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 2", "SET c 3"]);
+    assert_eq!(c.run("BGSAVE").text(), "Background saving started");
+    assert_eq!(c.run("BGSAVE").error(), "ERR Background save already in progress");
+    assert_eq!(c.run("BGSAVE SCHEDULE").error(), "ERR Background save already in progress");
+    ok(c.run("CONFIG SET rdb-key-save-delay 0"));
+    ok(c.run("FLUSHALL"));
+    assert_eq!(field(&mut c, "rdb_bgsave_in_progress"), "0");
+    assert_eq!(field(&mut c, "rdb_changes_since_last_save"), "0");
+    let temps = |dir: &Path| {
+        let all = fs::read_dir(dir).expect("our folder").map(|e| e.expect("readable").file_name());
+        all.filter(|n| n.to_string_lossy().starts_with("temp-")).count()
+    };
+    assert_eq!(temps(&srv.dir), 0);
+    srv.kill();
+    srv.restart();
+    assert_eq!(srv.connect().run("DBSIZE"), Int(0));
+}
+
+// ---- the log -----------------------------------------------------------------------------------
+
+#[test]
+fn every_type_survives_a_rewrite_in_both_forms() {
+    for (preamble, base) in [("yes", "base.rdb"), ("no", "base.aof")] {
+        let mut srv =
+            Server::with(&[AOF[0], AOF[1], "--aof-use-rdb-preamble", preamble, DEBUG[0], DEBUG[1]]);
+        let mut c = srv.connect();
+        fill(&mut c);
+        let before = digest(&mut c);
+        assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+        ok(c.run("SET later 1"));
+        no_child(&mut c);
+        assert_eq!(
+            manifest(&srv),
+            [
+                format!("file appendonly.aof.2.{base} seq 2 type b"),
+                "file appendonly.aof.2.incr.aof seq 2 type i".to_owned(),
+            ]
+        );
+        let files = log_files(&srv);
+        assert_eq!(files, [format!("appendonly.aof.2.{base}"), "appendonly.aof.2.incr.aof".into()]);
+        srv.kill();
+        srv.restart();
+        let mut c = srv.connect();
+        assert_eq!(c.run("DEL later"), Int(1));
+        assert_eq!(digest(&mut c), before, "preamble {preamble}");
+        assert_eq!(c.run("PEXPIRETIME hash:big"), Int(4_102_444_800_000));
+        assert_eq!(c.run("DEBUG LOADAOF"), Value::ok());
+        assert_eq!(digest(&mut c), before, "preamble {preamble}");
+    }
+}
+
+#[test]
+fn the_log_is_switched_on_and_off_at_run_time() {
+    let mut srv = Server::with(&DEBUG);
+    let mut c = srv.connect();
+    fill(&mut c);
+    ok(c.run("CONFIG SET appendonly yes"));
+    ok(c.run("SET meanwhile 1"));
+    no_child(&mut c);
+    assert_eq!(field(&mut c, "aof_enabled"), "1");
+    ok(c.run("SET after 1"));
+    let before = digest(&mut c);
+    ok(c.run("DEBUG LOADAOF"));
+    assert_eq!(digest(&mut c), before);
+    ok(c.run("CONFIG SET appendonly no"));
+    assert_eq!(field(&mut c, "aof_enabled"), "0");
+    ok(c.run("SET lost 1"));
+    ok(c.run("CONFIG SET appendonly yes"));
+    no_child(&mut c);
+    let before = digest(&mut c);
+    ok(c.run("DEBUG LOADAOF"));
+    assert_eq!(digest(&mut c), before, "the new base has all of it");
+    ok(c.cmd(&["CONFIG", "SET", "appendonly", "no"]));
+    srv.stop();
+    assert_eq!(log_files(&srv).len(), 2, "{:?}", manifest(&srv));
+}
+
+#[test]
+fn saves_and_rewrites_wait_for_each_other() {
+    let srv = Server::with(&[AOF[0], AOF[1], "--rdb-key-save-delay", "200000"]);
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 2", "SET c 3"]);
+    assert_eq!(c.run("BGSAVE").text(), "Background saving started");
+    assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting scheduled");
+    assert_eq!(field(&mut c, "aof_rewrite_scheduled"), "1");
+    wait_until("the rewrite", || field(&mut c, "aof_rewrite_in_progress") == "1");
+    assert_eq!(
+        c.run("BGREWRITEAOF").error(),
+        "ERR Background append only file rewriting already in progress"
+    );
+    assert!(c.run("BGSAVE").error().starts_with("ERR Another child process is active (AOF?)"));
+    assert_eq!(c.run("BGSAVE SCHEDULE").text(), "Background saving scheduled");
+    ok(c.run("CONFIG SET rdb-key-save-delay 0"));
+    wait_until("both", || field(&mut c, "rdb_saves") == "2");
+    no_child(&mut c);
+    let answers = c.pipeline(&["MULTI", "BGREWRITEAOF", "BGSAVE", "EXEC"]);
+    assert_eq!(
+        answers[3].items().iter().map(Value::text).collect::<Vec<_>>(),
+        ["Background append only file rewriting scheduled", "Background saving scheduled"]
+    );
+    wait_until("both again", || {
+        field(&mut c, "rdb_saves") == "3" && field(&mut c, "aof_rewrites") == "2"
+    });
+}
+
+#[test]
+fn a_log_that_has_grown_is_rewritten_by_itself() {
+    let growth = ["--auto-aof-rewrite-percentage", "100", "--auto-aof-rewrite-min-size", "50000"];
+    let srv = Server::with(&[&AOF[..], &growth].concat());
+    let mut c = srv.connect();
+    let value = "x".repeat(1000);
+    for _ in 0..100 {
+        ok(c.cmd(&["SET", "key", &value]));
+    }
+    wait_until("the rewrite", || field(&mut c, "aof_rewrites") != "0");
+    no_child(&mut c);
+    assert!(srv.log().contains("Starting automatic rewriting of AOF on "));
+    let size: u64 = field(&mut c, "aof_current_size").parse().expect("a number");
+    assert!(size < 60_000, "{size}");
+}
+
+#[test]
+fn timestamps_stand_in_the_log_and_are_skipped() {
+    let mut srv = Server::with(&[AOF[0], AOF[1], "--aof-timestamp-enabled", "yes"]);
+    let mut c = srv.connect();
+    ok(c.run("SET a 1"));
+    srv.kill();
+    let log =
+        fs::read_to_string(srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof")).expect("there");
+    assert!(log.starts_with("#TS:"), "{log:?}");
+    srv.restart();
+    assert_eq!(srv.connect().run("GET a").text(), "1");
+}
+
+// ---- old and broken files ----------------------------------------------------------------------
+
+fn commands(lines: &[&str]) -> Vec<u8> {
+    lines.iter().flat_map(|l| request(&l.split(' ').collect::<Vec<_>>())).collect()
+}
+
+#[test]
+fn a_log_of_one_file_is_adopted() {
+    // A snapshot in front, as servers before 7 wrote it.
+    let mut maker = Server::start();
+    let mut c = maker.connect();
+    ok(c.run("SET from:snapshot 1"));
+    ok(c.run("SAVE"));
+    let mut bytes = fs::read(maker.dir.join("dump.rdb")).expect("saved");
+    maker.kill();
+    bytes.extend(commands(&["SELECT 0", "SET from:tail 2"]));
+    for (bytes, snapshot) in [(bytes, "1"), (commands(&["SELECT 0", "SET from:tail 2"]), "")] {
+        let dir = own_folder();
+        fs::write(dir.join("appendonly.aof"), bytes).expect("our folder");
+        let mut srv = Server::with_folder(&AOF, dir);
+        let mut c = srv.connect();
+        assert_eq!(c.run("GET from:tail").text(), "2");
+        let value = c.run("GET from:snapshot");
+        assert_eq!(if value == Null { String::new() } else { value.text() }, snapshot);
+        assert!(!srv.dir.join("appendonly.aof").exists());
+        assert_eq!(
+            manifest(&srv),
+            ["file appendonly.aof seq 1 type b", "file appendonly.aof.1.incr.aof seq 1 type i"]
+        );
+        ok(c.run("SET new 3"));
+        srv.kill();
+        srv.restart();
+        assert_eq!(srv.connect().run("MGET from:tail new"), Value::bulks(&["2", "3"]));
+    }
+}
+
+/// A folder with a log of two files.
+fn prepared(base: &[u8], increment: &[u8]) -> std::path::PathBuf {
+    let dir = own_folder();
+    let folder = dir.join("appendonlydir");
+    fs::create_dir(&folder).expect("our folder");
+    fs::write(folder.join("appendonly.aof.1.base.aof"), base).expect("writable");
+    fs::write(folder.join("appendonly.aof.1.incr.aof"), increment).expect("writable");
+    let text =
+        "file appendonly.aof.1.base.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+    fs::write(folder.join("appendonly.aof.manifest"), text).expect("writable");
+    dir
+}
+
+/// Starts a server that is to end by itself; its log.
+fn refused(dir: &Path, options: &[&str]) -> String {
+    let port = common::free_port().to_string();
+    let out = Command::new(env!("CARGO_BIN_EXE_redis-server"))
+        .args(["--port", &port, "--save", "", "--dir"])
+        .arg(dir)
+        .args(AOF)
+        .args(options)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    assert_eq!(out.status.code(), Some(1));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+#[test]
+fn what_was_cut_short_is_dropped_from_the_last_file_only() {
+    let base = commands(&["SELECT 0", "SET a 1"]);
+    let mut short = commands(&["SELECT 0", "SET b 2", "MULTI", "SET c 3", "SET d 4"]);
+    let whole = commands(&["SELECT 0", "SET b 2"]).len() as u64;
+    for extra in ["", "*3\r\n$3\r\nSET\r\n$1\r\n"] {
+        short.extend(extra.as_bytes());
+        let dir = prepared(&base, &short);
+        let log = refused(&dir, &["--aof-load-truncated", "no"]);
+        assert!(log.contains("Unexpected end of file reading the append only file"), "{log}");
+        let mut srv = Server::with_folder(&AOF, dir);
+        let mut c = srv.connect();
+        let there = Value::Array(vec![Value::bulk("1"), Value::bulk("2"), Null, Null]);
+        assert_eq!(c.run("MGET a b c d"), there);
+        assert!(srv.log().contains("loaded anyway because aof-load-truncated is enabled"));
+        let file = srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof");
+        assert_eq!(fs::metadata(&file).expect("there").len(), whole);
+        ok(c.run("SET e 5"));
+        srv.kill();
+        srv.restart();
+        assert_eq!(srv.connect().run("MGET b e"), Value::bulks(&["2", "5"]));
+    }
+    let dir = prepared(&short, &base);
+    let log = refused(&dir, &[]);
+    assert!(log.contains("Fatal error: the truncated file is not the last file"), "{log}");
+    fs::remove_dir_all(dir).expect("ours");
+}
+
+#[test]
+fn broken_files_end_the_start_and_stay_as_they_are() {
+    let good = commands(&["SELECT 0", "SET a 1"]);
+    let unknown = commands(&["SELECT 0", "NOSUCH a 1"]);
+    let mut broken = commands(&["SELECT 0"]);
+    broken.extend(b"SET a 1\r\n");
+    for (increment, why) in
+        [(&unknown, "Unknown command 'NOSUCH' reading"), (&broken, "Bad file format reading")]
+    {
+        let dir = prepared(&good, increment);
+        let log = refused(&dir, &[]);
+        assert!(log.contains(why), "{log}");
+        let file = dir.join("appendonlydir/appendonly.aof.1.incr.aof");
+        assert_eq!(&fs::read(&file).expect("there"), increment);
+        fs::remove_file(&file).expect("there");
+        assert!(refused(&dir, &[]).contains("No such file or directory"), "a file is missing");
+        fs::write(dir.join("appendonlydir/appendonly.aof.manifest"), "file x\n").expect("writable");
+        assert!(refused(&dir, &[]).contains("Invalid AOF manifest file format"));
+        fs::remove_dir_all(dir).expect("ours");
+    }
+}
+
+// ---- a disk that says no -----------------------------------------------------------------------
+
+/// A folder whose increment takes no bytes.
+fn full_disk() -> std::path::PathBuf {
+    let dir = own_folder();
+    let folder = dir.join("appendonlydir");
+    fs::create_dir(&folder).expect("our folder");
+    std::os::unix::fs::symlink("/dev/full", folder.join("appendonly.aof.1.incr.aof")).expect("a link");
+    let text = "file appendonly.aof.1.incr.aof seq 1 type i\n";
+    fs::write(folder.join("appendonly.aof.manifest"), text).expect("writable");
+    dir
+}
+
+#[test]
+fn a_full_disk_refuses_writes_under_everysec() {
+    let srv = Server::with_folder(&AOF, full_disk());
+    let mut c = srv.connect();
+    ok(c.run("SET a 1"));
+    wait_until("the failed write", || field(&mut c, "aof_last_write_status") == "err");
+    let why = "MISCONF Errors writing to the AOF file: No space left on device";
+    assert_eq!(c.run("SET a 2").error(), why);
+    assert_eq!(c.run("PING").error(), why);
+    assert_eq!(c.run("GET a").text(), "1");
+    ok(c.run("CONFIG SET appendonly no"));
+    ok(c.run("SET a 3"));
+}
+
+#[test]
+fn a_full_disk_ends_the_process_under_always_before_the_reply() {
+    let mut srv = Server::with_folder(&[AOF[0], AOF[1], "--appendfsync", "always"], full_disk());
+    let mut c = srv.connect();
+    c.put(&["SET", "a", "1"]);
+    assert!(c.at_end(), "no reply");
+    assert_eq!(srv.wait_exit().code(), Some(1));
+    let why = "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...";
+    assert!(srv.log().contains(why), "{}", srv.log());
+}
+
+// ---- kill -9 -----------------------------------------------------------------------------------
+
+/// One writer: counts and appends in one transaction, and remembers what it was told is done. Ends when
+/// the server does.
+fn write_until_the_end(port: u16, n: usize, acknowledged: &AtomicU64) {
+    let mut s = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    let (count, list) = (format!("count:{n}"), format!("list:{n}"));
+    let one = [
+        request(&["MULTI"]),
+        request(&["INCR", &count]),
+        request(&["RPUSH", &list, "element"]),
+        request(&["EXEC"]),
+    ]
+    .concat();
+    // Two on the way: the second is never known to be done when the first is.
+    let (mut sent, mut got) = (0u64, Vec::new());
+    let mut room = [0; 4096];
+    loop {
+        while sent < acknowledged.load(Ordering::SeqCst) + 2 {
+            if s.write_all(&one).is_err() {
+                return;
+            }
+            sent += 1;
+        }
+        match s.read(&mut room) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => got.extend_from_slice(&room[..n]),
+        }
+        // Each EXEC answers an array of two.
+        while let Some(at) = got.windows(4).position(|w| w == b"*2\r\n") {
+            let rest = &got[at + 4..];
+            let lines = rest.iter().filter(|b| **b == b'\n').count();
+            if lines < 2 {
+                break;
+            }
+            let done = got.len() - rest.len();
+            got.drain(..done);
+            acknowledged.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Four writers and a rewriter until `enough` is acknowledged; then kill -9, a restart, and everything
+/// that was acknowledged is there.
+fn killed_under_load(options: &[&str], enough: u64, rewrites: bool) {
+    let mut srv = Server::with(&[&AOF[..], options].concat());
+    let acknowledged: [AtomicU64; 4] = Default::default();
+    for round in 1..=3 {
+        let port = srv.port;
+        let over = AtomicBool::new(false);
+        let before: u64 = acknowledged.iter().map(|a| a.load(Ordering::SeqCst)).sum();
+        std::thread::scope(|s| {
+            for (n, a) in acknowledged.iter().enumerate() {
+                s.spawn(move || write_until_the_end(port, n, a));
+            }
+            if rewrites {
+                s.spawn(|| {
+                    let mut c = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+                    let mut room = [0; 256];
+                    while !over.load(Ordering::SeqCst)
+                        && c.write_all(&request(&["BGREWRITEAOF"])).is_ok()
+                        && c.read(&mut room).is_ok_and(|n| n > 0)
+                    {}
+                });
+            }
+            wait_until("the writers", || {
+                let now: u64 = acknowledged.iter().map(|a| a.load(Ordering::SeqCst)).sum();
+                now >= before + enough
+            });
+            srv.kill();
+            over.store(true, Ordering::SeqCst);
+        });
+        srv.restart();
+        let mut c = srv.connect();
+        for (n, a) in acknowledged.iter().enumerate() {
+            let there = c.cmd(&["GET", &format!("count:{n}")]).text().parse::<u64>().expect("a count");
+            let told = a.load(Ordering::SeqCst);
+            assert!(there >= told, "round {round}: {told} were acknowledged, {there} are there");
+            let elements = c.cmd(&["LLEN", &format!("list:{n}")]).int();
+            assert_eq!(elements as u64, there, "a transaction is there whole or not at all");
+            a.store(there, Ordering::SeqCst);
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_under_always() {
+    killed_under_load(&["--appendfsync", "always"], 300, false);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_while_the_log_is_rewritten() {
+    killed_under_load(&["--appendfsync", "everysec"], 3000, true);
+    killed_under_load(&["--appendfsync", "always", "--aof-use-rdb-preamble", "no"], 300, true);
+}
