@@ -479,7 +479,9 @@ fn killed_under_load(options: &[&str], enough: u64, rewrites: bool) {
                     while !over.load(Ordering::SeqCst)
                         && c.write_all(&request(&["BGREWRITEAOF"])).is_ok()
                         && c.read(&mut room).is_ok_and(|n| n > 0)
-                    {}
+                    {
+                        std::thread::yield_now();
+                    }
                 });
             }
             wait_until("the writers", || {

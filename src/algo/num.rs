@@ -240,7 +240,7 @@ impl NumberText<'_> {
         }
         let (wide, exponent, inexact) = self.hex_value();
         let lowest = exponent + i64::from(wide.trailing_zeros());
-        !inexact && lowest >= -1074 && lowest < 0
+        !inexact && (-1074..0).contains(&lowest)
     }
 
     /// Hexadecimal digits as `(wide, exponent, inexact)`: value = wide * 2^exponent, and a bit more when

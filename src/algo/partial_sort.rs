@@ -21,7 +21,8 @@ const LARGE: usize = 40;
 /// Sorts so that the places in `wanted` hold what they hold when all is sorted.
 pub fn sort_part<T>(all: &mut [T], wanted: Range<usize>, cmp: impl Fn(&T, &T) -> Ordering) {
     assert!(wanted.end <= all.len());
-    let mut todo = vec![0..all.len()];
+    let mut todo: Vec<Range<usize>> = Vec::new();
+    todo.extend(std::iter::once(0..all.len()));
     while let Some(part) = todo.pop() {
         let (less, greater) = split(&mut all[part.clone()], &cmp);
         for side in [part.start..part.start + less, part.end - greater..part.end] {

@@ -420,7 +420,7 @@ mod tests {
             let mut max = [0; REGISTERS];
             assert_eq!(merge_into(&mut max, &s), Ok(()));
             assert!(max == twin);
-            assert_eq!(to_dense(&mut s).is_ok(), true);
+            assert!(to_dense(&mut s).is_ok());
             assert!(registers(&s) == Ok(twin));
         }
     }

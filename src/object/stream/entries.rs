@@ -107,7 +107,7 @@ impl Log {
             bytes += lp.alloc_size();
             seen += 1;
         }
-        tree + tail.alloc_size() + if seen == 0 { 0 } else { bytes / seen * full }
+        tree + tail.alloc_size() + bytes.checked_div(seen).unwrap_or(0) * full
     }
 
     /// The ID that a new entry gets.
