@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::{HashMap, HashSet};
+use std::sync::{LazyLock, Mutex};
 
 /// Elements of the tests: leaked boxes of byte strings.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -21,12 +22,10 @@ impl Elem for Item {
 }
 
 fn item(n: u64) -> Item {
-    thread_local! {
-        static ALL: std::cell::RefCell<HashMap<u64, &'static Vec<u8>>> = std::cell::RefCell::default();
-    }
-    Item(ALL.with(|a| {
-        *a.borrow_mut().entry(n).or_insert_with(|| Box::leak(Box::new(format!("key:{n}").into_bytes())))
-    }))
+    // All that there ever were stay known, so that nobody calls them lost.
+    static ALL: LazyLock<Mutex<HashMap<u64, &'static Vec<u8>>>> = LazyLock::new(Mutex::default);
+    let mut all = ALL.lock().expect("no test panics while it makes an element");
+    Item(all.entry(n).or_insert_with(|| Box::leak(Box::new(format!("key:{n}").into_bytes()))))
 }
 
 struct Seeded(u64);
