@@ -255,8 +255,8 @@ fn the_log_holds_what_happened_and_no_more() {
     c.run("PFMERGE q p");
     let (score, q) = (c.run("ZSCORE d Palermo"), c.run("GET q"));
     let dir = srv.dir.join("appendonlydir");
-    let incr = fs::read_dir(dir).expect("a folder").map(|f| f.expect("a file").path());
-    let incr = incr.filter(|p| p.to_string_lossy().ends_with(".incr.aof")).next().expect("an increment");
+    let mut files = fs::read_dir(dir).expect("a folder").map(|f| f.expect("a file").path());
+    let incr = files.find(|p| p.to_string_lossy().ends_with(".incr.aof")).expect("an increment");
     let text = String::from_utf8_lossy(&fs::read(incr).expect("readable")).into_owned();
     let words: Vec<&str> = text.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).collect();
     assert_eq!(

@@ -27,7 +27,7 @@
 //!   neighbours in the order of the scan.
 //! * A chain has no holes before its end: removal fills the hole with the last element of the chain and
 //!   frees a child that became empty. Chains are emitted whole by `scan`, so moving inside a chain is
-//!   invisible to it.
+//!   invisible to it. Long ones come ordered by the slots of the logical size.
 //!
 //! Tried and dropped: open addressing over groups (a growing table cannot be scanned with a stateless
 //! cursor), storing more hash bits (the ninth slot is worth more), seven slots of 8 bytes (12.3 bytes
@@ -60,6 +60,9 @@ pub enum Resize {
 
 /// Empty buckets that one step of a rehash passes at most.
 const EMPTY_VISITS: usize = 2;
+
+/// Chains of more buckets than this are scanned in the order of their slots. Only what collides makes them.
+const LONG_CHAIN: usize = 2;
 
 /// One for all tables of the process, small ones included: read only when a table is full.
 static RESIZE: AtomicU8 = AtomicU8::new(0);
@@ -759,6 +762,9 @@ impl<E: Elem> Table<E> {
             return 0;
         }
         let mut emit = |a: &Array, i: usize| {
+            if a.chain(i).nth(LONG_CHAIN).is_some() {
+                return by_slots(a, i).into_iter().for_each(&mut f);
+            }
             for b in a.chain(i) {
                 slots(b.taken()).for_each(|i| f(b.get(i)));
             }
@@ -897,6 +903,18 @@ impl<E: Elem> Table<E> {
             })
             .collect()
     }
+}
+
+/// The elements of a chain, slot by slot of the logical size, in the order in which a scan over such slots
+/// would come to them. Whoever removes what a scan has given is so left with whole slots, as upstream.
+fn by_slots<E: Elem>(a: &Array, i: usize) -> Vec<E> {
+    let slot = |e: &E| (hash(e.key()) as usize & (a.size() - 1)) / a.count();
+    let mut all: Vec<E> = Vec::new();
+    for b in a.chain(i) {
+        all.extend(slots(b.taken()).map(|i| -> E { b.get(i) }));
+    }
+    all.sort_by_key(|e| slot(e).reverse_bits());
+    all
 }
 
 fn chain_len(a: &Array, i: usize) -> usize {

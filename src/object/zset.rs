@@ -205,6 +205,19 @@ impl Zset {
         Zset::Skip(z)
     }
 
+    /// The same set as a listpack, where it fits one.
+    pub fn compact(self, limits: &Limits) -> Zset {
+        if let Zset::Skip(z) = &self
+            && z.len() <= limits.entries
+        {
+            let all: Vec<_> = z.order().iter(0..z.len()).map(|n| (n.score(), n.member())).collect();
+            if let packed @ Zset::Packed(_) = Zset::from_sorted(&all, limits) {
+                return packed;
+            }
+        }
+        self
+    }
+
     pub fn len(&self) -> usize {
         match self {
             Zset::Packed(l) => l.len() / 2,
@@ -600,6 +613,18 @@ mod tests {
         };
         assert!(packed(&of(&["a", "b"])) && !packed(&of(&["a", "b", "c"])));
         assert!(packed(&of(&["abc"])) && !packed(&of(&["abcd"])) && !packed(&of(&["a", "abcd"])));
+        for (members, fits) in
+            [(&["a", "b"][..], true), (&["a", "abcd"], false), (&["a", "b", "c"], false)]
+        {
+            let mut z = Zset::default();
+            z.to_skip(members.len());
+            for m in members {
+                z.add(m.as_bytes(), -0.0, Rules::default(), &limits);
+            }
+            let z = z.compact(&limits);
+            assert_eq!((packed(&z), z.len()), (fits, members.len()));
+            assert_eq!(z.score(b"a").map(f64::is_sign_negative), Some(!fits));
+        }
         let mut z = of(&["a"]);
         z.expect(2, &limits);
         assert!(packed(&z));

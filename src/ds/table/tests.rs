@@ -119,6 +119,38 @@ fn a_scan_returns_all_that_stays_across_growth_and_shrinking() {
     }
 }
 
+/// What stands last in a scan collides when the table has shrunk: whole slots are left, and one of them
+/// in the end. The rehash to the next size is then still under way.
+#[test]
+fn what_a_scan_has_given_leaves_whole_slots_behind() {
+    let mut t = Table::new();
+    (0..100_000u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    while t.rehash(100) {}
+    let remove_all_but = |t: &mut Table<Item>, stay: usize| {
+        let (mut given, mut cursor) = (Vec::new(), 0);
+        loop {
+            cursor = t.scan(cursor, |e| given.push(e));
+            if cursor == 0 {
+                break;
+            }
+        }
+        for e in &given[..given.len() - stay] {
+            t.remove(hash(e.key()), *e);
+            if t.wants_shrink() && t.slots() < 1000 {
+                t.shrink();
+            }
+            t.rehash(1);
+        }
+    };
+    remove_all_but(&mut t, 499);
+    assert!(t.shrink());
+    while t.rehash(1) {}
+    remove_all_but(&mut t, 30);
+    assert!(t.is_rehashing());
+    let stats = &t.stats()[0];
+    assert_eq!((stats.size, stats.chains.len() - 1, stats.chains[30]), (512, 30, 1));
+}
+
 #[test]
 fn growth_falls_where_upstream_grows() {
     let mut t = Table::new();

@@ -472,9 +472,9 @@ impl<'a> Loader<'a> {
     fn zset(&mut self, t: u8) -> Result<Zset> {
         let limits = self.limits.zset;
         let n = self.length()?;
-        // A packed set would lose the sign of -0, also when it becomes a big one.
-        let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
-        let mut z = Zset::with_hint(room, 0, &limits);
+        // What was a listpack for a while would have lost the sign of -0.
+        let mut z = Zset::default();
+        z.to_skip(usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2));
         for _ in 0..n {
             let member = self.text()?;
             let score = match t {
@@ -488,7 +488,7 @@ impl<'a> Loader<'a> {
                 return Err("Duplicate zset fields detected".into());
             }
         }
-        Ok(z)
+        Ok(z.compact(&limits))
     }
 
     /// A score as a text behind its length; three lengths stand for what is no digits.
