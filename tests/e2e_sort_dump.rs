@@ -209,3 +209,21 @@ fn files_of_older_servers_are_loaded() {
     assert!(log.contains("rdbLoadObject skipping empty key: empty"), "{log}");
     assert!(log.contains("keys loaded: 2, keys expired: 1, empty keys skipped: 1."), "{log}");
 }
+
+#[test]
+fn how_keys_were_used_survives_a_reload() {
+    let srv = Server::with(&["--maxmemory-policy", "allkeys-lru", "--enable-debug-command", "yes"]);
+    let mut c = srv.connect();
+    c.run("SET k v");
+    let Bulk(payload) = c.run("DUMP k") else { panic!("no payload") };
+    let restored = c.cmd(&[&b"RESTORE"[..], b"old", b"0", &payload, b"IDLETIME", b"5000"]);
+    assert_eq!(restored, Value::ok());
+    assert_eq!(c.run("DEBUG RELOAD"), Value::ok());
+    assert!((5000..5100).contains(&c.run("OBJECT IDLETIME old").int()));
+    assert!(c.run("OBJECT IDLETIME k").int() < 100);
+    c.run("CONFIG SET maxmemory-policy allkeys-lfu");
+    let restored = c.cmd(&[&b"RESTORE"[..], b"often", b"0", &payload, b"FREQ", b"200"]);
+    assert_eq!(restored, Value::ok());
+    assert_eq!(c.run("DEBUG RELOAD"), Value::ok());
+    assert_eq!(c.run("OBJECT FREQ often"), Int(200));
+}

@@ -658,7 +658,8 @@ fn store(ctx: &mut Ctx<'_>, at: usize, plan: &Plan, words: &Words, shown: &[Item
     let key = ctx.key(at);
     let ks = &mut ctx.srv.ks;
     let limits = ks.policy.limits.list;
-    let mut q = Quicklist::new(limits.fill, limits.depth);
+    // Results do not go by the directives for nodes and compression, and DUMP shows it.
+    let mut q = Quicklist::new(-2, 0);
     q.set_packed_threshold(limits.packed_threshold);
     results(ks, ctx.db, plan, words, shown, |e| match e {
         Some(e) => e.with_text(|text| q.push_back(text)),

@@ -13,7 +13,7 @@ use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
-use crate::persist::rdb::save::{Options, save};
+use crate::persist::rdb::save::{Options, Told, save};
 use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
@@ -78,7 +78,12 @@ pub fn options(srv: &Server, base: bool) -> Options {
         ("used-mem", crate::sys::alloc::used().to_string()),
         ("aof-base", u8::from(base).to_string()),
     ];
-    Options { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, aux }
+    let told = match srv.config.maxmemory_policy {
+        policy if policy.is_lru() => Told::Idle,
+        policy if policy.is_lfu() => Told::Freq,
+        _ => Told::Nothing,
+    };
+    Options { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, told, aux }
 }
 
 /// The snapshot while it is written, and the file it will be.
@@ -94,7 +99,7 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
             each();
             Ok(())
         };
-        save(&srv.ks.dbs, &options(srv, false), &mut buffered, saved)?;
+        save(&srv.ks, &options(srv, false), &mut buffered, saved)?;
         buffered.flush()
     });
     written.map_err(|f| {

@@ -118,7 +118,7 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
     })?;
     let mut out = BufWriter::with_capacity(1 << 20, &file);
     if srv.config.aof_use_rdb_preamble {
-        save(&srv.ks.dbs, &jobs::options(srv, true), &mut out, |_| {
+        save(&srv.ks, &jobs::options(srv, true), &mut out, |_| {
             each();
             Ok(())
         })?;

@@ -6,7 +6,7 @@ use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
 use crate::algo::{crc64, lzf, num::parse_i64};
 use crate::ds::entry::{Entry, ty};
 use crate::ds::quicklist::NodeBytes;
-use crate::keyspace::Db;
+use crate::keyspace::Keyspace;
 use crate::object::stream::Stream;
 use crate::object::{hash::Hash, list::List, set::Set, value::StrRef, value::View, zset::Zset};
 use std::io::{self, Write};
@@ -14,9 +14,20 @@ use std::io::{self, Write};
 /// Strings longer than this are worth a try to compress.
 const COMPRESS_FROM: usize = 20;
 
+/// What is told of how keys were used: what the eviction policy goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    Nothing,
+    /// For how long nobody used them.
+    Idle,
+    /// How often they were used.
+    Freq,
+}
+
 pub struct Options {
     pub compress: bool,
     pub checksum: bool,
+    pub told: Told,
     /// Fields of the head, beside the version and the time.
     pub aux: Vec<(&'static str, String)>,
 }
@@ -32,7 +43,7 @@ struct Out<'w> {
 
 /// Writes all databases; `saved` hears of every key, and may stop the work by an error.
 pub fn save(
-    dbs: &[Db],
+    ks: &Keyspace,
     options: &Options,
     to: &mut dyn Write,
     mut saved: impl FnMut(&Entry) -> io::Result<()>,
@@ -44,14 +55,26 @@ pub fn save(
         out.string(name.as_bytes())?;
         out.string(value.as_bytes())?;
     }
-    for (n, db) in dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
+    for (n, db) in ks.dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
         out.raw(&[op::SELECT_DB])?;
         out.length(n as u64)?;
         out.raw(&[op::RESIZE_DB])?;
         out.length(db.dict.len() as u64)?;
         out.length(db.dict.expires().len() as u64)?;
         for e in db.dict.keys().iter() {
-            out.entry(&e)?;
+            if let Some(when) = e.when() {
+                out.raw(&[op::EXPIRE_MS])?;
+                out.raw(&when.to_le_bytes())?;
+            }
+            match options.told {
+                Told::Nothing => {}
+                Told::Idle => {
+                    out.raw(&[op::IDLE])?;
+                    out.length(ks.idle_ms(e) / 1000)?;
+                }
+                Told::Freq => out.raw(&[op::FREQ, ks.lfu_counter(e) as u8])?,
+            }
+            out.value(&e)?;
             saved(&e)?;
         }
     }
@@ -76,7 +99,7 @@ impl Write for Count {
 
 /// Bytes of a value in a snapshot, without its type, key and time.
 pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
-    let options = Options { compress, checksum: false, aux: Vec::new() };
+    let options = Options { compress, checksum: false, told: Told::Nothing, aux: Vec::new() };
     let mut count = Count::default();
     Out { to: &mut count, crc: 0, options: &options, keyed: false }.value(e)?;
     // All but the byte of the type.
@@ -85,7 +108,7 @@ pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
 
 /// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.
 pub fn payload(e: &Entry, compress: bool) -> io::Result<Vec<u8>> {
-    let options = Options { compress, checksum: false, aux: Vec::new() };
+    let options = Options { compress, checksum: false, told: Told::Nothing, aux: Vec::new() };
     let mut bytes = Vec::new();
     Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.value(e)?;
     bytes.extend_from_slice(&(VERSION as u16).to_le_bytes());
@@ -167,14 +190,6 @@ impl Out<'_> {
     fn head(&mut self, kind: u8, e: &Entry) -> io::Result<()> {
         self.raw(&[kind])?;
         if self.keyed { self.string(e.key()) } else { Ok(()) }
-    }
-
-    fn entry(&mut self, e: &Entry) -> io::Result<()> {
-        if let Some(when) = e.when() {
-            self.raw(&[op::EXPIRE_MS])?;
-            self.raw(&when.to_le_bytes())?;
-        }
-        self.value(e)
     }
 
     /// Type, key and value.
