@@ -413,6 +413,32 @@ pub fn maker(group: &str) -> &'static str {
     }
 }
 
+/// The options that a seed runs with beside those of the command line: directive and value.
+pub fn profile(seed: u64) -> &'static [[&'static str; 2]] {
+    match seed % 4 {
+        0 => &[
+            ["maxmemory-policy", "allkeys-lfu"],
+            ["lazyfree-lazy-server-del", "yes"],
+            ["lazyfree-lazy-expire", "yes"],
+            ["lazyfree-lazy-user-del", "yes"],
+            ["lazyfree-lazy-user-flush", "yes"],
+            ["list-max-listpack-size", "5"],
+            ["list-compress-depth", "1"],
+        ],
+        1 => &[
+            ["maxmemory-policy", "noeviction"],
+            ["lazyfree-lazy-server-del", "no"],
+            ["lazyfree-lazy-expire", "no"],
+            ["lazyfree-lazy-user-del", "no"],
+            ["lazyfree-lazy-user-flush", "no"],
+            ["list-max-listpack-size", "5"],
+            ["list-compress-depth", "0"],
+        ],
+        2 => &[["list-max-listpack-size", "2"], ["list-compress-depth", "2"]],
+        _ => &[["list-max-listpack-size", "-5"], ["lazyfree-lazy-expire", "yes"]],
+    }
+}
+
 /// Something that whoever watches the key, or waits for it, must notice.
 pub fn write(key: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
     const SWAPS: &str = "redis.call('SELECT', 1) redis.call('RPUSH', KEYS[1], 'x') \
@@ -490,6 +516,24 @@ pub const RAW: &[Bytes] = &[
     b"$4\r\nPING\r\n",
     b"+OK\r\n",
     b"\x00\r\n",
+    b"CLIENT REPLY OFF\r\nPING\r\nnosuch\r\nCLIENT REPLY ON\r\n",
+    b"CLIENT REPLY SKIP\r\nPING\r\nPING\r\n",
+    b"CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\n",
+    b"CLIENT REPLY SKIP\r\nMULTI\r\nPING\r\nEXEC\r\n",
+    b"CLIENT REPLY x\r\nCLIENT REPLY\r\n",
+    b"CLIENT REPLY OFF\r\nQUIT\r\n",
+    b"QUIT\r\nPING\r\n",
+    b"QUIT now\r\n",
+    b"RESET\r\n",
+    b"MULTI\r\nRESET\r\nEXEC\r\n",
+    b"MULTI\r\nSUBSCRIBE a\r\nPING\r\nEXEC\r\nPING\r\nGET a\r\n",
+    b"MULTI\r\nGET\r\nEXEC\r\n",
+    b"MULTI\r\nnosuch\r\nPING\r\nEXEC\r\n",
+    b"MULTI\r\nQUIT\r\nEXEC\r\n",
+    b"SUBSCRIBE a b\r\nUNSUBSCRIBE b\r\nQUIT\r\n",
+    b"SUBSCRIBE a\r\nRESET\r\nGET a\r\n",
+    b"HELLO 4\r\nHELLO x\r\nHELLO 3 nosuch\r\nHELLO 3 AUTH a\r\nHELLO 3 SETNAME 'a b'\r\n",
+    b"HELLO 2 AUTH default wrong\r\n",
     b"POST / HTTP/1.1\r\n",
     b"GET host:\r\n",
 ];
