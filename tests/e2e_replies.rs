@@ -78,11 +78,14 @@ fn a_reload_is_no_news() {
     // The sign of zero stays, in a set that is big from its first member on.
     let many: Vec<String> = (0..200).map(|i| format!("0 m{i}")).collect();
     c.run(&format!("ZADD z -0 minus {}", many.join(" ")));
+    let long = "m".repeat(70);
+    c.run(&format!("ZADD y 1 {long} -0 minus"));
     let before = c.run("DEBUG DIGEST");
     s.run("PSUBSCRIBE __key*");
     assert_eq!(c.run("DEBUG RELOAD"), Value::ok());
     assert_eq!(c.run("DEBUG DIGEST"), before);
     assert_eq!(c.run("ZSCORE z minus"), Value::bulk("-0"));
+    assert_eq!(c.run("ZSCORE y minus"), Value::bulk("-0"));
     c.run("SET end 1");
     let first = s.read();
     assert_eq!(first.items()[2..], [Value::bulk("__keyspace@0__:end"), Value::bulk("new")]);

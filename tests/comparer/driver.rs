@@ -365,8 +365,14 @@ impl Driver {
         for key in self.keys() {
             let (value, other) = self.asked(&[b"DEBUG", b"DIGEST-VALUE", &key]);
             let (encoding, theirs) = self.asked(&[b"OBJECT", b"ENCODING", &key]);
-            if other.is_some_and(|o| o != value) || theirs.is_some_and(|t| t != encoding) {
-                let text = format!("the value of {} differs, or its encoding", key.escape_ascii());
+            let differs = other.as_ref().is_some_and(|o| *o != value)
+                || theirs.as_ref().is_some_and(|t| *t != encoding);
+            if differs {
+                let text = format!(
+                    "the value of {}: ours {value:?} {encoding:?}, theirs {other:?} {theirs:?}, elements {:?}",
+                    key.escape_ascii(),
+                    self.asked(&[b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"])
+                );
                 self.difference(&[key], &text);
                 return;
             }

@@ -117,8 +117,10 @@ pub fn rule(call: &Call) -> Rule {
         // Without an order it is that of the table; a limit makes it a pick.
         "sort" | "sort_ro" if has(b"by") && has(b"limit") => Rule::Shape,
         "sort" | "sort_ro" if has(b"by") => Rule::Unordered,
-        // Small integers may be one shared object or many.
-        "object|idletime" | "object|refcount" | "time" | "lastsave" | "memory|usage" => Rule::Kind,
+        // Small integers may be one shared object or many; a frequency grows by chance.
+        "object|idletime" | "object|freq" | "object|refcount" | "time" | "lastsave" | "memory|usage" => {
+            Rule::Kind
+        }
         "client|id" | "client|info" | "client|list" | "info" | "lolwut" => Rule::Kind,
         // An offset that counts for replicas.
         "role" => Rule::Kind,

@@ -472,23 +472,39 @@ impl<'a> Loader<'a> {
     fn zset(&mut self, t: u8) -> Result<Zset> {
         let limits = self.limits.zset;
         let n = self.length()?;
-        // A packed set would lose the sign of -0, also when it becomes a big one.
+        // A packed set would lose the sign of -0, also when it becomes a big one: which it is to be is
+        // decided before the first is added.
         let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
         let mut z = Zset::with_hint(room, 0, &limits);
-        for _ in 0..n {
-            let member = self.text()?;
-            let score = match t {
-                kind::ZSET => self.score_text()?,
-                _ => f64::from_le_bytes(self.array()?),
-            };
-            if score.is_nan() {
-                return Err("Zset with NAN score detected".into());
+        if matches!(z, Zset::Packed(_)) {
+            let begins = self.at;
+            for _ in 0..n {
+                if self.scored(t)?.0.len() > limits.value {
+                    z.to_skip(room);
+                    break;
+                }
             }
+            self.at = begins;
+        }
+        for _ in 0..n {
+            let (member, score) = self.scored(t)?;
             if !matches!(z.add(&member, score, Rules::default(), &limits), Outcome::Added(_)) {
                 return Err("Duplicate zset fields detected".into());
             }
         }
         Ok(z)
+    }
+
+    fn scored(&mut self, t: u8) -> Result<(Vec<u8>, f64)> {
+        let member = self.text()?;
+        let score = match t {
+            kind::ZSET => self.score_text()?,
+            _ => f64::from_le_bytes(self.array()?),
+        };
+        if score.is_nan() {
+            return Err("Zset with NAN score detected".into());
+        }
+        Ok((member, score))
     }
 
     /// A score as a text behind its length; three lengths stand for what is no digits.
