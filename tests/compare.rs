@@ -27,6 +27,7 @@
 //! - `comparer::rules`: what may differ, and why: commands left out, unordered replies, random picks, times.
 //! - `comparer::driver`: one command, and what is compared after it; `comparer::scenes`: several that belong
 //!   together, as transactions, scripts and clients who wait.
+//! - `comparer::directives`: CONFIG SET, by itself.
 //! - `comparer::coverage`: what was reached. Every command and option runs ten times at least.
 //!
 //! Keys come from a fixed pool of all types and sizes; when fewer than two thirds of them exist, the missing
@@ -68,6 +69,17 @@ fn ours_and_a_real_server_agree() {
     };
     let theirs = Server::of(Path::new(&binary), legal::OPTIONS);
     drive(Some(&theirs), number("COMPARE_COMMANDS", 20_000));
+}
+
+#[test]
+fn directives_agree() {
+    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
+        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
+        return;
+    };
+    let (ours, theirs) = (Server::with(legal::OPTIONS), Server::of(Path::new(&binary), legal::OPTIONS));
+    let told = comparer::directives::compare(&ours, &theirs);
+    assert!(told.is_empty(), "{} directives differ\n{}", told.len(), told.join("\n"));
 }
 
 fn drive(theirs: Option<&Server>, commands: usize) {

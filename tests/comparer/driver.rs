@@ -64,6 +64,12 @@ impl Driver {
         };
         let commands: Vec<Command> = all.into_iter().filter(wanted).collect();
         assert!(!commands.is_empty(), "nothing to drive");
+        for option in values::profile(seed) {
+            for server in [Some(ours), theirs].into_iter().flatten() {
+                let set = server.connect().cmd(&["CONFIG", "SET", option[0], option[1]]);
+                assert_eq!(set, Value::ok(), "CONFIG SET {option:?}");
+            }
+        }
         Driver {
             ours: Side::new(ours, resp3),
             theirs: theirs.map(|t| Side::new(t, resp3)),
@@ -249,9 +255,8 @@ impl Driver {
             let keys: Vec<Vec<u8>> = call.words.iter().skip(1).take(1).cloned().collect();
             keys.iter().chain(&call.keys).for_each(|key| drop(self.both(&[b"DEL", key])));
         }
-        // A key may have been given a time that is past: it goes when it is looked at, in both at once.
-        let dated = |w: &Vec<u8>| w.eq_ignore_ascii_case(b"EXAT") || w.eq_ignore_ascii_case(b"PXAT");
-        if !queued && call.words.iter().any(dated) {
+        // What may be over goes now, in both at once.
+        if !queued && rules::is_dated(&call) {
             let words = [&[b"EXISTS".to_vec()][..], &call.keys].concat();
             return words.len() < 2 || self.compare(Call::new(words));
         }
@@ -360,8 +365,14 @@ impl Driver {
         for key in self.keys() {
             let (value, other) = self.asked(&[b"DEBUG", b"DIGEST-VALUE", &key]);
             let (encoding, theirs) = self.asked(&[b"OBJECT", b"ENCODING", &key]);
-            if other.is_some_and(|o| o != value) || theirs.is_some_and(|t| t != encoding) {
-                let text = format!("the value of {} differs, or its encoding", key.escape_ascii());
+            let differs = other.as_ref().is_some_and(|o| *o != value)
+                || theirs.as_ref().is_some_and(|t| *t != encoding);
+            if differs {
+                let text = format!(
+                    "the value of {}: ours {value:?} {encoding:?}, theirs {other:?} {theirs:?}, elements {:?}",
+                    key.escape_ascii(),
+                    self.asked(&[b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"])
+                );
                 self.difference(&[key], &text);
                 return;
             }
@@ -373,13 +384,18 @@ impl Driver {
 
     /// What must hold of every value of ours.
     fn check_values(&mut self) {
+        let limit = self.asked(&[b"CONFIG", b"GET", b"list-max-listpack-size"]).0;
+        let limit = match limit {
+            Map(pairs) => pairs[0].1.text().parse().expect("a number"),
+            other => panic!("CONFIG GET: {other:?}"),
+        };
         for key in self.keys() {
             let kind = self.asked(&[b"TYPE", &key]).0.text();
             let ask = legal::asks(&kind, &key);
             let ask: Vec<&[u8]> = ask.iter().map(|w| &w[..]).collect();
             let content = self.asked(&ask).0;
             let encoding = self.asked(&[b"OBJECT", b"ENCODING", &key]).0.text();
-            let wrong = legal::complaint(&kind, &encoding, &content);
+            let wrong = legal::complaint(&kind, &encoding, &content, limit);
             assert!(wrong.is_none(), "{}: {wrong:?}", key.escape_ascii());
             if self.has("copy") {
                 assert_eq!(self.asked(&[b"COPY", &key, b"__copy__", b"REPLACE"]).0, Int(1));

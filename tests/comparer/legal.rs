@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   string  int: the text of an i64 | embstr: at most 44 bytes | raw
-//!   list    listpack: at most 5 elements | quicklist
+//!   list    listpack: at most 5 elements, or of 64 KiB as a profile has it | quicklist
 //!   set     intset: at most 12 integers | listpack: at most 10 of at most 64 bytes | hashtable
 //!   hash    listpack: at most 12 fields of at most 60 bytes | hashtable
 //!   zset    listpack: at most 10 members of at most 60 bytes | skiplist
@@ -64,7 +64,7 @@ pub fn asks(kind: &str, key: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// What is wrong with this encoding of these elements, if anything is.
-pub fn complaint(kind: &str, encoding: &str, content: &Value) -> Option<String> {
+pub fn complaint(kind: &str, encoding: &str, content: &Value, list_limit: i64) -> Option<String> {
     let elements = elements(content);
     let n = elements.len();
     let longest = elements.iter().map(|e| e.len()).max().unwrap_or(0);
@@ -72,6 +72,8 @@ pub fn complaint(kind: &str, encoding: &str, content: &Value) -> Option<String> 
     let legal = match (kind, encoding) {
         ("string", "int") => integers,
         ("string", "embstr") => longest <= 44,
+        // A list that was made under another limit may be packed for longer, until it is changed.
+        ("list", "listpack") if list_limit < 0 => true,
         ("list", "listpack") => n <= 5,
         ("set", "intset") => n <= 12 && integers,
         ("set", "listpack") => n <= 10 && longest <= 64,

@@ -1,6 +1,7 @@
 //! The parts of `compare.rs`.
 
 pub mod coverage;
+pub mod directives;
 pub mod driver;
 pub mod legal;
 pub mod rules;

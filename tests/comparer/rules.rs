@@ -117,8 +117,10 @@ pub fn rule(call: &Call) -> Rule {
         // Without an order it is that of the table; a limit makes it a pick.
         "sort" | "sort_ro" if has(b"by") && has(b"limit") => Rule::Shape,
         "sort" | "sort_ro" if has(b"by") => Rule::Unordered,
-        // Small integers may be one shared object or many.
-        "object|idletime" | "object|refcount" | "time" | "lastsave" | "memory|usage" => Rule::Kind,
+        // Small integers may be one shared object or many; a frequency grows by chance.
+        "object|idletime" | "object|freq" | "object|refcount" | "time" | "lastsave" | "memory|usage" => {
+            Rule::Kind
+        }
         "client|id" | "client|info" | "client|list" | "info" | "lolwut" => Rule::Kind,
         // An offset that counts for replicas.
         "role" => Rule::Kind,
@@ -154,6 +156,12 @@ pub fn is_lexical(call: &Call) -> bool {
     call.name.starts_with('z') && (call.name.contains("lex") || call.words.iter().any(bylex))
 }
 
+/// May give a key a time that is past: it goes when somebody looks at it.
+pub fn is_dated(call: &Call) -> bool {
+    let dated = |w: &Vec<u8>| w.eq_ignore_ascii_case(b"EXAT") || w.eq_ignore_ascii_case(b"PXAT");
+    call.words.iter().any(dated)
+}
+
 /// How far what a call does may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freedom {
@@ -177,7 +185,8 @@ pub fn freedom(call: &Call) -> Freedom {
 pub fn figures(info: &str) -> BTreeMap<String, String> {
     const PLAIN: [&str; 2] = ["total_error_replies", "expired_keys"];
     // Asked as often as it takes.
-    const POLLED: [&str; 3] = ["cmdstat_info", "cmdstat_pubsub|numpat", "cmdstat_pubsub|channels"];
+    const POLLED: [&str; 4] =
+        ["cmdstat_info", "cmdstat_pubsub|numpat", "cmdstat_pubsub|channels", "cmdstat_client|unblock"];
     let mut all = BTreeMap::new();
     for (name, value) in info.lines().filter_map(|l| l.split_once(':')) {
         if name.starts_with("cmdstat_") && !POLLED.contains(&name) {

@@ -3,6 +3,7 @@
 //! ```text
 //!   transaction   [WATCH, somebody writes] MULTI ... EXEC | DISCARD
 //!   script        a command inside EVAL, by call and pcall, in RESP2 and RESP3
+//!   expiring      keys whose time is over, and the command that finds it so
 //!   elsewhere     SELECT, some commands, back
 //!   waiter        a blocking command with no data; somebody writes until it is served, or it is unblocked
 //!   listener      a connection of its own that (un)subscribes, hears messages, changes its protocol
@@ -39,6 +40,7 @@ impl Driver {
             28 => self.unknown(),
             29 if self.rng.below(2) == 0 => self.raw(),
             30..33 => self.pipeline(),
+            33..35 => self.expiring(),
             _ => {
                 let call = self.draw();
                 self.compare(call);
@@ -74,14 +76,21 @@ impl Driver {
                 self.compare(call);
             }
         }
+        let expires = self.rng.below(10) == 0;
+        if expires {
+            self.let_expire(watched);
+        }
         self.compare(Call::of(&[b"MULTI"]));
-        let mut keys = vec![b"EXISTS".to_vec()];
+        let (mut keys, mut selects) = (vec![b"EXISTS".to_vec()], false);
         for _ in 0..self.rng.below(6) {
             if let Some(call) = self.draw_certain()
+                // What is over in another database would stay there.
+                && !(selects && rules::is_dated(&call))
                 // A real server gives no reply to an AUTH that fails in EXEC.
                 && !matches!(&call.name[..], "exec" | "discard" | "auth")
             {
                 keys.extend_from_slice(&call.keys);
+                selects |= call.name == "select";
                 self.compare(call);
             }
         }
@@ -89,9 +98,44 @@ impl Driver {
         self.compare(Call::of(&[end]));
         // SELECT may have been among them.
         self.compare(Call::of(&[b"SELECT", b"0"]));
+        if expires {
+            keys.push(watched.to_vec());
+        }
         if keys.len() > 1 {
             self.compare(Call::new(keys));
         }
+    }
+
+    /// The key is over in a moment; nobody has noticed yet.
+    fn let_expire(&mut self, key: &[u8]) {
+        let both = self.both(&[b"PEXPIRE", key, b"1"]);
+        if both.0 == Int(1) {
+            // The one thing here that can only be waited for; twice as long does no harm.
+            std::thread::sleep(Duration::from_millis(4));
+        }
+    }
+
+    fn expiring(&mut self) {
+        let key = values::any_key(&mut self.rng);
+        let Some(mut call) = self.draw_certain() else { return };
+        if self.rng.below(2) == 0 {
+            self.let_expire(values::any_key(&mut self.rng.clone()));
+        }
+        self.let_expire(key);
+        // In place of one of its keys.
+        let places: Vec<usize> =
+            (1..call.words.len()).filter(|i| call.keys.contains(&call.words[*i])).collect();
+        if !places.is_empty() {
+            call.words[places[self.rng.index(places.len())]] = key.to_vec();
+            call.keys.push(key.to_vec());
+        }
+        self.compare(call);
+        // What is over goes now, before tables are walked.
+        let mut all = vec![b"EXISTS".to_vec()];
+        all.extend(values::POOL.iter().flat_map(|(_, keys)| keys.iter().map(|k| k.to_vec())));
+        let mut call = Call::new(all);
+        call.keys.clear();
+        self.compare(call);
     }
 
     /// Another connection does something that has to do with the key. False after a difference.
@@ -296,6 +340,8 @@ impl Driver {
         let all: Vec<u8> = calls.iter().flat_map(|c| request(&c.words)).collect();
         self.ours.main.send(&all);
         self.theirs.iter_mut().for_each(|t| t.main.send(&all));
+        let mut looked_at = vec![b"EXISTS".to_vec()];
+        calls.iter().filter(|c| rules::is_dated(c)).for_each(|c| looked_at.extend_from_slice(&c.keys));
         let mut replies = Vec::new();
         for _ in &calls {
             replies.push((self.ours.reply(), self.theirs.as_mut().map(Side::reply)));
@@ -306,6 +352,9 @@ impl Driver {
             if !self.compare_replies(call, ours, theirs) {
                 return;
             }
+        }
+        if looked_at.len() > 1 {
+            self.compare(Call::new(looked_at));
         }
     }
 

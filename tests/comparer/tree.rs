@@ -301,6 +301,9 @@ impl Maker<'_> {
                 let list = values::of(self.group, self.command, arg);
                 let word = match list {
                     l if std::ptr::eq(l, values::INTEGERS) => values::any_integer(self.rng),
+                    l if std::ptr::eq(l, values::TEXTS) && self.rng.below(60) == 0 => {
+                        pick(self.rng, values::BIG_TEXTS).to_vec()
+                    }
                     l => pick(self.rng, l).to_vec(),
                 };
                 self.words.push(word);

@@ -52,6 +52,9 @@ pub const TEXTS: &[Bytes] = &[
     "\u{fc}ml\u{e4}ut".as_bytes(),
 ];
 
+/// Past the sizes from which a request or a reply is handled in another way; seldom.
+pub const BIG_TEXTS: &[Bytes] = &[&[b'k'; 16_384], &[b'K'; 17_000], &[b'm'; 32_768], &[b'M'; 70_000]];
+
 /// Members, fields and elements: few, so that commands meet them again; short integers among them.
 pub const MEMBERS: &[Bytes] = &[
     b"a",
@@ -413,6 +416,32 @@ pub fn maker(group: &str) -> &'static str {
     }
 }
 
+/// The options that a seed runs with beside those of the command line: directive and value.
+pub fn profile(seed: u64) -> &'static [[&'static str; 2]] {
+    match seed % 4 {
+        0 => &[
+            ["maxmemory-policy", "allkeys-lfu"],
+            ["lazyfree-lazy-server-del", "yes"],
+            ["lazyfree-lazy-expire", "yes"],
+            ["lazyfree-lazy-user-del", "yes"],
+            ["lazyfree-lazy-user-flush", "yes"],
+            ["list-max-listpack-size", "5"],
+            ["list-compress-depth", "1"],
+        ],
+        1 => &[
+            ["maxmemory-policy", "noeviction"],
+            ["lazyfree-lazy-server-del", "no"],
+            ["lazyfree-lazy-expire", "no"],
+            ["lazyfree-lazy-user-del", "no"],
+            ["lazyfree-lazy-user-flush", "no"],
+            ["list-max-listpack-size", "5"],
+            ["list-compress-depth", "0"],
+        ],
+        2 => &[["list-max-listpack-size", "2"], ["list-compress-depth", "2"]],
+        _ => &[["list-max-listpack-size", "-5"], ["lazyfree-lazy-expire", "yes"]],
+    }
+}
+
 /// Something that whoever watches the key, or waits for it, must notice.
 pub fn write(key: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
     const SWAPS: &str = "redis.call('SELECT', 1) redis.call('RPUSH', KEYS[1], 'x') \
@@ -490,6 +519,22 @@ pub const RAW: &[Bytes] = &[
     b"$4\r\nPING\r\n",
     b"+OK\r\n",
     b"\x00\r\n",
+    b"CLIENT REPLY OFF\r\nPING\r\nnosuch\r\nCLIENT REPLY ON\r\n",
+    b"CLIENT REPLY SKIP\r\nPING\r\nPING\r\n",
+    b"CLIENT REPLY SKIP\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\n",
+    b"CLIENT REPLY SKIP\r\nMULTI\r\nPING\r\nEXEC\r\n",
+    b"CLIENT REPLY x\r\nCLIENT REPLY\r\n",
+    b"QUIT\r\nPING\r\n",
+    b"QUIT now\r\n",
+    b"RESET\r\n",
+    b"MULTI\r\nRESET\r\nEXEC\r\n",
+    b"MULTI\r\nSUBSCRIBE a\r\nPING\r\nEXEC\r\nPING\r\nGET a\r\n",
+    b"MULTI\r\nGET\r\nEXEC\r\n",
+    b"MULTI\r\nnosuch\r\nPING\r\nEXEC\r\n",
+    b"MULTI\r\nQUIT\r\nEXEC\r\n",
+    b"SUBSCRIBE a b\r\nUNSUBSCRIBE b\r\nQUIT\r\n",
+    b"SUBSCRIBE a\r\nRESET\r\nGET a\r\n",
+    b"HELLO 4\r\nHELLO x\r\nHELLO 3 nosuch\r\nHELLO 3 AUTH a\r\nHELLO 3 SETNAME 'a b'\r\n",
     b"POST / HTTP/1.1\r\n",
     b"GET host:\r\n",
 ];
@@ -532,7 +577,11 @@ pub fn message(rng: &mut Rng) -> Vec<Vec<u8>> {
 /// The commands that make a key of the pool, of a size that varies with the draw.
 pub fn make(group: &str, key: &[u8], rng: &mut Rng) -> Vec<Vec<Vec<u8>>> {
     let command = |name: &str| vec![name.as_bytes().to_vec(), key.to_vec()];
-    let many = if rng.below(3) == 0 { 40 } else { 1 + rng.index(6) };
+    let many = match rng.below(30) {
+        0 => 300,
+        1..10 => 40,
+        _ => 1 + rng.index(6),
+    };
     let draw = |rng: &mut Rng| match rng.below(4) {
         0 => rng.below(500).to_string().into_bytes(),
         _ => pick(rng, MEMBERS).to_vec(),
