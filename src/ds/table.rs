@@ -469,7 +469,14 @@ impl<E: Elem> Default for Table<E> {
 
 impl<E: Elem> Table<E> {
     pub const fn new() -> Self {
-        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, paused: 0, held: false, _elems: PhantomData }
+        Table {
+            old: Array::NONE,
+            new: Array::NONE,
+            rehash_at: 0,
+            paused: 0,
+            held: false,
+            _elems: PhantomData,
+        }
     }
 
     #[inline]

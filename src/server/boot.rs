@@ -9,7 +9,10 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
-use super::{Gate, Run, Server, aof, aof_load, apply, batch, crash_report, lend, listen, pass, policy, shutdown, slow};
+use super::{
+    Gate, Run, Server, aof, aof_load, apply, batch, crash_report, lend, listen, pass, policy,
+    shutdown, slow,
+};
 use crate::algo::rng::random_hex;
 use crate::bio::Bio;
 use crate::clients::Clients;
