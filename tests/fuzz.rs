@@ -12,6 +12,19 @@
 
 use oxidis::algo::quote::split_args;
 use oxidis::algo::rng::Rng;
+use oxidis::keyspace::Keyspace;
+use oxidis::keyspace::store::{New, Ttl};
+use oxidis::object::list::End;
+use oxidis::object::stream::Stream;
+use oxidis::object::stream::entries::{Keep, Trim};
+use oxidis::object::stream::group::Group;
+use oxidis::object::stream::id::{Id, Wish};
+use oxidis::object::value::{Kind, Value, Variant};
+use oxidis::object::zset::Rules;
+use oxidis::object::{self, digest::Digest};
+use oxidis::persist::rdb::load::{self, Checks, Item, Loaded, Loader};
+use oxidis::persist::rdb::save;
+use oxidis::proto::args::Key;
 use oxidis::proto::parse::{Limits, Parsed, Span, State};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
@@ -144,7 +157,7 @@ fn requests_in_reads(rng: &mut Rng, stream: &[u8], limits: &Limits) -> Requests 
     (requests, None)
 }
 
-fn random_stream(rng: &mut Rng) -> Vec<u8> {
+fn random_requests(rng: &mut Rng) -> Vec<u8> {
     const PIECES: &[&[u8]] =
         &[b"*", b"$", b"\r\n", b"\r", b"\n", b"0", b"-1", b"16385", b" ", b"\"", b"'", b"\\x4", b"\0"];
     let mut stream = Vec::new();
@@ -187,7 +200,7 @@ fn push_multibulk(rng: &mut Rng, stream: &mut Vec<u8>) {
 
 fn request_parser(rng: &mut Rng) {
     let limits = Limits { max_bulk: 512 << 20, authenticated: rng.index(4) > 0 };
-    let stream = random_stream(rng);
+    let stream = random_requests(rng);
     let want = naive_requests(&stream, &limits);
     for _ in 0..3 {
         let got = requests_in_reads(rng, &stream, &limits);
@@ -211,4 +224,365 @@ fn the_twin_sees_requests_and_errors() {
         Some("unauthenticated multibulk length")
     );
     assert_eq!(naive_requests(b"*1\r\n$01\r\n", &limits).1.as_deref(), Some("invalid bulk length"));
+}
+
+// ---- payloads and snapshots ----------------------------------------------------------------------
+
+/// Values in forms that are written no more, and a stream with a group, as payloads without their footer;
+/// the forms are explained in `persist::rdb`.
+const FORMS: &[&[u8]] = &[
+    b"\x01\x03\x01a\xc0\x05\x00",
+    b"\x03\x03\x01a\x031.5\x01b\xff\x01c\xfe",
+    b"\x09\x0e\x02\x01f\x01\x02v??\x01g\x01\x00w\xff",
+    b"\x0a\x13\x13\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
+    b"\x0c\x15\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
+    b"\x0d\x15\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff",
+    b"\x0e\x01\x13\x13\0\0\0\x0e\0\0\0\x02\0\0\x02ab\x04\xc0\x2c\x01\xff",
+    b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x01\0\x09\0",
+    b"\x05\x02\x01a\0\0\0\0\0\0\xf8\x3f\x01b\0\0\0\0\0\0\0\x40",
+    b"\x15\x01\x10\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01@AA\x00\x00\
+      \x00\x19\x00\x02\x01\x01\x01\x02\x01\x81f\x02\x81g\x02\x00\x01\x02\x01\x00\x01\x00\x01\
+      \x01\x01\x83two\x04\x05\x01\x03\x01\x00\x01\x01\x01\x02\x01\x81x\x02\x05\x01\x00\x01\x01\
+      \x01\xdf\xff\x02\x01\x01\x81h\x02\x02\x01\x06\x01\xff\x02\x06\x00\x05\x01\x05\x02\x03\
+      \x01\x01g\x05\x01\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00\x00\x00\x00\x00\x00\
+      \x05\x00\x00\x00\x00\x00\x00\x00\x015);\xfd\xa1\x01\x00\x00\x01\x01\x01c5);\xfd\xa1\x01\
+      \x00\x005);\xfd\xa1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\
+      \x00\x00\x01",
+    b"\x04\x02\x01f\xc0\x07\xc3\x09\x40\x46\x01xx\xe0\x39\0\x01xx\x01v",
+];
+
+/// Limits at which values change their form early, or the usual ones.
+fn some_limits(rng: &mut Rng) -> object::Limits {
+    let mut l = object::Limits::default();
+    if rng.index(2) == 0 {
+        let most = [0, 1, 3, 8][rng.index(4)];
+        (l.hash.entries, l.zset.entries, l.set.entries, l.set.ints) = (most, most, most, most);
+        (l.hash.value, l.zset.value, l.set.value) = (4, 4, 4);
+        l.list.fill = [-1, 1, 3][rng.index(3)];
+        l.list.depth = rng.index(2) as i32;
+    }
+    l
+}
+
+fn some_text(rng: &mut Rng) -> Vec<u8> {
+    match rng.index(4) {
+        0 => rng.index(20).to_string().into_bytes(),
+        1 => (rng.next_u64().cast_signed() >> rng.index(64)).to_string().into_bytes(),
+        2 => vec![b'a' + rng.index(4) as u8; rng.index(5)],
+        _ => vec![b'a' + rng.index(4) as u8; rng.index(100)],
+    }
+}
+
+/// A value of a random type and size.
+fn some_value(rng: &mut Rng, limits: &object::Limits) -> Value {
+    use oxidis::object::{hash::Hash, list::List, set::Set, zset::Zset};
+    let n = 1 + rng.index(12);
+    match rng.index(5) {
+        0 => Value::Str(oxidis::ds::entry::enc::RAW, oxidis::ds::sds::Sds::from_slice(&some_text(rng))),
+        1 => {
+            let mut l = List::default();
+            for _ in 0..n {
+                let text = some_text(rng);
+                l.grow_for(1, text.len(), &limits.list);
+                l.push(End::Tail, &text);
+            }
+            l.wrap()
+        }
+        2 => {
+            let mut s = Set::for_member(&some_text(rng), n, &limits.set);
+            (0..n).for_each(|_| _ = s.add(&some_text(rng), &limits.set));
+            s.wrap()
+        }
+        3 => {
+            let mut h = Hash::default();
+            (0..n).for_each(|_| _ = h.set(&some_text(rng), &some_text(rng), &limits.hash));
+            h.wrap()
+        }
+        _ => {
+            let mut z = Zset::default();
+            for _ in 0..n {
+                let score = [0.5, 3.0, -1e300, f64::INFINITY, 7.0][rng.index(5)];
+                z.add(&some_text(rng), score, Rules::default(), &limits.zset);
+            }
+            z.wrap()
+        }
+    }
+}
+
+/// A dataset of a few keys, some with a time.
+fn some_keys(rng: &mut Rng) -> Keyspace {
+    let mut ks = Keyspace::new(2);
+    for i in 0..1 + rng.index(4) {
+        let limits = some_limits(rng);
+        let value = some_value(rng, &limits);
+        let ttl = if rng.index(2) == 0 { Ttl::Clear } else { Ttl::At(rng.next_u64().cast_signed()) };
+        let (db, name) = (rng.index(2), format!("key {i}"));
+        let _ = ks.set(db, Key::new(name.as_bytes()), New::Value(value), ttl, None);
+    }
+    ks
+}
+
+/// Changes a few bytes.
+fn hurt(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..rng.index(4) {
+        let at = rng.index(bytes.len().max(1));
+        match rng.index(6) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at.min(bytes.len()), rng.next_u32() as u8),
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            // Lengths and types are small, or have all bits set.
+            3 if at < bytes.len() => bytes[at] = bytes[at].wrapping_add([1, 255, 128][rng.index(3)]),
+            _ if at < bytes.len() => bytes[at] = rng.next_u32() as u8,
+            _ => {}
+        }
+    }
+}
+
+/// Whatever a value was read from, using it does not panic, and it comes back as what it is.
+fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: usize) {
+    // A byte may stand for a hundred (compression), each element needs its share of a table.
+    let bytes = v.heap_bytes(usize::MAX);
+    assert!(bytes < 20_000 + 1_000 * read_from, "{bytes} bytes out of {read_from}");
+    assert!(!v.is_empty());
+    let mut text = || some_text(&mut Rng::seeded(rng.next_u64()));
+    let (a, b) = (text(), text());
+    match &mut v {
+        Value::List(l) => {
+            l.grow_for(1, a.len(), &limits.list);
+            l.push(End::Tail, &a);
+            l.insert(&b, &a, true);
+            l.pop(End::Head, |e| e.to_vec()).expect("there are two at least");
+            l.for_range(0, l.len(), true, |e| assert!(e.to_vec().len() <= 1 << 20));
+        }
+        Value::Set(s) => {
+            s.add(&a, &limits.set);
+            assert!(s.contains(&a));
+            s.remove(&b);
+            s.random(rng).map(|e| e.to_vec());
+        }
+        Value::Hash(h) => {
+            h.set(&a, &b, &limits.hash);
+            assert!(h.get(&a).is_some_and(|v| v.is_text(&b)));
+            h.remove(&b);
+        }
+        Value::Zset(z) => {
+            z.add(&a, 2.0, Rules::default(), &limits.zset);
+            assert_eq!(z.score(&a), Some(2.0));
+            z.walk(0..z.len(), true, |m, _| _ = m.with_text(|m| z.rank(m)));
+            z.delete_ranks(0..1);
+        }
+        _ => {}
+    }
+    if !v.is_empty() {
+        come_back(v, limits);
+    }
+}
+
+/// Dumped and restored, a value has the same content.
+fn come_back(v: Value, limits: &object::Limits) {
+    let mut ks = Keyspace::new(1);
+    let key = Key::new(b"k");
+    let _ = ks.set(0, key, New::Value(v), Ttl::Clear, None);
+    let e = ks.peek(0, key).expect("just put");
+    let content = |v: &Value| {
+        let mut d = Digest::default();
+        v.digest(&mut d);
+        d.0
+    };
+    let payload = save::payload(&e, true).expect("memory takes all");
+    let checks = Checks { checksum: true, deep: false };
+    match load::restore(&payload, *limits, checks, &mut 0) {
+        Ok(Loaded::Value(again)) => {
+            assert_eq!(content(&again), content(&Value::lent(&e)));
+            drop(again);
+        }
+        Ok(Loaded::Bytes(b)) => {
+            let old = oxidis::object::value::StrRef::of(&e).expect("a string");
+            assert_eq!(b.len(), old.len());
+        }
+        // Members that an unchecked payload had twice are found out when they are dumped as a table.
+        Err(why) => assert!(format!("{why:?}").contains("dup elements"), "{why:?}"),
+    }
+}
+
+fn payloads(rng: &mut Rng) {
+    let limits = some_limits(rng);
+    let mut payload = match rng.index(3) {
+        0 => FORMS[rng.index(FORMS.len())].to_vec(),
+        _ => {
+            let made_with = some_limits(rng);
+            let value = some_value(rng, &made_with);
+            let mut ks = Keyspace::new(1);
+            let _ = ks.set(0, Key::new(b"k"), New::Value(value), Ttl::Clear, None);
+            let e = ks.peek(0, Key::new(b"k")).expect("just put");
+            let mut payload = save::payload(&e, rng.index(2) == 0).expect("memory takes all");
+            payload.truncate(payload.len() - 10);
+            payload
+        }
+    };
+    let whole = rng.index(8) == 0;
+    if !whole {
+        hurt(rng, &mut payload);
+    }
+    payload.extend([11, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let checks = Checks { checksum: false, deep: rng.index(2) == 0 };
+    match load::restore(&payload, limits, checks, &mut 0) {
+        Ok(Loaded::Value(v)) => use_value(rng, v, &limits, payload.len()),
+        Ok(Loaded::Bytes(b)) => assert!(b.len() <= 300 * payload.len()),
+        Err(why) => assert!(!whole, "{why:?} in {:?}", payload.escape_ascii().to_string()),
+    }
+}
+
+fn snapshots(rng: &mut Rng) {
+    let ks = some_keys(rng);
+    let options = save::Options {
+        compress: rng.index(2) == 0,
+        checksum: rng.index(2) == 0,
+        aux: vec![("redis-ver", "7.2.6".into())],
+    };
+    let mut file = Vec::new();
+    save::save(&ks.dbs, &options, &mut file, |_| Ok(())).expect("memory takes all");
+    if rng.index(2) == 0 {
+        // A key of another form before the end.
+        let old = FORMS[rng.index(FORMS.len())];
+        let end = file.len() - 9;
+        let key = [&old[..1], b"\x03old", &old[1..]].concat();
+        file.splice(end..end, key);
+    }
+    let before = file.clone();
+    hurt(rng, &mut file);
+    let limits = some_limits(rng);
+    let checks = Checks { checksum: file == before && rng.index(2) == 0, deep: rng.index(2) == 0 };
+    let Ok(mut loader) = Loader::new(&file, limits, checks) else { return };
+    let mut items = 0;
+    while let Ok(Some(item)) = loader.next_item() {
+        items += 1;
+        assert!(items <= file.len(), "each item has bytes of its own");
+        if let Item::Key { value: Loaded::Value(v), .. } = item {
+            use_value(rng, v, &limits, file.len());
+        }
+    }
+    assert!(loader.at() <= file.len());
+}
+
+#[test]
+fn fuzz_payloads() {
+    fuzz("fuzz_payloads", payloads);
+}
+
+#[test]
+fn fuzz_snapshots() {
+    fuzz("fuzz_snapshots", snapshots);
+}
+
+// ---- streams out of payloads ---------------------------------------------------------------------
+
+const LIMITS: object::stream::entries::Limits =
+    object::stream::entries::Limits { bytes: 200, entries: 5 };
+
+fn small_id(rng: &mut Rng) -> Id {
+    Id::new(rng.below(12), rng.below(3))
+}
+
+fn random_stream(rng: &mut Rng) -> Stream {
+    let mut s = Stream::default();
+    for _ in 0..rng.index(40) {
+        let words: [&[u8]; 5] = [b"f", b"17", b"", b"-70000", &[b'x'; 30]];
+        let pairs: Vec<[&[u8]; 2]> = (0..1 + rng.index(3))
+            .map(|_| [words[rng.index(2)], words[rng.index(words.len())]])
+            .collect();
+        let wish = Wish::Exact(Id::new(s.log.last_id.ms + rng.below(2), s.log.last_id.seq + 1));
+        let id = s.log.next_id(wish, 0).expect("above all that were");
+        s.log.append(id, &pairs, LIMITS).expect("it fits");
+        if rng.index(4) == 0 {
+            s.log.delete(&[small_id(rng)]);
+        }
+    }
+    for name in [&b"g"[..], b"h"].iter().take(rng.index(3)) {
+        let mut g = Group::new(small_id(rng), rng.below(5) as i64 - 1);
+        for consumer in [&b"alice"[..], b"bob"].iter().take(rng.index(3)) {
+            let who = g.add_consumer(consumer, rng.below(100) as i64).expect("a new name");
+            (0..rng.index(4)).for_each(|_| g.assign(small_id(rng), who, 7, 1));
+        }
+        s.groups.add(name, g);
+    }
+    s
+}
+
+fn dumped(s: &Stream) -> Vec<u8> {
+    let mut ks = Keyspace::new(1);
+    let key = Key::new(b"s");
+    let _ = ks.put(0, key, New::Value(s.clone().wrap()), Ttl::Clear, None);
+    let entry = ks.peek(0, key).expect("it was just put there");
+    save::payload(&entry, true).expect("memory takes it all")
+}
+
+fn restored(payload: &[u8]) -> Option<Stream> {
+    let checks = Checks { checksum: false, deep: true };
+    match load::restore(payload, Default::default(), checks, &mut 0) {
+        Ok(Loaded::Value(Value::Stream(s))) => Some(s),
+        _ => None,
+    }
+}
+
+/// Whatever was let in can be walked through, changed, and saved again.
+fn exercise(rng: &mut Rng, s: &mut Stream) {
+    let forth: Vec<Id> = s.log.range(Id::MIN, Id::MAX).map(|e| e.id).collect();
+    let mut back: Vec<Id> = s.log.range_back(Id::MIN, Id::MAX).map(|e| e.id).collect();
+    back.reverse();
+    assert_eq!(forth, back);
+    let pairs: usize = s.log.range(Id::MIN, Id::MAX).map(|e| e.pairs().count()).sum();
+    assert!(pairs >= forth.len() || forth.is_empty() || pairs == 0);
+    let mut d = Digest::default();
+    s.digest(&mut d);
+    assert!(s.heap_bytes(5) > 0 && s.effort() > 0);
+    s.groups.for_each(|_, g| {
+        let behind = s.log.lag(g);
+        assert!(behind.is_some() || s.log.length > 0 || s.log.entries_added > 0);
+    });
+    for _ in 0..6 {
+        match rng.index(3) {
+            0 => drop(s.log.delete(&[small_id(rng), *forth.first().unwrap_or(&Id::MIN)])),
+            1 => {
+                let keep = if rng.index(2) == 0 {
+                    Keep::Newest(rng.below(6))
+                } else {
+                    Keep::From(small_id(rng))
+                };
+                s.log.trim(&Trim { keep, whole_blocks: rng.index(2) == 0, limit: rng.below(4) });
+            }
+            _ => {
+                if let Ok(id) = s.log.next_id(Wish::Auto, 5) {
+                    s.log.append(id, &[[b"f", b"v"]], LIMITS).expect("it fits");
+                }
+            }
+        }
+    }
+    dumped(s);
+}
+
+fn stream_payload(rng: &mut Rng) {
+    let s = random_stream(rng);
+    let mut payload = dumped(&s);
+    let mut back = restored(&payload).expect("what is saved is read");
+    assert_eq!(dumped(&back), payload);
+    exercise(rng, &mut back);
+    let body = payload.len() - 10;
+    for _ in 0..1 + rng.index(4) {
+        let at = 1 + rng.index(body - 1);
+        match rng.index(4) {
+            0 => payload[at] = rng.next_u32() as u8,
+            1 => payload[at] ^= 1 << rng.index(8),
+            2 => payload.insert(at, rng.next_u32() as u8),
+            _ => payload[0] = [15, 19, 21][rng.index(3)],
+        }
+    }
+    if let Some(mut s) = restored(&payload) {
+        exercise(rng, &mut s);
+    }
+}
+
+#[test]
+fn fuzz_stream_payload() {
+    fuzz("fuzz_stream_payload", stream_payload);
 }

@@ -6,9 +6,9 @@
 //!                      less │ equal │ greater                         and move to the middle
 //! ```
 //!
-//! It is not stable, and that is its point: where SORT cannot tell elements apart, their order is what
-//! exactly these choices of pivots and swaps make of it, and clients of Redis see that order. Where a
-//! total order is sorted, the standard library is faster.
+//! It is not stable, and that is its point: where SORT and GEOSEARCH cannot tell elements apart, their
+//! order is what exactly these choices of pivots and swaps make of it, and clients of Redis see that
+//! order. Where a total order is sorted, the standard library is faster.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -19,7 +19,7 @@ const SMALL: usize = 7;
 const LARGE: usize = 40;
 
 /// Sorts so that the places in `wanted` hold what they hold when all is sorted.
-pub fn sort_part<T: Copy>(all: &mut [T], wanted: Range<usize>, cmp: impl Fn(&T, &T) -> Ordering) {
+pub fn sort_part<T>(all: &mut [T], wanted: Range<usize>, cmp: impl Fn(&T, &T) -> Ordering) {
     assert!(wanted.end <= all.len());
     let mut todo = vec![0..all.len()];
     while let Some(part) = todo.pop() {
@@ -34,7 +34,7 @@ pub fn sort_part<T: Copy>(all: &mut [T], wanted: Range<usize>, cmp: impl Fn(&T, 
 
 /// Parts `v` by a pivot; gives how many are less and how many are greater. Short ones are sorted at
 /// once.
-fn split<T: Copy>(v: &mut [T], cmp: &impl Fn(&T, &T) -> Ordering) -> (usize, usize) {
+fn split<T>(v: &mut [T], cmp: &impl Fn(&T, &T) -> Ordering) -> (usize, usize) {
     let n = v.len();
     if n < SMALL {
         for end in 1..n {
@@ -87,13 +87,13 @@ fn split<T: Copy>(v: &mut [T], cmp: &impl Fn(&T, &T) -> Ordering) -> (usize, usi
     (less, greater)
 }
 
-fn exchange<T: Copy>(v: &mut [T], from: usize, to: usize, n: usize) {
+fn exchange<T>(v: &mut [T], from: usize, to: usize, n: usize) {
     for i in 0..n {
         v.swap(from + i, to + i);
     }
 }
 
-fn pivot<T: Copy>(v: &[T], cmp: &impl Fn(&T, &T) -> Ordering) -> usize {
+fn pivot<T>(v: &[T], cmp: &impl Fn(&T, &T) -> Ordering) -> usize {
     let n = v.len();
     let middle = n / 2;
     if n == SMALL {
@@ -110,7 +110,7 @@ fn pivot<T: Copy>(v: &[T], cmp: &impl Fn(&T, &T) -> Ordering) -> usize {
 }
 
 /// Which of three equal ones it is matters, too.
-fn median<T: Copy>(v: &[T], [a, b, c]: [usize; 3], cmp: &impl Fn(&T, &T) -> Ordering) -> usize {
+fn median<T>(v: &[T], [a, b, c]: [usize; 3], cmp: &impl Fn(&T, &T) -> Ordering) -> usize {
     let less = |x: usize, y: usize| cmp(&v[x], &v[y]).is_lt();
     if less(a, b) {
         if less(b, c) {

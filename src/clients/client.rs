@@ -56,6 +56,8 @@ pub mod flag {
     pub const PROTECTED: u64 = 1 << 31;
     /// A unix socket whose last write met a full buffer.
     pub const WRITE_BLOCKED: u64 = 1 << 32;
+    /// Its input was read in this pass and waits to be run.
+    pub const ARRIVED: u64 = 1 << 33;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

@@ -96,7 +96,7 @@ mod tests {
             .enumerate()
             .map(|(i, n)| u.update(id(i as u32), &Counted::default(), *n, Kind::Normal, true))
             .collect();
-        assert_eq!(u.evictable_kinds(), sizes.iter().sum());
+        assert_eq!(u.evictable_kinds(), sizes.iter().sum::<usize>());
         assert_eq!(u.largest(), Some(id(2)));
         marks[2] = u.update(id(2), &marks[2], 100, Kind::Replica, false);
         assert_eq!((u.largest(), u.of(Kind::Replica)), (Some(id(4)), 100));

@@ -14,6 +14,7 @@
 
 use super::bitmap::bit_offset;
 use super::docs;
+use super::keys;
 use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
@@ -36,7 +37,7 @@ pub static ROWS: &[Command] = &[
         keys: &[KeySpec::one(key::RW | key::UPDATE | key::ACCESS | key::VARIABLE_FLAGS, 1)
             .note("Whether the key is read or written depends on the operations given")],
         run: bitfield,
-        getkeys: Some(bitfield_getkeys),
+        getkeys: Some(keys::bitfield),
         docs: &docs::BITFIELD,
         ..ROW
     },
@@ -307,25 +308,6 @@ fn read_and_write(ctx: &mut Ctx<'_>, ops: &[Op], bytes: usize) -> Result<Flow, C
     Ok(Flow::Done)
 }
 
-/// The key is only read when every operation is a GET.
-fn bitfield_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
-    let mut rest = args.get(2..).unwrap_or(&[]);
-    let mut reads = true;
-    while let [word, after @ ..] = rest {
-        let is = |w: &[u8]| word.eq_ignore_ascii_case(w);
-        rest = match after {
-            [_, _, after @ ..] if is(b"get") => after,
-            [_, after @ ..] if is(b"overflow") => after,
-            _ => {
-                reads = false;
-                break;
-            }
-        };
-    }
-    let flags = if reads { key::RO } else { key::RW | key::UPDATE };
-    Some(vec![(1, flags | key::ACCESS)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,7 +389,7 @@ mod tests {
     fn only_reading_is_known_before_the_call() {
         let flags = |line: &str| {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            bitfield_getkeys(&words).expect("always one key")[0].1
+            crate::commands::keys::bitfield(&words).expect("always one key")[0].1
         };
         assert_eq!(flags("bitfield k get u8 0 overflow sat get u8 1"), key::RO | key::ACCESS);
         assert_eq!(flags("bitfield k get u8 0 set u8 1 1"), key::RW | key::UPDATE | key::ACCESS);

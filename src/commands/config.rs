@@ -5,8 +5,8 @@ use super::row::{Command, Flow, ROW};
 use super::{docs, help};
 use crate::config::getset::{self, Asker};
 use crate::proto::error::CmdError;
-use crate::server::{Gate, apply};
 use crate::server::ctx::Ctx;
+use crate::server::{Gate, apply};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 

@@ -352,9 +352,9 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
 }
 
 /// A line for each element, or node.
-fn print(lines: impl Iterator<Item = String>) -> std::io::Result<()> {
+fn print(mut lines: impl Iterator<Item = String>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    lines.map(|l| writeln!(out, "{l}")).collect::<std::io::Result<()>>()?;
+    lines.try_for_each(|l| writeln!(out, "{l}"))?;
     out.flush()
 }
 
@@ -526,7 +526,9 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         settle::before_flush(ctx.srv, None);
         ctx.srv.ks.flush(None, false);
     }
-    jobs::load_file(ctx.srv, merge).map_err(|why| {
+    let loaded = jobs::load_file(ctx.srv, merge);
+    policy::refresh(ctx.srv);
+    loaded.map_err(|why| {
         crate::warning!("Error loading the RDB dump: {why}");
         CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs.")
     })?;

@@ -11,6 +11,7 @@
 //! of this file. Arguments come from outside: every place is checked, and a command that makes no sense
 //! has no keys; its handler will say what is wrong with it.
 
+use super::numbers::loose32;
 use super::row::{Begin, Command, Find, KeySpec, key};
 use crate::algo::num::parse_i64;
 
@@ -123,9 +124,10 @@ fn follow(spec: &KeySpec, args: &[&[u8]], first: usize, keys: &mut Keys) -> Opti
 
 // ── finders of rows ──────────────────────────────────────────────────────────────────────────────────
 
-/// `count` keys from argument `first` on; none for a count that is out of place.
+/// `count` keys from argument `first` on; none for a count that is out of place. Reached where the spec
+/// does not apply, so the count is read loosely: `1.5` is one key, of which nothing is known.
 fn counted(args: &[&[u8]], count_at: usize, first: usize) -> Option<Keys> {
-    let count = usize::try_from(parse_i64(args.get(count_at)?)?).ok()?;
+    let count = usize::try_from(loose32(args.get(count_at)?)).ok()?;
     if count < 1 || count > args.len().saturating_sub(first) {
         return None;
     }
@@ -182,25 +184,23 @@ pub fn set(args: &[&[u8]]) -> Option<Keys> {
     Some(vec![(1, flags)])
 }
 
-/// BITFIELD: it only reads when each of its operations does.
+/// BITFIELD: it only reads when each of its operations does, and makes sense.
 pub fn bitfield(args: &[&[u8]]) -> Option<Keys> {
-    let mut writes = false;
-    let mut i = 2;
-    while i < args.len() && !writes {
-        let left = args.len() - i - 1;
-        let is = |word: &[u8]| args[i].eq_ignore_ascii_case(word);
-        i += match () {
-            () if is(b"get") && left >= 2 => 3,
-            () if is(b"overflow") && left >= 1 => 2,
-            () if (is(b"set") || is(b"incrby")) && left >= 3 => {
-                writes = true;
-                4
+    let mut rest = args.get(2..).unwrap_or(&[]);
+    let mut reads = true;
+    while let [word, after @ ..] = rest {
+        let is = |w: &[u8]| word.eq_ignore_ascii_case(w);
+        rest = match after {
+            [_, _, after @ ..] if is(b"get") => after,
+            [_, after @ ..] if is(b"overflow") => after,
+            _ => {
+                reads = false;
+                break;
             }
-            () => break,
         };
     }
-    let flags = if writes { key::RW | key::ACCESS | key::UPDATE } else { key::RO | key::ACCESS };
-    Some(vec![(1, flags)])
+    let flags = if reads { key::RO } else { key::RW | key::UPDATE };
+    Some(vec![(1, flags | key::ACCESS)])
 }
 
 /// GEORADIUS and GEORADIUSBYMEMBER: the key, and where the last STORE or STOREDIST leads.
@@ -217,9 +217,20 @@ pub fn georadius(args: &[&[u8]]) -> Option<Keys> {
     Some([Some(1), stored].into_iter().flatten().map(|i| (i, 0)).collect())
 }
 
-/// XREAD and XREADGROUP: the first half of what follows STREAMS.
+/// XREAD and XREADGROUP: the first half of what follows STREAMS, which a group may be named as well.
 pub fn xread(args: &[&[u8]]) -> Option<Keys> {
-    let at = args.iter().skip(1).position(|a| a.eq_ignore_ascii_case(b"streams"))? + 2;
+    let mut i = 1;
+    loop {
+        let word = args.get(i)?.to_ascii_lowercase();
+        i += match &word[..] {
+            b"streams" => break,
+            b"noack" => 1,
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            _ => return None,
+        };
+    }
+    let at = i + 1;
     let rest = args.len() - at;
     if rest == 0 || !rest.is_multiple_of(2) {
         return None;
@@ -323,9 +334,11 @@ mod tests {
         assert!(at(migrate, "migrate h p k 0 10 keys a").is_empty());
         assert_eq!(at(store_numkeys, "zunionstore d 2 a b"), [3, 4, 1]);
         assert_eq!(at(numkeys_second, "eval s 1 a b"), [3]);
+        assert_eq!(at(numkeys_first, "lmpop 1.5 a left"), [2]);
         let flags = |line: &str| set(&words(line)).expect("has a key")[0].1;
         assert_ne!(flags("set k v get"), flags("set k get"));
         let bits = |line: &str| bitfield(&words(line)).expect("has a key")[0].1 & key::UPDATE != 0;
-        assert!(bits("bitfield k get u8 0 overflow sat set u8 0 1") && !bits("bitfield k get u8 0 set"));
+        assert!(bits("bitfield k get u8 0 overflow sat set u8 0 1") && bits("bitfield k get u8 0 set"));
+        assert!(!bits("bitfield k get u8 0 overflow sat"));
     }
 }

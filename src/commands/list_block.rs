@@ -5,6 +5,7 @@
 //! first time; replicas and the AOF get what it did (LPOP, LMOVE ...), never that it waited.
 
 use super::docs;
+use super::keys;
 use super::list::{element, pop_event, pop_many, pop_one, push_event, push_to};
 use super::numbers::integer;
 use super::row::flag::*;
@@ -39,6 +40,7 @@ pub static ROWS: &[Command] = &[
         acl: cat::LIST,
         keys: &[KeySpec::keynum(key::RW | key::ACCESS | key::DELETE, 2)],
         run: blmpop,
+        getkeys: Some(keys::numkeys_second),
         docs: &docs::BLMPOP,
         ..ROW
     },
@@ -95,6 +97,7 @@ pub static ROWS: &[Command] = &[
         acl: cat::LIST,
         keys: &[KeySpec::keynum(key::RW | key::ACCESS | key::DELETE, 1)],
         run: lmpop,
+        getkeys: Some(keys::numkeys_first),
         docs: &docs::LMPOP,
         ..ROW
     },

@@ -12,8 +12,10 @@ pub mod docs;
 pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 pub mod latency;
 pub mod lcs;
@@ -32,6 +34,11 @@ pub mod server;
 pub mod set;
 pub mod slowlog;
 pub mod sort;
+pub mod stream;
+pub mod stream_claim;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_read;
 pub mod string;
 pub mod string_incr;
 pub mod table;
@@ -56,9 +63,16 @@ pub fn families() -> &'static [&'static [Command]] {
         zset_combine::ROWS,
         zset_pop::ROWS,
         zset_range::ROWS,
+        geo::ROWS,
+        hyperloglog::ROWS,
         generic::ROWS,
         list::ROWS,
         list_block::ROWS,
+        stream::ROWS,
+        stream_read::ROWS,
+        stream_group::ROWS,
+        stream_claim::ROWS,
+        stream_info::ROWS,
         hash::ROWS,
         set::ROWS,
         sort::ROWS,

@@ -25,7 +25,7 @@ pub fn positive(arg: &[u8]) -> Result<i64, CmdError> {
     parse_i64(arg).filter(|n| *n >= 0).ok_or(WHY)
 }
 
-/// As C's atoi, for switches: leading digits count, anything else is 0.
+/// As C's strtol, for switches: leading digits count, anything else is 0.
 pub fn loose(arg: &[u8]) -> i64 {
     let arg = arg.trim_ascii_start();
     let (negative, digits) = match arg {
@@ -33,11 +33,14 @@ pub fn loose(arg: &[u8]) -> i64 {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, arg),
     };
-    let n = digits
-        .iter()
-        .take_while(|b| b.is_ascii_digit())
-        .fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
-    if negative { -n } else { n }
+    let sign = if negative { -1 } else { 1 };
+    let digits = digits.iter().take_while(|b| b.is_ascii_digit());
+    digits.fold(0i64, |n, b| n.saturating_mul(10).saturating_add(sign * i64::from(b - b'0')))
+}
+
+/// As C's atoi, which keeps the low 32 bits.
+pub fn loose32(arg: &[u8]) -> i32 {
+    loose(arg) as i32
 }
 
 #[cfg(test)]
@@ -62,5 +65,8 @@ mod tests {
         for (text, n) in [("1", 1), (" 12ab", 12), ("-3", -3), ("+4", 4), ("x", 0), ("", 0)] {
             assert_eq!(loose(text.as_bytes()), n, "{text}");
         }
+        assert_eq!(loose(b"-9223372036854775809"), i64::MIN);
+        assert_eq!(loose32(b"4294967298x"), 2);
+        assert_eq!(loose32(b"9223372036854775807"), -1);
     }
 }

@@ -1,8 +1,8 @@
 //! SUBSCRIBE and its kin, PUBLISH, PUBSUB.
 
-use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use super::{docs, help};
 use crate::clients::{ClientId, flag};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -179,7 +179,7 @@ fn send(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
 
 fn active(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
     if ctx.args.len() > 3 {
-        return Err(CmdError::arity(ctx.name()));
+        return Err(help::unknown_subcommand(ctx));
     }
     let names = ctx.srv.pubsub.active(kind, ctx.args.get(2).copied());
     ctx.out.array(names.len());

@@ -1,6 +1,7 @@
 //! EVAL, EVALSHA and SCRIPT.
 
 use super::docs;
+use super::keys;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::algo::num::parse_i64;
@@ -30,6 +31,7 @@ pub static ROWS: &[Command] = &[
         keys: &[KeySpec::keynum(key::RW | key::ACCESS | key::UPDATE, 2)
             .note("What the code does with its keys is unknown, so RW and UPDATE are assumed")],
         run: eval,
+        getkeys: Some(keys::numkeys_second),
         docs: &docs::EVAL,
         ..ROW
     },
@@ -40,6 +42,7 @@ pub static ROWS: &[Command] = &[
         acl: cat::SCRIPTING,
         keys: &[KeySpec::keynum(key::RW | key::ACCESS | key::UPDATE, 2)],
         run: evalsha,
+        getkeys: Some(keys::numkeys_second),
         docs: &docs::EVALSHA,
         ..ROW
     },

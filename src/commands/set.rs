@@ -6,7 +6,8 @@
 
 use super::docs;
 use super::hash::{bulk, chance, random_count};
-use super::numbers::{loose, positive};
+use super::keys;
+use super::numbers::positive;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
@@ -77,7 +78,7 @@ pub static ROWS: &[Command] = &[
         acl: cat::SET,
         keys: &[KeySpec::keynum(key::RO | key::ACCESS, 1)],
         run: sintercard,
-        getkeys: Some(sintercard_getkeys),
+        getkeys: Some(keys::numkeys_first),
         docs: &docs::SINTERCARD,
         ..ROW
     },
@@ -319,15 +320,22 @@ fn smove(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 // ---- reading ---------------------------------------------------------------------------------------
 
+/// Sampling moves a rehash on further than a look at one member does (GETFAIR_NUM_ENTRIES).
+const SAMPLING_STEPS: usize = 15;
+
 /// Looks the key up for reading; a table under rehash goes one step on.
 fn read<'a>(ctx: &mut Ctx<'a>) -> Result<Option<Found<'a>>, CmdError> {
+    read_moving(ctx, 1)
+}
+
+fn read_moving<'a>(ctx: &mut Ctx<'a>, steps: usize) -> Result<Option<Found<'a>>, CmdError> {
     let Some(f) = ctx.read(1) else { return Ok(None) };
     let ks = &mut ctx.srv.ks;
     if !ks.value::<Set>(&f)?.is_rehashing() {
         return Ok(Some(f));
     }
     let mut edit = ks.edit(f);
-    edit.value::<Set>()?.step();
+    edit.value::<Set>()?.step(steps);
     edit.unchanged();
     Ok(Some(ks.token(f.db, f.key, f.entry)))
 }
@@ -408,7 +416,7 @@ fn srandmember(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         [count] => Some(random_count(count)?),
         _ => return Err(CmdError::Syntax),
     };
-    let found = read(ctx)?;
+    let found = read_moving(ctx, SAMPLING_STEPS)?;
     let Some(f) = found.filter(|_| count != Some(0)) else {
         match count {
             None => ctx.out.null(),
@@ -504,6 +512,8 @@ fn spop_count(ctx: &mut Ctx<'_>, count: usize) -> Result<Flow, CmdError> {
 
 /// The whole set is taken, and the key with it.
 fn spop_all(ctx: &mut Ctx<'_>, f: Found<'_>, len: usize) -> Result<Flow, CmdError> {
+    // The union of this one set is the reply: a lookup of its own.
+    ctx.srv.ks.stats.hits += 1;
     let s = ctx.srv.ks.value::<Set>(&f)?;
     ctx.out.set(len);
     s.for_each(|m| bulk(ctx.out, m));
@@ -612,12 +622,6 @@ fn sintercard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     ctx.out.int(n);
     Ok(Flow::Done)
-}
-
-fn sintercard_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
-    let n = usize::try_from(loose(args.get(1)?)).ok()?;
-    let keys = (1..=args.len().saturating_sub(2)).contains(&n);
-    Some(if keys { (2..2 + n).map(|i| (i, key::RO | key::ACCESS)).collect() } else { Vec::new() })
 }
 
 fn sinterstore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {

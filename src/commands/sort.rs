@@ -40,7 +40,6 @@ use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 use crate::sys::collate;
 use std::cmp::Ordering;
-use std::ffi::CStr;
 use std::ops::Range;
 
 const KEY: KeySpec = KeySpec::one(key::RO | key::ACCESS, 1);
@@ -214,6 +213,8 @@ struct Words {
     at: Vec<(u64, u64)>,
     /// Integers are kept as texts.
     spelled: bool,
+    /// Some of the texts that are compared have a zero byte inside.
+    has_zero: bool,
 }
 
 const INT: u64 = u64::MAX;
@@ -233,6 +234,7 @@ impl Words {
     }
 
     fn push_text(&mut self, text: &[u8]) {
+        self.has_zero |= self.spelled && memchr::memchr(0, text).is_some();
         self.at.push((self.bytes.len() as u64, text.len() as u64));
         self.bytes.extend_from_slice(text);
         self.bytes.push(0);
@@ -255,11 +257,28 @@ impl Words {
         }
     }
 
-    /// The text with what follows it, up to a zero byte.
-    fn c_str(&self, i: usize) -> &CStr {
+    /// The text with the zero byte behind it.
+    fn ended(&self, i: usize) -> &[u8] {
         let (from, len) = self.at[i];
         debug_assert!(len < NONE, "a text");
-        CStr::from_bytes_until_nul(&self.bytes[from as usize..]).expect("a zero byte follows each text")
+        &self.bytes[from as usize..=(from + len) as usize]
+    }
+
+    /// Bytes that all texts begin with.
+    fn common(&self) -> usize {
+        let mut texts = (0..self.len()).filter(|i| !self.is_none(*i)).map(|i| self.get(i));
+        let Some(Element::Str(first)) = texts.next() else { return 0 };
+        let mut common = first.len();
+        for e in texts {
+            let Element::Str(text) = e else { return 0 };
+            let n = common.min(text.len());
+            if first[..n] != text[..n] {
+                common = first.iter().zip(text).take_while(|(a, b)| a == b).count();
+            } else {
+                common = n;
+            }
+        }
+        common
     }
 
     fn compare_texts(&self, a: usize, b: usize) -> Ordering {
@@ -423,21 +442,25 @@ fn sort_window(items: &mut [Item], window: Range<usize>, cmp: impl Fn(&Item, &It
     items.sort_unstable_by(cmp);
 }
 
-fn sort_numbers(items: &mut [Item], words: &Words, window: Range<usize>, desc: bool) {
-    let tie = |a: &Item, b: &Item| {
-        let order = words.compare_texts(a.1, b.1);
-        if desc { order.reverse() } else { order }
-    };
+/// Sorts as far as the window shows it; `tie` decides where the integers are equal.
+fn sort_items(items: &mut [Item], window: Range<usize>, tie: impl Fn(&Item, &Item) -> Ordering) {
     if window.len() < items.len() {
         return sort_window(items, window, |a, b| a.0.cmp(&b.0).then_with(|| tie(a, b)));
     }
     items.sort_unstable_by_key(|i| i.0);
     for equal in items.chunk_by_mut(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
-        equal.sort_unstable_by(tie);
+        equal.sort_unstable_by(&tie);
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+fn sort_numbers(items: &mut [Item], words: &Words, window: Range<usize>, desc: bool) {
+    sort_items(items, window, |a, b| {
+        let order = words.compare_texts(a.1, b.1);
+        if desc { order.reverse() } else { order }
+    });
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Collation {
     /// All bytes.
     Bytes,
@@ -446,56 +469,74 @@ enum Collation {
     Locale,
 }
 
-impl Collation {
-    /// The first bytes as an integer that never orders two texts wrongly.
-    fn key(self, text: &[u8]) -> u64 {
-        let text = match self {
-            Collation::Locale => b"",
-            Collation::Bytes => text,
-            Collation::ToZero => {
-                &text[..text.iter().take(8).position(|b| *b == 0).unwrap_or(text.len())]
-            }
+fn to_zero(text: &[u8]) -> &[u8] {
+    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
+}
+
+/// Texts, and how they compare.
+struct Texts<'w> {
+    words: &'w Words,
+    how: Collation,
+    /// Bytes at the begin that all have in common.
+    common: usize,
+    desc: bool,
+}
+
+impl<'w> Texts<'w> {
+    fn new(words: &'w Words, how: Collation, desc: bool) -> Self {
+        let how = if how == Collation::ToZero && !words.has_zero { Collation::Bytes } else { how };
+        let common = if how == Collation::Bytes { words.common() } else { 0 };
+        Texts { words, how, common, desc }
+    }
+
+    /// The first bytes that differ as an integer that never orders two texts wrongly.
+    fn key(&self, i: usize) -> u64 {
+        let text = match (self.words.get(i), self.how) {
+            (Element::Int(_), _) => unreachable!("integers are spelled"),
+            (_, Collation::Locale) => b"",
+            (Element::Str(text), _) => text.get(self.common..).unwrap_or(b""),
         };
         let mut first = [0; 8];
         let n = text.len().min(8);
         first[..n].copy_from_slice(&text[..n]);
-        u64::from_be_bytes(first)
+        if self.how == Collation::ToZero
+            && let Some(end) = first.iter().position(|b| *b == 0)
+        {
+            first[end..].fill(0);
+        }
+        let key = u64::from_be_bytes(first);
+        if self.desc { !key } else { key }
     }
 
-    fn compare(self, words: &Words, a: usize, b: usize) -> Ordering {
+    fn ascending(&self, a: usize, b: usize) -> Ordering {
+        let words = self.words;
         match (words.is_none(a), words.is_none(b)) {
             (false, false) => {}
             // What there is nothing of comes first.
             (a, b) => return b.cmp(&a),
         }
-        match self {
+        match self.how {
             Collation::Bytes => words.compare_texts(a, b),
-            Collation::ToZero => words.c_str(a).to_bytes().cmp(words.c_str(b).to_bytes()),
-            Collation::Locale => collate::compare(words.c_str(a), words.c_str(b)),
+            Collation::ToZero => to_zero(words.ended(a)).cmp(to_zero(words.ended(b))),
+            Collation::Locale => collate::compare(words.ended(a), words.ended(b)),
         }
     }
-}
 
-/// Sorts by texts, those of the elements or of what BY led to.
-fn sort_texts(
-    items: &mut [Item],
-    texts: &Words,
-    window: Range<usize>,
-    how: Collation,
-    desc: bool,
-    by: bool,
-) {
-    let cmp = |a: &Item, b: &Item| {
-        let order = a.0.cmp(&b.0).then_with(|| how.compare(texts, a.1, b.1));
-        if desc { order.reverse() } else { order }
-    };
-    if by && window.len() < items.len() {
-        if !window.is_empty() {
-            sort_part(items, window, cmp);
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        let order = self.ascending(a, b);
+        if self.desc { order.reverse() } else { order }
+    }
+
+    /// Sorts elements by their own texts, or by those that BY led to.
+    fn sort(&self, items: &mut [Item], window: Range<usize>, by: bool) {
+        if by && window.len() < items.len() {
+            if !window.is_empty() {
+                sort_part(items, window, |a, b| a.0.cmp(&b.0).then_with(|| self.compare(a.1, b.1)));
+            }
+        } else {
+            // The place last: equal ones stay in their order.
+            sort_items(items, window, |a, b| self.compare(a.1, b.1).then(a.1.cmp(&b.1)));
         }
-    } else {
-        // The place last: equal ones stay in their order.
-        sort_window(items, window, |a, b| cmp(a, b).then(a.1.cmp(&b.1)));
     }
 }
 
@@ -514,7 +555,6 @@ fn order(
     }
     let by = plan.by.as_ref();
     if plan.alpha {
-        let how = plan.collation();
         let mut weights = Words { spelled: true, ..Words::default() };
         if let Some(by) = by {
             resolve(
@@ -530,8 +570,9 @@ fn order(
             );
         }
         let texts = if by.is_some() { &weights } else { words };
-        items.extend((0..n).map(|i| (texts.get(i).with_text(|t| how.key(t)), i)));
-        sort_texts(&mut items, texts, window, how, plan.desc, by.is_some());
+        let texts = Texts::new(texts, plan.collation(), plan.desc);
+        items.extend((0..n).map(|i| (texts.key(i), i)));
+        texts.sort(&mut items, window, by.is_some());
         return Ok(items);
     }
     let mut all_numbers = true;
@@ -695,17 +736,34 @@ mod tests {
     fn first_bytes_never_order_wrongly() {
         let texts: [&[u8]; 8] =
             [b"", b"\0", b"\0a", b"a", b"a\0", b"a\0b", b"abcdefgh\0x", b"abcdefgh\xff"];
-        let mut words = Words { spelled: true, ..Words::default() };
-        texts.iter().for_each(|t| words.push_text(t));
-        for how in [Collation::Bytes, Collation::ToZero, Collation::Locale] {
-            for (i, a) in texts.iter().enumerate() {
-                for (j, b) in texts.iter().enumerate() {
-                    let (key, all) = (how.key(a).cmp(&how.key(b)), how.compare(&words, i, j));
-                    assert!(key.is_eq() || key == all, "{a:?} {b:?}");
+        for (how, begin) in [
+            (Collation::Bytes, ""),
+            (Collation::Bytes, "all begin so"),
+            (Collation::ToZero, ""),
+            (Collation::Locale, ""),
+        ] {
+            for desc in [false, true] {
+                let mut words = Words { spelled: true, ..Words::default() };
+                words.push_none();
+                texts.iter().for_each(|t| words.push_text(&[begin.as_bytes(), t].concat()));
+                let t = Texts::new(&words, how, desc);
+                assert_eq!((t.how, t.common), (how, begin.len()));
+                for (i, j) in (0..9).flat_map(|i| (0..9).map(move |j| (i, j))) {
+                    let (key, all) = (t.key(i).cmp(&t.key(j)), t.compare(i, j));
+                    assert!(key.is_eq() || key == all, "{how:?} {i} {j}");
                 }
+                assert_eq!(t.compare(4, 6).is_eq(), how != Collation::Bytes, "a and a with a zero byte");
             }
         }
-        assert!(Collation::ToZero.compare(&words, 3, 5).is_eq());
-        assert!(Collation::Bytes.compare(&words, 3, 5).is_lt());
+    }
+
+    #[test]
+    fn texts_without_zero_bytes_compare_by_all_bytes() {
+        let mut words = Words { spelled: true, ..Words::default() };
+        words.push(Element::Int(12));
+        words.push(Element::Int(13));
+        let t = Texts::new(&words, Collation::ToZero, false);
+        assert_eq!((t.how, t.common), (Collation::Bytes, 1));
+        assert_eq!(t.compare(0, 1), Ordering::Less);
     }
 }

@@ -20,6 +20,7 @@
 //! ```
 
 use super::docs;
+use super::keys;
 use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
@@ -142,7 +143,7 @@ pub static ROWS: &[Command] = &[
         keys: &[KeySpec::one(key::RW | key::ACCESS | key::UPDATE | key::VARIABLE_FLAGS, 1)
             .note("RW and ACCESS, since `GET` returns the old value")],
         run: set,
-        getkeys: Some(set_getkeys),
+        getkeys: Some(keys::set),
         docs: &docs::SET,
         ..ROW
     },
@@ -377,13 +378,6 @@ fn rewrite_set(ctx: &mut Ctx<'_>, value: &[u8], o: &Options<'_>, at: Option<i64>
         }
         (None, _) => {}
     }
-}
-
-/// With GET among the options the key is read too.
-fn set_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
-    let reads = args.iter().skip(3).any(|w| w.eq_ignore_ascii_case(b"get"));
-    let flags = if reads { key::RW | key::ACCESS } else { key::OW };
-    Some(vec![(1, flags | key::UPDATE)])
 }
 
 fn getset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -672,7 +666,7 @@ mod tests {
 
     #[test]
     fn keys_are_read_only_when_asked_for() {
-        let flags = |line: &str| set_getkeys(&words(line)).expect("always one key")[0].1;
+        let flags = |line: &str| keys::set(&words(line)).expect("always one key")[0].1;
         assert_eq!(flags("set k get"), key::OW | key::UPDATE);
         assert_eq!(flags("set k v nx Get"), key::RW | key::ACCESS | key::UPDATE);
     }

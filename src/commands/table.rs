@@ -29,6 +29,8 @@ pub struct Entry {
     pub subs: Vec<(Box<str>, CmdId)>,
     /// Argument whose hash is worth having early: the first key's place, 0 for none.
     pub key_at: u16,
+    /// See `MEMBERS`.
+    pub member_at: u8,
 }
 
 impl Entry {
@@ -61,8 +63,17 @@ fn pack(name: &[u8]) -> Option<[u64; 2]> {
     if name.len() > 16 {
         return None;
     }
-    let mut b = [0u8; 16];
-    b[..name.len()].copy_from_slice(name);
+    // Overlapping loads instead of a copy: what was just stored would have to be waited for.
+    let n = name.len();
+    let eight = |at: usize| name[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+    let four = |at: usize| name[at..].first_chunk().map_or(0, |b| u64::from(u32::from_le_bytes(*b)));
+    let one = |at: usize| u64::from(name[at]) << (8 * at);
+    let words = match n {
+        0 => [0, 0],
+        1..4 => [one(0) | one(n / 2) | one(n - 1), 0],
+        4..8 => [four(0) | four(n - 4) << (8 * (n - 4)), 0],
+        _ => [eight(0), if n > 8 { eight(n - 8) >> (8 * (16 - n)) } else { 0 }],
+    };
     let fold = |w: u64| {
         // Bytes 'A'..='Z' get bit 5; others stay. Works on eight bytes at once.
         let heptets = w & 0x7f7f_7f7f_7f7f_7f7f;
@@ -71,9 +82,7 @@ fn pack(name: &[u8]) -> Option<[u64; 2]> {
         let upper = from_a & !over_z & !w & 0x8080_8080_8080_8080;
         w | upper >> 2
     };
-    let lo = u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-    let hi = u64::from_le_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]);
-    Some([fold(lo), fold(hi)])
+    Some(words.map(fold))
 }
 
 #[inline]
@@ -110,6 +119,31 @@ fn implicit_categories(c: &Command) -> u32 {
     }
     acl
 }
+
+/// Where the first member stands that a command looks up in the value of its key: fetched ahead.
+const MEMBERS: &[(&str, u8)] = &[
+    ("hdel", 2),
+    ("hexists", 2),
+    ("hget", 2),
+    ("hincrby", 2),
+    ("hincrbyfloat", 2),
+    ("hmget", 2),
+    ("hmset", 2),
+    ("hset", 2),
+    ("hsetnx", 2),
+    ("hstrlen", 2),
+    ("sadd", 2),
+    ("sismember", 2),
+    ("smismember", 2),
+    ("srem", 2),
+    ("zadd", 3),
+    ("zincrby", 3),
+    ("zmscore", 2),
+    ("zrank", 2),
+    ("zrem", 2),
+    ("zrevrank", 2),
+    ("zscore", 2),
+];
 
 /// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand
 /// elsewhere.
@@ -209,6 +243,10 @@ impl Table {
             served: true,
             subs: Vec::new(),
             key_at: u16::try_from(first).unwrap_or(0),
+            member_at: MEMBERS
+                .iter()
+                .find(|(n, _)| parent.is_none() && *n == cmd.name)
+                .map_or(0, |m| m.1),
         });
         id
     }
@@ -245,6 +283,12 @@ impl Table {
             }
             i = (i + 1) % PLACES;
         }
+    }
+
+    /// Where a member of the key's value stands, that is looked up in it; 0 for nowhere.
+    #[inline]
+    pub fn member_at(&self, id: CmdId) -> u8 {
+        self.entries.get(usize::from(id)).map_or(0, |e| e.member_at)
     }
 
     /// The subcommand `name` of a container.

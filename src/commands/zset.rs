@@ -176,9 +176,9 @@ fn options(args: &[&[u8]], mut rules: Rules) -> Result<(Rules, bool, usize), Cmd
 
 /// What a ZADD did.
 #[derive(Default, Debug)]
-struct Tally {
-    added: u64,
-    updated: u64,
+pub(super) struct Tally {
+    pub added: u64,
+    pub updated: u64,
     /// The score of the last member, unless the rules spared it.
     last: Option<f64>,
 }
@@ -230,7 +230,7 @@ fn add(ctx: &mut Ctx<'_>, rules: Rules) -> Result<Flow, CmdError> {
 }
 
 /// Adds scores and members; the first member has `first_len` bytes.
-fn add_all<'a>(
+pub(super) fn add_all<'a>(
     ctx: &mut Ctx<'a>,
     rules: Rules,
     mut pairs: impl ExactSizeIterator<Item = (f64, &'a [u8])>,

@@ -62,6 +62,7 @@ use std::ptr::{self, NonNull};
 use super::block::{self, size_class};
 use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
+pub(super) use codec::copy_short;
 pub use codec::{Corrupt, Element, Needle, validate, validate_shallow};
 
 /// The bytes of a listpack without entries.
@@ -271,6 +272,16 @@ impl Lp {
         Iter { front: self.front(), back: self.end(), lp: PhantomData }
     }
 
+    /// Where a walk through this listpack stands: the place of the entry it would give next.
+    #[inline]
+    pub fn place(&self, walk: &Iter<'_>) -> Option<Pos> {
+        assert!(
+            walk.front >= self.front() && walk.front <= self.end(),
+            "a walk through another listpack"
+        );
+        (walk.front != self.end()).then(|| self.pos_of(walk.front))
+    }
+
     /// The entries from `pos` on.
     #[inline]
     pub fn iter_from(&self, pos: Pos) -> Iter<'_> {
@@ -308,6 +319,23 @@ impl Iter<'_> {
     pub fn is_done(&self) -> bool {
         self.front == self.back
     }
+
+    /// Goes over up to `n` entries without looking at them.
+    #[inline]
+    pub fn pass(&mut self, n: usize) {
+        for _ in 0..n {
+            if self.front == self.back {
+                return;
+            }
+            // SAFETY: front < back, in one listpack.
+            let size = unsafe { codec::entry_size(self.front, self.back) };
+            if size == 0 {
+                broken();
+            }
+            // SAFETY: the entry ends at or before `back`.
+            self.front = unsafe { self.front.add(size) };
+        }
+    }
 }
 
 // SAFETY: it is a shared borrow of an `Lp`, which is Sync.
@@ -318,7 +346,7 @@ unsafe impl Sync for Iter<'_> {}
 impl<'a> Iterator for Iter<'a> {
     type Item = Element<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Element<'a>> {
         if self.front == self.back {
             return None;
@@ -547,6 +575,27 @@ impl Listpack {
         self.push_front_code(Encoded::of(value.into()));
     }
 
+    /// Appends a few values with one change of the block.
+    #[inline]
+    pub fn push_back_all<const N: usize>(&mut self, values: [Element<'_>; N]) {
+        let codes = values.map(Encoded::of);
+        let (total, size) = (self.total(), codes.iter().map(Encoded::size).sum::<usize>());
+        if size_class(total) - total - self.gap() < size {
+            return self.insert_codes(total - 1, 0, 0, codes.iter());
+        }
+        let count = self.count_after(0, N);
+        // SAFETY: behind the end byte there are `size` bytes of slack, which the codes fill. They borrow
+        // from elsewhere, since self is borrowed mutably.
+        unsafe {
+            let mut to = self.start().add(total - 1);
+            for code in &codes {
+                to = code.write(to);
+            }
+            to.write(END);
+            write_header(self.start(), total + size, count);
+        }
+    }
+
     /// Appends many values with one change of the block.
     pub fn extend<'a>(&mut self, values: impl Iterator<Item = Element<'a>> + Clone) {
         self.insert_codes(self.total() - 1, 0, 0, values.map(Encoded::of));
@@ -566,6 +615,20 @@ impl Listpack {
     /// Puts a value in the place of the entry at `pos`, which stays its place.
     pub fn replace<'v>(&mut self, pos: Pos, value: impl Into<Element<'v>>) -> Pos {
         self.splice(Some(pos), 1, &[value.into()])
+    }
+
+    /// Puts an integer in the place of the entry at `pos`: a mere write where that takes the same room.
+    #[inline]
+    pub fn set_int(&mut self, pos: Pos, value: i64) {
+        let code = Encoded::of(Element::Int(value));
+        // SAFETY: `at` gives an address in the slice before the end byte.
+        let size = unsafe { self.size_at(self.at(pos)) };
+        if size == code.size() {
+            // SAFETY: the entry at `pos` lies inside, and has just this size.
+            unsafe { code.write(self.start().add(pos.offset())) };
+        } else {
+            self.replace(pos, value);
+        }
     }
 
     /// At `at` (None: the end), takes `remove` entries away and puts values in their place, with one

@@ -1,5 +1,6 @@
 //! Data structures, one a file; nearly all of the unsafe code of the house lives here.
 
+pub mod append;
 pub mod block;
 pub mod dict;
 pub mod entry;

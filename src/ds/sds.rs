@@ -108,6 +108,14 @@ impl Sds {
         }
     }
 
+    /// Makes room for `more` bytes beyond the length, and for no others.
+    pub fn reserve_exact(&mut self, more: usize) {
+        let need = self.len() + more;
+        if need > self.capacity() {
+            self.set_capacity(need);
+        }
+    }
+
     pub fn extend(&mut self, b: &[u8]) {
         self.reserve(b.len());
         let len = self.len();

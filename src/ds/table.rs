@@ -18,7 +18,8 @@
 //!   8` is the number of buckets, so growth and shrinking fall at the same element counts. At 2^20
 //!   elements a bucket holds eight on average; about a quarter of the buckets have a child.
 //! * Rehashing is incremental: while `old` exists elements move chain by chain into `new`; lookups look
-//!   into both, inserts go to `new`. One step moves one chain and visits at most ten empty ones.
+//!   into both, inserts go to `new`. One step moves one chain and visits at most two empty ones: about
+//!   as much of the table as upstream's ten empty slots.
 //! * Arrays of 256 KiB and more are mapped, and given back in slices while the rehash walks over them.
 //! * `scan` keeps upstream's promise: an element that stays in the table for the whole scan is returned
 //!   at least once, across growth and shrinking. The cursor counts with its bits reversed over the
@@ -56,6 +57,9 @@ pub enum Resize {
     Avoid,
     Forbid,
 }
+
+/// Empty buckets that one step of a rehash passes at most.
+const EMPTY_VISITS: usize = 2;
 
 /// One for all tables of the process, small ones included: read only when a table is full.
 static RESIZE: AtomicU8 = AtomicU8::new(0);
@@ -695,7 +699,7 @@ impl<E: Elem> Table<E> {
         if policy == Resize::Forbid || (policy == Resize::Avoid && ratio < FORCE_RATIO) {
             return true;
         }
-        let mut empty_visits = n * 10;
+        let mut empty_visits = n.saturating_mul(EMPTY_VISITS);
         for _ in 0..n {
             if self.old.used == 0 {
                 break;

@@ -10,8 +10,8 @@ pub enum Effect {
     Op { db: usize, args: Vec<Box<[u8]>> },
     /// For WATCH and client tracking.
     Modified { db: usize, key: Box<[u8]> },
-    /// Somebody may be blocked on this key.
-    Ready { db: usize, key: Box<[u8]>, ty: u8 },
+    /// Somebody may be blocked on this key; `gone`: its value of this type has been taken away.
+    Ready { db: usize, key: Box<[u8]>, ty: u8, gone: bool },
 }
 
 #[derive(Debug, Default)]

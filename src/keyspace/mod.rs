@@ -377,7 +377,16 @@ impl Keyspace {
     #[inline]
     pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
         if self.policy.ready >> ty & 1 != 0 {
-            self.fx.push(Effect::Ready { db, key: key.into(), ty });
+            self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: false });
+        }
+    }
+
+    /// The value of this type is gone, be it that another one takes its place: those hear of it who wait
+    /// for any change.
+    #[inline]
+    fn signal_gone(&mut self, db: usize, key: &[u8], ty: u8) {
+        if self.policy.ready >> ty & 1 != 0 {
+            self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: true });
         }
     }
 

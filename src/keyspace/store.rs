@@ -149,9 +149,8 @@ impl Keyspace {
         let old_ty = old.ty();
         let (_, remains) = self.dbs[db].measured(|d| d.exchange(key.hash, old, t, e, value, when));
         self.discard(db, Value::from_remains(remains), self.policy.lazy_server_del);
-        // Only those hear of it who wait for any change: whoever waits for a list is not served by what
-        // was another type before.
-        self.signal_ready(db, key.bytes, old_ty);
+        // Whoever waits for a list is not served by what was another value before.
+        self.signal_gone(db, key.bytes, old_ty);
     }
 
     fn add(&mut self, db: usize, key: Key, t: u8, e: u8, value: Payload, ttl: Ttl) {
@@ -205,7 +204,7 @@ impl Keyspace {
         let remains = self.dbs[db].measured(|d| d.remove(key.hash, e));
         self.discard(db, Value::from_remains(remains), lazy);
         self.edits = self.edits.wrapping_add(1);
-        self.signal_ready(db, key.bytes, t);
+        self.signal_gone(db, key.bytes, t);
     }
 
     /// Moves a value to another key or database, expiry included; the destination is free. To everybody
@@ -231,7 +230,7 @@ impl Keyspace {
             self.dbs[to_db].bytes += bytes;
             let _ = v.into_word();
         }
-        self.signal_ready(f.db, f.key.bytes, t);
+        self.signal_gone(f.db, f.key.bytes, t);
         self.edits = self.edits.wrapping_add(1);
         self.signal_modified(f.db, f.key.bytes);
         self.signal_modified(to_db, to.bytes);

@@ -181,7 +181,7 @@ impl List {
 
     /// Shows `n` elements from index `from` on, towards the tail, or towards the head when `reverse`.
     #[inline]
-    pub fn for_range(&self, from: usize, n: usize, reverse: bool, mut f: impl FnMut(Element<'_>)) {
+    pub fn for_range(&self, from: usize, n: usize, reverse: bool, f: impl FnMut(Element<'_>)) {
         let index = i64::try_from(from).expect("lists are shorter than that");
         match self {
             List::Packed(l) => match l.seek(index) {
@@ -190,13 +190,8 @@ impl List {
                 Some(at) => l.iter_from(at).take(n).for_each(f),
             },
             List::Quick(q) => {
-                let Some(mut elements) = q.iter_at(index, if reverse { End::Tail } else { End::Head })
-                else {
-                    return;
-                };
-                for _ in 0..n {
-                    let Some(e) = elements.next() else { break };
-                    f(e);
+                if let Some(elements) = q.iter_at(index, if reverse { End::Tail } else { End::Head }) {
+                    elements.show(n, f);
                 }
             }
         }

@@ -2,9 +2,11 @@
 
 pub mod digest;
 pub mod hash;
+pub mod hll;
 pub mod list;
 pub mod set;
 pub mod set_ops;
+pub mod stream;
 pub mod tables;
 pub mod value;
 pub mod zset;
@@ -22,6 +24,16 @@ pub struct Limits {
     pub stream_node_max_bytes: usize,
     /// `stream-node-max-entries`
     pub stream_node_max_entries: usize,
+}
+
+impl Limits {
+    /// When a stream's block is full.
+    pub fn stream(&self) -> stream::entries::Limits {
+        stream::entries::Limits {
+            bytes: self.stream_node_max_bytes,
+            entries: self.stream_node_max_entries,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -400,10 +400,10 @@ impl Set {
         *self = new;
     }
 
-    /// Moves a rehash under way one step on: reading does its share of it.
-    pub fn step(&mut self) {
+    /// Moves a rehash under way so many steps on: reading does its share of it.
+    pub fn step(&mut self, steps: usize) {
         if let Set::Table(t) = self {
-            t.rehash(1);
+            t.rehash(steps);
         }
     }
 

@@ -219,6 +219,10 @@ impl<'a> Difference<'a> {
 
     pub fn for_each(&self, limits: &Limits, mut f: impl FnMut(Element<'_>)) {
         match self {
+            // A payload that was not looked at in depth may hold a member twice; it is shown once.
+            Difference::Lookup(first @ Set::Packed(_), others) if others.is_empty() => {
+                union(&[first], limits).for_each(f);
+            }
             Difference::Lookup(first, others) => filter(first, others, Rule::InNone, |m| {
                 f(m);
                 true

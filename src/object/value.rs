@@ -11,6 +11,7 @@ use super::digest::Digest;
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::stream::{Parts, Stream};
 use super::tables::Full;
 use super::zset::Zset;
 use crate::ds::entry::{Entry, enc, ty};
@@ -43,6 +44,38 @@ pub enum Value {
     Set(Set),
     Zset(Zset),
     Hash(Hash),
+    Stream(Stream),
+}
+
+/// Which part of a lookup to come is fetched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    Bucket,
+    Elem,
+}
+
+/// Fetches what the lookup of a member with this hash is going to need; false when the value is small
+/// and near.
+pub fn prefetch_member(e: &Entry, hash: u64, what: Fetch) -> bool {
+    fn table(t: &Pairs, hash: u64, what: Fetch) {
+        match what {
+            Fetch::Bucket => t.prefetch_bucket(hash),
+            Fetch::Elem => t.prefetch_elem(hash),
+        }
+    }
+    if e.ty() == ty::STRING {
+        return false;
+    }
+    match &*Value::lent(e) {
+        Value::Set(Set::Table(t)) => table(t, hash, what),
+        Value::Hash(Hash::Table(t)) => table(t, hash, what),
+        Value::Zset(Zset::Skip(t)) => match what {
+            Fetch::Bucket => t.prefetch_bucket(hash),
+            Fetch::Elem => t.prefetch_elem(hash),
+        },
+        _ => return false,
+    }
+    true
 }
 
 /// Calls a method of whichever type it is; strings have their own answer.
@@ -54,6 +87,7 @@ macro_rules! each {
             Value::Set($x) => $other,
             Value::Zset($x) => $other,
             Value::Hash($x) => $other,
+            Value::Stream($x) => $other,
         }
     };
 }
@@ -99,7 +133,7 @@ macro_rules! variants {
         }
     )*};
 }
-variants!(List, Set, Zset, Hash);
+variants!(List, Set, Zset, Hash, Stream);
 
 /// A value that stays in its entry while it is read.
 pub struct View<'a, T> {
@@ -207,6 +241,7 @@ impl Value {
             Value::Set(x) => parts(x),
             Value::Zset(x) => parts(x),
             Value::Hash(x) => parts(x),
+            Value::Stream(x) => parts(x),
         }
     }
 
@@ -227,6 +262,7 @@ impl Value {
                 (ty::SET, enc::INTSET) => Value::Set(Set::Ints(Intset::from_raw(pointer(word)))),
                 (ty::SET, enc::LISTPACK) => Value::Set(Set::Packed(listpack(word))),
                 (ty::SET, enc::HT) => Value::Set(Set::Table(boxed::<Pairs>(word))),
+                (ty::STREAM, enc::STREAM) => Value::Stream(Stream(boxed::<Parts>(word))),
                 _ => unreachable!("type {t} with encoding {e}"),
             }
         }

@@ -376,6 +376,37 @@ impl Zset {
         }
     }
 
+    /// Shows the members of a range of ranks until `more` says no. They may be kept for as long as the
+    /// set stays as it is.
+    pub fn walk_while<'z>(
+        &'z self,
+        ranks: Range<usize>,
+        mut more: impl FnMut(Element<'z>, f64) -> bool,
+    ) {
+        debug_assert!(ranks.end <= self.len(), "ranks {ranks:?} of {}", self.len());
+        if ranks.is_empty() {
+            return;
+        }
+        match self {
+            Zset::Packed(l) => {
+                let mut entries = l.iter_from(pair_at(l, ranks.start));
+                for _ in ranks {
+                    let (m, s) = (entries.next(), entries.next());
+                    if !more(m.expect(IN_RANGE), packed_score(s.expect(IN_RANGE))) {
+                        break;
+                    }
+                }
+            }
+            Zset::Skip(z) => {
+                for n in z.order().iter(ranks) {
+                    if !more(Element::Str(n.member()), n.score()) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes a range of ranks out; returns how many that were.
     pub fn delete_ranks(&mut self, ranks: Range<usize>) -> usize {
         let n = ranks.len();

@@ -17,7 +17,7 @@
 
 use crate::algo::num::parse_i64;
 use crate::algo::quote::split_args;
-use memchr::memchr;
+use memchr::memchr2;
 
 /// Longest line of an inline request or of a length (PROTO_INLINE_MAX_SIZE).
 pub const INLINE_MAX: usize = 64 * 1024;
@@ -123,7 +123,7 @@ impl State {
 
     fn multibulk(&mut self, buf: &[u8], limits: &Limits, out: &mut Vec<Span>) -> Parsed {
         let Some((digits, at)) = line(buf, 1) else {
-            if buf.len() > INLINE_MAX && memchr(b'\r', buf).is_none() {
+            if buf.len() > INLINE_MAX && find(b'\r', buf).is_none() {
                 return broken("too big mbulk count string");
             }
             return Parsed::Partial;
@@ -191,7 +191,7 @@ impl State {
             return Ok(Some(len));
         }
         let Some((digits, used)) = line(rest, 1) else {
-            if rest.len() > INLINE_MAX && memchr(b'\r', rest).is_none() {
+            if rest.len() > INLINE_MAX && find(b'\r', rest).is_none() {
                 return Err(broken("too big bulk count string"));
             }
             return Ok(None);
@@ -212,11 +212,17 @@ impl State {
     }
 }
 
+/// The end of a line. A NUL hides it, as upstream looks for it in a C string: such a line never ends.
+#[inline]
+fn find(end: u8, buf: &[u8]) -> Option<usize> {
+    memchr2(end, 0, buf).filter(|at| buf.get(*at) == Some(&end))
+}
+
 /// The text after the first `skip` bytes up to CR, and where the next line begins; None while CR LF is
 /// not there.
 #[inline]
 fn line(buf: &[u8], skip: usize) -> Option<(&[u8], usize)> {
-    let cr = memchr(b'\r', buf)?;
+    let cr = find(b'\r', buf)?;
     if cr + 1 >= buf.len() {
         return None;
     }
@@ -224,7 +230,7 @@ fn line(buf: &[u8], skip: usize) -> Option<(&[u8], usize)> {
 }
 
 fn inline(buf: &[u8]) -> Parsed {
-    let Some(lf) = memchr(b'\n', buf) else {
+    let Some(lf) = find(b'\n', buf) else {
         return if buf.len() > INLINE_MAX { broken("too big inline request") } else { Parsed::Partial };
     };
     let text = &buf[..lf];
@@ -260,6 +266,19 @@ mod tests {
                 Parsed::Broken(e) => return (out, Some(e), pos),
             }
         }
+    }
+
+    #[test]
+    fn a_nul_hides_the_end_of_its_line() {
+        for line in
+            [&b"PING \x00\r\nPING\r\n"[..], b"*1\x00\r\n$4\r\nPING\r\n", b"*1\r\n$4\x00\r\nPING\r\n"]
+        {
+            let (done, broken, _) = all(line, &OPEN);
+            assert!(done.is_empty() && broken.is_none(), "{}", line.escape_ascii());
+            let long = [line, &[b'x'; INLINE_MAX]].concat();
+            assert!(all(&long, &OPEN).1.is_some_and(|e| e.starts_with("too big")));
+        }
+        assert_eq!(all(b"*1\r\n$1\r\n\x00\r\n", &OPEN).0, [[b"\0"]]);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head
 //! there.
 
+use crate::ds::append::short_bulk;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ struct More {
     head: usize,
     /// Errors replied since `take_errors`, each its whole text.
     errors: Vec<String>,
+    /// Errors replied that had been counted before.
+    counted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -315,11 +318,16 @@ impl Reply {
     // ---------------------------------------------------------------------------
 
     pub fn has_errors(&self) -> bool {
-        self.more.as_ref().is_some_and(|m| !m.errors.is_empty())
+        self.more.as_ref().is_some_and(|m| !m.errors.is_empty() || m.counted > 0)
     }
 
     pub fn take_errors(&mut self) -> Vec<String> {
         self.more.as_mut().map(|m| std::mem::take(&mut m.errors)).unwrap_or_default()
+    }
+
+    /// Errors that had been counted where they arose: their number only.
+    pub fn take_counted(&mut self) -> u64 {
+        self.more.as_mut().map_or(0, |m| std::mem::take(&mut m.counted))
     }
 
     // ---- scalars
@@ -367,12 +375,24 @@ impl Reply {
 
     /// An error whose text may hold any bytes.
     pub fn error_bytes(&mut self, text: &[u8]) {
+        let clean = self.error_line(text);
+        self.more().errors.push(String::from_utf8_lossy(&clean).into_owned());
+    }
+
+    /// An error that has been counted where it arose.
+    pub fn counted_error(&mut self, text: &[u8]) {
+        self.error_line(text);
+        self.more().counted += 1;
+    }
+
+    /// Returns the text as it is sent.
+    fn error_line(&mut self, text: &[u8]) -> Vec<u8> {
         let clean: Vec<u8> =
             text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }).collect();
         self.raw(b"-");
         self.raw(&clean);
         self.raw(b"\r\n");
-        self.more().errors.push(String::from_utf8_lossy(&clean).into_owned());
+        clean
     }
 
     #[inline]
@@ -382,6 +402,9 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, b: &[u8]) {
+        if !self.muted && short_bulk(&mut self.buf, b) {
+            return;
+        }
         self.head(b'$', b.len() as i64);
         self.raw(b);
         self.raw(b"\r\n");

@@ -34,6 +34,9 @@ function __redis__err__handler(err)
 end
 "#;
 
+/// 2^63.
+const TOO_BIG: f64 = 9_223_372_036_854_775_808.0;
+
 /// What a failed script left.
 pub struct Failure {
     pub message: Vec<u8>,
@@ -219,6 +222,21 @@ unsafe fn field(l: *mut lua_State, name: &CStr) -> Option<Vec<u8>> {
     }
 }
 
+/// Has the error been counted where it arose?
+///
+/// # Safety
+/// A live state with a table at the top.
+unsafe fn is_counted(l: *mut lua_State) -> bool {
+    // SAFETY: balanced; a raw access cannot fail.
+    unsafe {
+        lua::lua_pushstring(l, c"ignore_error_stats_update".as_ptr());
+        lua::lua_rawget(l, -2);
+        let counted = lua::lua_toboolean(l, -1) != 0;
+        lua::lua_pop(l, 1);
+        counted
+    }
+}
+
 /// # Safety
 /// A live state with the error value at the top.
 unsafe fn failure(l: *mut lua_State) -> Failure {
@@ -230,7 +248,7 @@ unsafe fn failure(l: *mut lua_State) -> Failure {
         }
         let source = field(l, c"source");
         let line = field(l, c"line").and_then(|t| String::from_utf8(t).ok()?.parse().ok());
-        let counted = field(l, c"ignore_error_stats_update").is_some();
+        let counted = is_counted(l);
         Failure {
             message: field(l, c"err").unwrap_or_else(|| b"ERR unknown error".to_vec()),
             place: source.zip(line),
@@ -437,7 +455,11 @@ unsafe fn reply_value(l: *mut lua_State, out: &mut Reply, depth: usize) {
                 let yes = lua::lua_toboolean(l, -1) != 0;
                 if yes { out.int(1) } else { out.null() }
             }
-            lua::LUA_TNUMBER => out.int(lua::lua_tonumber(l, -1) as i64),
+            lua::LUA_TNUMBER => {
+                // What does not fit comes out as the processor converts it.
+                let n = lua::lua_tonumber(l, -1);
+                out.int(if n < TOO_BIG { n as i64 } else { i64::MIN });
+            }
             lua::LUA_TTABLE => reply_table(l, out, depth),
             _ => out.null(),
         }
@@ -451,7 +473,13 @@ unsafe fn reply_table(l: *mut lua_State, out: &mut Reply, depth: usize) {
     // SAFETY: by contract; balanced.
     unsafe {
         if let Some(text) = field(l, c"err") {
-            return out.error_bytes(text.strip_prefix(b"-").unwrap_or(&text));
+            let text = text.strip_prefix(b"-").unwrap_or(&text);
+            if is_counted(l) {
+                out.counted_error(text);
+            } else {
+                out.error_bytes(text);
+            }
+            return;
         }
         if let Some(text) = field(l, c"ok") {
             return out.status(&String::from_utf8_lossy(&text).replace(['\r', '\n'], " "));

@@ -3,6 +3,7 @@
 use super::{Running, ffi::Vm};
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::flag as cf;
+use crate::commands::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -53,9 +54,10 @@ pub fn eval(
         let name = String::from_utf8_lossy(&name).into_owned();
         text = format!("{text} script: {name}, on {}:{line}.", String::from_utf8_lossy(&source));
     }
-    ctx.out.error_bytes(text.as_bytes());
     if f.counted {
-        ctx.out.take_errors();
+        ctx.out.counted_error(text.as_bytes());
+    } else {
+        ctx.out.error_bytes(text.as_bytes());
     }
     Ok(())
 }
@@ -63,24 +65,23 @@ pub fn eval(
 /// A command of the running script: its reply, or an error text and whether it has been counted.
 pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, (Vec<u8>, bool)> {
     let runner = srv.scripting.client.expect("a script runs");
-    let refuse = |text: &str| Err((text.as_bytes().to_vec(), false));
     let Some(mut cmd) = srv.table.find(args[0]) else {
-        return refuse("ERR Unknown Redis command called from script");
+        return refuse(srv, None, "ERR Unknown Redis command called from script");
     };
     if srv.table.get(cmd).has_subs()
         && let Some(name) = args.get(1)
     {
         match srv.table.find_sub(cmd, name) {
             Some(sub) => cmd = sub,
-            None => return refuse("ERR Unknown Redis command called from script"),
+            None => return refuse(srv, None, "ERR Unknown Redis command called from script"),
         }
     }
     let e = srv.table.get(cmd);
     if !e.accepts(args.len()) {
-        return refuse("ERR Wrong number of args calling Redis command from script");
+        return refuse(srv, Some(cmd), "ERR Wrong number of args calling Redis command from script");
     }
     if e.flags & cf::NOSCRIPT != 0 {
-        return refuse("ERR This Redis command is not allowed from script");
+        return refuse(srv, Some(cmd), "ERR This Redis command is not allowed from script");
     }
     let wrote = srv.scripting.running.as_ref().is_some_and(|r| r.wrote);
     // What has begun to change the data is not stopped halfway.
@@ -88,10 +89,10 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, (Vec<u8>, bo
         && !wrote
         && let Some(why) = disk::trouble(srv)
     {
-        return refuse(why.as_str());
+        return refuse(srv, Some(cmd), why.as_str());
     }
     if e.flags & cf::DENYOOM != 0 && !wrote && srv.eviction.short && srv.config.maxmemory > 0 {
-        return refuse(OOM);
+        return refuse(srv, Some(cmd), OOM);
     }
     if e.flags & cf::WRITE != 0
         && let Some(r) = &mut srv.scripting.running
@@ -101,6 +102,16 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, (Vec<u8>, bo
     let mut out = Reply::new(false);
     call(srv, runner, cmd, Args::new(args), &mut out, How::Nested);
     Ok(out.take_bytes())
+}
+
+/// Counts the refusal, be it that the script never tells of it.
+fn refuse(srv: &mut Server, cmd: Option<CmdId>, text: &str) -> Result<Vec<u8>, (Vec<u8>, bool)> {
+    srv.stats.count_error(text);
+    srv.stats.new_errors();
+    if let Some(cmd) = cmd {
+        srv.cmdstats[usize::from(cmd)].rejected += 1;
+    }
+    Err((text.as_bytes().to_vec(), true))
 }
 
 /// Called every so many instructions: a script that runs too long lets the loop turn. True when it is

@@ -4,7 +4,12 @@
 //!
 //! ```text
 //! buffer ─ parse ─► requests (spans, command, hash) ─► fetch buckets ─► fetch entries ─► run one by one
+//!          `prepare`, when it was read                 `warm`, a read later              a read later still
 //! ```
+//!
+//! The steps of several clients overlap (`pass` reads two others between the first and the last), so that
+//! even single requests do not wait for memory. Members of big sets, hashes and sorted sets are fetched
+//! last, when the entries are there.
 //!
 //! A batch holds spans and hashes, no decisions: each command goes through all refusals when its turn
 //! comes. The batch is one request before authentication, and it stops when the client blocks, is
@@ -14,7 +19,9 @@ use super::{Server, client_info, dispatch, kill, limits};
 use crate::clients::{ClientId, Input, flag};
 use crate::commands::row::Flow;
 use crate::commands::table::{CmdId, Table};
+use crate::ds::entry::Entry;
 use crate::ds::hash::hash;
+use crate::object::value::{Fetch, prefetch_member};
 use crate::proto::args::{Args, recycle};
 use crate::proto::parse::{Limits, Parsed, Span, State};
 use crate::proto::reply::Reply;
@@ -39,16 +46,22 @@ struct Request {
     words: Option<Vec<Vec<u8>>>,
 }
 
-/// Room that is used again for each batch; nested passes find it gone and make their own.
+/// A batch, and room for the next one.
 #[derive(Default)]
 pub struct Scratch {
     spans: Vec<Span>,
     requests: Vec<Request>,
     argv: Vec<&'static [u8]>,
+    members: Vec<(Entry, u64)>,
+    /// Where in the buffer the first incomplete request begins.
+    end: usize,
+    ahead: Ahead,
 }
 
+#[derive(Default)]
 enum Ahead {
     /// The buffer has no further complete request.
+    #[default]
     Drained,
     /// The batch is full.
     More,
@@ -56,8 +69,12 @@ enum Ahead {
 }
 
 impl Scratch {
-    /// Parses from `pos` on; returns where the first incomplete request begins.
-    fn parse(
+    /// Parses from `pos` on.
+    fn parse(&mut self, buf: &[u8], pos: usize, state: &mut State, limits: &Limits, table: &Table) {
+        (self.end, self.ahead) = self.requests_of(buf, pos, state, limits, table);
+    }
+
+    fn requests_of(
         &mut self,
         buf: &[u8],
         mut pos: usize,
@@ -111,15 +128,54 @@ impl Scratch {
         }
     }
 
-    /// Touches what the batch is going to need.
-    fn prefetch(&self, srv: &Server, db: usize) {
+    fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.requests.iter().filter(|r| r.key_at > 0).map(|r| r.hash)
+    }
+
+    /// First touch of what the batch is going to need.
+    fn fetch_buckets(&self, srv: &Server, db: usize) {
         let keys = srv.ks.db(db).dict.keys();
-        if self.requests.len() < 2 || keys.is_empty() {
+        if !keys.is_empty() {
+            self.hashes().for_each(|h| keys.prefetch_bucket(h));
+        }
+    }
+
+    /// Second touch, when the buckets have arrived.
+    fn fetch_entries(&self, srv: &Server, db: usize) {
+        let keys = srv.ks.db(db).dict.keys();
+        if !keys.is_empty() {
+            self.hashes().for_each(|h| keys.prefetch_elem(h));
+        }
+    }
+
+    /// Third touch: members within big values. A batch of one would only wait for itself.
+    fn fetch_members(&mut self, srv: &Server, buf: &[u8], db: usize) {
+        let Some(first) = self.requests.first() else { return };
+        if self.requests.len() < 2 || srv.table.member_at(first.cmd) == 0 {
             return;
         }
-        let hashes = || self.requests.iter().filter(|r| r.key_at > 0).map(|r| r.hash);
-        hashes().for_each(|h| keys.prefetch_bucket(h));
-        hashes().for_each(|h| keys.prefetch_elem(h));
+        let keys = srv.ks.db(db).dict.keys();
+        let mut last: Option<(u64, Option<Entry>)> = None;
+        for r in self.requests.iter().filter(|r| r.key_at > 0) {
+            let at = usize::from(srv.table.member_at(r.cmd));
+            let spans = &self.spans[r.first as usize..(r.first + r.count) as usize];
+            let arg = |i: usize| spans.get(i).map(|s| &buf[r.start + s.off..r.start + s.off + s.len]);
+            let (Some(key), Some(member)) = (arg(r.key_at.into()), arg(at)) else { continue };
+            let entry = match last {
+                Some((h, e)) if h == r.hash => e,
+                _ => keys.find(r.hash, key),
+            };
+            last = Some((r.hash, entry));
+            if let Some(e) = entry.filter(|_| at > 0) {
+                let h = hash(member);
+                if prefetch_member(&e, h, Fetch::Bucket) {
+                    self.members.push((e, h));
+                }
+            }
+        }
+        for (e, h) in self.members.drain(..) {
+            prefetch_member(&e, h, Fetch::Elem);
+        }
     }
 }
 
@@ -136,15 +192,49 @@ impl Request {
     }
 }
 
+/// What keeps a client's input from being run now.
+const RESTS: u64 =
+    flag::DYING | flag::EXECUTING | flag::BLOCKED | flag::CLOSE_AFTER_REPLY | flag::PAUSED;
+
+/// Parses what the client has sent, to be run in a moment; None when there is nothing to run.
+pub fn prepare(srv: &mut Server, id: ClientId) -> Option<Scratch> {
+    let c = srv.clients.get(id)?;
+    if c.has(RESTS) || c.input.unread() == 0 {
+        return None;
+    }
+    let (limits, db) = (limits(srv, id), c.db as usize);
+    let mut scratch = srv.scratches.pop().unwrap_or_default();
+    let i = &mut srv.clients[id].input;
+    scratch.parse(&i.buf, i.pos, &mut i.state, &limits, &srv.table);
+    scratch.fetch_buckets(srv, db);
+    Some(scratch)
+}
+
+/// A read later: the entries of what was prepared.
+pub fn warm(srv: &Server, id: ClientId, scratch: &Scratch) {
+    if let Some(c) = srv.clients.get(id) {
+        scratch.fetch_entries(srv, c.db as usize);
+    }
+}
+
 /// Runs what the client has sent, as far as it is complete. False when the client is gone or must wait.
-pub fn process_input(srv: &mut Server, id: ClientId) -> bool {
-    let Some(c) = srv.clients.get_mut(id) else { return false };
-    if c.has(flag::DYING | flag::EXECUTING | flag::BLOCKED | flag::CLOSE_AFTER_REPLY | flag::PAUSED) {
+pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) -> bool {
+    if srv.clients.get(id).is_none_or(|c| c.has(RESTS)) {
+        if let Some(c) = srv.clients.get_mut(id).filter(|_| prepared.is_some()) {
+            // What was parsed is parsed again when its time comes.
+            c.input.state.reset();
+        }
+        srv.scratches.extend(prepared);
         return false;
     }
-    if c.input.unread() == 0 {
-        return true;
-    }
+    let ready = match prepared {
+        Some(s) => s,
+        None => match prepare(srv, id) {
+            Some(s) => s,
+            None => return true,
+        },
+    };
+    let c = &mut srv.clients[id];
     let buf = std::mem::take(&mut c.input.buf);
     let mut state = std::mem::take(&mut c.input.state);
     c.input.lent = (buf.len(), buf.capacity());
@@ -156,16 +246,17 @@ pub fn process_input(srv: &mut Server, id: ClientId) -> bool {
     if out.buf.capacity() == 0 && out.is_empty() {
         out.buf = srv.clients.pool.reply(class);
     }
-    let mut scratch = std::mem::take(&mut srv.scratch);
+    let mut scratch = ready;
     let outer = srv.run.current.replace(id);
     let more = run_batches(srv, id, &buf, &mut pos, &mut state, &mut out, &mut scratch);
     srv.run.current = outer;
     scratch.trim();
-    srv.scratch = scratch;
+    srv.scratches.push(scratch);
     give_back(srv, id, buf, pos, state, out);
     more
 }
 
+/// Runs the batch that is parsed, and then what follows it.
 fn run_batches(
     srv: &mut Server,
     id: ClientId,
@@ -176,15 +267,14 @@ fn run_batches(
     scratch: &mut Scratch,
 ) -> bool {
     loop {
-        let limits = limits(srv, id);
-        let (end, ahead) = scratch.parse(buf, *pos, state, &limits, &srv.table);
-        scratch.prefetch(srv, srv.clients[id].db as usize);
+        let db = srv.clients[id].db as usize;
+        scratch.fetch_members(srv, buf, db);
         if !run_batch(srv, id, buf, pos, out, scratch) {
             state.reset();
             return false;
         }
-        *pos = end;
-        match ahead {
+        *pos = scratch.end;
+        match std::mem::take(&mut scratch.ahead) {
             Ahead::More => {}
             Ahead::Drained => return true,
             Ahead::Broken(why) => {
@@ -192,6 +282,10 @@ fn run_batches(
                 return false;
             }
         }
+        scratch.parse(buf, *pos, state, &limits(srv, id), &srv.table);
+        let db = srv.clients[id].db as usize;
+        scratch.fetch_buckets(srv, db);
+        scratch.fetch_entries(srv, db);
     }
 }
 

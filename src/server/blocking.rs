@@ -22,6 +22,12 @@ impl Ctx<'_> {
 
     /// Parks the caller until one of `keys` is ready or `deadline` (Unix ms, 0: never) has come.
     pub fn block(&mut self, wait: Wait, keys: &[&[u8]], deadline: i64) -> Flow {
+        let args = self.args.to_owned();
+        self.block_as(wait, keys, deadline, args)
+    }
+
+    /// The same, to be tried again with other words than came.
+    pub fn block_as(&mut self, wait: Wait, keys: &[&[u8]], deadline: i64, args: Vec<Box<[u8]>>) -> Flow {
         debug_assert!(self.may_block());
         // A request that is tried again keeps the time it was given at first.
         let deadline = self.srv.run.retry_deadline.unwrap_or(deadline);
@@ -31,7 +37,7 @@ impl Ctx<'_> {
             keys: keys.iter().map(|k| Box::from(*k)).collect(),
             deadline,
             cmd: self.cmd,
-            args: self.args.to_owned(),
+            args,
         };
         self.srv.blocked.add(self.client, b);
         self.srv.clients[self.client].set(flag::BLOCKED);
@@ -139,6 +145,6 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
 /// Runs what clients sent while they were blocked.
 pub fn resume(srv: &mut Server, id: ClientId) {
     if srv.clients.get(id).is_some_and(|c| c.input.unread() > 0) {
-        batch::process_input(srv, id);
+        batch::process_input(srv, id, None);
     }
 }

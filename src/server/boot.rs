@@ -10,8 +10,7 @@
 //! their order are those that tools wait for.
 
 use super::{
-    Gate, Run, Server, aof, aof_load, apply, batch, crash_report, lend, listen, pass, policy,
-    shutdown, slow,
+    Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::algo::rng::random_hex;
 use crate::bio::Bio;
@@ -396,7 +395,8 @@ fn build(
         net: listen::Net::default(),
         run,
         gate: Gate::default(),
-        scratch: batch::Scratch::default(),
+        scratches: Vec::new(),
+        arrivals: std::collections::VecDeque::new(),
         monitors: Vec::new(),
         slowlog: Default::default(),
         latency: Default::default(),

@@ -30,6 +30,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     let dirty = srv.ks.dirty;
     let begun = if how == How::Client { srv.run.ticks } else { ticks() };
     srv.run.nesting += 1;
+    srv.stats.new_errors();
     let run = srv.table.get(cmd).cmd.run;
     let mut ctx = Ctx { srv, client: id, origin: id, db, cmd, args, out, prop: Propagation::AsIs };
     let result = run(&mut ctx);
@@ -40,6 +41,9 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     };
     if out.has_errors() {
         count_errors(srv, cmd, out);
+    }
+    if srv.stats.new_errors() {
+        srv.cmdstats[cmd as usize].failed += 1;
     }
     if !srv.ks.fx.is_empty() {
         settle::drain(srv);
@@ -83,10 +87,10 @@ fn failed(out: &mut Reply, e: CmdError) -> Flow {
 
 #[cold]
 fn count_errors(srv: &mut Server, cmd: CmdId, out: &mut Reply) {
+    srv.cmdstats[cmd as usize].failed += out.take_counted();
     for e in out.take_errors() {
         srv.stats.count_error(&e);
     }
-    srv.cmdstats[cmd as usize].failed += 1;
 }
 
 /// Inside MULTI: keeps the command for EXEC.

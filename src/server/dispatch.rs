@@ -61,7 +61,7 @@ fn resolve(
     let e = srv.table.get(cmd);
     if !e.accepts(args.len()) {
         let why = CmdError::arity(&e.name);
-        reject(srv, id, Some(cmd), why.as_str().as_bytes(), out);
+        reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out);
         return None;
     }
     Some(cmd)
@@ -75,7 +75,9 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     if !srv.gate.open() || c.has(flag::SPECIAL) || srv.config.requirepass.is_some() || guarded {
         match refusal(srv, id, cmd) {
             Refusal::None => {}
-            Refusal::Error(why) => return reject(srv, id, Some(cmd), why.as_str().as_bytes(), out),
+            Refusal::Error(why) => {
+                return reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out);
+            }
             Refusal::Queue => return queue(srv, id, cmd, args, out),
             Refusal::Postpone => {
                 pause::postpone(srv, id);
@@ -95,7 +97,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
 /// A request that was blocked is tried again, through the refusals that may have come up meanwhile.
 pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
     match refusal(srv, id, cmd) {
-        Refusal::Error(why) => reject(srv, id, Some(cmd), why.as_str().as_bytes(), out),
+        Refusal::Error(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Refusal::Postpone => Flow::Postponed,
         Refusal::Gone => Flow::Done,
         Refusal::None | Refusal::Queue => {
@@ -294,7 +296,14 @@ fn runs_inside_multi(e: &Entry) -> bool {
 
 /// Refuses: counts, and spoils a transaction that is being queued. `why` begins with its code. A
 /// refused EXEC ends the transaction.
-pub fn reject(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, why: &[u8], out: &mut Reply) -> Flow {
+pub fn reject(
+    srv: &mut Server,
+    id: ClientId,
+    cmd: Option<CmdId>,
+    args: Args,
+    why: &[u8],
+    out: &mut Reply,
+) -> Flow {
     let mut ends = false;
     if let Some(cmd) = cmd {
         srv.cmdstats[cmd as usize].rejected += 1;
@@ -306,8 +315,10 @@ pub fn reject(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, why: &[u8], ou
     }
     if ends {
         transactions::discard_of(srv, id);
+        // A general code says nothing behind EXECABORT.
+        let why = why.strip_prefix(b"ERR ").unwrap_or(why);
         out.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());
-        monitor::feed(srv, id, Args::new(&[b"exec"]));
+        monitor::feed(srv, id, args);
     } else {
         out.error_bytes(why);
     }
@@ -338,7 +349,7 @@ fn unknown_command(srv: &mut Server, id: ClientId, args: Args, out: &mut Reply) 
     }
     let name = quoted(args[0], 128);
     let why = [b"ERR unknown command '", name, b"', with args beginning with: ", &shown].concat();
-    reject(srv, id, None, &why, out);
+    reject(srv, id, None, args, &why, out);
 }
 
 fn unknown_subcommand(srv: &mut Server, id: ClientId, args: Args, out: &mut Reply) {
@@ -346,7 +357,7 @@ fn unknown_subcommand(srv: &mut Server, id: ClientId, args: Args, out: &mut Repl
     let container = args[0].to_ascii_uppercase();
     let sub = quoted(args[1], 128);
     let why = [b"ERR unknown subcommand '", sub, b"'. Try ", &container, b" HELP."].concat();
-    reject(srv, id, None, &why, out);
+    reject(srv, id, None, args, &why, out);
 }
 
 /// Somebody speaks HTTP to us, perhaps a browser that was tricked into it. Said once a minute.

@@ -195,7 +195,7 @@ struct Load {
 impl Load {
     fn all(&mut self, srv: &mut Server, loader: &mut Loader<'_>) -> Result<(), String> {
         while let Some(item) = loader.next_item()? {
-            loading::progress(srv, loader.position());
+            loading::progress(srv, loader.at() as u64);
             self.item(srv, item)?;
         }
         Ok(())

@@ -62,7 +62,10 @@ pub struct Server {
     pub net: listen::Net,
     pub run: Run,
     pub gate: Gate,
-    pub scratch: batch::Scratch,
+    /// Room for batches that nobody uses at the moment.
+    pub scratches: Vec<batch::Scratch>,
+    /// Clients whose input has been read and not run yet, in order.
+    pub arrivals: std::collections::VecDeque<pass::Arrival>,
     pub monitors: Vec<ClientId>,
     pub slowlog: crate::slowlog::Slowlog,
     pub latency: crate::latency::Monitor,

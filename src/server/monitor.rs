@@ -128,13 +128,13 @@ mod tests {
         let of = |line: &str| secrets(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         assert_eq!(of("auth pw"), [1]);
         assert_eq!(of("AUTH user pw"), [1, 2]);
-        assert_eq!(of("auth a b c"), []);
+        assert!(of("auth a b c").is_empty());
         assert_eq!(of("hello 3 SETNAME auth AUTH user pw"), [5, 6]);
-        assert_eq!(of("hello 3 auth user"), []);
-        assert_eq!(of("hello 4 auth user pw"), []);
+        assert!(of("hello 3 auth user").is_empty());
+        assert!(of("hello 4 auth user pw").is_empty());
         assert_eq!(of("migrate h 1 k 0 9 auth pw"), [7]);
         assert_eq!(of("migrate h 1 k 0 9 copy auth2 u pw keys auth"), [8, 9]);
         assert_eq!(of("config set port 1 requirepass pw"), [5]);
-        assert_eq!(of("set auth pw"), []);
+        assert!(of("set auth pw").is_empty());
     }
 }

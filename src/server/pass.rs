@@ -4,6 +4,13 @@
 //! ```text
 //! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
 //! ```
+//!
+//! Between reading and running stand the next clients' reads: what was read is parsed and its memory
+//! fetched (`batch::prepare`, `warm`), and when its turn comes it has arrived.
+//!
+//! ```text
+//! read C: buckets ─► read D: C's entries ─► read E: C runs
+//! ```
 
 use super::batch::BIG_ARG;
 use super::{Server, batch, before_sleep, blocking, client_info, cron, evict, kill};
@@ -21,6 +28,8 @@ const ACCEPTS: usize = 1000;
 const ACCEPT_RETRY_MS: u64 = 100;
 /// Reads of one client per pass; the rest waits on the list.
 const READS: usize = 4;
+/// Clients that are read before the first of them runs.
+const LOOK_AHEAD: usize = 2;
 
 /// Serves until asked to stop.
 pub fn serve(srv: &mut Server) {
@@ -58,6 +67,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     while let Some(e) = srv.reactor.next_event() {
         handle(srv, e);
     }
+    while run_arrival(srv) {}
     for _ in 0..srv.clients.to_read.len() {
         let Some(id) = srv.clients.to_read.pop_front() else { break };
         if let Some(c) = srv.clients.get_mut(id) {
@@ -179,36 +189,76 @@ const DENIED: &str = "-DENIED Redis is running in protected mode because protect
     only need to do one of the above things in order for the server to start accepting connections from \
     the outside.\r\n";
 
-/// Reads what the client sent and runs what is complete.
+/// A client whose input waits to be run.
+pub struct Arrival {
+    id: ClientId,
+    got: Got,
+    hang_up: bool,
+    prepared: Option<batch::Scratch>,
+}
+
+/// Reads what the client sent; it runs when the memory it needs has arrived, or the pass has nothing
+/// else to read.
 fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {
-    let Some(c) = srv.clients.get_mut(id) else { return };
+    let Some(c) = srv.clients.get(id) else { return };
+    if c.has(flag::ARRIVED) {
+        // A nested pass hears of a client whose last input has not run.
+        while run_arrival(srv) {}
+    }
+    let Some(c) = srv.clients.get(id) else { return };
     if c.has(flag::DYING | flag::CLOSE_AFTER_REPLY) {
         return;
     }
     if c.has(flag::EXECUTING) {
         return srv.clients.wants_read(id);
     }
-    for _ in 0..READS {
-        match read_once(srv, id) {
-            Got::Full => {
-                if !batch::process_input(srv, id) {
-                    break;
-                }
-            }
-            Got::Some => {
-                batch::process_input(srv, id);
-                if !hang_up {
-                    return;
-                }
-            }
-            Got::Nothing => {
-                batch::process_input(srv, id);
-                return;
-            }
-            Got::End => return kill::kill(srv, id),
+    let got = read_once(srv, id);
+    if matches!(got, Got::End) {
+        return kill::kill(srv, id);
+    }
+    let prepared = batch::prepare(srv, id);
+    if let Some(Arrival { id, prepared: Some(s), .. }) = srv.arrivals.back() {
+        batch::warm(srv, *id, s);
+    }
+    srv.clients[id].set(flag::ARRIVED);
+    srv.arrivals.push_back(Arrival { id, got, hang_up, prepared });
+    if srv.arrivals.len() > LOOK_AHEAD {
+        run_arrival(srv);
+    }
+}
+
+/// Runs the oldest arrival; false when there is none.
+fn run_arrival(srv: &mut Server) -> bool {
+    let Some(Arrival { id, mut got, hang_up, mut prepared }) = srv.arrivals.pop_front() else {
+        return false;
+    };
+    if srv.arrivals.is_empty()
+        && let Some(s) = &prepared
+    {
+        batch::warm(srv, id, s);
+    }
+    if let Some(c) = srv.clients.get_mut(id) {
+        c.clear(flag::ARRIVED);
+    }
+    for reads in 1.. {
+        let goes_on = batch::process_input(srv, id, prepared.take());
+        match got {
+            Got::Nothing => return true,
+            Got::Some if !hang_up => return true,
+            Got::Full if !goes_on => break,
+            _ => {}
+        }
+        if reads == READS || srv.clients.get(id).is_none_or(|c| c.has(flag::EXECUTING)) {
+            break;
+        }
+        got = read_once(srv, id);
+        if matches!(got, Got::End) {
+            kill::kill(srv, id);
+            return true;
         }
     }
     srv.clients.wants_read(id);
+    true
 }
 
 enum Got {

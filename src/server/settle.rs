@@ -28,8 +28,8 @@ pub fn drain(srv: &mut Server) {
                 srv.ops.push(db, to::ALL, &args);
             }
             Effect::Modified { db, key } => modified(srv, db, &key),
-            Effect::Ready { db, key, ty } => {
-                let exists = srv.ks.peek(db, Key::new(&key)).is_some_and(|e| e.ty() == ty);
+            Effect::Ready { db, key, ty, gone } => {
+                let exists = !gone && srv.ks.peek(db, Key::new(&key)).is_some_and(|e| e.ty() == ty);
                 srv.blocked.signal(db, &key, exists);
             }
         }

@@ -13,6 +13,8 @@ pub struct Stats {
     pub net_output: u64,
     pub evicted_clients: u64,
     pub total_error_replies: u64,
+    /// As many as there were when `new_errors` was last asked.
+    pub errors_seen: u64,
     pub unexpected_errors: u64,
     pub dump_sanitizations: u64,
     pub query_limit_disconnections: u64,
@@ -93,6 +95,12 @@ pub struct CmdStats {
 }
 
 impl Stats {
+    /// Have errors been counted since this was last asked? Whoever runs a command asks before and after
+    /// it; what was counted for a command within is not counted again for the one around it.
+    pub fn new_errors(&mut self) -> bool {
+        std::mem::replace(&mut self.errors_seen, self.total_error_replies) != self.total_error_replies
+    }
+
     /// Counts an error reply by its code; after too many kinds only the total goes on.
     pub fn count_error(&mut self, text: &str) {
         const KINDS: usize = 128;

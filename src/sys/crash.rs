@@ -761,6 +761,13 @@ mod tests {
         }
     }
 
+    #[inline(never)]
+    fn call_nowhere() -> u8 {
+        let at = std::hint::black_box(0x1000usize);
+        // SAFETY: none: the process is to die of it.
+        std::hint::black_box(unsafe { std::mem::transmute::<usize, extern "C" fn() -> u8>(at)() })
+    }
+
     #[test]
     fn faults_name_the_address_and_dump_the_code() {
         if let Some(role) = role() {
@@ -770,11 +777,7 @@ mod tests {
                 "read" => unsafe {
                     std::hint::black_box(std::ptr::without_provenance::<u8>(0x50).read_volatile())
                 },
-                "call" => {
-                    let at = std::hint::black_box(0x1000usize);
-                    // SAFETY: none, as above.
-                    unsafe { std::mem::transmute::<usize, extern "C" fn() -> u8>(at)() }
-                }
+                "call" => call_nowhere(),
                 _ => std::hint::black_box(overflow(1)),
             };
             return;

@@ -1,14 +1,15 @@
-//! Reads into memory that nobody has to clear first.
+//! Receives into memory that nobody has to clear first.
 
 use std::io;
 use std::os::fd::RawFd;
 
-/// Reads up to `max` bytes to the end of `buf`, which grows by what arrived. 0 is the end of the stream.
+/// Receives up to `max` bytes of a socket to the end of `buf`, which grows by what arrived. 0 is the end
+/// of the stream. (`recv` skips what `read` does for files.)
 pub fn read_into(fd: RawFd, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     buf.reserve(max);
     let room = (buf.capacity() - buf.len()).min(max);
     // SAFETY: the spare capacity has at least `room` bytes.
-    let n = unsafe { libc::read(fd, buf.as_mut_ptr().add(buf.len()).cast(), room) };
+    let n = unsafe { libc::recv(fd, buf.as_mut_ptr().add(buf.len()).cast(), room, 0) };
     let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has written `n <= room` bytes.
     unsafe { buf.set_len(buf.len() + n) };

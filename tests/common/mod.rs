@@ -431,6 +431,19 @@ impl Conn {
         &self.stream
     }
 
+    /// Is there something to read, or will there be within this time?
+    #[track_caller]
+    pub fn ready(&mut self, within: Duration) -> bool {
+        if self.at < self.buf.len() {
+            return true;
+        }
+        self.stream.set_read_timeout(Some(within)).expect("a TCP socket");
+        let mut room = [0; 1];
+        let there = self.stream.peek(&mut room).is_ok();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
+        there
+    }
+
     /// One reply; pushes are values like any other.
     #[track_caller]
     pub fn read(&mut self) -> Value {

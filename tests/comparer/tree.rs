@@ -50,15 +50,18 @@ pub struct Command {
 pub struct Call {
     /// Full name of the command.
     pub name: String,
+    pub group: String,
     pub words: Vec<Vec<u8>>,
     pub keys: Vec<Vec<u8>>,
+    /// What there was to choose and was chosen, as `Command::options` names it.
+    pub options: Vec<String>,
 }
 
 impl Call {
     pub fn new(words: Vec<Vec<u8>>) -> Call {
         let name = String::from_utf8_lossy(&words[0]).to_lowercase();
         let keys = words.get(1).cloned().into_iter().collect();
-        Call { name, words, keys }
+        Call { name, group: "scenes".into(), words, keys, options: Vec::new() }
     }
 
     pub fn of(words: &[&[u8]]) -> Call {
@@ -145,6 +148,7 @@ struct Maker<'r> {
     group: &'r str,
     words: Vec<Vec<u8>>,
     keys: Vec<Vec<u8>>,
+    options: Vec<String>,
     /// Where a number of keys is to be written when it is known.
     numkeys: Option<usize>,
     /// How often the last repeated argument stood: streams and their ids go together.
@@ -152,8 +156,32 @@ struct Maker<'r> {
 }
 
 impl Command {
-    /// A random call.
+    /// A random call, now and then one that the tree does not allow.
     pub fn call(&self, rng: &mut Rng) -> Call {
+        let mut call = self.fit(rng);
+        if rng.below(8) == 0 {
+            let first = self.name.split('|').count();
+            let options = self.options();
+            distort(rng, &mut call.words, first, &options);
+        }
+        call
+    }
+
+    /// Every token of the tree: `set XX`.
+    pub fn options(&self) -> Vec<String> {
+        fn collect(name: &str, args: &[Arg], all: &mut Vec<String>) {
+            for a in args {
+                all.extend(a.token.as_ref().map(|t| option(name, t)));
+                collect(name, &a.args, all);
+            }
+        }
+        let mut all = Vec::new();
+        collect(&self.name, &self.args, &mut all);
+        all
+    }
+
+    /// A random call that follows the tree.
+    pub fn fit(&self, rng: &mut Rng) -> Call {
         let words: Vec<Vec<u8>> = self.name.split('|').map(|w| in_some_case(rng, w)).collect();
         let mut m = Maker {
             rng,
@@ -161,17 +189,21 @@ impl Command {
             group: &self.group,
             words,
             keys: Vec::new(),
+            options: Vec::new(),
             numkeys: None,
             repeated: 1,
         };
-        let first = m.words.len();
         m.list(&self.args);
         m.end_of_keys(0);
-        let Maker { mut words, keys, .. } = m;
-        if rng.below(8) == 0 {
-            distort(rng, &mut words, first);
-        }
-        Call { name: self.name.clone(), words, keys }
+        let Maker { words, keys, options, .. } = m;
+        Call { name: self.name.clone(), group: self.group.clone(), words, keys, options }
+    }
+}
+
+fn option(command: &str, token: &str) -> String {
+    match token {
+        "" => format!("{command} ''"),
+        _ => format!("{command} {}", token.to_uppercase()),
     }
 }
 
@@ -238,9 +270,14 @@ impl Maker<'_> {
         if let Some(token) = &arg.token
             && arg.kind != Type::Token
         {
-            let word = in_some_case(self.rng, token);
-            self.words.push(word);
+            self.chosen(token);
         }
+    }
+
+    fn chosen(&mut self, token: &str) {
+        self.options.push(option(self.command, token));
+        let word = in_some_case(self.rng, token);
+        self.words.push(word);
     }
 
     fn value(&mut self, arg: &Arg) {
@@ -250,10 +287,7 @@ impl Maker<'_> {
                 let one = &arg.args[self.rng.index(arg.args.len())];
                 self.argument(one);
             }
-            Type::Token => {
-                let word = in_some_case(self.rng, arg.token.as_deref().unwrap_or(""));
-                self.words.push(word);
-            }
+            Type::Token => self.chosen(arg.token.as_deref().unwrap_or("")),
             Type::Key => {
                 let key = self.key();
                 self.words.push(key.clone());
@@ -304,15 +338,21 @@ impl Maker<'_> {
 }
 
 /// Does something to the words from `first` on that the tree does not allow.
-fn distort(rng: &mut Rng, words: &mut Vec<Vec<u8>>, first: usize) {
+fn distort(rng: &mut Rng, words: &mut Vec<Vec<u8>>, first: usize, options: &[String]) {
     let args = words.len() - first;
     let at = first + rng.index(args.max(1));
-    match rng.below(4) {
+    match rng.below(6) {
         0 if args > 0 => drop(words.remove(at)),
         1 if args > 0 => words[at] = pick(rng, values::ODD).to_vec(),
         2 if args > 0 => {
             let word = words[at].clone();
             words.insert(at, word);
+        }
+        // Options that exclude each other, or stand where none may.
+        3..5 if args > 0 && !options.is_empty() => {
+            let option = &options[rng.index(options.len())];
+            let word = option.split(' ').next_back().unwrap_or("").as_bytes().to_vec();
+            words.insert(at + rng.index(words.len() - at + 1), word);
         }
         _ => words.push(pick(rng, values::ODD).to_vec()),
     }

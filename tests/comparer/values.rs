@@ -23,6 +23,9 @@ pub const POOL: &[(&str, &[Bytes])] = &[
     ("hyperloglog", &[b"p:1", b"p:2"]),
 ];
 
+/// The databases that are used.
+pub const DATABASES: &[Bytes] = &[b"0", b"1", b"9", b"15"];
+
 /// Keys that nothing makes on purpose.
 pub const OTHER_KEYS: &[Bytes] = &[b"new:1", b"new:2", b"new:3", b"w_1", b"w_a", b"__none__"];
 
@@ -136,7 +139,8 @@ const OFFSETS: &[Bytes] = &[
     b"#3",
     b"-1",
     b"4294967296",
-    b"536870912",
+    b"8388607",
+    b"8388608",
     b"9223372036854775807",
     b"x",
 ];
@@ -246,15 +250,25 @@ const TYPES: &[Bytes] = &[b"string", b"list", b"set", b"zset", b"hash", b"stream
 const SCRIPTS: &[Bytes] = &[
     b"return 1",
     b"return {KEYS, ARGV}",
-    b"return redis.call('TYPE', KEYS[1])",
-    b"return redis.call('GET', KEYS[1])",
+    b"local r = redis.call('TYPE', KEYS[1]) return r",
+    b"local r = redis.call('GET', KEYS[1]) return r",
     b"return redis.pcall('INCR', KEYS[1])",
     b"return {1, 2.9, 'x', false, {true}}",
-    b"return redis.call('SET', KEYS[1], ARGV[1])",
-    b"return nosuch",
+    b"local r = redis.call('SET', KEYS[1], ARGV[1]) return r",
     b"this is no Lua",
     b"error('oh no')",
     b"return redis.error_reply('MY error')",
+];
+/// Scripts that run the command in their arguments. None returns a call: to LuaJIT that is a jump, after
+/// which nobody knows the line that an error comes from.
+pub const CALLERS: &[Bytes] = &[
+    b"local r = redis.call(unpack(ARGV)) return r",
+    b"return redis.pcall(unpack(ARGV))",
+    b"redis.setresp(3) local r = redis.call(unpack(ARGV)) return r",
+    b"redis.setresp(3) return redis.pcall(unpack(ARGV))",
+    b"local r = redis.pcall(unpack(ARGV)) return type(r)",
+    b"local r = redis.pcall(unpack(ARGV)) redis.call('INCR', 's:int') return r",
+    b"return {redis.pcall(unpack(ARGV)), redis.pcall(unpack(ARGV))}",
 ];
 const DIGESTS: &[Bytes] =
     &[b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db", b"ffffffffffffffffffffffffffffffffffffffff", b"x"];
@@ -378,6 +392,141 @@ pub fn any_integer(rng: &mut Rng) -> Vec<u8> {
         return pick(rng, INTEGERS).to_vec();
     }
     (rng.below(16) as i64 - 4).to_string().into_bytes()
+}
+
+pub fn any_key(rng: &mut Rng) -> Bytes {
+    let (_, keys) = POOL[rng.index(POOL.len())];
+    pick(rng, keys)
+}
+
+/// The command that makes keys of this group.
+pub fn maker(group: &str) -> &'static str {
+    match group {
+        "string" => "set",
+        "list" => "rpush",
+        "set" => "sadd",
+        "hash" => "hset",
+        "sorted-set" => "zadd",
+        "geo" => "geoadd",
+        "hyperloglog" => "pfadd",
+        _ => "xadd",
+    }
+}
+
+/// Something that whoever watches the key, or waits for it, must notice.
+pub fn write(key: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
+    const SWAPS: &str = "redis.call('SELECT', 1) redis.call('RPUSH', KEYS[1], 'x') \
+        redis.call('SELECT', 0) return redis.call('SWAPDB', 0, 1)";
+    const IN_VAIN: &str = "redis.call('RPUSH', KEYS[1], 'a') return redis.call('DEL', KEYS[1])";
+    const BOTH: &str = "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'a', 'b') \
+        return redis.call('LPUSH', KEYS[1], 'c')";
+    let line: &[&[u8]] = match rng.below(16) {
+        0..3 => &[b"RPUSH", key, b"a", b"b", b"c"],
+        3 => &[b"LPUSH", key, b"1"],
+        4..6 => &[b"ZADD", key, b"1", b"a", b"2", b"b", b"3", b"c"],
+        6 => &[b"XADD", key, b"100-1", b"a", b"b"],
+        7 => &[b"SET", key, b"x"],
+        8 => &[b"DEL", key],
+        9 => &[b"RENAME", b"l:1", key],
+        10 => &[b"COPY", b"z:1", key, b"REPLACE"],
+        11 => &[b"LMOVE", b"l:2", key, b"LEFT", b"RIGHT"],
+        12 => &[b"EVAL", SWAPS.as_bytes(), b"1", key],
+        13 => &[b"EVAL", IN_VAIN.as_bytes(), b"1", key],
+        14 => &[b"EVAL", BOTH.as_bytes(), b"1", key],
+        _ => &[b"ZUNIONSTORE", key, b"2", b"z:1", b"z:2"],
+    };
+    line.iter().map(|w| w.to_vec()).collect()
+}
+
+/// What no command is called.
+pub const UNKNOWN: &[&[Bytes]] = &[
+    &[b"NOSUCH"],
+    &[b"nosuch", b"a", b"", b"with space", b"\x00\x01", &[b'q'; 300]],
+    &[b""],
+    &[&[b'N'; 200], b"x"],
+    &[b"ge\x00t", b"a"],
+    &[b"OBJECT"],
+    &[b"OBJECT", b"nosuch", b"s:1"],
+    &[b"config", b"NoSuch"],
+    &[b"CLIENT", &[b'q'; 300]],
+    &[b"script", b"a\r\nb"],
+    &[b"GET|SET", b"a"],
+    &[b"config|get", b"a"],
+];
+
+/// Bytes that are no request, or hardly one; some make the server hang up.
+pub const RAW: &[Bytes] = &[
+    b"PING\r\n",
+    b"  PING  \n",
+    b"\r\n\n",
+    b"ECHO \"a b\" c\r\n",
+    b"ECHO \"a\\x41\\n\\\"\"\r\n",
+    b"ECHO 'it\\'s'\r\n",
+    b"ECHO \"open\r\n",
+    b"ECHO 'open\r\n",
+    b"ECHO \"a\"b\r\n",
+    b"ECHO \x00\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"*1\r\n$4\r\nPING\r\n",
+    b"*1\r\n$4\r\nPINGxx",
+    b"*1\r\n:4\r\n",
+    b"*1\r\n$-1\r\n",
+    b"*1\r\n$x\r\n",
+    b"*1\r\n$ 4\r\nPING\r\n",
+    b"*1\r\n$+4\r\nPING\r\n",
+    b"*1\r\n$04\r\nPING\r\n",
+    b"*1\r\n$\r\n\r\n",
+    b"*1\r\n$0\r\n\r\n",
+    b"*1\r\n$1048577\r\n",
+    b"*1\r\n$536870913\r\n",
+    b"*x\r\n",
+    b"*\r\n",
+    b"*1x\r\n",
+    b"* 1\r\n",
+    b"*2147483648\r\n",
+    b"*1048577\r\n",
+    b"*2\r\n$4\r\nECHO\r\n*1\r\n",
+    b"$4\r\nPING\r\n",
+    b"+OK\r\n",
+    b"\x00\r\n",
+    b"POST / HTTP/1.1\r\n",
+    b"GET host:\r\n",
+];
+
+const CHANNELS: &[Bytes] = &[b"news", b"n2", b"", b"\x00\xff", b"with space"];
+const CHANNEL_PATTERNS: &[Bytes] = &[b"n*", b"*", b"[x", b""];
+
+/// What somebody sends who listens to channels.
+pub fn listener(rng: &mut Rng) -> Vec<Vec<u8>> {
+    let name: &[u8] = match rng.below(14) {
+        0..3 => b"SUBSCRIBE",
+        3..5 => b"PSUBSCRIBE",
+        5 => b"SSUBSCRIBE",
+        6 => b"UNSUBSCRIBE",
+        7 => b"PUNSUBSCRIBE",
+        8 => b"SUNSUBSCRIBE",
+        other => {
+            let line: &[&[u8]] = match other {
+                9 => &[b"HELLO", b"3"],
+                10 => &[b"HELLO", b"2"],
+                11 => &[b"RESET"],
+                12 => &[b"GET", b"s:1"],
+                _ => &[b"PING"],
+            };
+            return line.iter().map(|w| w.to_vec()).collect();
+        }
+    };
+    let names = if name[0] == b'P' { CHANNEL_PATTERNS } else { CHANNELS };
+    let least = if name.contains(&b'U') && name.windows(2).any(|w| w == b"UN") { 0 } else { 1 };
+    let mut words = vec![name.to_vec()];
+    (0..least + rng.below(3)).for_each(|_| words.push(pick(rng, names).to_vec()));
+    words
+}
+
+pub fn message(rng: &mut Rng) -> Vec<Vec<u8>> {
+    let name: &[u8] = if rng.below(4) == 0 { b"SPUBLISH" } else { b"PUBLISH" };
+    vec![name.to_vec(), pick(rng, CHANNELS).to_vec(), pick(rng, TEXTS).to_vec()]
 }
 
 /// The commands that make a key of the pool, of a size that varies with the draw.

@@ -278,7 +278,7 @@ unsafe fn write_backlen(to: *mut u8, len: usize) -> *mut u8 {
 /// # Safety
 /// As for `copy_nonoverlapping`.
 #[inline]
-unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
+pub unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
     /// # Safety
     /// `n >= size_of::<W>()`, and as for `copy_nonoverlapping` with at most twice that.
     #[inline]

@@ -607,3 +607,26 @@ fn the_safe_size_is_a_gigabyte() {
     assert!(safe_to_add(Some(&lp), (1 << 30) - 12) && !safe_to_add(Some(&lp), (1 << 30) - 11));
     assert!(!safe_to_add(Some(&lp), usize::MAX));
 }
+
+#[test]
+fn integers_are_set_where_they_stand() {
+    let mut lp = Listpack::of([1i64, 127, 5, -7].into_iter().map(Element::from));
+    let second = lp.seek(1).expect("four entries");
+    for n in [0, 127, 128, -1, 4095, 70_000, i64::MIN, 3] {
+        lp.set_int(second, n);
+        assert_eq!(lp.iter().collect::<Vec<_>>(), [1, n, 5, -7].map(Element::from));
+        assert_eq!(Listpack::from_bytes(lp.bytes()).map(|l| l.len()), Ok(4));
+    }
+}
+
+#[test]
+fn a_walk_passes_over_entries_and_knows_its_place() {
+    let lp = Listpack::of([1i64, 70_000, 5].into_iter().map(Element::from));
+    let mut walk = lp.iter();
+    assert_eq!(lp.place(&walk), lp.first());
+    walk.pass(2);
+    assert_eq!(lp.place(&walk), lp.seek(2));
+    assert_eq!(walk.clone().next(), Some(Element::Int(5)));
+    walk.pass(9);
+    assert_eq!((lp.place(&walk), walk.next()), (None, None));
+}

@@ -53,6 +53,30 @@ impl<'a> Iter<'a> {
         self.next_elsewhere()
     }
 
+    /// Shows the next `n` elements, as far as there are so many.
+    #[inline]
+    pub fn show(mut self, mut n: usize, mut f: impl FnMut(Element<'_>)) {
+        while n > 0 {
+            if let (Ahead::Packed(entries), End::Head) = (&mut self.ahead, self.from) {
+                // Most of it, in a loop of its own.
+                let mut entries = entries.clone();
+                while n > 0
+                    && let Some(e) = entries.next()
+                {
+                    f(e);
+                    n -= 1;
+                }
+                self.ahead = Ahead::Packed(entries);
+                if n == 0 {
+                    return;
+                }
+            }
+            let Some(e) = self.next() else { return };
+            f(e);
+            n -= 1;
+        }
+    }
+
     /// The next element where the current listpack has none.
     fn next_elsewhere(&mut self) -> Option<Element<'_>> {
         while self.ahead.is_empty() {

@@ -18,6 +18,10 @@
 //!
 //! A new type: a constant in `kind`, an arm in `value`.
 
+mod stream;
+#[cfg(test)]
+mod tests;
+
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
 use crate::algo::num::{parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
@@ -139,11 +143,6 @@ impl<'a> Loader<'a> {
 
     fn left(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
-    }
-
-    /// Bytes read so far.
-    pub fn position(&self) -> u64 {
-        self.at as u64
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
@@ -284,6 +283,9 @@ impl<'a> Loader<'a> {
             kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
                 let l = self.packed(Shape::Zset, t == kind::ZSET_ZIPLIST)?;
                 self.packed_zset(l)?.wrap()
+            }
+            kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
+                self.stream(t)?.wrap()
             }
             kind::MODULE_PRE_GA => return Err("Pre-release module format not supported".into()),
             kind::MODULE_2 => {
@@ -470,6 +472,7 @@ impl<'a> Loader<'a> {
     fn zset(&mut self, t: u8) -> Result<Zset> {
         let limits = self.limits.zset;
         let n = self.length()?;
+        // A packed set would lose the sign of -0, also when it becomes a big one.
         let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
         let mut z = Zset::with_hint(room, 0, &limits);
         for _ in 0..n {

@@ -55,10 +55,15 @@ pub mod kind {
     pub const HASH_ZIPLIST: u8 = 13;
     /// 6.2; nodes are ziplists.
     pub const LIST_QUICKLIST: u8 = 14;
+    /// 6.2
+    pub const STREAM_LISTPACKS: u8 = 15;
     pub const HASH_LISTPACK: u8 = 16;
     pub const ZSET_LISTPACK: u8 = 17;
     pub const LIST_QUICKLIST_2: u8 = 18;
+    /// 7.0
+    pub const STREAM_LISTPACKS_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
+    pub const STREAM_LISTPACKS_3: u8 = 21;
 }
 
 /// Containers of a quicklist node.

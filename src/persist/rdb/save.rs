@@ -1,10 +1,13 @@
 //! Writing a snapshot. Small collections are saved as the bytes they are.
 
+mod stream;
+
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
 use crate::algo::{crc64, lzf, num::parse_i64};
 use crate::ds::entry::{Entry, ty};
 use crate::ds::quicklist::NodeBytes;
 use crate::keyspace::Db;
+use crate::object::stream::Stream;
 use crate::object::{hash::Hash, list::List, set::Set, value::StrRef, value::View, zset::Zset};
 use std::io::{self, Write};
 
@@ -74,15 +77,10 @@ impl Write for Count {
 /// Bytes of a value in a snapshot, without its type, key and time.
 pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
     let options = Options { compress, checksum: false, aux: Vec::new() };
-    let (mut all, mut head) = (Count::default(), Count::default());
-    Out { to: &mut all, crc: 0, options: &options, keyed: true }.entry(e)?;
-    let mut out = Out { to: &mut head, crc: 0, options: &options, keyed: true };
-    out.head(0, e)?;
-    if let Some(when) = e.when() {
-        out.raw(&[op::EXPIRE_MS])?;
-        out.raw(&when.to_le_bytes())?;
-    }
-    Ok(all.0 - head.0)
+    let mut count = Count::default();
+    Out { to: &mut count, crc: 0, options: &options, keyed: false }.value(e)?;
+    // All but the byte of the type.
+    Ok(count.0 - 1)
 }
 
 /// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.
@@ -194,6 +192,7 @@ impl Out<'_> {
             ty::SET => self.set(e, &View::<Set>::of(e).expect(MADE)),
             ty::ZSET => self.zset(e, &View::<Zset>::of(e).expect(MADE)),
             ty::HASH => self.hash(e, &View::<Hash>::of(e).expect(MADE)),
+            ty::STREAM => self.stream(e, &View::<Stream>::of(e).expect(MADE)),
             t => Err(io::Error::other(format!("type {t} has no form in the file"))),
         }
     }
@@ -291,7 +290,7 @@ mod tests {
             ("40000", None, 5, 5),
             ("3000000000", None, 11, 11),
             ("007", None, 4, 4),
-            (&long, Some(1), 72, 11),
+            (&long, Some(1), 72, 13),
         ] {
             let inline = Payload::Inline(value.as_bytes());
             let e = Entry::new(b"key", ty::STRING, enc::RAW, inline, ttl);

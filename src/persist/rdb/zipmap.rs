@@ -52,7 +52,7 @@ fn text(bytes: &[u8], spare: usize) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
     type Pairs = Vec<(Vec<u8>, Vec<u8>)>;

@@ -1,0 +1,167 @@
+//! Streams: a log of entries, and groups of consumers that read it together.
+//!
+//! ```text
+//!   Stream ── log ──────► blocks of entries by ID          entries.rs, node.rs, range.rs
+//!         └── groups ───► name ──► Group ──► consumers     group.rs
+//! ```
+//!
+//! The two halves are fields, so that a group changes while the log is read. What takes both (how far
+//! behind a group is) stands here.
+//!
+//! A stream without entries is a value like any other: it stays until somebody deletes the key.
+
+pub mod entries;
+pub mod group;
+pub mod id;
+pub mod node;
+pub mod range;
+#[cfg(test)]
+mod tests;
+
+use super::digest::Digest;
+use super::value::Kind;
+use crate::ds::entry::{enc, ty};
+use crate::ds::rax::{Rax, Seek};
+use entries::Log;
+use group::Group;
+use id::Id;
+use std::ops::{Deref, DerefMut};
+
+#[derive(Clone, Default)]
+pub struct Stream(pub(super) Box<Parts>);
+
+#[derive(Clone, Default)]
+pub struct Parts {
+    pub log: Log,
+    pub groups: Groups,
+}
+
+impl Deref for Stream {
+    type Target = Parts;
+    #[inline]
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Stream {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
+/// Groups by name.
+#[derive(Default)]
+pub struct Groups(Rax<Box<Group>>);
+
+impl Groups {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, name: &[u8]) -> Option<&Group> {
+        self.0.find(name).map(|g| &**g)
+    }
+
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
+        self.0.find_mut(name).map(|g| &mut **g)
+    }
+
+    /// False when the name is taken.
+    pub fn add(&mut self, name: &[u8], group: Group) -> bool {
+        self.0.try_insert(name, Box::new(group)).is_ok()
+    }
+
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        self.0.remove(name).is_some()
+    }
+
+    /// By the order of their names, as long as `f` has no error.
+    pub fn try_each<E>(&self, mut f: impl FnMut(&[u8], &Group) -> Result<(), E>) -> Result<(), E> {
+        let mut walk = self.0.iter();
+        while let Some((name, group)) = walk.next() {
+            f(name, group)?;
+        }
+        Ok(())
+    }
+
+    pub fn for_each(&self, mut f: impl FnMut(&[u8], &Group)) {
+        let mut walk = self.0.iter();
+        while let Some((name, group)) = walk.next() {
+            f(name, group);
+        }
+    }
+}
+
+impl Clone for Groups {
+    fn clone(&self) -> Self {
+        let mut copy = Groups::default();
+        self.for_each(|name, group| {
+            copy.add(name, group.clone());
+        });
+        copy
+    }
+}
+
+impl Log {
+    /// How many entries a group has not read yet; None when deletions make that impossible to tell.
+    pub fn lag(&self, group: &Group) -> Option<i64> {
+        let added = self.entries_added.cast_signed();
+        if self.entries_added == 0 {
+            return Some(0);
+        }
+        if group.entries_read != group::UNKNOWN && !self.has_gaps_from(group.last_id) {
+            return Some(added.wrapping_sub(group.entries_read));
+        }
+        self.added_until(group.last_id).map(|read| added.wrapping_sub(read.cast_signed()))
+    }
+
+    /// A group has been given the entry of this ID, the next one for it.
+    pub fn advance(&self, group: &mut Group, id: Id) {
+        if group.entries_read != group::UNKNOWN && !self.has_gaps_from(id) {
+            group.entries_read = group.entries_read.wrapping_add(1);
+        } else if self.entries_added > 0 {
+            group.entries_read = self.added_until(id).map_or(group::UNKNOWN, u64::cast_signed);
+        }
+        group.last_id = id;
+    }
+}
+
+impl Kind for Stream {
+    const TYPE: u8 = ty::STREAM;
+
+    fn into_parts(self) -> (u8, u64) {
+        (enc::STREAM, Box::into_raw(self.0) as u64)
+    }
+
+    fn is_empty(&self) -> bool {
+        false
+    }
+
+    fn effort(&self) -> usize {
+        let first = self.groups.0.seek_key(Seek::First);
+        let pending = first.map_or(0, |(_, g)| g.pending_len());
+        self.log.tree_figures().1 + self.groups.len() * (1 + pending)
+    }
+
+    fn heap_bytes(&self, samples: usize) -> usize {
+        let mut groups = self.groups.0.mem_size();
+        self.groups.for_each(|_, g| groups += size_of::<Group>() + g.heap_bytes());
+        size_of::<Parts>() + self.log.heap_bytes(samples) + groups - size_of::<Groups>()
+    }
+
+    fn digest(&self, d: &mut Digest) {
+        for entry in self.log.range(Id::MIN, Id::MAX) {
+            d.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+            for (field, value) in entry.pairs() {
+                field.with_text(|f| d.mix(f));
+                value.with_text(|v| d.mix(v));
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Values of every form there has been, what becomes of them at the limits, and what is refused.
+
+use super::*;
+use crate::ds::entry::{Entry, Payload, enc, ty};
+use crate::object::digest::Digest;
+use crate::object::value::encoding_name;
+use crate::persist::rdb::{save, ziplist, zipmap};
+
+const SHALLOW: Checks = Checks { checksum: true, deep: false };
+const DEEP: Checks = Checks { checksum: true, deep: true };
+
+fn len(n: usize) -> Vec<u8> {
+    match n {
+        0..64 => vec![n as u8],
+        64..16_384 => vec![0x40 | (n >> 8) as u8, n as u8],
+        n => [&[0x80][..], &(n as u32).to_be_bytes()].concat(),
+    }
+}
+
+fn text(b: &[u8]) -> Vec<u8> {
+    [len(b.len()), b.to_vec()].concat()
+}
+
+/// Type, number of elements, texts.
+fn many(t: u8, n: usize, texts: &[&[u8]]) -> Vec<u8> {
+    let texts: Vec<u8> = texts.iter().flat_map(|b| text(b)).collect();
+    [&[t][..], &len(n), &texts].concat()
+}
+
+fn packed(t: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[t][..], &text(bytes)].concat()
+}
+
+fn listpack(values: &[&str]) -> Vec<u8> {
+    Listpack::of(values.iter().map(|v| Element::Str(v.as_bytes()))).bytes().to_vec()
+}
+
+fn ziplist(values: &[&'static str]) -> Vec<u8> {
+    let as_stored = |v: &&'static str| match v.parse() {
+        Ok(n) => Element::Int(n),
+        Err(_) => Element::Str(v.as_bytes()),
+    };
+    ziplist::tests::make(&values.iter().map(as_stored).collect::<Vec<_>>())
+}
+
+fn footed(mut value: Vec<u8>) -> Vec<u8> {
+    value.extend((VERSION as u16).to_le_bytes());
+    let crc = crc64::update(0, &value);
+    value.extend(crc.to_le_bytes());
+    value
+}
+
+/// The name of its encoding, and its elements in their order, or sorted where there is none.
+fn shown(value: Value) -> (&'static str, Vec<String>) {
+    let text = |e: Element<'_>| String::from_utf8_lossy(&e.to_vec()).into_owned();
+    let mut all = Vec::new();
+    match &value {
+        Value::List(l) => l.for_each(|e| all.push(text(e))),
+        Value::Set(s) => s.for_each(|e| all.push(text(e))),
+        Value::Hash(h) => h.for_each(|f, v| all.push(format!("{}={}", text(f), text(v)))),
+        Value::Zset(z) => z.walk(0..z.len(), false, |m, _| {
+            let score = m.with_text(|m| z.score(m)).expect("it is a member");
+            all.push(format!("{}={score}", text(m)));
+        }),
+        _ => panic!("no collection"),
+    }
+    let (t, e, word) = value.into_word();
+    let name = encoding_name(t, e);
+    if name == "hashtable" {
+        all.sort();
+    }
+    drop(Value::from_remains(Some((t, e, word))));
+    (name, all)
+}
+
+fn load(value: Vec<u8>, limits: Limits, checks: Checks) -> Result<(&'static str, Vec<String>)> {
+    match restore(&footed(value), limits, checks, &mut 0) {
+        Ok(Loaded::Value(v)) => Ok(shown(v)),
+        Ok(Loaded::Bytes(b)) => Ok(("string", vec![String::from_utf8_lossy(&b).into_owned()])),
+        Err(Refusal::Format(_, why)) => Err(why),
+        Err(Refusal::Footer) => panic!("the footer is good"),
+    }
+}
+
+#[track_caller]
+fn check(value: &[u8], limits: Limits, encoding: &str, all: &[&str]) {
+    for checks in [SHALLOW, DEEP] {
+        let (name, got) = load(value.to_vec(), limits, checks).expect("a good value");
+        assert_eq!((name, got), (encoding, all.iter().map(|s| s.to_string()).collect()));
+    }
+}
+
+#[track_caller]
+fn refused(value: Vec<u8>, checks: Checks, why: &str) {
+    let got = load(value, Limits::default(), checks).expect_err("a bad value");
+    assert!(got.contains(why), "{got}");
+}
+
+/// Limits past which two elements are too many.
+fn tight() -> Limits {
+    let mut l = Limits::default();
+    (l.hash.entries, l.zset.entries, l.set.entries, l.set.ints) = (1, 1, 1, 1);
+    l.list.fill = 1;
+    l
+}
+
+#[test]
+fn lists_of_all_times() {
+    let usual = Limits::default();
+    let forms = [
+        many(kind::LIST, 3, &[b"a", b"12", b""]),
+        [&[kind::LIST_QUICKLIST, 1][..], &text(&ziplist(&["a", "12", ""]))].concat(),
+        [&[kind::LIST_QUICKLIST_2, 1, 2][..], &text(&listpack(&["a", "12", ""]))].concat(),
+    ];
+    for form in &forms {
+        check(form, usual, "listpack", &["a", "12", ""]);
+        check(form, tight(), "quicklist", &["a", "12", ""]);
+    }
+    let nodes = [text(&ziplist(&["a"])), text(&ziplist(&["12", ""]))].concat();
+    let two = [&[kind::LIST_QUICKLIST, 2][..], &nodes].concat();
+    check(&two, usual, "quicklist", &["a", "12", ""]);
+    let kept = packed(kind::LIST_ZIPLIST, &ziplist(&["a", "12", ""]));
+    check(&kept, usual, "quicklist", &["a", "12", ""]);
+    let plain = [&[kind::LIST_QUICKLIST_2, 2, 1][..], b"\x01x\x02", &text(&listpack(&["y"]))].concat();
+    check(&plain, usual, "quicklist", &["x", "y"]);
+}
+
+#[test]
+fn sets_of_all_times() {
+    let usual = Limits::default();
+    check(&many(kind::SET, 2, &[b"2", b"1"]), usual, "intset", &["1", "2"]);
+    check(&many(kind::SET, 2, &[b"2", b"x"]), usual, "listpack", &["2", "x"]);
+    check(&many(kind::SET, 2, &[b"2", b"1"]), tight(), "hashtable", &["1", "2"]);
+    let ints = [&2u32.to_le_bytes()[..], &2u32.to_le_bytes(), &[1, 0, 2, 0]].concat();
+    check(&packed(kind::SET_INTSET, &ints), usual, "intset", &["1", "2"]);
+    check(&packed(kind::SET_INTSET, &ints), tight(), "hashtable", &["1", "2"]);
+    let lp = listpack(&["a", "1"]);
+    check(&packed(kind::SET_LISTPACK, &lp), usual, "listpack", &["a", "1"]);
+    check(&packed(kind::SET_LISTPACK, &lp), tight(), "hashtable", &["1", "a"]);
+    // More integers than an intset takes become a table at once, however many a listpack would take.
+    let mut few_ints = usual;
+    few_ints.set.ints = 1;
+    check(&many(kind::SET, 2, &[b"2", b"1"]), few_ints, "hashtable", &["1", "2"]);
+}
+
+#[test]
+fn hashes_of_all_times() {
+    let zm = |pairs: &[(&[u8], &[u8])]| packed(kind::HASH_ZIPMAP, &zipmap::tests::make(pairs, 1));
+    let forms = [
+        many(kind::HASH, 2, &[b"f", b"1", b"g", b"x"]),
+        zm(&[(b"f", b"1"), (b"g", b"x")]),
+        packed(kind::HASH_ZIPLIST, &ziplist(&["f", "1", "g", "x"])),
+        packed(kind::HASH_LISTPACK, &listpack(&["f", "1", "g", "x"])),
+    ];
+    for form in &forms {
+        check(form, Limits::default(), "listpack", &["f=1", "g=x"]);
+        check(form, tight(), "hashtable", &["f=1", "g=x"]);
+    }
+    // Only where values are taken one by one their length counts.
+    let mut short = Limits::default();
+    short.hash.value = 1;
+    let long = ["f", "long"];
+    check(&zm(&[(b"f", b"long")]), short, "hashtable", &["f=long"]);
+    check(&many(kind::HASH, 1, &[b"f", b"long"]), short, "hashtable", &["f=long"]);
+    check(&packed(kind::HASH_ZIPLIST, &ziplist(&long)), short, "listpack", &["f=long"]);
+    check(&packed(kind::HASH_LISTPACK, &listpack(&long)), short, "listpack", &["f=long"]);
+}
+
+#[test]
+fn sorted_sets_of_all_times() {
+    let score = |s: &str| [&[s.len() as u8][..], s.as_bytes()].concat();
+    let old = [&[kind::ZSET, 4][..], b"\x01a", &score("1.5"), b"\x01b\xff", b"\x01c\xfe", b"\x01d"];
+    let old = [&old.concat()[..], &score("2x")].concat();
+    let new = |pairs: &[(&str, f64)]| {
+        let mut out = vec![kind::ZSET_2, pairs.len() as u8];
+        for (m, s) in pairs {
+            out.extend(text(m.as_bytes()));
+            out.extend(s.to_le_bytes());
+        }
+        out
+    };
+    let order = ["b=-inf", "a=1.5", "d=2", "c=inf"];
+    check(&old, Limits::default(), "listpack", &order);
+    check(&old, tight(), "skiplist", &order);
+    check(&new(&[("c", f64::INFINITY), ("a", 1.5)]), Limits::default(), "listpack", &["a=1.5", "c=inf"]);
+    for form in [
+        packed(kind::ZSET_ZIPLIST, &ziplist(&["a", "1", "b", "1.5"])),
+        packed(kind::ZSET_LISTPACK, &listpack(&["a", "1", "b", "1.5"])),
+    ] {
+        check(&form, Limits::default(), "listpack", &["a=1", "b=1.5"]);
+        check(&form, tight(), "skiplist", &["a=1", "b=1.5"]);
+    }
+    refused(new(&[("a", f64::NAN)]), SHALLOW, "NAN");
+    refused(new(&[("a", 1.0), ("a", 2.0)]), SHALLOW, "Duplicate zset fields");
+    refused([&[kind::ZSET, 1][..], b"\x01a", &score("x")].concat(), SHALLOW, "no number");
+    let no_score = packed(kind::ZSET_LISTPACK, &listpack(&["a", "x"]));
+    refused(no_score, SHALLOW, "Zset listpack integrity check failed");
+}
+
+#[test]
+fn what_comes_twice_is_refused() {
+    refused(many(kind::SET, 2, &[b"1", b"1"]), SHALLOW, "Duplicate set members");
+    refused(many(kind::SET, 2, &[b"a", b"a"]), SHALLOW, "Duplicate set members");
+    refused(many(kind::HASH, 2, &[b"f", b"1", b"f", b"2"]), SHALLOW, "Duplicate hash fields");
+    let twice = ["f", "1", "f", "2"];
+    let zm: [(&[u8], &[u8]); 2] = [(b"f", b"1"), (b"f", b"2")];
+    refused(packed(kind::HASH_ZIPMAP, &zipmap::tests::make(&zm, 0)), SHALLOW, "Zipmap integrity");
+    refused(packed(kind::HASH_ZIPLIST, &ziplist(&twice)), SHALLOW, "Hash ziplist integrity");
+    refused(packed(kind::ZSET_ZIPLIST, &ziplist(&twice)), SHALLOW, "Zset ziplist integrity");
+    // Listpacks are looked at in depth when that is asked for, or when they become a table.
+    for (t, what) in [
+        (kind::HASH_LISTPACK, "Hash listpack"),
+        (kind::ZSET_LISTPACK, "Zset listpack"),
+        (kind::SET_LISTPACK, "Set listpack"),
+    ] {
+        let form = packed(t, &listpack(&["1", "1", "1", "1"]));
+        refused(form.clone(), DEEP, &format!("{what} integrity"));
+        assert!(load(form.clone(), Limits::default(), SHALLOW).is_ok());
+        let why = load(form, tight(), SHALLOW).expect_err("a table holds each once");
+        assert_eq!(why, format!("{what} with dup elements"));
+    }
+}
+
+#[test]
+fn what_holds_nothing_is_told_apart() {
+    let empty_ziplist = ziplist(&[]);
+    let empty_listpack = listpack(&[]);
+    let node = [&[kind::LIST_QUICKLIST, 1][..], &text(&empty_ziplist)].concat();
+    for form in [
+        vec![kind::LIST, 0],
+        vec![kind::SET, 0],
+        vec![kind::HASH, 0xc0],
+        vec![kind::ZSET_2, 0],
+        vec![kind::LIST_QUICKLIST_2, 0],
+        node,
+        packed(kind::LIST_ZIPLIST, &empty_ziplist),
+        packed(kind::HASH_ZIPLIST, &empty_ziplist),
+        packed(kind::ZSET_ZIPLIST, &empty_ziplist),
+        packed(kind::HASH_LISTPACK, &empty_listpack),
+        packed(kind::ZSET_LISTPACK, &empty_listpack),
+        packed(kind::SET_LISTPACK, &empty_listpack),
+    ] {
+        refused(form.clone(), SHALLOW, "an empty value");
+        let file = [b"REDIS0004", &form[..1], b"\x01k", &form[1..], b"\xff"].concat();
+        let mut l = Loader::new(&file, Limits::default(), SHALLOW).expect("a good head");
+        let Ok(Some(Item::Empty { name })) = l.next_item() else { panic!("not told: {form:?}") };
+        assert_eq!(&*name, b"k");
+        assert!(l.next_item().is_ok_and(|end| end.is_none()), "before version 5 there is no checksum");
+    }
+    refused(packed(kind::SET_INTSET, &[2, 0, 0, 0, 0, 0, 0, 0]), SHALLOW, "Intset integrity");
+    refused(packed(kind::HASH_ZIPMAP, b"\0\xff"), SHALLOW, "Zipmap integrity");
+    refused([&[kind::LIST_QUICKLIST_2, 1, 2][..], &[0]].concat(), SHALLOW, "without bytes");
+}
+
+#[test]
+fn footers_are_looked_at() {
+    let good = footed(many(kind::LIST, 1, &[b"a"]));
+    let refusal = |p: &[u8], checks| restore(p, Limits::default(), checks, &mut 0).err();
+    assert_eq!(refusal(&good, SHALLOW), None);
+    for n in 0..10 {
+        assert_eq!(refusal(&good[..n], SHALLOW), Some(Refusal::Footer), "{n} bytes");
+    }
+    let mut bad = good.clone();
+    *bad.last_mut().expect("it has a footer") ^= 1;
+    assert_eq!(refusal(&bad, SHALLOW), Some(Refusal::Footer));
+    assert_eq!(refusal(&bad, Checks { checksum: false, deep: false }), None);
+    let mut late = good;
+    let at = late.len() - 10;
+    late[at] += 1;
+    assert_eq!(refusal(&late, Checks { checksum: false, deep: false }), Some(Refusal::Footer));
+}
+
+#[test]
+fn fields_opcodes_and_modules() {
+    let mut file = b"REDIS0011\xfa\x04name\xc0\x07\xfe\x03\xfb\x02\x01".to_vec();
+    file.extend(b"\xfd\x05\0\0\0\xf8\x09\0\x01k\x01v");
+    file.extend(b"\xfc\x06\0\0\0\0\0\0\0\xf9\x2a\0\x01l\xc0\x01\xf5\x04code\xff");
+    let crc = crc64::update(0, &file);
+    file.extend(crc.to_le_bytes());
+    let mut l = Loader::new(&file, Limits::default(), SHALLOW).expect("a good head");
+    let mut next = || l.next_item().expect("a good file");
+    assert!(matches!(next(), Some(Item::Aux { name, value }) if &*name == b"name" && &*value == b"7"));
+    assert!(matches!(next(), Some(Item::SelectDb(3))));
+    assert!(matches!(next(), Some(Item::Resize(2, 1))));
+    let Some(Item::Key { when: Some(5_000), usage, .. }) = next() else { panic!("no key with a time") };
+    assert_eq!(usage, Usage { idle_seconds: Some(9), freq: None });
+    let Some(Item::Key { when: Some(6), usage, value: Loaded::Bytes(one), .. }) = next() else {
+        panic!("no second key")
+    };
+    assert_eq!((usage.freq, &*one), (Some(42), &b"1"[..]));
+    assert!(matches!(next(), Some(Item::Function(code)) if &*code == b"code"));
+    assert!(next().is_none());
+    let broken = |body: &[u8]| {
+        let file = [b"REDIS0011", body].concat();
+        let mut l = Loader::new(&file, Limits::default(), SHALLOW).expect("a good head");
+        l.next_item().err().expect("it cannot be loaded")
+    };
+    assert!(broken(b"\xf6").contains("Pre-release function format"));
+    // Nine letters: "A" is 0.
+    assert!(broken(b"\xf7\x81\0\0\0\0\0\0\x04\x01").ends_with("no matching module 'AAAAAAAAB'"));
+    assert!(broken(b"\x07\x01k\x81\0\0\0\0\0\0\x08\0").ends_with("no matching module type 'AAAAAAAAC'"));
+    assert!(broken(b"\x08\x01k").contains("Unknown RDB encoding type 8"));
+    assert!(Loader::new(b"REDIS0012", Limits::default(), SHALLOW).is_err());
+    assert!(Loader::new(b"RODIS0011", Limits::default(), SHALLOW).is_err());
+}
+
+#[test]
+fn what_is_saved_is_loaded_again() {
+    let long = vec![b'q'; 300];
+    for (t, encoding, bytes) in [
+        (ty::STRING, enc::RAW, &long[..]),
+        (ty::STRING, enc::EMBSTR, b"short"),
+        (ty::STRING, enc::RAW, b""),
+    ] {
+        for compress in [false, true] {
+            let e = Entry::new(b"k", t, encoding, Payload::Inline(bytes), None);
+            let p = save::payload(&e, compress).expect("memory takes all");
+            let Ok(Loaded::Bytes(b)) = restore(&p, Limits::default(), DEEP, &mut 0) else {
+                panic!("bad")
+            };
+            assert_eq!(&*b, bytes);
+        }
+    }
+    let mut n = 0;
+    let hash = packed(kind::HASH_LISTPACK, &listpack(&["a", "1"]));
+    let Ok(Loaded::Value(v)) = restore(&footed(hash), Limits::default(), DEEP, &mut n) else {
+        panic!("bad")
+    };
+    assert_eq!(n, 1, "one listpack was looked at in depth");
+    let mut d = Digest::default();
+    v.digest(&mut d);
+    assert_ne!(d.0, Digest::default().0);
+}
