@@ -402,7 +402,8 @@ impl Driver {
                 // A score of -0 loses its sign when a small set is packed, on loading too.
                 let scores = self.asked(&[b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"]).0;
                 if !matches!(scores, Error(_)) {
-                    value = Status(format!("{scores:?}").replace("-0]", "0]").replace("\"-0\"", "\"0\""));
+                    value =
+                        Status(format!("{scores:?}").replace("-0]", "0]").replace("\"-0\"", "\"0\""));
                 }
                 all.push(format!("{} {} {value:?} {expires:?}", db.escape_ascii(), key.escape_ascii()));
             }
@@ -422,7 +423,10 @@ impl Driver {
         self.same_effects(&[], Freedom::Order);
         let before = self.all_values();
         let (ours, theirs) = self.both(&[b"DEBUG", b"RELOAD"]);
-        assert!(ours == Value::ok() && theirs.is_none_or(|t| t == Value::ok()), "DEBUG RELOAD: {ours:?}");
+        assert!(
+            ours == Value::ok() && theirs.is_none_or(|t| t == Value::ok()),
+            "DEBUG RELOAD: {ours:?}"
+        );
         let after = self.all_values();
         let other: Vec<_> = before.iter().zip(&after).filter(|(a, b)| a != b).take(3).collect();
         assert!(before.len() == after.len() && other.is_empty(), "DEBUG RELOAD changes {other:?}");
