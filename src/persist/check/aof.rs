@@ -43,6 +43,8 @@ struct Check<'o> {
 struct Walk {
     from: BufReader<File>,
     at: u64,
+    /// Where the last thing that was read begins.
+    begun: u64,
     /// The end was met inside of something.
     end: bool,
 }
@@ -57,6 +59,7 @@ impl Walk {
 
     fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
+        self.begun = self.at;
         let n = self.from.by_ref().take(LINE - 1).read_until(b'\n', &mut line).ok()?;
         self.at += n as u64;
         self.end |= line.last() != Some(&b'\n') && (n as u64) < LINE - 1;
@@ -65,6 +68,7 @@ impl Walk {
 
     fn bytes(&mut self, len: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
+        self.begun = self.at;
         let n = self.from.by_ref().take(len).read_to_end(&mut bytes).unwrap_or(0);
         self.at += n as u64;
         self.end |= (n as u64) < len;
@@ -192,7 +196,7 @@ impl Check<'_> {
         if size == 0 {
             return Ok(Verdict::Empty);
         }
-        let mut w = Walk { from: BufReader::new(file), at: 0, end: false };
+        let mut w = Walk { from: BufReader::new(file), at: 0, begun: 0, end: false };
         if snapshot {
             self.snapshot(path, &mut w)?;
         }
@@ -256,7 +260,7 @@ impl Check<'_> {
             }
         }
         if (ended || w.end) && open && self.error.is_none() {
-            self.wrong(w.at, "Reached EOF before reading EXEC for MULTI");
+            self.wrong(w.begun, "Reached EOF before reading EXEC for MULTI");
         }
         Ok(Some(pos))
     }
@@ -449,7 +453,7 @@ mod tests {
         std::fs::write(&path, &cut).expect("writable");
         let (code, text) = checked(&[], &path, "");
         assert!(code == 1 && text.contains("is not valid. Use the --fix option"), "{text}");
-        let place = format!("ok_up_to={}, ok_up_to_line=18, diff=28", sound.len());
+        let place = format!("ok_up_to={}, ok_up_to_line=19, diff=27", sound.len());
         assert!(text.contains(&place), "{place} in {text}");
         assert!(text.contains("Expected to read 7 bytes, got 3 bytes"));
         let (code, text) = checked(&["--fix"], &path, "n\n");

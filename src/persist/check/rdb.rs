@@ -77,6 +77,9 @@ fn walk(bytes: &[u8], seen: &mut Seen, at: &mut usize, out: &mut dyn Write) -> R
                 seen.expires += u64::from(when.is_some());
                 seen.expired += u64::from(when.is_some_and(|w| w < now));
             }
+            Some(Item::Empty { name }) => {
+                return Err(format!("The value of key '{}' is empty", String::from_utf8_lossy(&name)));
+            }
             Some(_) => {}
         }
     }
