@@ -66,6 +66,23 @@ fn fill(c: &mut Conn) {
         lines.push(format!("ZADD zset:big {} {long}{i}", -i as f64 * 1e100));
     }
     lines.push("ZADD zset:odd inf a -inf b 3 c 1e-300 d".into());
+    for i in 1..300 {
+        lines.push(format!("XADD stream {i}-{} f{} {long} n {i}", i % 5, i % 3));
+    }
+    lines.extend(
+        [
+            "XDEL stream 299-4 150-0",
+            "XGROUP CREATE stream group 0",
+            "XGROUP CREATE stream other $ ENTRIESREAD 7",
+            "XREADGROUP GROUP group alice COUNT 10 STREAMS stream >",
+            "XREADGROUP GROUP group bob COUNT 3 STREAMS stream >",
+            "XACK stream group 3-3",
+            "XGROUP CREATECONSUMER stream group idle",
+            "XADD stream:empty 7-7 a b",
+            "XDEL stream:empty 7-7",
+        ]
+        .map(str::to_owned),
+    );
     lines.push("PEXPIREAT hash:big 4102444800000".into());
     lines.push("PEXPIREAT text 4102444800001".into());
     lines.push("SELECT 9".into());
@@ -74,6 +91,16 @@ fn fill(c: &mut Conn) {
     let answers = c.pipeline(&lines.iter().map(|l| &l[..]).collect::<Vec<_>>());
     let bad = answers.iter().find(|a| matches!(a, Value::Error(_)));
     assert!(bad.is_none(), "{bad:?}");
+}
+
+/// Who was given what, and how often; not how long ago.
+fn pending_of(c: &mut Conn) -> Vec<String> {
+    let all = c.run("XPENDING stream group - + 100");
+    let line = |p: &Value| {
+        let [id, who, _, times] = p.items() else { panic!("four figures: {p:?}") };
+        format!("{} {} {}", id.text(), who.text(), times.int())
+    };
+    all.items().iter().map(line).collect()
 }
 
 fn digest(c: &mut Conn) -> String {
@@ -159,6 +186,7 @@ fn every_type_survives_a_rewrite_in_both_forms() {
         let mut c = srv.connect();
         fill(&mut c);
         let before = digest(&mut c);
+        let pending = pending_of(&mut c);
         assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
         ok(c.run("SET later 1"));
         no_child(&mut c);
@@ -177,6 +205,8 @@ fn every_type_survives_a_rewrite_in_both_forms() {
         assert_eq!(c.run("DEL later"), Int(1));
         assert_eq!(digest(&mut c), before, "preamble {preamble}");
         assert_eq!(c.run("PEXPIRETIME hash:big"), Int(4_102_444_800_000));
+        assert_eq!(c.run("XPENDING stream group").items()[0], Int(12));
+        assert_eq!(pending_of(&mut c), pending);
         assert_eq!(c.run("DEBUG LOADAOF"), Value::ok());
         assert_eq!(digest(&mut c), before, "preamble {preamble}");
     }

@@ -2,4 +2,5 @@
 //! is decided above.
 
 pub mod aof;
+pub mod check;
 pub mod rdb;

@@ -9,8 +9,9 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
-use super::{Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy};
-use super::{shutdown, slow};
+use super::{
+    Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
+};
 use crate::algo::rng::random_hex;
 use crate::bio::Bio;
 use crate::clients::Clients;
@@ -19,6 +20,7 @@ use crate::config::{Config, REDIS_VERSION, Supervised, argv, load};
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
+use crate::persist::check;
 use crate::server::info::server::{build_id, clock_name};
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
@@ -54,9 +56,8 @@ pub fn main(args: Vec<Vec<u8>>) -> i32 {
     let titles = startup::prepare_title();
     debug_assert!(titles || cfg!(not(target_os = "linux")), "one thread so early");
     let name = args.first().map_or(&b""[..], |a| a.rsplit(|b| *b == b'/').next().unwrap_or(a));
-    if let Some(what) = other_program(name, &args) {
-        eprintln!("{what} is not part of this build.");
-        return 1;
+    if let Some(program) = other_program(name, &args) {
+        return other_main(program, &args);
     }
     match argv::parse(args.get(1..).unwrap_or_default()) {
         argv::Invocation::Version => version(),
@@ -73,17 +74,36 @@ pub fn main(args: Vec<Vec<u8>>) -> i32 {
     }
 }
 
+/// Programs that this one is under another name.
+enum Program {
+    CheckRdb,
+    CheckAof,
+    Sentinel,
+}
+
 /// The program that was asked for by its name, where that is another one than the server.
-fn other_program(name: &[u8], args: &[Vec<u8>]) -> Option<&'static str> {
+fn other_program(name: &[u8], args: &[Vec<u8>]) -> Option<Program> {
     let called = |what: &[u8]| memchr::memmem::find(name, what).is_some();
     if called(b"redis-check-rdb") {
-        return Some("redis-check-rdb");
+        return Some(Program::CheckRdb);
     }
     if called(b"redis-check-aof") {
-        return Some("redis-check-aof");
+        return Some(Program::CheckAof);
     }
     let sentinel = called(b"redis-sentinel") || args.iter().skip(1).any(|a| a == b"--sentinel");
-    sentinel.then_some("redis-sentinel")
+    sentinel.then_some(Program::Sentinel)
+}
+
+fn other_main(program: Program, args: &[Vec<u8>]) -> i32 {
+    let mut out = std::io::stdout();
+    match program {
+        Program::CheckRdb => check::rdb::main(args, REDIS_VERSION, &mut out),
+        Program::CheckAof => check::aof::main(args, &mut std::io::stdin(), &mut out),
+        Program::Sentinel => {
+            eprintln!("redis-sentinel is not part of this build.");
+            1
+        }
+    }
 }
 
 fn version() -> i32 {

@@ -154,8 +154,6 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
 /// have expired since: what follows it may depend on them.
 pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Result<usize, String> {
     super::policy::refresh(srv);
-    // What is loaded is no news, until the policy is refreshed.
-    (srv.ks.policy.notify, srv.ks.policy.modified, srv.ks.policy.ready) = (0, false, 0);
     let checks = Checks {
         checksum: srv.config.rdbchecksum && !srv.switches.skip_checksums,
         deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,

@@ -1,7 +1,7 @@
 //! Reading the dataset from disk while clients wait.
 //!
 //! ```text
-//! start ─► item ─► progress ─► item ─► ...     every so many bytes the loop turns once: INFO, CONFIG, SHUTDOWN
+//! start ─► item ─► progress ─► item ─► ...     every so many bytes the loop turns once: INFO, SHUTDOWN
 //!                                        └─► stop
 //! ```
 //!
@@ -69,7 +69,8 @@ pub fn stop(srv: &mut Server) {
     policy::refresh(srv);
 }
 
-/// `key-load-delay` and `rdb-key-save-delay`: so many microseconds for each key, or, below zero, one for every so many keys.
+/// `key-load-delay` and `rdb-key-save-delay`: so many microseconds for each key, or, below zero, one
+/// for every so many keys.
 pub fn delay(us: i64, keys: u64) {
     let us = match u64::try_from(us) {
         Ok(us) => us,

@@ -18,8 +18,8 @@ pub fn refresh(srv: &mut Server) {
         false => Expiry::Delete,
     };
     p.notify = if srv.pubsub.has_listeners() && !loading { c.notify_keyspace_events } else { 0 };
-    p.modified = !srv.watches.is_empty();
-    p.ready = srv.blocked.types();
+    p.modified = !srv.watches.is_empty() && !loading;
+    p.ready = if loading { 0 } else { srv.blocked.types() };
     p.ops = srv.ops.wanted() && !loading;
     p.lfu = matches!(c.maxmemory_policy, P::AllkeysLfu | P::VolatileLfu);
     p.lfu_decay_minutes = c.lfu_decay_time as i64;

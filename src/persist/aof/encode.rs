@@ -3,16 +3,17 @@
 //! ```text
 //! string  SET            hash        HMSET   f v ...         64 elements a command
 //! list    RPUSH e ...    sorted set  ZADD    score m ...     then PEXPIREAT for keys with a TTL
-//! set     SADD  m ...
+//! set     SADD  m ...    stream  XADD ... XSETID, then XGROUP and XCLAIM for groups and what is pending
 //! ```
 //!
-//! A new type: an arm in `value`, which writes whole commands. Streams come with theirs.
+//! A new type: an arm in `value`, which writes whole commands.
 
 use super::{push_command, push_timestamp};
 use crate::algo::num::push_f64_17g;
 use crate::ds::entry::{Entry, ty};
 use crate::ds::listpack::Element;
 use crate::keyspace::Db;
+use crate::object::stream::{Stream, group::Group, id::Id};
 use crate::object::value::{StrRef, View};
 use crate::object::{hash::Hash, list::List, set::Set, zset::Zset};
 use std::io::{self, Write};
@@ -120,9 +121,69 @@ fn value(out: &mut Vec<u8>, e: &Entry) -> io::Result<()> {
             h.for_each(|f, v| f.with_text(|f| v.with_text(|v| b.add([f, v]))));
             b.finish();
         }
+        ty::STREAM => stream(out, key, &View::<Stream>::of(e).expect(MADE)),
         t => return Err(io::Error::other(format!("type {t} has no form as commands"))),
     }
     Ok(())
+}
+
+fn stream(out: &mut Vec<u8>, key: &[u8], s: &Stream) {
+    let log = &s.log;
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    for entry in log.range(Id::MIN, Id::MAX) {
+        words.clear();
+        for (field, value) in entry.pairs() {
+            field.with_text(|t| words.push(t.to_vec()));
+            value.with_text(|t| words.push(t.to_vec()));
+        }
+        let id = entry.id.text();
+        let mut args: Vec<&[u8]> = vec![b"XADD", key, &id];
+        args.extend(words.iter().map(|w| &w[..]));
+        push_command(out, &args);
+    }
+    if log.length == 0 {
+        // The stream is there, though no entry is.
+        push_command(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
+    }
+    // The last entries may have been deleted: their IDs are not given again.
+    let (last, deleted) = (log.last_id.text(), log.max_deleted.text());
+    let added = log.entries_added.to_string();
+    let after: [&[u8]; 7] =
+        [b"XSETID", key, &last, b"ENTRIESADDED", added.as_bytes(), b"MAXDELETEDID", &deleted];
+    push_command(out, &after);
+    s.groups.for_each(|name, g| group(out, key, name, g));
+}
+
+fn group(out: &mut Vec<u8>, key: &[u8], name: &[u8], g: &Group) {
+    let (last, read) = (g.last_id.text(), g.entries_read.to_string());
+    let create: [&[u8]; 7] = [b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", read.as_bytes()];
+    push_command(out, &create);
+    g.for_each_consumer(|c| {
+        if c.pending_len() == 0 {
+            push_command(out, &[b"XGROUP", b"CREATECONSUMER", key, name, &c.name]);
+        }
+        c.for_each_pending(|id| {
+            if let Some(p) = g.pending(id) {
+                let (at, count, id) = (p.delivered_at.to_string(), p.deliveries.to_string(), id.text());
+                let claim: [&[u8]; 12] = [
+                    b"XCLAIM",
+                    key,
+                    name,
+                    &c.name,
+                    b"0",
+                    &id,
+                    b"TIME",
+                    at.as_bytes(),
+                    b"RETRYCOUNT",
+                    count.as_bytes(),
+                    b"JUSTID",
+                    b"FORCE",
+                ];
+                push_command(out, &claim);
+            }
+            true
+        });
+    });
 }
 
 #[cfg(test)]
