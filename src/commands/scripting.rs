@@ -1,16 +1,17 @@
 //! EVAL, EVALSHA and SCRIPT.
 
-use super::docs;
-use super::keys;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use super::table::Entry;
+use super::{docs, help, keys};
 use crate::algo::num::parse_i64;
 use crate::proto::error::CmdError;
-use crate::scripting::{Script, Sha, ffi::Vm, name_of, run};
+use crate::scripting::{Script, Scripting, Sha, ffi::Vm, header, name_of, run};
 use crate::server::ctx::{Ctx, Propagation};
 use crate::server::monitor;
 
 const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS;
+const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS;
 
 const fn sub(
     name: &'static str,
@@ -47,12 +48,36 @@ pub static ROWS: &[Command] = &[
         ..ROW
     },
     Command {
+        name: "evalsha_ro",
+        arity: -3,
+        flags: RUNS_RO,
+        acl: cat::SCRIPTING,
+        keys: &[KeySpec::keynum(key::RO | key::ACCESS, 2)],
+        run: evalsha_ro,
+        getkeys: Some(keys::numkeys_second),
+        docs: &docs::EVALSHA_RO,
+        ..ROW
+    },
+    Command {
+        name: "eval_ro",
+        arity: -3,
+        flags: RUNS_RO,
+        acl: cat::SCRIPTING,
+        keys: &[KeySpec::keynum(key::RO | key::ACCESS, 2)
+            .note("What the code does with its keys is unknown, so RO and ACCESS are assumed")],
+        run: eval_ro,
+        getkeys: Some(keys::numkeys_second),
+        docs: &docs::EVAL_RO,
+        ..ROW
+    },
+    Command {
         name: "script",
         arity: -2,
         docs: &docs::SCRIPT,
         subs: &[
             sub("exists", -3, NOSCRIPT, exists, &docs::SCRIPT_EXISTS),
             sub("flush", -2, NOSCRIPT, flush, &docs::SCRIPT_FLUSH),
+            sub("help", 2, LOADING | STALE, help_, &docs::SCRIPT_HELP),
             sub("kill", 2, NOSCRIPT | ALLOW_BUSY, kill, &docs::SCRIPT_KILL),
             sub("load", 3, NOSCRIPT | STALE, load, &docs::SCRIPT_LOAD),
         ],
@@ -60,24 +85,62 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
+const NO_SCRIPT: CmdError = CmdError::Msg(&"NOSCRIPT No matching script. Please use EVAL.");
+
 fn eval(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    by_body(ctx, false)
+}
+
+fn eval_ro(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    by_body(ctx, true)
+}
+
+fn evalsha(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    by_name(ctx, false)
+}
+
+fn evalsha_ro(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    by_name(ctx, true)
+}
+
+fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     // Before the commands of the script, which are shown as they run.
     monitor::feed(ctx.srv, ctx.client, ctx.args);
     let body = ctx.args[1];
     keys_and_args(ctx)?;
     let name = keep(ctx, body)?;
-    start(ctx, name)
+    start(ctx, name, read_only)
 }
 
-fn evalsha(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+fn by_name(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     monitor::feed(ctx.srv, ctx.client, ctx.args);
-    const NO_SCRIPT: CmdError = CmdError::Msg(&"NOSCRIPT No matching script. Please use EVAL.");
     let name = Sha::try_from(ctx.args[1].to_ascii_lowercase()).map_err(|_| NO_SCRIPT)?;
     keys_and_args(ctx)?;
     if !ctx.srv.scripting.scripts.contains_key(&name) {
         return Err(NO_SCRIPT);
     }
-    start(ctx, name)
+    start(ctx, name, read_only)
+}
+
+/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
+/// script says more in its header.
+pub fn flags_of_call(scripting: &Scripting, e: &Entry, args: &[&[u8]]) -> u64 {
+    let (by_name, Some(what)) = (e.cmd.name.starts_with("evalsha"), args.get(1)) else {
+        return e.flags;
+    };
+    let name = match by_name {
+        true => Sha::try_from(what.to_ascii_lowercase()).ok(),
+        false => Some(name_of(what)),
+    };
+    let flags = match name.and_then(|n| scripting.scripts.get(&n)) {
+        Some(known) => known.flags,
+        None if by_name => return e.flags,
+        None => match header::parse(what) {
+            Ok((flags, _)) => flags,
+            Err(_) => return e.flags,
+        },
+    };
+    flags.of_command(e.flags)
 }
 
 /// The keys and the other arguments behind `numkeys`.
@@ -93,11 +156,20 @@ fn keys_and_args<'a>(ctx: &Ctx<'a>) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), 
     }
 }
 
-fn start(ctx: &mut Ctx<'_>, name: Sha) -> Result<Flow, CmdError> {
+/// A script that calls scripts (only DEBUG lets it) would need an interpreter of its own.
+fn no_script_runs(ctx: &Ctx<'_>) -> Result<(), CmdError> {
+    match ctx.srv.scripting.running {
+        Some(_) => Err(CmdError::Msg(&"ERR This Redis command is not allowed from script")),
+        None => Ok(()),
+    }
+}
+
+fn start(ctx: &mut Ctx<'_>, name: Sha, read_only: bool) -> Result<Flow, CmdError> {
     let (keys, argv) = keys_and_args(ctx)?;
+    no_script_runs(ctx)?;
     // What the script's commands change leaves as their own ops.
     ctx.prop = Propagation::Never;
-    run::eval(ctx, name, keys, argv)?;
+    run::eval(ctx, name, keys, argv, read_only)?;
     Ok(Flow::Done)
 }
 
@@ -108,14 +180,20 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
     if s.scripts.contains_key(&name) {
         return Ok(name);
     }
+    let (flags, skipped) = match header::parse(body) {
+        Ok(found) => found,
+        Err(why) => {
+            ctx.out.error_bytes(&why);
+            return Err(CmdError::Replied);
+        }
+    };
+    // Without its header, but with the line end: lines keep their numbers.
     let vm = s.vm.get_or_insert_with(Vm::new);
-    vm.compile(&name, body).map_err(|why| {
-        CmdError::text(format!(
-            "ERR Error compiling script (new function): {}",
-            String::from_utf8_lossy(&why)
-        ))
-    })?;
-    s.scripts.insert(name, Script { body: body.into() });
+    if let Err(why) = vm.compile(&name, &body[skipped..]) {
+        ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
+        return Err(CmdError::Replied);
+    }
+    s.scripts.insert(name, Script { body: body.into(), flags });
     Ok(name)
 }
 
@@ -141,8 +219,9 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.args.len() > 3 || !matches!(how.as_deref(), None | Some(b"sync") | Some(b"async")) {
         return Err(CmdError::Msg(&"ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
+    no_script_runs(ctx)?;
     let s = &mut ctx.srv.scripting;
-    s.scripts.clear();
+    s.scripts = Default::default();
     if let Some(vm) = s.vm.take() {
         vm.close();
     }
@@ -154,4 +233,18 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     run::kill(ctx.srv)?;
     ctx.out.ok();
     Ok(Flow::Done)
+}
+
+fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let lines = [
+        "EXISTS <sha1> [<sha1> ...]",
+        "    Return for each name whether its script is cached.",
+        "FLUSH [ASYNC|SYNC]",
+        "    Empty the cache of scripts.",
+        "KILL",
+        "    End the script that runs, unless it has changed something.",
+        "LOAD <script>",
+        "    Cache a script without running it, and return its name.",
+    ];
+    help::reply(ctx, &lines)
 }

@@ -77,6 +77,8 @@ pub struct Ops {
     queue: Vec<Op>,
     /// The running unit came from a command that touches arbitrary keys.
     pub bare: bool,
+    /// Where a script does not want its commands to go.
+    pub denied: u8,
     pub aof: Option<Sink>,
     /// The time for `#TS:` lines of the AOF; None without them.
     pub now: Option<i64>,

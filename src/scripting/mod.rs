@@ -1,15 +1,29 @@
 //! EVAL: scripts that call commands.
 //!
 //! ```text
-//! EVAL ─► lend(server) ─► LuaJIT ─► redis.call ─► with_lent ─► call() ─► value on the stack
-//!                            └► every 100,000 instructions: too slow? a nested pass serves others
+//! EVAL ─► prepare ─► lend(server) ─► LuaJIT ─► redis.call ─► with_lent ─► call() ─► value on the stack
+//!                                      └► every 100,000 instructions: too slow? a nested pass serves others
+//!
+//! ffi        the raw layer                       sandbox   what scripts may not change
+//! run        a script from the server's side     bytecode  tail calls that would hide a line
+//! header     `#!lua flags=..`                    api, cjson, cmsgpack, packing (struct), random: libraries
 //! ```
 //!
 //! The interpreter runs with its compiler off (hooks must fire) and without its `ffi` library. Bytecode
 //! is refused. Inside a script the clock stands still; in a nested pass it moves, and is put back.
+//!
+//! A library is a table of natives (`fn(&mut Stack) -> Result<i32, Raise>`) that `ffi::LIBRARIES` names.
 
+mod api;
+mod bytecode;
+mod cjson;
+mod cmsgpack;
 pub mod ffi;
+pub mod header;
+mod packing;
+mod random;
 pub mod run;
+mod sandbox;
 
 use crate::clients::ClientId;
 use std::collections::HashMap;
@@ -18,10 +32,12 @@ pub type Sha = [u8; 40];
 
 pub struct Script {
     pub body: Box<[u8]>,
+    pub flags: header::Flags,
 }
 
 /// The script that runs now.
 pub struct Running {
+    pub name: Sha,
     /// Who asked.
     pub caller: ClientId,
     pub started_ns: u64,
@@ -30,6 +46,13 @@ pub struct Running {
     pub killed: bool,
     /// It has changed the dataset: it can only be ended by SHUTDOWN NOSAVE.
     pub wrote: bool,
+    pub read_only: bool,
+    /// It may use memory when that is short.
+    pub allow_oom: bool,
+    /// The protocol version of the replies that it sees.
+    pub resp: u8,
+    /// Where its changes go (`redis.set_repl`).
+    pub repl: u8,
 }
 
 #[derive(Default)]
@@ -39,6 +62,22 @@ pub struct Scripting {
     /// The pseudo-client that runs the commands of scripts.
     pub client: Option<ClientId>,
     pub running: Option<Running>,
+}
+
+/// A cached script beside its text: its name, its place, what Lua's registry says of it.
+const CACHED: usize = 64;
+
+impl Scripting {
+    /// Bytes that the interpreter holds.
+    pub fn vm_memory(&self) -> usize {
+        self.vm.as_ref().map_or(0, |vm| vm.memory())
+    }
+
+    /// Bytes of the cached scripts: names, texts and the table.
+    pub fn cache_memory(&self) -> usize {
+        let texts: usize = self.scripts.values().map(|s| s.body.len() + CACHED).sum();
+        texts + self.scripts.capacity() * size_of::<(Sha, Script)>()
+    }
 }
 
 /// SHA1 in hexadecimal: the name of a script.

@@ -1,117 +1,233 @@
-//! Running a script from the server's side: its commands, its slowness, its end.
+//! Running a script from the server's side: what may keep it from running, its commands, its slowness,
+//! its end.
 
-use super::{Running, ffi::Vm};
+use super::header::Flags;
+use super::{Running, ffi, ffi::Vm};
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
+use crate::replication::ops::to;
 use crate::server::call::{How, call};
 use crate::server::ctx::Ctx;
 use crate::server::dispatch::OOM;
 use crate::server::{Gate, Server, disk, lend, pass};
 use crate::sys::clock::mono_ns;
+use std::borrow::Cow;
 use std::time::Duration;
 
-/// Compiles (once) and runs a script for the caller of `ctx`.
+type Text = Cow<'static, str>;
+
+const NO_REPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
+const READ_ONLY_REPLICA: &str = "READONLY You can't write against a read only replica.";
+
+/// Reasons not to begin, for scripts that say what they do.
+fn refusal(srv: &Server, caller: ClientId, flags: Flags, read_only: bool) -> Option<Text> {
+    if flags.has(Flags::COMPAT) {
+        return None;
+    }
+    let text = |text: &'static str| Some(Text::Borrowed(text));
+    let obeys = srv.clients[caller].has(flag::MASTER);
+    if flags.has(Flags::NO_CLUSTER) && srv.config.cluster_enabled {
+        return text("ERR Can not run script on cluster, 'no-cluster' flag is set.");
+    }
+    if !flags.has(Flags::NO_WRITES) {
+        if srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeys {
+            return text("READONLY Can not run script with write flag on readonly replica");
+        }
+        if let Some(why) = disk::trouble(srv).filter(|_| !obeys) {
+            return Some(blocked_by_disk(why.as_str()).into());
+        }
+        if read_only {
+            return text("ERR Can not execute a script with write flag using *_ro command.");
+        }
+        if srv.gate.has(Gate::MIN_REPLICAS) {
+            return text(NO_REPLICAS);
+        }
+    }
+    let short = srv.config.maxmemory > 0 && srv.eviction.short;
+    if short && !flags.has(Flags::ALLOW_OOM | Flags::NO_WRITES) {
+        return text(
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+        );
+    }
+    None
+}
+
+/// The refusal of a script that says it writes, when nothing can be written.
+fn blocked_by_disk(why: &str) -> String {
+    let blocked = "Writable scripts are blocked. Use 'no-writes' flag for read only scripts.";
+    let unable = "but it's currently unable to persist to disk.";
+    match why.strip_prefix("MISCONF Errors writing to the AOF file: ") {
+        None => format!("MISCONF Redis is configured to save RDB snapshots, {unable} {blocked}"),
+        Some(cause) => {
+            format!(
+                "MISCONF Redis is configured to persist data to AOF, {unable} {blocked} AOF error: {cause}"
+            )
+        }
+    }
+}
+
+/// The pseudo-client of scripts.
+fn runner(srv: &mut Server) -> ClientId {
+    if let Some(id) = srv.scripting.client {
+        return id;
+    }
+    let mut c = Client::new(srv.clock.unix_ms);
+    c.set(flag::SCRIPT | flag::DENY_BLOCKING);
+    let id = srv.clients.add(c);
+    srv.scripting.client = Some(id);
+    id
+}
+
+/// Runs a compiled script for the caller of `ctx`; its value or its error is the reply.
 pub fn eval(
     ctx: &mut Ctx<'_>,
     name: super::Sha,
     keys: &[&[u8]],
     argv: &[&[u8]],
+    read_only: bool,
 ) -> Result<(), CmdError> {
     let srv = &mut *ctx.srv;
-    let runner = match srv.scripting.client {
-        Some(id) => id,
-        None => {
-            let mut c = Client::new(srv.clock.unix_ms);
-            c.set(flag::SCRIPT | flag::DENY_BLOCKING);
-            let id = srv.clients.add(c);
-            srv.scripting.client = Some(id);
-            id
-        }
-    };
+    let flags = srv.scripting.scripts.get(&name).map_or(Flags(Flags::COMPAT), |s| s.flags);
+    if let Some(why) = refusal(srv, ctx.client, flags, read_only) {
+        return Err(CmdError::text(why));
+    }
+    let declared = |bit: u32| !flags.has(Flags::COMPAT) && flags.has(bit);
+    let runner = runner(srv);
     srv.clients[runner].db = ctx.db as u32;
+    srv.clients[runner].resp = 2;
     srv.scripting.running = Some(Running {
+        name,
         caller: ctx.client,
         started_ns: mono_ns(),
         timed_out: false,
         killed: false,
         wrote: false,
+        read_only: read_only || declared(Flags::NO_WRITES),
+        allow_oom: declared(Flags::ALLOW_OOM),
+        resp: 2,
+        repl: to::ALL,
     });
     let vm: Vm = srv.scripting.vm.as_ref().expect("compiled before it runs").alias();
     let out = &mut *ctx.out;
-    let result = lend::lend(srv, || vm.run(&name, keys, argv, out));
+    let resp = || lend::with_lent(|srv| srv.scripting.running.as_ref().map_or(2, |r| r.resp));
+    let result = lend::lend(srv, || vm.run(&name, keys, argv, out, resp));
     let over = srv.scripting.running.take().expect("set above");
     if over.timed_out {
         srv.gate.put(Gate::BUSY, false);
     }
-    // A script may have selected another database for its caller to go on with.
-    let Err(f) = result else { return Ok(()) };
-    let mut text = String::from_utf8_lossy(&f.message).into_owned();
-    if let Some((source, line)) = f.place {
-        let name = String::from_utf8_lossy(&name).into_owned();
-        text = format!("{text} script: {name}, on {}:{line}.", String::from_utf8_lossy(&source));
-    }
-    if f.counted {
-        ctx.out.counted_error(text.as_bytes());
-    } else {
-        ctx.out.error_bytes(text.as_bytes());
+    if let Err(f) = result {
+        let text = failed(&name, &f);
+        if f.counted { ctx.out.counted_error(&text) } else { ctx.out.error_bytes(&text) }
     }
     Ok(())
 }
 
-/// A command of the running script: its reply, or an error text and whether it has been counted.
-pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, (Vec<u8>, bool)> {
-    let runner = srv.scripting.client.expect("a script runs");
-    let Some(mut cmd) = srv.table.find(args[0]) else {
-        return refuse(srv, None, "ERR Unknown Redis command called from script");
-    };
-    if srv.table.get(cmd).has_subs()
-        && let Some(name) = args.get(1)
-    {
-        match srv.table.find_sub(cmd, name) {
-            Some(sub) => cmd = sub,
-            None => return refuse(srv, None, "ERR Unknown Redis command called from script"),
+/// The error of a script as its caller gets it.
+fn failed(name: &super::Sha, f: &ffi::Failure) -> Vec<u8> {
+    if f.raw {
+        let shown = &f.message[..f.message.len().min(100)];
+        return [b"ERR Error running script ", &name[..], b", ", shown].concat();
+    }
+    match &f.place {
+        None => f.message.clone(),
+        Some((source, line)) => {
+            [&f.message[..], b" script: ", name, b", on ", source, b":", line, b"."].concat()
         }
     }
-    let e = srv.table.get(cmd);
+}
+
+/// The command that the words of a script mean.
+fn resolve(srv: &Server, args: &[&[u8]]) -> Option<CmdId> {
+    let cmd = srv.table.find(args.first()?)?;
+    match args.get(1) {
+        Some(sub) if srv.table.get(cmd).has_subs() => srv.table.find_sub(cmd, sub),
+        _ => Some(cmd),
+    }
+}
+
+/// `redis.acl_check_cmd`: may the caller run it? None for what is no command.
+pub fn may_call(srv: &Server, words: &[Vec<u8>]) -> Option<bool> {
+    let args: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+    resolve(srv, &args).map(|_| true)
+}
+
+/// Reasons why a command is not run, in upstream's order.
+fn denied(srv: &Server, cmd: CmdId, args: &[&[u8]]) -> Option<Text> {
+    let text = |text: &'static str| Some(Text::Borrowed(text));
+    let (e, r) = (srv.table.get(cmd), srv.scripting.running.as_ref()?);
     if !e.accepts(args.len()) {
-        return refuse(srv, Some(cmd), "ERR Wrong number of args calling Redis command from script");
+        return text("ERR Wrong number of args calling Redis command from script");
     }
-    if e.flags & cf::NOSCRIPT != 0 {
-        return refuse(srv, Some(cmd), "ERR This Redis command is not allowed from script");
+    if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
+        return text("ERR This Redis command is not allowed from script");
     }
-    let wrote = srv.scripting.running.as_ref().is_some_and(|r| r.wrote);
+    if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
+        return text("ERR Write commands are not allowed from read-only scripts.");
+    }
     // What has begun to change the data is not stopped halfway.
-    if e.flags & cf::WRITE != 0
-        && !wrote
-        && let Some(why) = disk::trouble(srv)
-    {
-        return refuse(srv, Some(cmd), why.as_str());
+    if r.wrote {
+        return None;
     }
-    if e.flags & cf::DENYOOM != 0 && !wrote && srv.eviction.short && srv.config.maxmemory > 0 {
-        return refuse(srv, Some(cmd), OOM);
+    let obeys = srv.clients.get(r.caller).is_some_and(|c| c.has(flag::MASTER));
+    if e.flags & cf::WRITE != 0 {
+        if srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeys {
+            return text(READ_ONLY_REPLICA);
+        }
+        if let Some(why) = disk::trouble(srv) {
+            return Some(why.as_str().to_string().into());
+        }
+        if srv.gate.has(Gate::MIN_REPLICAS) {
+            return text(NO_REPLICAS);
+        }
     }
-    if e.flags & cf::WRITE != 0
-        && let Some(r) = &mut srv.scripting.running
-    {
-        r.wrote = true;
+    let short = srv.eviction.short && srv.config.maxmemory > 0;
+    (e.flags & cf::DENYOOM != 0 && short && !r.allow_oom && !obeys).then_some(OOM.into())
+}
+
+/// A command of the running script: its reply, or the text of an error that has been counted.
+pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
+    let cmd = resolve(srv, args);
+    let why = match cmd {
+        None => Some("ERR Unknown Redis command called from script".into()),
+        Some(cmd) => denied(srv, cmd, args),
+    };
+    if let Some(why) = why {
+        srv.stats.count_error(&why);
+        srv.stats.new_errors();
+        if let Some(cmd) = cmd {
+            srv.cmdstats[usize::from(cmd)].rejected += 1;
+        }
+        return Err([b"-", why.as_bytes()].concat());
     }
-    let mut out = Reply::new(false);
+    let (cmd, runner) = (cmd.expect("refused otherwise"), srv.scripting.client.expect("a script runs"));
+    let r = srv.scripting.running.as_mut().expect("a script runs");
+    r.wrote |= srv.table.get(cmd).flags & cf::WRITE != 0;
+    let mut out = Reply::new(r.resp == 3);
+    let outside = std::mem::replace(&mut srv.ops.denied, to::ALL & !r.repl);
     call(srv, runner, cmd, Args::new(args), &mut out, How::Nested);
+    srv.ops.denied = outside;
     Ok(out.take_bytes())
 }
 
-/// Counts the refusal, be it that the script never tells of it.
-fn refuse(srv: &mut Server, cmd: Option<CmdId>, text: &str) -> Result<Vec<u8>, (Vec<u8>, bool)> {
-    srv.stats.count_error(text);
-    srv.stats.new_errors();
-    if let Some(cmd) = cmd {
-        srv.cmdstats[usize::from(cmd)].rejected += 1;
+/// `redis.setresp`.
+pub fn set_resp(srv: &mut Server, resp: u8) {
+    if let Some(r) = &mut srv.scripting.running {
+        r.resp = resp;
     }
-    Err((text.as_bytes().to_vec(), true))
+    if let Some(c) = srv.scripting.client.and_then(|id| srv.clients.get_mut(id)) {
+        c.resp = resp;
+    }
+}
+
+/// `redis.set_repl`.
+pub fn set_repl(srv: &mut Server, mask: u8) {
+    if let Some(r) = &mut srv.scripting.running {
+        r.repl = mask;
+    }
 }
 
 /// Called every so many instructions: a script that runs too long lets the loop turn. True when it is
@@ -130,12 +246,17 @@ pub fn slow(srv: &mut Server) -> bool {
         r.timed_out = true;
         crate::warning!(
             "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing \
-             the script using the SCRIPT KILL command."
+             the script using the SCRIPT KILL command. Script name is: {}.",
+            String::from_utf8_lossy(&r.name)
         );
         srv.gate.put(Gate::BUSY, true);
     }
     nested_pass(srv);
-    srv.scripting.running.as_ref().is_some_and(|r| r.killed)
+    let killed = srv.scripting.running.as_ref().is_some_and(|r| r.killed);
+    if killed {
+        crate::notice!("Lua script killed by user with SCRIPT KILL.");
+    }
+    killed
 }
 
 /// Serves those who may interrupt, with a clock of its own.
@@ -149,18 +270,24 @@ fn nested_pass(srv: &mut Server) {
 
 /// SCRIPT KILL.
 pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
-    match &mut srv.scripting.running {
-        None => Err(CmdError::Msg(&"NOTBUSY No scripts in execution right now.")),
-        Some(r) if r.wrote => Err(CmdError::Msg(
+    let Some(r) = &mut srv.scripting.running else {
+        return Err(CmdError::Msg(&"NOTBUSY No scripts in execution right now."));
+    };
+    if srv.clients.get(r.caller).is_some_and(|c| c.has(flag::MASTER)) {
+        return Err(CmdError::Msg(
+            &"UNKILLABLE The busy script was sent by a master instance in the context of replication \
+              and cannot be killed.",
+        ));
+    }
+    if r.wrote {
+        return Err(CmdError::Msg(
             &"UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
               either wait the script termination or kill the server in a hard way using the SHUTDOWN \
               NOSAVE command.",
-        )),
-        Some(r) => {
-            r.killed = true;
-            Ok(())
-        }
+        ));
     }
+    r.killed = true;
+    Ok(())
 }
 
 /// The client whose script runs now.

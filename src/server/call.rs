@@ -7,7 +7,7 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Gate, Server, settle};
+use super::{Gate, Server, dispatch, settle};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::Flow;
 use crate::commands::table::CmdId;
@@ -95,7 +95,7 @@ fn count_errors(srv: &mut Server, cmd: CmdId, out: &mut Reply) {
 
 /// Inside MULTI: keeps the command for EXEC.
 pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    let flags = srv.table.get(cmd).flags;
+    let flags = dispatch::flags_of_call(srv, srv.table.get(cmd), args);
     let c = &mut srv.clients[id];
     debug_assert!(c.has(flag::MULTI));
     // A transaction that cannot run any more need not remember what it would have done.

@@ -10,7 +10,7 @@ use super::{Gate, Server, client_info, disk, evict, kill, limits, monitor, settl
 use crate::clients::{Client, ClientId, flag};
 use crate::commands::row::{Flow, flag as cf};
 use crate::commands::table::{CmdId, Entry};
-use crate::commands::transactions;
+use crate::commands::{scripting, transactions};
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -73,7 +73,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     let c = &srv.clients[id];
     let guarded = e.flags & cf::PROTECTED != 0;
     if !srv.gate.open() || c.has(flag::SPECIAL) || srv.config.requirepass.is_some() || guarded {
-        match refusal(srv, id, cmd) {
+        match refusal(srv, id, cmd, args) {
             Refusal::None => {}
             Refusal::Error(why) => {
                 return reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out);
@@ -96,7 +96,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
 
 /// A request that was blocked is tried again, through the refusals that may have come up meanwhile.
 pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    match refusal(srv, id, cmd) {
+    match refusal(srv, id, cmd, args) {
         Refusal::Error(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Refusal::Postpone => Flow::Postponed,
         Refusal::Gone => Flow::Done,
@@ -140,8 +140,9 @@ struct Acts {
 }
 
 impl Acts {
-    fn of(e: &Entry, c: &Client) -> Acts {
-        let mut a = Acts { has: e.flags, lacks: !e.flags };
+    fn of(srv: &Server, e: &Entry, c: &Client, args: Args) -> Acts {
+        let flags = flags_of_call(srv, e, args);
+        let mut a = Acts { has: flags, lacks: !flags };
         if let (true, Some(m)) = (is(e, "exec"), &c.multi) {
             a.has |= m.flags;
             a.lacks |= m.missing_flags;
@@ -152,6 +153,12 @@ impl Acts {
     fn any(self, f: u64) -> bool {
         self.has & f != 0
     }
+}
+
+/// What a call does: a script may say more about it than the row does.
+pub(super) fn flags_of_call(srv: &Server, e: &Entry, args: Args) -> u64 {
+    let runs_script = e.cmd.name.starts_with("eval") && e.parent.is_none();
+    if runs_script { scripting::flags_of_call(&srv.scripting, e, &args) } else { e.flags }
 }
 
 /// Memory is short, and the command might need some.
@@ -166,7 +173,7 @@ fn is(e: &Entry, name: &str) -> bool {
 
 /// The long way: reasons to refuse, in upstream's order. Between NO_MULTI and client eviction stand the
 /// permissions of the user and the slots of a cluster.
-fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
+fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Refusal {
     let e = srv.table.get(cmd);
     let c = &srv.clients[id];
     if e.flags & cf::PROTECTED != 0
@@ -191,7 +198,7 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
             return Refusal::Gone;
         }
     }
-    let acts = Acts::of(srv.table.get(cmd), &srv.clients[id]);
+    let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
     if srv.gate.has(Gate::MAXMEMORY) && srv.run.pass_depth <= 1 {
         let short = evict::perform(srv) == evict::Outcome::Failed;
         let Some(c) = srv.clients.live(id) else { return Refusal::Gone };
@@ -205,7 +212,7 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId) -> Refusal {
         && let Some(why) = disk::trouble(srv)
     {
         let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
-        let writes = Acts::of(e, c).any(cf::WRITE);
+        let writes = acts.any(cf::WRITE);
         if (writes || is(e, "ping")) && !c.has(flag::MASTER) {
             return Refusal::Error(why);
         }

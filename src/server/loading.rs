@@ -1,7 +1,7 @@
 //! Reading the dataset from disk while clients wait.
 //!
 //! ```text
-//! start ─► item ─► progress ─► item ─► ...     every so many bytes the loop turns once: INFO, SHUTDOWN
+//! start ─► item ─► progress ─► item ─► ...     every so many bytes the loop turns once: INFO, CONFIG ..
 //!                                        └─► stop
 //! ```
 //!

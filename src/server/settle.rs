@@ -103,14 +103,16 @@ fn replaced(srv: &mut Server, db: usize, by: Option<usize>) {
 pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propagation) {
     let may = srv.table.get(cmd).flags & (cf::WRITE | cf::MAY_REPLICATE) != 0;
     debug_assert!(may || matches!(prop, Propagation::Never), "a reader changed something");
+    let all = to::ALL & !srv.ops.denied;
     match prop {
-        Propagation::AsIs => srv.ops.push(db, to::ALL, &args),
+        Propagation::Never => {}
+        _ if all == 0 => {}
+        Propagation::AsIs => srv.ops.push(db, all, &args),
         Propagation::Instead(words) => {
             let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-            srv.ops.push(db, to::ALL, &words);
+            srv.ops.push(db, all, &words);
         }
-        Propagation::Never => {}
-        Propagation::Force(mask) => srv.ops.push(db, mask, &args),
+        Propagation::Force(mask) => srv.ops.push(db, mask & all, &args),
     }
 }
 

@@ -104,8 +104,11 @@ impl Stats {
     /// Counts an error reply by its code; after too many kinds only the total goes on.
     pub fn count_error(&mut self, text: &str) {
         const KINDS: usize = 128;
+        const CODE: usize = 31;
         self.total_error_replies += 1;
-        let code = text.split([' ', '\n']).next().unwrap_or("");
+        // A code that is longer, or that nothing follows, is none.
+        let code = text.bytes().take(CODE).position(|b| b == b' ').and_then(|n| text.get(..n));
+        let code = code.unwrap_or("ERR");
         if let Some(n) = self.errors.get_mut(code) {
             *n += 1;
         } else if self.errors.len() < KINDS {

@@ -19,9 +19,6 @@ pub struct DbOverhead {
     pub expires: usize,
 }
 
-/// A cached script beside its text: its name and its place.
-const SCRIPT: usize = 64;
-
 pub struct Overhead {
     pub used: usize,
     pub peak: usize,
@@ -59,7 +56,7 @@ impl Overhead {
         let tables: usize = dbs.iter().map(|d| d.main + d.expires).sum();
         let startup = srv.run.startup_memory;
         let aof_buffer = srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity());
-        let scripts = srv.scripting.scripts.values().map(|s| s.body.len() + SCRIPT).sum();
+        let scripts = srv.scripting.cache_memory();
         let total = startup + clients_normal + aof_buffer + scripts + tables;
         Overhead {
             used,
@@ -162,20 +159,22 @@ pub fn write(srv: &Server, out: &mut String) {
 }
 
 /// Interpreters and what they keep.
-fn scripts(_: &Server, out: &mut String) {
+fn scripts(srv: &Server, out: &mut String) {
+    let (vm, cache) = (srv.scripting.vm_memory(), srv.scripting.cache_memory());
+    let human = |n: usize| human_bytes(n as u64);
     fields!(out,
-        "used_memory_lua" => 0,
-        "used_memory_vm_eval" => 0,
-        "used_memory_lua_human" => human_bytes(0),
-        "used_memory_scripts_eval" => 0,
-        "number_of_cached_scripts" => 0,
+        "used_memory_lua" => vm,
+        "used_memory_vm_eval" => vm,
+        "used_memory_lua_human" => human(vm),
+        "used_memory_scripts_eval" => cache,
+        "number_of_cached_scripts" => srv.scripting.scripts.len(),
         "number_of_functions" => 0,
         "number_of_libraries" => 0,
         "used_memory_vm_functions" => 0,
-        "used_memory_vm_total" => 0,
-        "used_memory_vm_total_human" => human_bytes(0),
+        "used_memory_vm_total" => vm,
+        "used_memory_vm_total_human" => human(vm),
         "used_memory_functions" => 0,
-        "used_memory_scripts" => 0,
-        "used_memory_scripts_human" => human_bytes(0),
+        "used_memory_scripts" => cache,
+        "used_memory_scripts_human" => human(cache),
     );
 }

@@ -1,0 +1,231 @@
+//! End to end: what scripts return, raise, may change and may not; their libraries; their flags.
+//! Every text here is what a client of Redis 7.2.6 sees.
+
+mod common;
+
+use common::Value::{Array, Int};
+use common::{Conn, Server, Value};
+
+fn eval(c: &mut Conn, script: &str) -> Value {
+    c.cmd(&["EVAL", script, "1", "k", "a"])
+}
+
+/// The error without the name of the script.
+fn error(c: &mut Conn, script: &str) -> String {
+    let found = eval(c, script);
+    let text = found.error();
+    match text.split_once(" script: ") {
+        Some((text, place)) => {
+            format!("{text} @{}", &place["0123456789012345678901234567890123456789, on ".len()..])
+        }
+        None => text.to_string(),
+    }
+}
+
+#[test]
+fn errors_name_the_line_also_behind_tail_calls() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    c.cmd(&["SET", "k", "text"]);
+    let not_int = "ERR value is not an integer or out of range @@user_script";
+    for (script, line) in [
+        ("redis.call('incr', KEYS[1])", 1),
+        ("return redis.call('incr', KEYS[1])", 1),
+        ("return redis.call('incr',\n  KEYS[1])", 1),
+        ("local function f()\n  return redis.call('incr', KEYS[1])\nend\n\nreturn f()", 2),
+        (
+            "local call = redis.call\nlocal function g(...)\n\n  return call(...)\nend\n\
+             return g('incr', 'k')",
+            4,
+        ),
+        ("local function g(c, ...)\n  return c(...)\nend\nreturn g(redis.call, 'incr', 'k')", 2),
+        ("if KEYS[1] then\n  for i = 1, 2 do\n    return redis.call('incr', 'k')\n  end\nend", 3),
+        (
+            "local r\nfor i = 1, 3 do\n  if i == 2 then r = function()\n    local j = i\n\
+             return redis.call('incr', 'k') end\n  end\nend\nreturn r()",
+            5,
+        ),
+    ] {
+        assert_eq!(error(&mut c, script), format!("{not_int}:{line}."), "{script}");
+    }
+    assert_eq!(error(&mut c, "\nreturn error('x')"), "ERR user_script:2: x @@user_script:2.");
+    assert_eq!(error(&mut c, "return redis.pcall('incr', 'k')"), &not_int[..not_int.len() - 14]);
+    assert_eq!(
+        error(&mut c, "return redis.nosuch()"),
+        "ERR user_script:1: attempt to call field 'nosuch' (a nil value) @@user_script:1."
+    );
+}
+
+#[test]
+fn local_functions_recurse_without_end_by_tail_calls() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let deep =
+        "local function f(n) if n == 0 then return 'end' end return f(n - 1) end return f(150000)";
+    let field = "local M = {} function M.f(n) if n == 0 then return 'end' end return M.f(n - 1) end \
+                 return M.f(150000)";
+    let two = "local a, b function a(n) if n == 0 then return 'end' end return b(n - 1) end \
+               function b(n) return a(n) end return a(100000)";
+    for script in [deep, field, two] {
+        assert_eq!(eval(&mut c, script), Value::bulk("end"), "{script}");
+    }
+}
+
+#[test]
+fn what_scripts_share_cannot_be_changed() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for script in [
+        "x = 1",
+        "_G.x = 1",
+        "_G = {}",
+        "redis = 1",
+        "redis.call = 1",
+        "string.format = 1",
+        "cjson.encode = 1",
+        "rawset(_G, 'x', 1)",
+        "setmetatable(_G, {})",
+        "getmetatable(_G).__index = {}",
+        // Redis 7.2.6 still lets this one through.
+        "getmetatable('').__index = {}",
+        "table.insert(redis, 1)",
+        "local _, t = pairs(redis) t.call = 1",
+    ] {
+        assert!(error(&mut c, script).contains("Attempt to modify a readonly table"), "{script}");
+    }
+    for name in ["nosuch", "print", "loadfile", "dofile", "require", "jit", "debug", "os", "io"] {
+        let why = format!("Script attempted to access nonexistent global variable '{name}'");
+        assert!(error(&mut c, &format!("return {name}")).contains(&why), "{name}");
+    }
+    assert_eq!(eval(&mut c, "setfenv(0, {}) return 1"), Int(1));
+    assert_eq!(eval(&mut c, "return type(redis.call) .. KEYS[1]"), Value::bulk("functionk"));
+    assert_eq!(eval(&mut c, "return loadstring(string.dump(function() end))"), Value::Null);
+    let names = "local n = 0 for k in pairs(redis) do n = n + 1 end return n";
+    assert_eq!(eval(&mut c, names), Int(23));
+}
+
+#[test]
+fn libraries_pack_and_unpack() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, want) in [
+        (
+            "return cjson.encode({1, 'a/\"\\n', {b = 1.5}, cjson.null, true})",
+            r#"[1,"a\/\"\n",{"b":1.5},null,true]"#,
+        ),
+        ("return cjson.encode({})", "{}"),
+        (
+            "local t = cjson.decode('{\"a\":[1,{\"b\":\"\\\\ud83d\\\\ude00\"}]}') return t.a[2].b",
+            "\u{1f600}",
+        ),
+        ("return cjson.encode({0.1, 1e100, 1/3})", "[0.1,1e+100,0.33333333333333]"),
+        (
+            "local t = {cmsgpack.unpack(cmsgpack.pack(1, -300, 'x', {5, {y = 0.5}}))} \
+             return t[2] .. t[3] .. t[4][2].y",
+            "-300x0.5",
+        ),
+        (
+            "return table.concat({struct.unpack('>I2hc2', struct.pack('>I2hc2', 258, -2, 'xy'))}, ' ')",
+            "258 -2 xy 7",
+        ),
+        ("return bit.tohex(65535, -2147483648)", "0000FFFF"),
+        ("return redis.sha1hex('')", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
+        ("math.randomseed(0) return tostring(math.random())", "0.17082803611217"),
+        ("return redis.call('echo', 1e15)", "1000000000000000"),
+        ("return redis.call('echo', 0.1)", "0.1"),
+    ] {
+        assert_eq!(eval(&mut c, script).text(), want, "{script}");
+    }
+    for (script, why) in [
+        ("return cjson.decode('[1,')", "Expected value but found T_END at character 4"),
+        ("return cjson.encode(print_ or function() end)", "nonexistent global variable 'print_'"),
+        ("return cjson.encode({[1] = 1, [50] = 1})", "Cannot serialise table: excessively sparse array"),
+        ("return cmsgpack.unpack('\\217\\5a')", "Missing bytes in input."),
+        ("return struct.unpack('i4', 'abc')", "bad argument #2 to 'unpack' (data string too short)"),
+    ] {
+        assert!(error(&mut c, script).contains(why), "{script}: {}", error(&mut c, script));
+    }
+}
+
+#[test]
+fn replies_of_version_3_reach_scripts_when_they_ask() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    c.cmd(&["HSET", "h", "f", "1"]);
+    c.cmd(&["ZADD", "z", "1.5", "m"]);
+    assert_eq!(eval(&mut c, "return redis.call('hgetall', 'h')"), Value::bulks(&["f", "1"]));
+    assert_eq!(
+        eval(&mut c, "redis.setresp(3) return redis.call('hgetall', 'h').map.f"),
+        Value::bulk("1")
+    );
+    let score = "redis.setresp(3) return tostring(redis.call('zscore', 'z', 'm').double)";
+    assert_eq!(eval(&mut c, score), Value::bulk("1.5"));
+    let null = "redis.setresp(3) return redis.call('get', 'nokey') == nil";
+    assert_eq!(eval(&mut c, null), Int(1));
+    assert_eq!(error(&mut c, "redis.setresp(4)"), "ERR RESP version must be 2 or 3. @@user_script:1.");
+}
+
+#[test]
+fn headers_and_read_only_calls_keep_scripts_from_writing() {
+    let srv = Server::start();
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    let denied = "ERR Write commands are not allowed from read-only scripts. @@user_script:";
+    assert_eq!(
+        error(&mut c, "#!lua flags=no-writes\nreturn redis.call('set', 'k', 1)"),
+        format!("{denied}2.")
+    );
+    assert_eq!(eval(&mut c, "#!lua flags=no-writes\nreturn 1"), Int(1));
+    assert_eq!(error(&mut c, "#!lua flags=x\n"), "ERR Unexpected flag in script shebang: x");
+    assert_eq!(c.cmd(&["EVAL_RO", "return redis.call('get', KEYS[1])", "1", "k"]), Value::Null);
+    let found = c.cmd(&["EVAL_RO", "redis.call('del', KEYS[1])", "1", "k"]);
+    assert!(found.error().starts_with("ERR Write commands are not allowed from read-only scripts."));
+    let found = c.cmd(&["EVAL_RO", "#!lua\nreturn 1", "0"]);
+    assert_eq!(found.error(), "ERR Can not execute a script with write flag using *_ro command.");
+    // A script that says it does not write is not held up by a pause of writes.
+    assert_eq!(other.cmd(&["CLIENT", "PAUSE", "60000", "WRITE"]), Value::ok());
+    assert_eq!(eval(&mut c, "#!lua flags=no-writes\nreturn 2"), Int(2));
+    c.put(&["EVAL", "return 3", "0"]);
+    assert_eq!(other.cmd(&["CLIENT", "UNPAUSE"]), Value::ok());
+    assert_eq!(c.read(), Int(3));
+}
+
+#[test]
+fn errors_inside_are_counted_once() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    c.cmd(&["SET", "k", "text"]);
+    c.cmd(&["CONFIG", "RESETSTAT"]);
+    error(&mut c, "return redis.call('incr', 'k')");
+    eval(&mut c, "redis.pcall('incr', 'k') redis.pcall('nosuch') return 1");
+    error(&mut c, "error('x')");
+    let stat = |c: &mut Conn, section: &str, name: &str| {
+        let text = c.cmd(&["INFO", section]).text();
+        let line = text.lines().find_map(|l| l.strip_prefix(name).map(str::to_owned));
+        line.unwrap_or_default()
+    };
+    assert_eq!(stat(&mut c, "errorstats", "errorstat_ERR:"), "count=4");
+    assert!(stat(&mut c, "commandstats", "cmdstat_incr:").ends_with("rejected_calls=0,failed_calls=2"));
+    assert!(stat(&mut c, "commandstats", "cmdstat_eval:").ends_with("rejected_calls=0,failed_calls=2"));
+    assert_eq!(stat(&mut c, "memory", "number_of_cached_scripts:"), "3");
+    assert_ne!(stat(&mut c, "memory", "used_memory_vm_eval:"), "0");
+    assert_eq!(c.cmd(&["SCRIPT", "FLUSH"]), Value::ok());
+    assert_eq!(stat(&mut c, "memory", "number_of_cached_scripts:"), "0");
+}
+
+#[test]
+fn set_repl_keeps_changes_out_of_the_append_only_file() {
+    let mut srv = Server::with(&["--appendonly", "yes"]);
+    let mut c = srv.connect();
+    let script = "redis.call('set', 'both', 1) redis.set_repl(redis.REPL_REPLICA) \
+                  redis.call('set', 'away', 1) redis.set_repl(redis.REPL_AOF) \
+                  redis.call('set', 'here', 1)";
+    assert_eq!(eval(&mut c, script), Value::Null);
+    srv.stop();
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["EXISTS", "both", "here"]), Int(2));
+    assert_eq!(c.cmd(&["EXISTS", "away"]), Int(0));
+    assert_eq!(eval(&mut c, "return {1.9, true, false, {ok = 'x\\r\\ny'}}"), {
+        Array(vec![Int(1), Int(1), Value::Null, Value::Status("x  y".into())])
+    });
+}
