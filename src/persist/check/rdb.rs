@@ -117,7 +117,8 @@ mod tests {
         let _ = ks.put(1, Key::new(b"a"), New::Bytes(b"text"), Ttl::At(5), None);
         let _ = ks.put(1, Key::new(b"b"), New::Int(7), Ttl::Clear, None);
         let aux = vec![("redis-ver", "7.2.6".to_string())];
-        let (mut bytes, o) = (Vec::new(), Options { compress: true, checksum, told: Told::Nothing, aux });
+        let (mut bytes, o) =
+            (Vec::new(), Options { compress: true, checksum, told: Told::Nothing, aux });
         save(&ks, &o, &mut bytes, |_| Ok(())).expect("memory takes it");
         bytes
     }
