@@ -541,6 +541,7 @@ fn nothing_acknowledged_is_lost_by_kill_9_under_always() {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9_while_the_log_is_rewritten() {
-    killed_under_load(&["--appendfsync", "everysec"], 3000, true);
+    // `everysec` may hold a write back while the disk is busy, so it promises less.
+    killed_under_load(&["--appendfsync", "no"], 3000, true);
     killed_under_load(&["--appendfsync", "always", "--aof-use-rdb-preamble", "no"], 300, true);
 }
