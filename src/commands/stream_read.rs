@@ -233,7 +233,8 @@ fn until(ctx: &Ctx<'_>, ms: &[u8]) -> Result<i64, CmdError> {
 fn unbalanced(ctx: &Ctx<'_>, grouped: bool) -> CmdError {
     let symbol = if grouped { '>' } else { '$' };
     CmdError::text(format!(
-        "ERR Unbalanced '{}' list of streams: for each stream key an ID or '{symbol}' must be specified.",
+        "ERR Unbalanced '{}' list of streams: for each stream key an ID or '{symbol}' must be \
+         specified.",
         ctx.name()
     ))
 }
@@ -261,13 +262,13 @@ const NEW: Id = Id::MAX;
 /// What the ID of one stream means, once the stream has been looked at.
 fn start(ctx: &mut Ctx<'_>, key: &[u8], id: &[u8], group: Option<&[u8]>) -> Result<Id, CmdError> {
     const DOLLAR: CmdError = CmdError::Msg(
-        &"ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this \
-          consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just \
-          return an empty result set.",
+        &"ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
+          this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID \
+          would just return an empty result set.",
     );
     const GREATER: CmdError = CmdError::Msg(
-        &"ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> \
-          option.",
+        &"ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> \
+          <consumer> option.",
     );
     let found = ctx.srv.ks.read(ctx.db, Key::new(key));
     let stream = match &found {

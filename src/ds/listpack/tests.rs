@@ -620,6 +620,18 @@ fn integers_are_set_where_they_stand() {
 }
 
 #[test]
+fn a_few_values_are_appended_at_once() {
+    let (mut one_by_one, mut at_once) = (Listpack::new(), Listpack::new());
+    for i in 0..200i64 {
+        let text = vec![b'x'; i as usize];
+        let values = [Element::Int(i * 97), Element::Str(&text), Element::Str(b"12")];
+        values.iter().for_each(|v| one_by_one.push_back(*v));
+        at_once.push_back_all(values);
+        assert_eq!(at_once.bytes(), one_by_one.bytes());
+    }
+}
+
+#[test]
 fn a_walk_passes_over_entries_and_knows_its_place() {
     let lp = Listpack::of([1i64, 70_000, 5].into_iter().map(Element::from));
     let mut walk = lp.iter();

@@ -47,6 +47,8 @@ pub struct Group {
     pending: Rax<Box<Pending>>,
     names: Rax<u32>,
     consumers: Vec<Option<Box<Consumer>>>,
+    /// Places of consumers that are gone.
+    free: Vec<u32>,
 }
 
 impl Consumer {
@@ -100,13 +102,12 @@ impl Group {
         if self.names.contains(name) {
             return None;
         }
-        let at = self.consumers.iter().position(Option::is_none).unwrap_or(self.consumers.len());
         let c = Consumer { name: name.into(), seen_at: now_ms, active_at: -1, pending: Rax::new() };
-        if at == self.consumers.len() {
+        let who = Who(self.free.pop().unwrap_or_else(|| {
             self.consumers.push(None);
-        }
-        self.consumers[at] = Some(Box::new(c));
-        let who = Who(u32::try_from(at).expect("memory holds fewer consumers"));
+            u32::try_from(self.consumers.len() - 1).expect("memory holds fewer consumers")
+        }));
+        self.consumers[who.0 as usize] = Some(Box::new(c));
         self.names.insert(name, who.0);
         Some(who)
     }
@@ -115,6 +116,7 @@ impl Group {
     pub fn remove_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let at = self.names.remove(name)?;
         let gone = self.consumers[at as usize].take().expect("its name led there");
+        self.free.push(at);
         gone.for_each_pending(|id| self.pending.remove(&id.key()).is_some());
         Some(gone.pending_len())
     }
@@ -198,7 +200,8 @@ impl Group {
     pub fn heap_bytes(&self) -> usize {
         let trees = self.pending.mem_size() + self.names.mem_size() - 2 * size_of::<Rax<()>>();
         let records = self.pending.len() * size_of::<Pending>();
-        let mut consumers = self.consumers.capacity() * size_of::<Option<Box<Consumer>>>();
+        let places = size_of::<Option<Box<Consumer>>>() + size_of::<u32>();
+        let mut consumers = self.consumers.capacity() * places;
         self.for_each_consumer(|c| {
             consumers +=
                 size_of::<Consumer>() + c.name.len() + c.pending.mem_size() - size_of::<Rax<()>>();
