@@ -495,7 +495,7 @@ impl<'a> Loader<'a> {
         Ok(z)
     }
 
-    fn scored(&mut self, t: u8) -> Result<(Vec<u8>, f64)> {
+    fn scored(&mut self, t: u8) -> Result<(Cow<'a, [u8]>, f64)> {
         let member = self.text()?;
         let score = match t {
             kind::ZSET => self.score_text()?,
