@@ -176,6 +176,8 @@ pub fn freedom(call: &Call) -> Freedom {
     match &call.name[..] {
         // Expired keys are met in the order of a table.
         "scan" | "keys" | "randomkey" => Freedom::Order,
+        // So are elements whose weights are looked up.
+        "sort" | "sort_ro" => Freedom::Order,
         _ if leaves_chance(call) => Freedom::Ops,
         _ => Freedom::None,
     }
