@@ -12,7 +12,6 @@ use super::object::{lookup, refcount};
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW};
 use crate::algo::num::{parse_f64, parse_memory};
-use crate::algo::rng::random_hex;
 use crate::ds::entry::{Entry, enc, ty};
 use crate::ds::listpack::Element;
 use crate::ds::quicklist::{NodeBytes, PACKED_THRESHOLD, PACKED_THRESHOLD_MAX};
@@ -319,7 +318,7 @@ fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 
 fn change_repl_id(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     crate::notice!("Changing replication IDs after receiving DEBUG change-repl-id");
-    ctx.srv.run.replid = String::from_utf8_lossy(&random_hex::<40>()).into_owned();
+    ctx.srv.repl.change_id();
     ok(ctx)
 }
 

@@ -142,8 +142,8 @@ fn memory_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     number(out, "peak.allocated", o.peak);
     number(out, "total.allocated", o.used);
     number(out, "startup.allocated", o.startup);
-    number(out, "replication.backlog", 0);
-    number(out, "clients.slaves", 0);
+    number(out, "replication.backlog", o.backlog);
+    number(out, "clients.slaves", o.clients_replicas);
     number(out, "clients.normal", o.clients_normal);
     number(out, "cluster.links", 0);
     number(out, "aof.buffer", o.aof_buffer);

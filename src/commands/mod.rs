@@ -27,6 +27,7 @@ pub mod numbers;
 pub mod object;
 pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod row;
 pub mod scan;
 pub mod scripting;
@@ -88,6 +89,7 @@ pub fn families() -> &'static [&'static [Command]] {
         connection::ROWS,
         client::ROWS,
         server::ROWS,
+        replication::ROWS,
         persistence::ROWS,
         slowlog::ROWS,
         latency::ROWS,

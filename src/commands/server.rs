@@ -1,4 +1,4 @@
-//! Commands about the server: INFO, TIME, ROLE, SHUTDOWN.
+//! Commands about the server: INFO, TIME, SHUTDOWN.
 
 use super::docs;
 use super::row::flag::*;
@@ -17,15 +17,6 @@ pub static ROWS: &[Command] = &[
         acl: cat::DANGEROUS,
         run: info,
         docs: &docs::INFO,
-        ..ROW
-    },
-    Command {
-        name: "role",
-        arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | SENTINEL,
-        acl: cat::ADMIN | cat::DANGEROUS,
-        run: role,
-        docs: &docs::ROLE,
         ..ROW
     },
     Command {
@@ -49,15 +40,6 @@ pub static ROWS: &[Command] = &[
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let text = crate::server::info::text(ctx.srv, ctx.args.from(1));
     ctx.out.verbatim("txt", text.as_bytes());
-    Ok(Flow::Done)
-}
-
-/// Of a master: its offset in the stream, and its replicas.
-fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.out.array(3);
-    ctx.out.bulk(b"master");
-    ctx.out.int(0);
-    ctx.out.array(0);
     Ok(Flow::Done)
 }
 

@@ -85,6 +85,21 @@ impl Stream {
         }
     }
 
+    /// The peer's address alone.
+    pub fn peer_ip(&self) -> Option<String> {
+        match self {
+            Stream::Tcp(s) => s.peer_addr().ok().map(|a| a.ip().to_string()),
+            Stream::Unix(_) => Some("/unixsocket".into()),
+        }
+    }
+
+    pub fn set_nodelay(&self, on: bool) {
+        if let Stream::Tcp(s) = self {
+            // Who cannot be hurried gets it a little later.
+            let _ = s.set_nodelay(on);
+        }
+    }
+
     /// Does the peer live on this machine, as protected mode understands it?
     pub fn is_local(&self) -> bool {
         match self {

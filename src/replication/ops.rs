@@ -40,6 +40,23 @@ impl Sink {
         self.selected = None;
     }
 
+    /// The database that whoever reads the stream has selected.
+    pub fn selected(&self) -> Option<usize> {
+        self.selected
+    }
+
+    /// Appends a command that concerns no database.
+    pub fn bare(&mut self, args: &[&[u8]]) {
+        encode(&mut self.buf, args);
+    }
+
+    /// All of it has gone its way; the room is kept, unless it is much.
+    pub fn written(&mut self) {
+        const KEEP: usize = 64 * 1024;
+        self.buf.clear();
+        self.buf.shrink_to(KEEP);
+    }
+
     fn select(&mut self, db: usize) {
         if self.selected != Some(db) {
             encode(&mut self.buf, &[b"SELECT", db.to_string().as_bytes()]);

@@ -39,7 +39,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
             alloc::background_thread(srv.config.jemalloc_bg_thread);
         }
         Apply::Watchdog => watchdog(srv),
-        Apply::GoodReplicas => good_replicas(srv),
+        Apply::GoodReplicas => crate::replication::master::refresh_good(srv),
         Apply::CrashLog => crash_log(srv),
         // Read where they matter, or of parts that do not exist yet.
         Apply::Nothing
@@ -103,13 +103,6 @@ fn max_memory(srv: &mut Server) {
     policy::refresh(srv);
     // Between events: whoever lowers the limit waits for the reply, not for the eviction.
     srv.eviction.running = max > 0;
-}
-
-/// Writes are refused while fewer replicas than `min-replicas-to-write` follow closely enough.
-pub fn good_replicas(srv: &mut Server) {
-    let wanted = srv.config.min_replicas_to_write > 0 && srv.config.min_replicas_max_lag > 0;
-    // Nobody follows this server: any wish for replicas is one too many.
-    srv.gate.put(Gate::MIN_REPLICAS, wanted);
 }
 
 /// Writes the score of a process that is the master.

@@ -2,6 +2,7 @@
 
 use super::{Gate, Server, disk, expire_cycle, kill, limits, policy, settle};
 use crate::clients::{ClientId, flag};
+use crate::replication::master;
 use std::io::ErrorKind;
 
 /// A client may write so much per pass while others wait (NET_MAX_WRITES_PER_EVENT).
@@ -51,6 +52,9 @@ pub fn write(srv: &mut Server, id: ClientId) {
     let Some(c) = srv.clients.get_mut(id) else { return };
     if c.has(flag::DYING | flag::EXECUTING) {
         return;
+    }
+    if c.has(flag::REPLICA) {
+        return master::write(srv, id);
     }
     let Some(stream) = &c.stream else { return };
     let mut written = 0;
@@ -102,7 +106,7 @@ fn all_written(srv: &mut Server, id: ClientId) {
     }
 }
 
-fn unfinished(srv: &mut Server, id: ClientId) {
+pub fn unfinished(srv: &mut Server, id: ClientId) {
     if !srv.clients[id].has(flag::WRITE_BLOCKED) {
         return srv.clients.wants_write(id);
     }

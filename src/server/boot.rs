@@ -12,7 +12,6 @@
 use super::{
     Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
-use crate::algo::rng::random_hex;
 use crate::bio::Bio;
 use crate::clients::Clients;
 use crate::commands::table::Table;
@@ -265,7 +264,7 @@ fn init(
     policy::refresh(&mut srv);
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
-    apply::good_replicas(&mut srv);
+    crate::replication::master::refresh_good(&mut srv);
     Ok(srv)
 }
 
@@ -390,10 +389,8 @@ fn build(
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let bio = Bio::start(config.bio_cpulist.as_deref());
-    let id = || String::from_utf8_lossy(&random_hex::<40>()).into_owned();
     let run = Run {
-        run_id: id(),
-        replid: id(),
+        run_id: crate::replication::random_id(),
         started_ms: clock.unix_ms,
         executable: argv.first().map_or_else(Vec::new, |a| absolute(a)),
         argv,
@@ -423,6 +420,7 @@ fn build(
         pubsub: Default::default(),
         blocked: Default::default(),
         ops: Default::default(),
+        repl: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
         aof: Default::default(),

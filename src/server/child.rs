@@ -10,6 +10,7 @@
 
 use super::{Server, jobs, listen, rewrite};
 use crate::ds::table::{Resize, set_resize};
+use crate::replication::master;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::cpu;
 use crate::sys::process::{self, ChildInfo, Ended, Fork, InfoKind, InfoReader, InfoWriter};
@@ -219,6 +220,7 @@ pub fn reap(srv: &mut Server) {
         Kind::Snapshot => jobs::done(srv, &child, Exit::of(end)),
         Kind::Rewrite => rewrite::done(srv, &child, Exit::of(end)),
     }
+    master::start_pending(srv);
 }
 
 #[cfg(test)]

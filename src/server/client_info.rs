@@ -43,6 +43,9 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
     let parked = srv.blocked.get(id).map_or(0, |b| b.args.iter().map(|a| a.len()).sum());
     f.argv += parked;
     (f.oll, f.omem) = c.out.list();
+    if c.has(flag::REPLICA) {
+        f.omem += srv.repl.owed(id);
+    }
     let first = if c.has(flag::EXECUTING) { c.reply_class as usize } else { c.out.buf.capacity() };
     f.total = size_of::<Client>()
         + room

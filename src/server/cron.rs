@@ -3,6 +3,7 @@
 use super::{Server, aof, child, expire_cycle, jobs, limits, pause, rewrite, shutdown, slow};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
+use crate::replication::master;
 use crate::sys::clock::{mono_ns, ticks};
 use crate::sys::crash;
 
@@ -37,7 +38,8 @@ pub fn run(srv: &mut Server) {
         let s = &mut srv.stats;
         s.instant_ops.sample(now, s.commands);
         s.instant_in.sample(now, s.net_input);
-        s.instant_out.sample(now, s.net_output);
+        s.instant_out.sample(now, s.net_output + s.net_repl_output);
+        s.instant_repl_out.sample(now, s.net_repl_output);
         s.instant_cycles.sample(now, s.eventloop_cycles);
         s.instant_cycle_us.sample_average(s.eventloop_us, s.eventloop_cycles);
     }
@@ -51,6 +53,9 @@ pub fn run(srv: &mut Server) {
     }
     if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
         persistence(srv);
+        if srv.run.cron_loops.is_multiple_of(hz) {
+            master::cron(srv);
+        }
     }
     pause::update(srv);
     clients(srv);

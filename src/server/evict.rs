@@ -67,7 +67,8 @@ impl Eviction {
 
 /// Bytes in use that are none of the limit's business.
 pub fn not_counted(srv: &Server) -> usize {
-    srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity())
+    let replicas = srv.repl.footprint(srv.config.repl_backlog_size).1;
+    replicas + srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity())
 }
 
 /// By how many bytes the limit is exceeded.

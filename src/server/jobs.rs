@@ -15,6 +15,7 @@ use crate::keyspace::store::{New, Ttl};
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
 use crate::persist::rdb::save::{Options, Told, save};
 use crate::proto::args::Key;
+use crate::replication::master;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
 use std::io::{self, BufWriter, Write};
@@ -65,19 +66,24 @@ impl Default for Jobs {
     }
 }
 
-fn file_of(srv: &Server) -> PathBuf {
+pub fn file_of(srv: &Server) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(&srv.config.dbfilename)).to_path_buf()
 }
 
 /// `base`: the file will be the base of an AOF.
 pub fn options(srv: &Server, base: bool) -> Options {
-    let aux = vec![
+    let mut aux = vec![
         ("redis-ver", "7.2.6".to_string()),
         ("redis-bits", usize::BITS.to_string()),
         ("ctime", srv.clock.unix_secs().to_string()),
         ("used-mem", crate::sys::alloc::used().to_string()),
-        ("aof-base", u8::from(base).to_string()),
     ];
+    if let Some(sink) = srv.ops.replicas.as_ref().filter(|_| !base) {
+        aux.push(("repl-stream-db", sink.selected().unwrap_or(0).to_string()));
+        aux.push(("repl-id", srv.repl.replid.clone()));
+        aux.push(("repl-offset", srv.repl.offset().to_string()));
+    }
+    aux.push(("aof-base", u8::from(base).to_string()));
     let told = match srv.config.maxmemory_policy {
         policy if policy.is_lru() => Told::Idle,
         policy if policy.is_lfu() => Told::Freq,
@@ -299,6 +305,7 @@ pub fn kill_child(srv: &mut Server) {
     if let Some(pid) = child::kill(srv, Kind::Snapshot) {
         // Gone already, when the child got as far as renaming it.
         let _ = std::fs::remove_file(temp_of(pid));
+        master::saved(srv, false);
     }
 }
 
@@ -325,6 +332,7 @@ pub fn done(srv: &mut Server, child: &Child, end: Exit) {
             }
         }
     }
+    master::saved(srv, end == Exit::Good);
 }
 
 /// May the next try be made? After a failure not at once.

@@ -44,7 +44,7 @@ fn over_limit(srv: &mut Server, id: ClientId) -> bool {
     if c.out.over {
         return true;
     }
-    let (_, held) = c.out.list();
+    let held = c.out.list().1 + srv.repl.owed(id);
     let kind = c.kind();
     let limit = output_limit(srv, kind);
     let hard = srv.clients.output_limits[kind as usize];
@@ -64,7 +64,8 @@ fn over_limit(srv: &mut Server, id: ClientId) -> bool {
 /// Closes a client that leaves too much unread; true when it goes.
 pub fn check_output(srv: &mut Server, id: ClientId, from_cron: bool) -> bool {
     let Some(c) = srv.clients.get(id) else { return false };
-    let nothing = c.out.list().1 == 0 && !c.out.over && c.soft_since == 0;
+    let held = c.out.list().1 + if c.has(flag::REPLICA) { srv.repl.owed(id) } else { 0 };
+    let nothing = held == 0 && !c.out.over && c.soft_since == 0;
     if nothing || c.stream.is_none() || c.has(flag::DYING | flag::PROTECTED) || !over_limit(srv, id) {
         return false;
     }

@@ -44,6 +44,7 @@ use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
 use crate::net::reactor::Reactor;
 use crate::pubsub::Pubsub;
+use crate::replication::Replication;
 use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
@@ -73,6 +74,7 @@ pub struct Server {
     pub pubsub: Pubsub,
     pub blocked: Blocked,
     pub ops: Ops,
+    pub repl: Replication,
     pub scripting: Scripting,
     pub jobs: jobs::Jobs,
     pub aof: aof::Aof,
@@ -95,8 +97,6 @@ pub struct Run {
     /// The program, as an absolute path.
     pub executable: Vec<u8>,
     pub supervised: crate::sys::supervise::Mode,
-    /// Who we are to replicas.
-    pub replid: String,
     /// Bytes in use when the server was ready.
     pub startup_memory: usize,
     /// Of the shutdown under way, bits of `config::shutdown`.

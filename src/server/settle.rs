@@ -14,7 +14,7 @@ use crate::commands::table::CmdId;
 use crate::keyspace::{Effect, class};
 use crate::proto::args::{Args, Key};
 use crate::pubsub::{self, Kind};
-use crate::replication::ops::to;
+use crate::replication::{master, ops::to};
 
 /// Drains the outbox; what an effect causes is drained before the next one.
 #[cold]
@@ -144,6 +144,9 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
 fn ops_leave(srv: &mut Server) {
     srv.ops.now = srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs());
     srv.ops.flush();
+    if srv.ops.replicas.is_some() {
+        master::feed(srv);
+    }
 }
 
 /// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes

@@ -11,6 +11,11 @@ pub struct Stats {
     pub rejected_connections: u64,
     pub net_input: u64,
     pub net_output: u64,
+    /// To replicas; not in `net_output`.
+    pub net_repl_output: u64,
+    pub sync_full: u64,
+    pub sync_partial_ok: u64,
+    pub sync_partial_err: u64,
     pub evicted_clients: u64,
     pub total_error_replies: u64,
     /// As many as there were when `new_errors` was last asked.
@@ -44,6 +49,7 @@ pub struct Stats {
     pub instant_ops: Rate,
     pub instant_in: Rate,
     pub instant_out: Rate,
+    pub instant_repl_out: Rate,
     pub instant_cycles: Rate,
     pub instant_cycle_us: Rate,
     /// By error code, without the dash.

@@ -6,7 +6,7 @@ use crate::server::Server;
 pub fn write(srv: &Server, out: &mut String) {
     let (keys, on_nokey) = srv.blocked.key_counts();
     fields!(out,
-        "connected_clients" => srv.clients.connected(),
+        "connected_clients" => srv.clients.connected() - srv.repl.replicas.len(),
         "cluster_connections" => 0,
         "maxclients" => srv.config.maxclients,
         "client_recent_max_input_buffer" => srv.run.recent_input.iter().max().unwrap_or(&0),

@@ -23,6 +23,9 @@ pub struct Overhead {
     pub used: usize,
     pub peak: usize,
     pub startup: usize,
+    /// The stream as far as the backlog's size goes, and what replicas hold beyond it.
+    pub backlog: usize,
+    pub clients_replicas: usize,
     pub clients_normal: usize,
     /// What waits to be written to the AOF.
     pub aof_buffer: usize,
@@ -57,11 +60,15 @@ impl Overhead {
         let startup = srv.run.startup_memory;
         let aof_buffer = srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity());
         let scripts = srv.scripting.cache_memory();
-        let total = startup + clients_normal + aof_buffer + scripts + tables;
+        let (stream, clients_replicas) = srv.repl.footprint(srv.config.repl_backlog_size);
+        let backlog = stream - clients_replicas;
+        let total = startup + stream + clients_normal + aof_buffer + scripts + tables;
         Overhead {
             used,
             peak: srv.stats.peak_memory.max(used),
             startup,
+            backlog,
+            clients_replicas,
             clients_normal,
             aof_buffer,
             scripts,
@@ -145,9 +152,9 @@ pub fn write(srv: &Server, out: &mut String) {
         "mem_fragmentation_ratio" => ratio(p.rss as f64, o.used as f64),
         "mem_fragmentation_bytes" => difference(p.rss, o.used),
         "mem_not_counted_for_evict" => crate::server::evict::not_counted(srv),
-        "mem_replication_backlog" => 0,
-        "mem_total_replication_buffers" => 0,
-        "mem_clients_slaves" => 0,
+        "mem_replication_backlog" => o.backlog,
+        "mem_total_replication_buffers" => o.backlog + o.clients_replicas,
+        "mem_clients_slaves" => o.clients_replicas,
         "mem_clients_normal" => o.clients_normal,
         "mem_cluster_links" => 0,
         "mem_aof_buffer" => o.aof_buffer,

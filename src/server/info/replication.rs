@@ -1,22 +1,38 @@
-//! INFO replication: of a master without replicas, as long as there is no replication.
+//! INFO replication: of a master, and those who follow it.
 
-use super::fields;
+use super::{fields, line};
+use crate::replication::backlog::Backlog;
+use crate::replication::master;
+use crate::replication::replicas::Stage;
 use crate::server::Server;
 
 pub fn write(srv: &Server, out: &mut String) {
-    fields!(out, "role" => "master", "connected_slaves" => 0);
-    if srv.config.min_replicas_to_write > 0 && srv.config.min_replicas_max_lag > 0 {
-        fields!(out, "min_slaves_good_slaves" => 0);
+    let r = &srv.repl;
+    fields!(out, "role" => "master", "connected_slaves" => r.replicas.len());
+    if let Some(good) = master::good(srv) {
+        fields!(out, "min_slaves_good_slaves" => good);
     }
+    replicas(srv, out);
     fields!(out,
         "master_failover_state" => "no-failover",
-        "master_replid" => srv.run.replid,
-        "master_replid2" => "0000000000000000000000000000000000000000",
-        "master_repl_offset" => 0,
-        "second_repl_offset" => -1,
-        "repl_backlog_active" => 0,
+        "master_replid" => r.replid,
+        "master_replid2" => r.replid2,
+        "master_repl_offset" => r.offset(),
+        "second_repl_offset" => r.second_offset,
+        "repl_backlog_active" => u8::from(r.backlog.is_some()),
         "repl_backlog_size" => srv.config.repl_backlog_size,
-        "repl_backlog_first_byte_offset" => 0,
-        "repl_backlog_histlen" => 0,
+        "repl_backlog_first_byte_offset" => r.backlog.as_ref().map_or(0, |b| b.start() + 1),
+        "repl_backlog_histlen" => r.backlog.as_ref().map_or(0, Backlog::len),
     );
+}
+
+fn replicas(srv: &Server, out: &mut String) {
+    let now = srv.clock.unix_secs();
+    let known = srv.repl.replicas.iter();
+    let shown = known.filter_map(|r| Some((r, master::ip(srv.clients.get(r.id)?, &r.about)?)));
+    for (n, (r, ip)) in shown.enumerate() {
+        let lag = if r.stage == Stage::Online { now - r.ack_at } else { 0 };
+        let (port, state, acked) = (r.about.port, r.stage.name(), r.acked);
+        line(out, format_args!("slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag}"));
+    }
 }

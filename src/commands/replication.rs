@@ -1,0 +1,223 @@
+//! Commands that replicas send: SYNC, PSYNC, REPLCONF; and ROLE.
+
+use super::docs;
+use super::numbers::integer;
+use super::row::flag::*;
+use super::row::{Command, Flow, ROW, cat};
+use crate::algo::num::parse_i64;
+use crate::clients::flag as client;
+use crate::proto::error::CmdError;
+use crate::replication::master;
+use crate::replication::replicas::Stage;
+use crate::server::ctx::Ctx;
+use crate::{notice, warning};
+
+pub static ROWS: &[Command] = &[
+    Command {
+        name: "psync",
+        arity: -3,
+        flags: ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI,
+        run: psync,
+        docs: &docs::PSYNC,
+        ..ROW
+    },
+    Command {
+        name: "replconf",
+        arity: -1,
+        flags: ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY,
+        run: replconf,
+        docs: &docs::REPLCONF,
+        ..ROW
+    },
+    Command {
+        name: "role",
+        arity: 1,
+        flags: NOSCRIPT | LOADING | STALE | FAST | SENTINEL,
+        acl: cat::ADMIN | cat::DANGEROUS,
+        run: role,
+        docs: &docs::ROLE,
+        ..ROW
+    },
+    Command {
+        name: "sync",
+        arity: 1,
+        flags: ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI,
+        run: sync,
+        docs: &docs::SYNC,
+        ..ROW
+    },
+];
+
+/// Whoever gets the stream already asks in vain, and without an answer. False for them.
+fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
+    let (srv, id) = (&mut *ctx.srv, ctx.client);
+    let c = &srv.clients[id];
+    if c.has(client::REPLICA | client::MONITOR) {
+        return Ok(false);
+    }
+    let failover = ctx.args.len() > 3 && ctx.args[3].eq_ignore_ascii_case(b"failover");
+    if failover {
+        let replid = String::from_utf8_lossy(ctx.args[1]);
+        notice!("Failover request received for replid {replid}.");
+        return Err(CmdError::Msg(&"ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !ctx.out.is_empty() {
+        return Err(CmdError::Msg(&"ERR SYNC and PSYNC are invalid with pending output"));
+    }
+    let name = master::name(srv, id);
+    notice!("Replica {name} asks for synchronization");
+    Ok(true)
+}
+
+fn sync(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    if may_attach(ctx)? {
+        master::full_resync(ctx.srv, ctx.client, true);
+    }
+    Ok(Flow::Done)
+}
+
+fn psync(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    if !may_attach(ctx)? {
+        return Ok(Flow::Done);
+    }
+    let (id, replid) = (ctx.client, ctx.args[1]);
+    let offset = integer(ctx.args[2]).inspect_err(|_| {
+        let name = master::name(ctx.srv, id);
+        warning!("Replica {name} asks for synchronization but with a wrong offset");
+    })?;
+    let srv = &mut *ctx.srv;
+    if let Some(at) = srv.repl.can_continue(replid, offset) {
+        master::go_on(srv, id, at, offset);
+        return Ok(Flow::Done);
+    }
+    refused(ctx, replid, offset);
+    if !replid.starts_with(b"?") {
+        ctx.srv.stats.sync_partial_err += 1;
+    }
+    master::full_resync(ctx.srv, id, false);
+    Ok(Flow::Done)
+}
+
+/// The log says why a replica cannot go on where it was.
+fn refused(ctx: &mut Ctx<'_>, replid: &[u8], offset: i64) {
+    let name = master::name(ctx.srv, ctx.client);
+    let r = &ctx.srv.repl;
+    let shown = String::from_utf8_lossy(replid);
+    let first = replid.eq_ignore_ascii_case(r.replid.as_bytes());
+    let second = replid.eq_ignore_ascii_case(r.replid2.as_bytes());
+    if replid.starts_with(b"?") {
+        notice!("Full resync requested by replica {name}");
+    } else if !first && !second {
+        notice!(
+            "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for \
+             '{shown}', my replication IDs are '{}' and '{}')",
+            r.replid,
+            r.replid2
+        );
+    } else if !first && offset > r.second_offset {
+        notice!(
+            "Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I \
+             can reply up to {}",
+            r.second_offset
+        );
+    } else {
+        notice!(
+            "Unable to partial resync with replica {name} for lack of backlog (Replica request was: \
+             {offset})."
+        );
+        if u64::try_from(offset).is_ok_and(|o| o > r.offset()) {
+            warning!(
+                "Warning: replica {name} tried to PSYNC with an offset that is greater than the master \
+                 replication offset."
+            );
+        }
+    }
+}
+
+/// A longer host name is none (NET_HOST_STR_LEN).
+const HOST: usize = 256;
+
+fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let rest = ctx.args.from(1);
+    if rest.len() % 2 != 0 {
+        return Err(CmdError::Syntax);
+    }
+    for (i, pair) in rest.chunks_exact(2).enumerate() {
+        let (option, value) = (pair[0].to_ascii_lowercase(), pair[1]);
+        match &option[..] {
+            b"ack" => {
+                acknowledge(ctx, value, &rest[2 * i + 2..]);
+                return Ok(Flow::Done);
+            }
+            // Asks a replica, which a master is not.
+            b"getack" => return Ok(Flow::Done),
+            _ => set(ctx, &option, value)?,
+        }
+    }
+    ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
+    let about = ctx.srv.repl.replicas.about(ctx.client);
+    match option {
+        b"listening-port" => about.port = integer(value)?,
+        b"ip-address" if value.len() < HOST => about.ip = Some(value.into()),
+        b"ip-address" => {
+            return Err(CmdError::text(format!(
+                "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                value.len()
+            )));
+        }
+        // What we do not know we need not do.
+        b"capa" => {
+            about.eof |= value.eq_ignore_ascii_case(b"eof");
+            about.psync2 |= value.eq_ignore_ascii_case(b"psync2");
+        }
+        b"rdb-only" => match integer(value)? {
+            n @ 0..=1 => about.rdb_only = n == 1,
+            _ => {
+                return Err(CmdError::Msg(&"ERR value is out of range, value must between 0 and 1"));
+            }
+        },
+        _ => {
+            let option = String::from_utf8_lossy(option);
+            return Err(CmdError::text(format!("ERR Unrecognized REPLCONF option: {option}")));
+        }
+    }
+    Ok(())
+}
+
+/// Never answered.
+fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
+    let Some(offset) = parse_i64(offset) else { return };
+    let mut aof = None;
+    if let [word, on_disk, ..] = rest
+        && word.eq_ignore_ascii_case(b"fack")
+    {
+        aof = parse_i64(on_disk);
+    }
+    let now = ctx.srv.clock.unix_secs();
+    ctx.srv.repl.replicas.acknowledge(ctx.client, offset, aof, now);
+}
+
+/// Of a master: its offset in the stream, and its replicas.
+fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let srv = &*ctx.srv;
+    ctx.out.array(3);
+    ctx.out.bulk(b"master");
+    ctx.out.int(srv.repl.offset().cast_signed());
+    let shown = |r: &&crate::replication::replicas::Replica| r.stage == Stage::Online;
+    let all = srv.repl.replicas.iter().filter(shown);
+    let all: Vec<_> = all
+        .filter_map(|r| Some((master::ip(srv.clients.get(r.id)?, &r.about)?, r.about.port, r.acked)))
+        .collect();
+    ctx.out.array(all.len());
+    for (ip, port, acked) in all {
+        ctx.out.array(3);
+        ctx.out.bulk(ip.as_bytes());
+        ctx.out.bulk_int(port);
+        ctx.out.bulk_int(acked);
+    }
+    Ok(Flow::Done)
+}

@@ -1,0 +1,346 @@
+//! Who follows this server, and what each is sent next. Decides; the sockets and files are `master`'s.
+//!
+//! ```text
+//! WaitStart ─ begin ─► WaitEnd ─ transfer ─► SendBulk ─ sent all of it ─► Online | Leaves (rdb-only)
+//!     a line end now and then       head: "$len"        the file             the stream from `at` on
+//!                  head: +FULLRESYNC
+//! ```
+//!
+//! Before anything else a replica is sent its `head`: lines that precede what its stage gives. A client
+//! that has only said something by REPLCONF is `known`; SYNC or PSYNC makes it a replica.
+//!
+//! A new stage: a variant, its name for INFO in `Stage::name`, what it is sent in `Replica::next`.
+
+use crate::clients::ClientId;
+use std::collections::HashMap;
+use std::fs::File;
+
+/// What a client has told by REPLCONF.
+#[derive(Debug, Default, Clone)]
+pub struct About {
+    /// Where it listens; 0 for unknown.
+    pub port: i64,
+    pub ip: Option<Box<[u8]>>,
+    /// What it understands: a snapshot of unknown length, and a new ID when it goes on.
+    pub eof: bool,
+    pub psync2: bool,
+    /// It wants the snapshot and nothing behind it.
+    pub rdb_only: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    WaitStart,
+    WaitEnd,
+    SendBulk,
+    Online,
+}
+
+impl Stage {
+    /// As INFO names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::WaitStart | Stage::WaitEnd => "wait_bgsave",
+            Stage::SendBulk => "send_bulk",
+            Stage::Online => "online",
+        }
+    }
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+pub struct Bulk {
+    pub file: File,
+    pub len: u64,
+    pub sent: u64,
+}
+
+#[derive(Debug)]
+pub struct Replica {
+    pub id: ClientId,
+    pub about: About,
+    /// It came by SYNC and will never acknowledge anything.
+    pub silent: bool,
+    pub stage: Stage,
+    /// Position in the stream that it is sent next; from the fork on.
+    pub at: u64,
+    pub head: Vec<u8>,
+    pub bulk: Option<Bulk>,
+    /// What it has applied, and what is on its disk, by its own word.
+    pub acked: i64,
+    pub aof_acked: i64,
+    /// When it spoke last, in Unix seconds.
+    pub ack_at: i64,
+}
+
+/// What leaves next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    Head,
+    /// The file from this byte on.
+    Bulk(u64),
+    /// The stream from this position on.
+    Stream(u64),
+    Nothing,
+}
+
+impl Replica {
+    fn new(id: ClientId, about: About, silent: bool, stage: Stage) -> Replica {
+        Replica {
+            id,
+            about,
+            silent,
+            stage,
+            at: 0,
+            head: Vec::new(),
+            bulk: None,
+            acked: 0,
+            aof_acked: 0,
+            ack_at: 0,
+        }
+    }
+
+    /// Does the stream keep what this one has not got yet?
+    pub fn is_fed(&self) -> bool {
+        self.stage != Stage::WaitStart && !self.about.rdb_only
+    }
+
+    /// A snapshot of the moment in which the stream ended at `at` is being written.
+    pub fn begin(&mut self, at: u64, replid: &str) {
+        debug_assert_eq!(self.stage, Stage::WaitStart);
+        (self.stage, self.at) = (Stage::WaitEnd, at);
+        if !self.silent {
+            self.head.extend_from_slice(format!("+FULLRESYNC {replid} {at}\r\n").as_bytes());
+        }
+    }
+
+    /// The snapshot is there, and goes across.
+    pub fn transfer(&mut self, file: File, len: u64) {
+        debug_assert_eq!(self.stage, Stage::WaitEnd);
+        self.stage = Stage::SendBulk;
+        self.head.extend_from_slice(format!("${len}\r\n").as_bytes());
+        self.bulk = Some(Bulk { file, len, sent: 0 });
+    }
+
+    /// A sign of life for one that waits, unless it has not read the last one.
+    pub fn keep_alive(&mut self) -> bool {
+        let due = matches!(self.stage, Stage::WaitStart | Stage::WaitEnd) && self.head.is_empty();
+        if due {
+            self.head.push(b'\n');
+        }
+        due
+    }
+
+    /// `end`: where the stream ends.
+    pub fn next(&self, end: u64) -> Next {
+        if !self.head.is_empty() {
+            return Next::Head;
+        }
+        match (self.stage, &self.bulk) {
+            (Stage::SendBulk, Some(b)) => Next::Bulk(b.sent),
+            (Stage::Online, _) if self.at < end => Next::Stream(self.at),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// So many bytes of `what` have left. True when the snapshot is across with that.
+    pub fn sent(&mut self, what: Next, n: usize, now: i64) -> bool {
+        match what {
+            Next::Head => drop(self.head.drain(..n)),
+            Next::Stream(_) => self.at += n as u64,
+            Next::Bulk(_) => {
+                let Some(b) = &mut self.bulk else { return false };
+                b.sent += n as u64;
+                if b.sent == b.len {
+                    self.bulk = None;
+                    (self.stage, self.ack_at) = (Stage::Online, now);
+                    return true;
+                }
+            }
+            Next::Nothing => {}
+        }
+        false
+    }
+
+    /// Can it be served from a snapshot that was begun for `other`?
+    fn can_join(&self, other: &Replica) -> bool {
+        other.stage == Stage::WaitEnd
+            && (!other.about.rdb_only || self.about.rdb_only)
+            && (!other.about.eof || self.about.eof)
+            && (!other.about.psync2 || self.about.psync2)
+    }
+
+    fn acknowledge(&mut self, offset: i64, aof: Option<i64>, now: i64) {
+        self.acked = self.acked.max(offset);
+        self.aof_acked = self.aof_acked.max(aof.unwrap_or(0));
+        self.ack_at = now;
+    }
+}
+
+#[derive(Default)]
+pub struct Replicas {
+    /// In the order in which they attached.
+    list: Vec<Replica>,
+    known: HashMap<ClientId, About>,
+}
+
+impl Replicas {
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Replica> {
+        self.list.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Replica> {
+        self.list.iter_mut()
+    }
+
+    pub fn get(&self, id: ClientId) -> Option<&Replica> {
+        self.list.iter().find(|r| r.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Replica> {
+        self.list.iter_mut().find(|r| r.id == id)
+    }
+
+    /// Those of a stage.
+    pub fn at_stage(&self, stage: Stage) -> Vec<ClientId> {
+        self.list.iter().filter(|r| r.stage == stage).map(|r| r.id).collect()
+    }
+
+    /// What a client has told of itself, to be read or added to.
+    pub fn about(&mut self, id: ClientId) -> &mut About {
+        match self.list.iter().position(|r| r.id == id) {
+            Some(i) => &mut self.list[i].about,
+            None => self.known.entry(id).or_default(),
+        }
+    }
+
+    /// The client is a replica from now on.
+    pub fn attach(&mut self, id: ClientId, silent: bool, stage: Stage) -> &mut Replica {
+        debug_assert!(self.get(id).is_none(), "attached twice");
+        let about = self.known.remove(&id).unwrap_or_default();
+        self.list.push(Replica::new(id, about, silent, stage));
+        self.list.last_mut().expect("just pushed")
+    }
+
+    /// The client is gone; returns what it was.
+    pub fn forget(&mut self, id: ClientId) -> Option<Replica> {
+        self.known.remove(&id);
+        let i = self.list.iter().position(|r| r.id == id)?;
+        Some(self.list.remove(i))
+    }
+
+    /// Lets a replica have the snapshot that is being written for another one, if there is one that it
+    /// can use.
+    pub fn join(&mut self, id: ClientId, replid: &str) -> bool {
+        let Some(new) = self.get(id) else { return false };
+        let Some(at) = self.list.iter().find(|r| new.can_join(r)).map(|r| r.at) else { return false };
+        self.get_mut(id).expect("looked at above").begin(at, replid);
+        true
+    }
+
+    /// REPLCONF ACK.
+    pub fn acknowledge(&mut self, id: ClientId, offset: i64, aof: Option<i64>, now: i64) {
+        if let Some(r) = self.get_mut(id) {
+            r.acknowledge(offset, aof, now);
+        }
+    }
+
+    /// The first position that somebody still has to be sent; `end` when there is none.
+    pub fn wanted(&self, end: u64) -> u64 {
+        self.list.iter().filter(|r| r.is_fed()).map(|r| r.at).min().unwrap_or(end)
+    }
+
+    /// Those who are online and have spoken in the last `lag` seconds.
+    pub fn good(&self, now: i64, lag: u64) -> u64 {
+        let fresh = |r: &&Replica| u64::try_from((now - r.ack_at).max(0)).is_ok_and(|l| l <= lag);
+        self.list.iter().filter(|r| r.stage == Stage::Online).filter(fresh).count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(index: u32) -> ClientId {
+        ClientId { index, generation: 1 }
+    }
+
+    fn file() -> File {
+        File::open("/dev/null").expect("there on every system we run on")
+    }
+
+    #[test]
+    fn a_replica_gets_its_answer_then_the_snapshot_then_the_stream_from_the_fork_on() {
+        let mut all = Replicas::default();
+        let r = all.attach(id(1), false, Stage::WaitStart);
+        assert!(r.keep_alive() && !r.keep_alive(), "one sign of life at a time");
+        assert!(!r.is_fed());
+        r.begin(40, "abc");
+        assert_eq!(r.head, b"\n+FULLRESYNC abc 40\r\n");
+        let n = r.head.len();
+        assert!(!r.sent(Next::Head, n, 1));
+        assert_eq!(r.next(100), Next::Nothing, "the snapshot is not there yet");
+        assert!(r.is_fed());
+        r.transfer(file(), 10);
+        assert!(!r.keep_alive(), "nothing may stand inside the snapshot");
+        assert_eq!(r.head, b"$10\r\n");
+        assert!(!r.sent(Next::Head, 2, 1));
+        assert_eq!((r.next(100), &r.head[..]), (Next::Head, &b"0\r\n"[..]));
+        assert!(!r.sent(Next::Head, 3, 1));
+        assert_eq!(r.next(100), Next::Bulk(0));
+        assert!(!r.sent(Next::Bulk(0), 9, 1));
+        assert_eq!((r.next(100), r.stage), (Next::Bulk(9), Stage::SendBulk));
+        assert!(r.sent(Next::Bulk(9), 1, 77));
+        assert_eq!((r.next(100), r.stage, r.ack_at), (Next::Stream(40), Stage::Online, 77));
+        assert!(!r.sent(Next::Stream(40), 60, 78));
+        assert_eq!(r.next(100), Next::Nothing);
+    }
+
+    #[test]
+    fn a_snapshot_is_shared_by_those_who_understand_it() {
+        let mut all = Replicas::default();
+        all.about(id(1)).psync2 = true;
+        all.attach(id(1), false, Stage::WaitStart).begin(7, "x");
+        all.attach(id(2), true, Stage::WaitStart);
+        assert!(!all.join(id(2), "x"), "it understands less than the first");
+        all.about(id(3)).psync2 = true;
+        all.attach(id(3), false, Stage::WaitStart);
+        assert!(all.join(id(3), "x"));
+        let third = all.get(id(3)).expect("attached");
+        assert_eq!((third.at, third.stage), (7, Stage::WaitEnd));
+        assert_eq!(all.wanted(9), 7, "whoever waits to begin needs nothing of the stream");
+        assert!(all.forget(id(1)).is_some() && all.forget(id(3)).is_some());
+        assert_eq!(all.wanted(9), 9);
+        assert_eq!(all.at_stage(Stage::WaitStart), [id(2)]);
+    }
+
+    #[test]
+    fn who_wants_the_snapshot_only_holds_nothing_of_the_stream() {
+        let mut all = Replicas::default();
+        all.about(id(1)).rdb_only = true;
+        all.attach(id(1), true, Stage::WaitStart).begin(3, "x");
+        assert_eq!(all.wanted(9), 9);
+        all.attach(id(2), true, Stage::WaitStart);
+        assert!(!all.join(id(2), "x"), "nobody keeps the stream for it");
+    }
+
+    #[test]
+    fn acknowledgements_only_rise_and_count_for_a_while() {
+        let mut all = Replicas::default();
+        all.attach(id(1), false, Stage::Online);
+        all.attach(id(2), false, Stage::WaitStart);
+        all.acknowledge(id(1), 50, Some(20), 100);
+        all.acknowledge(id(1), 40, None, 101);
+        let r = all.get(id(1)).expect("attached");
+        assert_eq!((r.acked, r.aof_acked, r.ack_at), (50, 20, 101));
+        assert_eq!([all.good(101, 0), all.good(111, 10), all.good(112, 10)], [1, 1, 0]);
+    }
+}
