@@ -118,6 +118,8 @@ pub fn eval(
     let over = srv.scripting.running.take().expect("set above");
     if over.timed_out {
         srv.gate.put(Gate::BUSY, false);
+        // What the cron left alone meanwhile (a child that ended, keys that expired) is due.
+        srv.run.next_cron_ms = 0;
     }
     if let Err(f) = result {
         let text = failed(&name, &f);
