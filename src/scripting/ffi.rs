@@ -214,11 +214,6 @@ impl Stack {
         unsafe { self.kind(at) == Kind::Light && lua::lua_touserdata(self.l, self.place(at)).is_null() }
     }
 
-    pub fn same(&self, a: i32, b: i32) -> bool {
-        // SAFETY: any place may be asked.
-        unsafe { lua::lua_rawequal(self.l, self.place(a), self.place(b)) != 0 }
-    }
-
     pub fn push_nil(&mut self) {
         // SAFETY: a live state; the stack grows.
         unsafe { lua::lua_pushnil(self.l) };
@@ -354,34 +349,6 @@ impl Stack {
         unsafe { lua::lua_setmetatable(self.l, at) };
     }
 
-    /// Gives the table on top its metatable, or takes the function on top its environment.
-    pub fn set_environment(&mut self, at: i32) -> bool {
-        let at = self.place(at);
-        assert_eq!(self.kind(-1), Kind::Table);
-        // SAFETY: a table on top.
-        unsafe { lua::lua_setfenv(self.l, at) != 0 }
-    }
-
-    pub fn push_environment(&mut self, at: i32) {
-        // SAFETY: what has none pushes nil.
-        unsafe { lua::lua_getfenv(self.l, self.place(at)) };
-    }
-
-    /// The function `level` calls up, when it is one of a script; pushes it.
-    pub fn push_caller(&mut self, level: i32) -> bool {
-        // SAFETY: `lua_getinfo` fills what `lua_getstack` has found, and pushes one value.
-        unsafe {
-            let mut at: lua::lua_Debug = std::mem::zeroed();
-            lua::lua_getstack(self.l, level, &mut at) != 0
-                && lua::lua_getinfo(self.l, c"f".as_ptr(), &mut at) != 0
-        }
-    }
-
-    pub fn is_native(&self, at: i32) -> bool {
-        // SAFETY: any place may be asked.
-        unsafe { lua::lua_iscfunction(self.l, self.place(at)) != 0 }
-    }
-
     /// Calls the function under `n` arguments; false leaves the error on top.
     pub fn protected_call(&mut self, n: i32, results: Option<i32>) -> bool {
         assert!(n >= 0 && self.top() > n);
@@ -394,12 +361,6 @@ impl Stack {
     pub fn load(&mut self, code: &[u8], name: &CStr) -> bool {
         // SAFETY: one value is pushed in either case.
         unsafe { load(self.l, code, name) }
-    }
-
-    /// The globals of scripts.
-    pub fn push_globals(&mut self) {
-        // SAFETY: pushes one value.
-        unsafe { push_registered(self.l, GLOBALS) };
     }
 
     /// `next` of the interpreter, which its loops know.

@@ -115,7 +115,7 @@ fn is_integer(option: u8) -> bool {
 /// the processor converts it.
 fn to_bits(n: f64) -> u64 {
     if n < 0.0 {
-        if n >= -9.223_372_036_854_775_8e18 { n as i64 as u64 } else { 1 << 63 }
+        if n >= -9_223_372_036_854_775_808.0 { n as i64 as u64 } else { 1 << 63 }
     } else if n.is_nan() {
         1 << 63
     } else if n >= 18_446_744_073_709_551_616.0 {
