@@ -361,7 +361,7 @@ mod tests {
     /// `return f()` with a line and a name: GGET, CALLT.
     const RETURN_F: &[u8] = &[
         0x1b, b'L', b'J', 2, 8, 1, b'@', // header
-        24, 2, 0, 3, 0, 1, 0, 2, 3, 0, 1, // vararg, frame of 3, one constant, two instructions
+        23, 2, 0, 3, 0, 1, 0, 2, 3, 0, 1, // vararg, frame of 3, one constant, two instructions
         54, 0, 0, 0, 68, 0, 1, 0, // GGET 0 "f"; CALLT 0 1
         6, b'f', // the constant
         1, 1, 0, // both on line 1, no variables
