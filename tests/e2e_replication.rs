@@ -244,6 +244,18 @@ fn a_server_without_persistence_leaves_no_snapshot_if_so_configured() {
 }
 
 #[test]
+fn who_wants_the_snapshot_only_is_closed_behind_it() {
+    let srv = quiet();
+    let (mut c, mut p) = (srv.connect(), srv.connect());
+    assert_eq!(p.run("REPLCONF rdb-only 1"), Value::ok());
+    p.put(&["SYNC"]);
+    assert_eq!(c.run("SET k v"), Value::ok());
+    assert!(read_snapshot(&mut p).starts_with(b"REDIS0011"));
+    assert!(p.at_end());
+    assert_eq!(field(&mut c, "replication", "connected_slaves"), "0");
+}
+
+#[test]
 fn a_replica_that_asks_is_closed_and_may_not_touch_keys() {
     let srv = quiet();
     let mut r = Raw::sync(&srv);
