@@ -155,7 +155,7 @@ const HOST: usize = 256;
 
 fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let rest = ctx.args.from(1);
-    if rest.len() % 2 != 0 {
+    if !rest.len().is_multiple_of(2) {
         return Err(CmdError::Syntax);
     }
     for (i, pair) in rest.chunks_exact(2).enumerate() {
