@@ -1,4 +1,4 @@
-//! Commands that replicas send: SYNC, PSYNC, REPLCONF; and ROLE.
+//! Commands that replicas send: SYNC, PSYNC, REPLCONF; and those about the role: ROLE, REPLICAOF.
 
 use super::docs;
 use super::numbers::integer;
@@ -30,12 +30,28 @@ pub static ROWS: &[Command] = &[
         ..ROW
     },
     Command {
+        name: "replicaof",
+        arity: 3,
+        flags: ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING,
+        run: replicaof,
+        docs: &docs::REPLICAOF,
+        ..ROW
+    },
+    Command {
         name: "role",
         arity: 1,
         flags: NOSCRIPT | LOADING | STALE | FAST | SENTINEL,
         acl: cat::ADMIN | cat::DANGEROUS,
         run: role,
         docs: &docs::ROLE,
+        ..ROW
+    },
+    Command {
+        name: "slaveof",
+        arity: 3,
+        flags: ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING,
+        run: replicaof,
+        docs: &docs::SLAVEOF,
         ..ROW
     },
     Command {
@@ -139,7 +155,7 @@ const HOST: usize = 256;
 
 fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let rest = ctx.args.from(1);
-    if rest.len() % 2 != 0 {
+    if !rest.len().is_multiple_of(2) {
         return Err(CmdError::Syntax);
     }
     for (i, pair) in rest.chunks_exact(2).enumerate() {
@@ -199,6 +215,16 @@ fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
     }
     let now = ctx.srv.clock.unix_secs();
     ctx.srv.repl.replicas.acknowledge(ctx.client, offset, aof, now);
+}
+
+/// This server is a master and stays one: only that may be asked of it.
+fn replicaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let is = |i: usize, word: &[u8]| ctx.args[i].eq_ignore_ascii_case(word);
+    if !(is(1, b"no") && is(2, b"one")) {
+        return Err(CmdError::Msg(&"ERR This server cannot be a replica of another one"));
+    }
+    ctx.out.ok();
+    Ok(Flow::Done)
 }
 
 /// Of a master: its offset in the stream, and its replicas.

@@ -13,6 +13,7 @@
 use super::replicas::{Next, Replica, Stage};
 use crate::clients::{Client, ClientId, flag};
 use crate::net::stream::Stream;
+use crate::server::aof::State;
 use crate::server::child::{self, Kind};
 use crate::server::{Gate, Server, client_info, jobs, kill, limits, policy};
 use crate::sys::errno;
@@ -26,6 +27,8 @@ const MAX_WRITE: usize = 1024 * 1024;
 /// Bytes of a snapshot read at once.
 const PIECE: usize = 64 * 1024;
 const IOV: usize = 64;
+/// Whoever is less behind is measured once a second, like every client.
+const MEASURED: u64 = 16 * 1024;
 
 // ---- attaching ---------------------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ fn start_save(srv: &mut Server) {
         }
         return;
     }
+    srv.repl.file_for_replicas = srv.config.rdb_del_sync_files;
     let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
     for id in waiting {
         if let Some(r) = srv.repl.replicas.get_mut(id) {
@@ -189,14 +193,17 @@ pub fn feed(srv: &mut Server) {
     }
     backlog.push(&sink.buf);
     sink.written();
-    let mut over = Vec::new();
+    let end = backlog.end();
+    let mut behind = Vec::new();
     for r in srv.repl.replicas.iter().filter(|r| r.is_fed()) {
         if r.stage == Stage::Online {
             srv.clients.wants_write(r.id);
         }
-        over.push(r.id);
+        if end - r.at >= MEASURED {
+            behind.push(r.id);
+        }
     }
-    for id in over {
+    for id in behind {
         limits::check_output(srv, id, false);
     }
     trim(srv);
@@ -364,6 +371,7 @@ pub fn cron(srv: &mut Server) {
     let beat = srv.repl.beats;
     srv.repl.beats += 1;
     if srv.repl.replicas.is_empty() {
+        remove_file(srv);
         return age(srv);
     }
     if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
@@ -387,6 +395,27 @@ pub fn cron(srv: &mut Server) {
     start_pending(srv);
     trim(srv);
     refresh_good(srv);
+    remove_file(srv);
+}
+
+/// `rdb-del-sync-files`: a server without persistence leaves no snapshot on the disk.
+fn remove_file(srv: &mut Server) {
+    if !srv.config.rdb_del_sync_files {
+        srv.repl.file_for_replicas = false;
+        return;
+    }
+    let persists = !srv.config.save.is_empty() || srv.aof.state != State::Off;
+    let needed = srv.repl.replicas.iter().any(|r| r.stage != Stage::Online);
+    if !srv.repl.file_for_replicas || persists || needed {
+        return;
+    }
+    srv.repl.file_for_replicas = false;
+    let path = jobs::file_of(srv);
+    if path.exists() {
+        notice!("Removing the RDB file used to feed replicas in a persistence-less instance");
+        // One that has gone meanwhile needs not go.
+        let _ = srv.bio.unlink(&path);
+    }
 }
 
 /// Without replicas the backlog is kept for some time.

@@ -51,6 +51,8 @@ pub struct Replication {
     pub replicas: Replicas,
     /// The second in which the last replica left.
     pub alone_since: i64,
+    /// The snapshot on the disk was written for replicas, and shall go (`rdb-del-sync-files`).
+    file_for_replicas: bool,
     /// Seconds that the cron has counted.
     beats: u64,
 }
@@ -65,6 +67,7 @@ impl Default for Replication {
             rests_at: 0,
             replicas: Replicas::default(),
             alone_since: 0,
+            file_for_replicas: false,
             beats: 0,
         }
     }

@@ -1,0 +1,403 @@
+//! End to end: what a replica is sent. A raw SYNC reads the snapshot and then the stream as a list of
+//! commands; with REDIS_SERVER, the binary of a real redis-server 7.2, that one becomes a replica and
+//! must end with the same dataset.
+
+mod common;
+
+use common::Value::Int;
+use common::{Conn, Server, Value, wait_until};
+use std::path::Path;
+
+/// A replica by hand: what stands behind the snapshot is commands.
+struct Raw {
+    conn: Conn,
+    snapshot: Vec<u8>,
+}
+
+impl Raw {
+    /// Attaches by SYNC, and has the snapshot.
+    #[track_caller]
+    fn sync(srv: &Server) -> Raw {
+        let mut conn = srv.connect();
+        conn.put(&["SYNC"]);
+        let snapshot = read_snapshot(&mut conn);
+        Raw { conn, snapshot }
+    }
+
+    /// The next command but PING, words parted by spaces.
+    #[track_caller]
+    fn next(&mut self) -> String {
+        loop {
+            let words = self.conn.read();
+            let words: Vec<String> = words.items().iter().map(Value::text).collect();
+            if words != ["PING"] {
+                return words.join(" ");
+            }
+        }
+    }
+
+    /// The next commands are these; of a word that ends in `*` only the beginning counts.
+    #[track_caller]
+    fn expect(&mut self, commands: &[&str]) {
+        let got: Vec<String> = commands.iter().map(|_| self.next()).collect();
+        let alike = |got: &str, want: &str| {
+            let (got, want): (Vec<_>, Vec<_>) = (got.split(' ').collect(), want.split(' ').collect());
+            got.len() == want.len()
+                && got.iter().zip(want).all(|(g, w)| match w.strip_suffix('*') {
+                    Some(begin) => g.starts_with(begin),
+                    None => *g == w,
+                })
+        };
+        assert!(got.iter().zip(commands).all(|(g, w)| alike(g, w)), "{got:#?}\nis not\n{commands:#?}");
+    }
+
+    /// Nothing came but what was asked for.
+    #[track_caller]
+    fn ends(&mut self, c: &mut Conn) {
+        assert_eq!(c.run("PUBLISH end of-it"), Int(0));
+        self.expect(&["PUBLISH end of-it"]);
+    }
+}
+
+/// Signs of life may precede the length.
+#[track_caller]
+fn read_snapshot(conn: &mut Conn) -> Vec<u8> {
+    let mut first = conn.take(1);
+    while first == b"\n" {
+        first = conn.take(1);
+    }
+    assert_eq!(first, b"$");
+    let len = String::from_utf8(conn.line()).expect("digits").parse().expect("a length");
+    conn.take(len)
+}
+
+fn field(c: &mut Conn, section: &str, name: &str) -> String {
+    let text = c.cmd(&["INFO", section]).text();
+    let found = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+    found.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+fn quiet() -> Server {
+    Server::with(&["--repl-ping-replica-period", "3600", "--enable-debug-command", "yes"])
+}
+
+/// A connection, and a replica.
+fn settled(srv: &Server) -> (Conn, Raw) {
+    (srv.connect(), Raw::sync(srv))
+}
+
+#[test]
+fn a_unit_of_several_ops_is_a_transaction_and_databases_are_selected() {
+    let srv = quiet();
+    let (mut c, mut r) = settled(&srv);
+    assert!(r.snapshot.starts_with(b"REDIS0011") && r.snapshot.len() > 100);
+    c.pipeline(&["set a 1", "get a", "MULTI", "incr a", "incr b", "EXEC", "MULTI", "incr a", "EXEC"]);
+    c.pipeline(&[
+        "MULTI", "get a", "EXEC", "SELECT 9", "MULTI", "set c 1", "SELECT 3", "incr c", "EXEC",
+    ]);
+    c.pipeline(&["SELECT 9", "del c", "del c", "persist nothing"]);
+    r.expect(&["SELECT 0", "set a 1", "MULTI", "incr a", "incr b", "EXEC", "incr a"]);
+    r.expect(&["MULTI", "SELECT 9", "set c 1", "SELECT 3", "incr c", "EXEC", "SELECT 9", "del c"]);
+    r.ends(&mut c);
+}
+
+#[test]
+fn what_depends_on_chance_or_time_is_rewritten() {
+    let srv = quiet();
+    let (mut c, mut r) = settled(&srv);
+    c.pipeline(&["sadd s 1 2 3 4 5", "spop s", "spop s 2", "spop s 10", "set k 5", "incrbyfloat k 1.5"]);
+    c.pipeline(&["expire k 100", "getex k", "getex k persist", "set t v ex 100", "getdel k"]);
+    r.expect(&["SELECT 0", "sadd s 1 2 3 4 5", "SREM s *", "SREM s * *"]);
+    r.expect(&["DEL s", "set k 5", "SET k 6.5 KEEPTTL", "PEXPIREAT k *", "PERSIST k"]);
+    r.expect(&["SET t v PXAT *", "DEL k"]);
+    r.ends(&mut c);
+}
+
+#[test]
+fn a_script_leaves_its_effects_as_one_unit() {
+    let srv = quiet();
+    let (mut c, mut r) = settled(&srv);
+    let two = "redis.call('set', KEYS[1], ARGV[1]); return redis.call('incr', KEYS[1])";
+    assert_eq!(c.cmd(&["EVAL", two, "1", "k", "41"]), Int(42));
+    assert_eq!(c.cmd(&["EVAL", "return redis.call('incr', KEYS[1])", "1", "k"]), Int(43));
+    assert_eq!(c.cmd(&["EVAL", "return redis.call('get', KEYS[1])", "1", "k"]), Value::bulk("43"));
+    r.expect(&["MULTI", "SELECT 0", "set k 41", "incr k", "EXEC", "incr k"]);
+    r.ends(&mut c);
+}
+
+#[test]
+fn a_key_that_expires_leaves_as_a_deletion_of_its_own() {
+    let srv = quiet();
+    let (mut c, mut r) = settled(&srv);
+    c.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    c.pipeline(&["set a 1 px 1", "set b 1 px 1", "set c 1 px 1"]);
+    r.expect(&["SELECT 0", "SET a 1 PXAT *", "SET b 1 PXAT *", "SET c 1 PXAT *"]);
+    wait_until("the keys to expire", || c.run("GET a") == Value::Null);
+    r.expect(&["DEL a"]);
+    wait_until("the keys to expire", || c.run("EXISTS b") == Int(0));
+    r.expect(&["DEL b"]);
+    wait_until("the keys to expire", || c.run("SCAN 0").items()[1].items().is_empty());
+    r.expect(&["DEL c"]);
+    r.ends(&mut c);
+}
+
+#[test]
+fn what_happens_during_the_snapshot_follows_it() {
+    let srv = Server::with(&["--repl-ping-replica-period", "3600", "--rdb-key-save-delay", "2000"]);
+    let mut c = srv.connect();
+    for i in 0..200 {
+        c.cmd(&["SET", &format!("key:{i}"), &"x".repeat(2000)]);
+    }
+    let mut conn = srv.connect();
+    conn.put(&["SYNC"]);
+    wait_until("the snapshot to begin", || {
+        field(&mut c, "persistence", "rdb_bgsave_in_progress") == "1"
+    });
+    assert_eq!(c.run("SET during snapshot"), Value::ok());
+    assert!(field(&mut c, "replication", "slave0").contains("state=wait_bgsave"));
+    // A second one gets the same snapshot, and the same stream.
+    let mut second = srv.connect();
+    second.put(&["SYNC"]);
+    wait_until("the second replica", || field(&mut c, "replication", "connected_slaves") == "2");
+    assert_eq!(c.run("SET during later"), Value::ok());
+    for conn in [conn, second] {
+        let mut r = Raw { snapshot: Vec::new(), conn };
+        r.snapshot = read_snapshot(&mut r.conn);
+        let has = |s: &[u8]| r.snapshot.windows(s.len()).any(|w| w == s);
+        assert!(has(b"key:199") && !has(b"during"));
+        let mut got = vec![r.next()];
+        while got.last().is_some_and(|g| !g.ends_with("later")) {
+            got.push(r.next());
+        }
+        got.retain(|g| g != "SELECT 0");
+        assert_eq!(got, ["SET during snapshot", "SET during later"]);
+    }
+    assert_eq!(field(&mut c, "stats", "total_forks"), "1");
+}
+
+#[test]
+fn a_replica_that_has_gone_is_nowhere_and_can_go_on_where_it_was() {
+    let srv = quiet();
+    let mut c = srv.connect();
+    let mut p = srv.connect();
+    assert_eq!(p.run("REPLCONF listening-port 7777 capa eof capa psync2"), Value::ok());
+    p.put(&["PSYNC", "?", "-1"]);
+    let line = p.read().text();
+    let words: Vec<&str> = line.split(' ').collect();
+    let [_, replid, offset] = words[..] else { panic!("{line}") };
+    assert_eq!(field(&mut c, "replication", "master_replid"), replid);
+    read_snapshot(&mut p);
+    wait_until("it to be online", || field(&mut c, "replication", "slave0").contains("state=online"));
+    p.put(&["REPLCONF", "ACK", "1"]);
+    wait_until("the acknowledgement", || {
+        field(&mut c, "replication", "slave0")
+            .starts_with("ip=127.0.0.1,port=7777,state=online,offset=1,")
+    });
+    let role = c.run("ROLE");
+    assert_eq!(role.items()[2], Value::Array(vec![Value::bulks(&["127.0.0.1", "7777", "1"])]));
+    assert!(c.run("CLIENT LIST TYPE replica").text().contains(" flags=S "));
+    p.stream().shutdown(std::net::Shutdown::Both).expect("connected");
+    wait_until("it to be gone", || field(&mut c, "replication", "connected_slaves") == "0");
+    assert_eq!(c.run("ROLE").items()[2], Value::Array(Vec::new()));
+    assert_eq!(c.run("SET missed it"), Value::ok());
+    let mut again = srv.connect();
+    let next = offset.parse::<i64>().expect("a number") + 1;
+    assert_eq!(again.run("REPLCONF capa psync2"), Value::ok());
+    let answer = again.run(&format!("PSYNC {replid} {next}"));
+    assert_eq!(answer, Value::Status(format!("CONTINUE {replid}")));
+    let mut r = Raw { conn: again, snapshot: Vec::new() };
+    let mut all = vec![r.next()];
+    while all.last().is_some_and(|g| g == "SELECT 0") {
+        all.push(r.next());
+    }
+    assert_eq!(all.last().map(String::as_str), Some("SET missed it"));
+    assert_eq!(field(&mut c, "stats", "sync_partial_ok"), "1");
+    let mut late = srv.connect();
+    let answer = late.run(&format!("PSYNC {replid} 1000000")).text();
+    assert!(answer.starts_with(&format!("FULLRESYNC {replid} ")), "{answer}");
+    assert_eq!(field(&mut c, "stats", "sync_partial_err"), "1");
+}
+
+#[test]
+fn a_replica_hears_that_its_master_lives() {
+    let srv = Server::with(&["--repl-ping-replica-period", "1"]);
+    let (mut c, mut r) = settled(&srv);
+    assert_eq!([r.conn.read(), r.conn.read()], [Value::bulks(&["PING"]), Value::bulks(&["PING"])]);
+    let offset: u64 = field(&mut c, "replication", "master_repl_offset").parse().expect("a number");
+    assert!(offset >= 28 && offset.is_multiple_of(14), "two PINGs and more");
+    // The database is selected when it matters, not before.
+    c.run("SET k v");
+    r.expect(&["SELECT 0", "SET k v"]);
+}
+
+#[test]
+fn a_server_without_persistence_leaves_no_snapshot_if_so_configured() {
+    let srv = Server::with(&["--rdb-del-sync-files", "yes"]);
+    let r = Raw::sync(&srv);
+    assert!(r.snapshot.starts_with(b"REDIS0011"));
+    wait_until("the file to go", || !srv.dir.join("dump.rdb").exists());
+    let kept = Server::start();
+    let mut r = Raw::sync(&kept);
+    // The first second, in which it would go, is over with the first PING.
+    assert_eq!(r.conn.read(), Value::bulks(&["PING"]));
+    assert!(kept.dir.join("dump.rdb").exists());
+}
+
+#[test]
+fn who_wants_the_snapshot_only_is_closed_behind_it() {
+    let srv = quiet();
+    let (mut c, mut p) = (srv.connect(), srv.connect());
+    assert_eq!(p.run("REPLCONF rdb-only 1"), Value::ok());
+    p.put(&["SYNC"]);
+    assert_eq!(c.run("SET k v"), Value::ok());
+    assert!(read_snapshot(&mut p).starts_with(b"REDIS0011"));
+    assert!(p.at_end());
+    assert_eq!(field(&mut c, "replication", "connected_slaves"), "0");
+}
+
+#[test]
+fn a_replica_that_asks_is_closed_and_may_not_touch_keys() {
+    let srv = quiet();
+    let mut r = Raw::sync(&srv);
+    r.conn.put(&["GET", "k"]);
+    assert!(r.conn.at_end());
+    assert!(srv.log().contains("Replica generated a reply to command 'get', disconnecting it: id="));
+    let mut c = srv.connect();
+    c.send(b"PING\r\nSYNC\r\n");
+    assert_eq!(c.read(), Value::Status("PONG".into()));
+    assert_eq!(c.read().error(), "ERR SYNC and PSYNC are invalid with pending output");
+}
+
+#[test]
+fn a_replica_that_does_not_read_is_closed_and_its_share_of_the_stream_goes() {
+    let srv = quiet();
+    let mut c = srv.connect();
+    c.run("CONFIG SET repl-backlog-size 16384");
+    assert_eq!(c.cmd(&["CONFIG", "SET", "client-output-buffer-limit", "replica 2mb 0 0"]), Value::ok());
+    let raw = Raw::sync(&srv);
+    let big = "x".repeat(256 * 1024);
+    wait_until("the limit to be reached", || {
+        c.cmd(&["SET", "k", &big]);
+        field(&mut c, "replication", "connected_slaves") == "0"
+    });
+    assert!(srv.log().contains("for overcoming of output buffer limits."));
+    let kept: u64 = field(&mut c, "replication", "repl_backlog_histlen").parse().expect("a number");
+    assert!(kept < 1024 * 1024, "{kept} bytes are still kept for nobody");
+    drop(raw);
+}
+
+#[test]
+fn too_few_good_replicas_refuse_writes() {
+    let srv = Server::with(&["--min-replicas-to-write", "1", "--repl-ping-replica-period", "3600"]);
+    let mut c = srv.connect();
+    let refused = "NOREPLICAS Not enough good replicas to write.";
+    assert_eq!(c.run("SET k v").error(), refused);
+    let r = Raw::sync(&srv);
+    wait_until("the replica to count", || c.run("SET k v") == Value::ok());
+    assert_eq!(field(&mut c, "replication", "min_slaves_good_slaves"), "1");
+    drop(r);
+    wait_until("the replica to be missed", || matches!(c.run("SET k v"), Value::Error(_)));
+    assert_eq!(c.run("SET k v").error(), refused);
+}
+
+#[test]
+fn replconf_refuses_what_it_does_not_understand() {
+    let srv = quiet();
+    let mut c = srv.connect();
+    assert_eq!(c.run("REPLCONF"), Value::ok());
+    for (line, why) in [
+        ("REPLCONF capa", "ERR syntax error"),
+        ("REPLCONF listening-port x", "ERR value is not an integer or out of range"),
+        ("REPLCONF rdb-only 2", "ERR value is out of range, value must between 0 and 1"),
+        ("REPLCONF nonsense 2", "ERR Unrecognized REPLCONF option: nonsense"),
+    ] {
+        assert_eq!(c.run(line).error(), why, "{line}");
+    }
+    let long = "h".repeat(256);
+    let why = "ERR REPLCONF ip-address provided by replica instance is too long: 256 bytes";
+    assert_eq!(c.cmd(&["REPLCONF", "ip-address", &long]).error(), why);
+    c.put(&["REPLCONF", "ACK", "5"]);
+    c.put(&["REPLCONF", "GETACK", "*"]);
+    assert_eq!(c.run("PING"), Value::Status("PONG".into()), "neither is answered");
+}
+
+#[test]
+fn a_master_stays_one() {
+    let srv = quiet();
+    let mut c = srv.connect();
+    assert_eq!([c.run("REPLICAOF no ONE"), c.run("slaveof NO one")], [Value::ok(), Value::ok()]);
+    let why = "ERR This server cannot be a replica of another one";
+    assert_eq!(c.run("REPLICAOF 127.0.0.1 1").error(), why);
+    assert_eq!(c.run("ROLE"), Value::Array(vec![Value::bulk("master"), Int(0), Value::Array(vec![])]));
+}
+
+/// Small and seeded: the same commands in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn line(&mut self) -> String {
+        let (k, m, v) = (self.below(40), self.below(100), self.below(1 << 20));
+        match self.below(14) {
+            0 => format!("SET s{k} {v}"),
+            1 => format!("INCRBYFLOAT f{k} {m}.5"),
+            2 => format!("RPUSH l{k} {v} {m}"),
+            3 => format!("LPOP l{k} 2"),
+            4 => format!("SADD m{k} {m} {v}"),
+            5 => format!("SPOP m{k} 2"),
+            6 => format!("ZADD z{k} {m} {v}"),
+            7 => format!("ZPOPMIN z{k} 1"),
+            8 => format!("HSET h{k} {m} {v}"),
+            9 => format!("XADD x{k} * f {v}"),
+            10 => format!("EXPIRE s{k} 1000"),
+            11 => format!("GETEX s{k} PX 500000"),
+            12 => format!("COPY l{k} l{m} REPLACE"),
+            _ => format!("DEL h{m} x{m} s{k}"),
+        }
+    }
+}
+
+fn digest(c: &mut Conn) -> Value {
+    c.run("DEBUG DIGEST")
+}
+
+#[test]
+fn a_real_replica_ends_with_the_same_dataset() {
+    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
+        eprintln!("skipped: REDIS_SERVER names no real server to be our replica");
+        return;
+    };
+    let open = ["--enable-debug-command", "yes"];
+    let (srv, real) = (Server::with(&open), Server::of(Path::new(&binary), &open));
+    let (mut c, mut r) = (srv.connect(), real.connect());
+    let mut dice = Dice(11);
+    let mut play = |c: &mut Conn, n: usize| {
+        for _ in 0..n {
+            let lines: Vec<String> = (0..20).map(|_| dice.line()).collect();
+            c.pipeline(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    };
+    play(&mut c, 50);
+    assert_eq!(r.cmd(&["REPLICAOF", "127.0.0.1", &srv.port.to_string()]), Value::ok());
+    wait_until("the fork", || field(&mut c, "replication", "connected_slaves") == "1");
+    play(&mut c, 50);
+    wait_until("the link", || field(&mut r, "replication", "master_link_status") == "up");
+    c.run("SELECT 5");
+    play(&mut c, 50);
+    wait_until("the same dataset", || digest(&mut c) == digest(&mut r));
+    wait_until("every byte to be acknowledged", || {
+        let state = c.run("ROLE");
+        let mine = state.items()[1].int().to_string();
+        state.items()[2].items()[0].items()[2] == Value::bulk(mine)
+    });
+    // A link that breaks goes on where it was.
+    r.run("CLIENT KILL TYPE master");
+    play(&mut c, 20);
+    wait_until("the same dataset", || digest(&mut c) == digest(&mut r));
+    assert_eq!(field(&mut c, "stats", "sync_full"), "1");
+    assert_eq!(field(&mut c, "stats", "sync_partial_ok"), "1");
+}
