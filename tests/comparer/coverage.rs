@@ -47,6 +47,12 @@ impl Coverage {
         self.commands.get(name).copied().unwrap_or(0)
     }
 
+    /// The option that ran least, if that is too seldom.
+    pub fn rarest_option(&self) -> Option<&str> {
+        let rarest = self.options.iter().min_by_key(|(_, n)| **n)?;
+        (*rarest.1 < AT_LEAST).then_some(rarest.0)
+    }
+
     pub fn sent(&self) -> usize {
         self.pairs.values().sum()
     }

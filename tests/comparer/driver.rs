@@ -188,6 +188,11 @@ impl Driver {
 
     /// A command by chance; one that ran less often than others comes first now and then.
     pub fn draw(&mut self) -> Call {
+        if self.rng.below(16) == 0
+            && let Some(call) = self.draw_for_option()
+        {
+            return call;
+        }
         loop {
             let mut at = self.rng.index(self.commands.len());
             if self.rng.below(8) == 0 {
@@ -213,6 +218,16 @@ impl Driver {
             self.both(&[b"ZUNIONSTORE", key, b"1", key, b"WEIGHTS", b"0"]);
         }
         self.same_effects(&[], Freedom::None);
+    }
+
+    /// A call with the option that ran least, while one ran too seldom.
+    fn draw_for_option(&mut self) -> Option<Call> {
+        const TRIES: usize = 40;
+        let option = self.coverage.rarest_option()?.to_string();
+        let (name, _) = option.rsplit_once(' ').expect("a command and its option");
+        let command = self.commands.iter().find(|c| c.name == name)?;
+        let calls = std::iter::repeat_with(|| command.fit(&mut self.rng)).take(TRIES);
+        calls.into_iter().find(|c| c.options.contains(&option))
     }
 
     /// Sends a call to both and compares all that comes of it. False after a difference.
@@ -368,10 +383,10 @@ impl Driver {
             let differs = other.as_ref().is_some_and(|o| *o != value)
                 || theirs.as_ref().is_some_and(|t| *t != encoding);
             if differs {
+                let scores = self.asked(&[b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"]);
                 let text = format!(
-                    "the value of {}: ours {value:?} {encoding:?}, theirs {other:?} {theirs:?}, elements {:?}",
+                    "{}: ours {value:?} {encoding:?}, theirs {other:?} {theirs:?}, scores {scores:?}",
                     key.escape_ascii(),
-                    self.asked(&[b"ZRANGE", &key, b"0", b"-1", b"WITHSCORES"])
                 );
                 self.difference(&[key], &text);
                 return;
@@ -453,7 +468,8 @@ impl Driver {
     /// Remembers a difference with the commands that led there, and starts over.
     pub fn difference(&mut self, keys: &[Vec<u8>], what: &str) -> bool {
         let name = self.history.back().map_or(String::new(), |(call, _)| call.name.clone());
-        let told = |own: &str| self.differences.iter().filter(|(n, t)| n == own && t != "").count();
+        let told =
+            |own: &str| self.differences.iter().filter(|(n, t)| n == own && !t.is_empty()).count();
         let all = self.differences.iter().filter(|(_, text)| !text.is_empty()).count();
         let mut text = String::new();
         if all < self.told && told(&name) < TOLD_OF_EACH {
