@@ -347,9 +347,8 @@ pub fn save_points(srv: &mut Server) {
     }
     let changes = srv.ks.dirty.saturating_sub(srv.jobs.dirty_saved);
     let age = srv.clock.unix_secs() - srv.jobs.last_save;
-    let reached = |p: &&SavePoint| {
-        u64::try_from(p.changes).is_ok_and(|n| changes >= n) && age > p.seconds
-    };
+    let reached =
+        |p: &&SavePoint| u64::try_from(p.changes).is_ok_and(|n| changes >= n) && age > p.seconds;
     let Some(p) = srv.config.save.iter().find(reached) else { return };
     crate::notice!("{} changes in {} seconds. Saving...", p.changes, p.seconds);
     // A failure has been logged, and is tried again.
