@@ -253,6 +253,10 @@ impl Driver {
             let rule = if queued { Rule::Exact } else { rules::rule(&call) };
             let same =
                 rules::same(rule, &ours, &theirs) || (rule == Rule::Dump && self.has_no_order(&call));
+            if !same && rules::is_stale_errno(&call, &theirs) {
+                self.start_over();
+                return false;
+            }
             if !same {
                 let what = format!("ours   {}\ntheirs {}", long(&ours), long(&theirs));
                 return self.difference(&call.keys, &what);

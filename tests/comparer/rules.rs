@@ -150,6 +150,13 @@ pub fn leaves_chance(call: &Call) -> bool {
     }
 }
 
+/// A real server's SORT takes a range error of an earlier command for its own.
+pub fn is_stale_errno(call: &Call, theirs: &Value) -> bool {
+    let text = "ERR One or more scores can't be converted into double";
+    call.words.iter().any(|w| w.to_ascii_lowercase().starts_with(b"sort"))
+        && (*theirs == Value::Error(text.into()) || format!("{theirs:?}").contains(text))
+}
+
 /// Reads or removes by member, which is meant for sets whose scores are all the same.
 pub fn is_lexical(call: &Call) -> bool {
     let bylex = |w: &Vec<u8>| w.eq_ignore_ascii_case(b"BYLEX");
