@@ -169,13 +169,14 @@ pub fn ops(s: &[u8]) -> impl Iterator<Item = (Op, bool)> {
     sized_ops(s).map(|(op, size)| (op, size == 2))
 }
 
-/// Shows the runs of registers that are not 0, if the opcodes cover all registers exactly.
+/// Shows the runs of registers that are not 0, if the opcodes cover all registers exactly; values that
+/// stand behind the last register are left alone, as upstream leaves them.
 fn sparse_values(s: &[u8], mut show: impl FnMut(usize, usize, u8)) -> Result<(), Corrupt> {
     let mut at = 0usize;
     for (op, _) in sized_ops(s) {
         if let Op::Value { value, run } = op {
             if at + run > REGISTERS {
-                return Err(Corrupt);
+                break;
             }
             show(at, run, value);
         }
@@ -509,7 +510,7 @@ mod tests {
             }
             let mut s = sparse(&ops);
             let whole = count(&s).is_ok();
-            assert_eq!(registers(&s).is_ok(), whole);
+            assert!(registers(&s).is_ok() || !whole);
             let risen = add(&mut s, &rng.next_u64().to_le_bytes(), [18, 40, NO_LIMIT][rng.index(3)]);
             assert!(!whole || risen.is_ok() || n > 0);
             if whole && risen.is_ok() {

@@ -91,6 +91,10 @@ pub enum Rule {
     UnorderedPairs,
     /// The same kinds, as many elements: random picks.
     Shape,
+    /// As many elements.
+    Count,
+    /// Elements in any order, and theirs too: a map that went through a table of Lua's.
+    Tables,
     /// The same kind of reply: times and figures.
     Kind,
     /// Integers that are times differ by this much at most.
@@ -115,7 +119,7 @@ pub fn rule(call: &Call) -> Rule {
             Rule::Shape
         }
         // Without an order it is that of the table; a limit makes it a pick.
-        "sort" | "sort_ro" if has(b"by") && has(b"limit") => Rule::Shape,
+        "sort" | "sort_ro" if has(b"by") && has(b"limit") => Rule::Count,
         "sort" | "sort_ro" if has(b"by") => Rule::Unordered,
         // Small integers may be one shared object or many; a frequency grows by chance.
         "object|idletime" | "object|freq" | "object|refcount" | "time" | "lastsave" | "memory|usage" => {
@@ -135,8 +139,14 @@ pub fn rule(call: &Call) -> Rule {
         "dump" => Rule::Dump,
         "xpending" | "xinfo|consumers" | "xinfo|groups" | "xinfo|stream" => Rule::Times,
         "xadd" if has(b"*") => Rule::Kind,
+        "eval" | "eval_ro" if is_resp3_script(call) => Rule::Tables,
         _ => Rule::Exact,
     }
+}
+
+fn is_resp3_script(call: &Call) -> bool {
+    let asks = |script: &Vec<u8>| script.windows(10).any(|w| w == b"setresp(3)");
+    call.words.get(1).is_some_and(asks)
 }
 
 /// After this the keys of the call hold different values on both sides, rightly.
@@ -214,10 +224,16 @@ pub fn same(rule: Rule, ours: &Value, theirs: &Value) -> bool {
         return ours == theirs;
     }
     match rule {
-        Rule::Exact | Rule::Dump => ours == theirs,
+        Rule::Exact => ours == theirs,
+        Rule::Dump => ours == theirs || are_packed_sets(ours, theirs),
         Rule::Unordered => sorted(ours, 1) == sorted(theirs, 1),
         Rule::UnorderedPairs => sorted(ours, 2) == sorted(theirs, 2),
         Rule::Shape => shape(ours) == shape(theirs),
+        Rule::Count => match (ours, theirs) {
+            (Array(a), Array(b)) => a.len() == b.len(),
+            _ => ours == theirs,
+        },
+        Rule::Tables => in_order(ours) == in_order(theirs),
         Rule::Kind => ours.kind() == theirs.kind(),
         Rule::Near(by) => match (ours, theirs) {
             (Int(a), Int(b)) => a.abs_diff(*b) <= by.unsigned_abs() && (*a < 0) == (*b < 0),
@@ -251,6 +267,28 @@ fn sorted(v: &Value, by: usize) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// Two payloads of sets in listpacks: one that was a table before has its members in that one's order.
+fn are_packed_sets(ours: &Value, theirs: &Value) -> bool {
+    const SET_LISTPACK: u8 = 20;
+    let one = |v: &Value| match v {
+        Bulk(b) if b.first() == Some(&SET_LISTPACK) => Some(b.len()),
+        _ => None,
+    };
+    one(ours).is_some() && one(ours) == one(theirs)
+}
+
+/// All that is within in one certain order, by its text.
+fn in_order(v: &Value) -> String {
+    let within: Vec<&Value> = match v {
+        Array(items) | Set(items) => items.iter().collect(),
+        Map(pairs) => pairs.iter().flat_map(|(k, v)| [k, v]).collect(),
+        other => return format!("{other:?}"),
+    };
+    let mut texts: Vec<String> = within.into_iter().map(in_order).collect();
+    texts.sort();
+    format!("{} of {texts:?}", v.kind())
 }
 
 fn shape(v: &Value) -> String {
