@@ -225,7 +225,7 @@ pub fn same(rule: Rule, ours: &Value, theirs: &Value) -> bool {
     }
     match rule {
         Rule::Exact => ours == theirs,
-        Rule::Dump => ours == theirs || are_packed_sets(ours, theirs),
+        Rule::Dump => ours == theirs || were_tables(ours, theirs),
         Rule::Unordered => sorted(ours, 1) == sorted(theirs, 1),
         Rule::UnorderedPairs => sorted(ours, 2) == sorted(theirs, 2),
         Rule::Shape => shape(ours) == shape(theirs),
@@ -269,14 +269,16 @@ fn sorted(v: &Value, by: usize) -> Value {
     }
 }
 
-/// Two payloads of sets in listpacks: one that was a table before has its members in that one's order.
-fn are_packed_sets(ours: &Value, theirs: &Value) -> bool {
+/// Two payloads of hashes or sets in listpacks: what was a table before has that one's order. (That the
+/// values are the same is told by their digests.)
+fn were_tables(ours: &Value, theirs: &Value) -> bool {
+    const HASH_LISTPACK: u8 = 16;
     const SET_LISTPACK: u8 = 20;
-    let one = |v: &Value| match v {
-        Bulk(b) if b.first() == Some(&SET_LISTPACK) => Some(b.len()),
+    let kind = |v: &Value| match v {
+        Bulk(b) => b.first().copied().filter(|k| [HASH_LISTPACK, SET_LISTPACK].contains(k)),
         _ => None,
     };
-    one(ours).is_some() && one(ours) == one(theirs)
+    kind(ours).is_some() && kind(ours) == kind(theirs)
 }
 
 /// All that is within in one certain order, by its text.
