@@ -11,13 +11,12 @@ use super::scan;
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
-use crate::ds::listpack::Element;
+use crate::ds::listpack::{Element, Sink};
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
 use crate::object::hash::Hash;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
-use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;
 
 pub static ROWS: &[Command] = &[
@@ -185,13 +184,6 @@ pub static ROWS: &[Command] = &[
 
 /// An element as a bulk string.
 #[inline]
-pub fn bulk(out: &mut Reply, e: Element<'_>) {
-    match e {
-        Element::Str(s) => out.bulk(s),
-        Element::Int(n) => out.bulk_int(n),
-    }
-}
-
 /// Chance for one command, apart from the keyspace that its values are borrowed from.
 pub fn chance(ctx: &mut Ctx<'_>) -> Rng {
     Rng::seeded(ctx.srv.ks.rng.next_u64())
@@ -378,7 +370,7 @@ fn hget(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         None => ctx.out.null(),
         Some(f) => match ctx.srv.ks.value::<Hash>(&f)?.get(ctx.args[2]) {
             None => ctx.out.null(),
-            Some(v) => bulk(ctx.out, v),
+            Some(v) => ctx.out.element(v),
         },
     }
     Ok(Flow::Done)
@@ -396,7 +388,7 @@ fn hmget(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     for field in fields {
         match h.get(field) {
             None => ctx.out.null(),
-            Some(v) => bulk(ctx.out, v),
+            Some(v) => ctx.out.element(v),
         }
     }
     Ok(Flow::Done)
@@ -439,7 +431,7 @@ fn hkeys(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let h = ctx.srv.ks.value::<Hash>(&f)?;
     ctx.out.array(h.len());
-    h.for_each(|field, _| bulk(ctx.out, field));
+    h.for_each(|field, _| ctx.out.element(field));
     Ok(Flow::Done)
 }
 
@@ -450,7 +442,7 @@ fn hvals(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let h = ctx.srv.ks.value::<Hash>(&f)?;
     ctx.out.array(h.len());
-    h.for_each(|_, value| bulk(ctx.out, value));
+    h.for_each(|_, value| ctx.out.element(value));
     Ok(Flow::Done)
 }
 
@@ -461,10 +453,13 @@ fn hgetall(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let h = ctx.srv.ks.value::<Hash>(&f)?;
     ctx.out.map(h.len());
-    h.for_each(|field, value| {
-        bulk(ctx.out, field);
-        bulk(ctx.out, value);
-    });
+    match &*h {
+        Hash::Packed(l) => _ = ctx.out.run(&mut l.iter(), l.len()),
+        Hash::Table(t) => t.iter().for_each(|(field, value)| {
+            ctx.out.bulk(field);
+            ctx.out.bulk(value);
+        }),
+    }
     Ok(Flow::Done)
 }
 
@@ -493,7 +488,7 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut rng = chance(ctx);
     let h = ctx.srv.ks.value::<Hash>(&f)?;
     let (field, _) = h.random(&mut rng).expect("an empty hash does not stay");
-    bulk(ctx.out, field);
+    ctx.out.element(field);
     Ok(Flow::Done)
 }
 
@@ -522,9 +517,9 @@ fn random_fields(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         if pairs {
             out.array(2);
         }
-        bulk(out, field);
+        out.element(field);
         if values {
-            bulk(out, value);
+            out.element(value);
         }
         !out.over
     };
@@ -556,8 +551,8 @@ fn hscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             ctx.out.bulk(b"0");
             ctx.out.array(2 * l.pairs().filter(|(f, _)| wanted(f)).count());
             for (field, value) in l.pairs().filter(|(f, _)| wanted(f)) {
-                bulk(ctx.out, field);
-                bulk(ctx.out, value);
+                ctx.out.element(field);
+                ctx.out.element(value);
             }
         }
     }

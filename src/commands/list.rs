@@ -163,13 +163,6 @@ pub static ROWS: &[Command] = &[
 
 /// An element as a bulk string.
 #[inline]
-pub fn element(out: &mut Reply, e: Element<'_>) {
-    match e {
-        Element::Str(s) => out.bulk(s),
-        Element::Int(n) => out.bulk_int(n),
-    }
-}
-
 pub fn push_event(end: End) -> &'static str {
     if end == End::Head { "lpush" } else { "rpush" }
 }
@@ -330,7 +323,7 @@ pub fn pop_many(
     let n = count.min(len);
     let reverse = end == End::Tail;
     out.array(n);
-    l.for_range(if reverse { len - 1 } else { 0 }, n, reverse, |e| element(out, e));
+    l.for_range(if reverse { len - 1 } else { 0 }, n, reverse, out);
     l.delete_range(if reverse { (len - n) as i64 } else { 0 }, n);
     l.shrink(&limits);
     let t = e.done(n as u64);
@@ -353,7 +346,7 @@ fn pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
     };
     let (ks, out) = (&mut ctx.srv.ks, &mut *ctx.out);
     match count {
-        None => pop_one(ks, found, end, |e| element(out, e))?,
+        None => pop_one(ks, found, end, |e| out.element(e))?,
         Some(0) => {
             ks.value::<List>(&found)?;
             out.array(0);
@@ -457,7 +450,7 @@ fn lindex(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let l = ctx.srv.ks.value::<List>(&f)?;
     let index = integer(ctx.args[2])?;
-    if l.get(index, |e| element(ctx.out, e)).is_none() {
+    if l.get(index, |e| ctx.out.element(e)).is_none() {
         ctx.out.null();
     }
     Ok(Flow::Done)
@@ -472,7 +465,7 @@ fn lrange(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let l = ctx.srv.ks.value::<List>(&f)?;
     let range = resolve(start, end, l.len());
     ctx.out.array(range.len());
-    l.for_range(range.start, range.len(), false, |e| element(ctx.out, e));
+    l.for_range(range.start, range.len(), false, ctx.out);
     Ok(Flow::Done)
 }
 

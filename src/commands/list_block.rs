@@ -6,7 +6,7 @@
 
 use super::docs;
 use super::keys;
-use super::list::{element, pop_event, pop_many, pop_one, push_event, push_to};
+use super::list::{pop_event, pop_many, pop_one, push_event, push_to};
 use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
@@ -158,7 +158,7 @@ fn blocking_pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
     let (ks, out) = (&mut ctx.srv.ks, &mut *ctx.out);
     out.array(2);
     out.bulk(key);
-    pop_one(ks, found, end, |e| element(out, e))?;
+    pop_one(ks, found, end, |e| out.element(e))?;
     if ks.policy.ops {
         ctx.instead(&[pop_name(end), key]);
     }

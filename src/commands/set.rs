@@ -5,13 +5,14 @@
 //! may be a source.
 
 use super::docs;
-use super::hash::{bulk, chance, random_count};
+use super::hash::{chance, random_count};
 use super::keys;
 use super::numbers::positive;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
 use crate::algo::num::parse_i64;
+use crate::ds::listpack::Sink;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Effect, Found, Keyspace, class};
 use crate::object::set::Set;
@@ -379,7 +380,10 @@ fn smembers(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let s = ctx.srv.ks.value::<Set>(&f)?;
     ctx.out.set(s.len());
-    s.for_each(|m| bulk(ctx.out, m));
+    match &*s {
+        Set::Packed(l) => _ = ctx.out.run(&mut l.iter(), l.len()),
+        s => s.for_each(|m| ctx.out.element(m)),
+    }
     Ok(Flow::Done)
 }
 
@@ -400,7 +404,7 @@ fn sscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (mark, mut n) = (ctx.out.defer(), 0);
     s.for_each(|m| {
         if m.with_text(|m| options.matches(m)) {
-            bulk(ctx.out, m);
+            ctx.out.element(m);
             n += 1;
         }
     });
@@ -428,18 +432,18 @@ fn srandmember(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let s = ctx.srv.ks.value::<Set>(&f)?;
     let out = &mut *ctx.out;
     match count {
-        None => bulk(out, s.random(&mut rng).expect("an empty set does not stay")),
+        None => out.element(s.random(&mut rng).expect("an empty set does not stay")),
         Some(n) if n < 0 || n == 1 => {
             out.array(n.unsigned_abs() as usize);
             s.pick(n.unsigned_abs(), &mut rng, |m| {
-                bulk(out, m);
+                out.element(m);
                 !out.over
             });
         }
         Some(n) => {
             let n = usize::try_from(n).unwrap_or(usize::MAX).min(s.len());
             out.array(n);
-            s.sample(n, &mut rng, |m| bulk(out, m));
+            s.sample(n, &mut rng, |m| out.element(m));
         }
     }
     Ok(Flow::Done)
@@ -460,7 +464,7 @@ fn spop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut edit = ctx.srv.ks.edit(f);
     let mut popped = None;
     edit.value::<Set>()?.pop(&mut rng, |m| {
-        bulk(ctx.out, m);
+        ctx.out.element(m);
         popped = ops.then(|| m.to_vec());
     });
     let t = edit.done(1);
@@ -493,7 +497,7 @@ fn spop_count(ctx: &mut Ctx<'_>, count: usize) -> Result<Flow, CmdError> {
     let mut edit = ctx.srv.ks.edit(f);
     ctx.out.set(count);
     edit.value::<Set>()?.pop_many(count, &mut rng, &limits, |m| {
-        bulk(ctx.out, m);
+        ctx.out.element(m);
         if ops {
             gone.push(m.to_vec().into());
         }
@@ -516,7 +520,7 @@ fn spop_all(ctx: &mut Ctx<'_>, f: Found<'_>, len: usize) -> Result<Flow, CmdErro
     ctx.srv.ks.stats.hits += 1;
     let s = ctx.srv.ks.value::<Set>(&f)?;
     ctx.out.set(len);
-    s.for_each(|m| bulk(ctx.out, m));
+    s.for_each(|m| ctx.out.element(m));
     let lazy = ctx.srv.ks.policy.lazy_server_del;
     let t = ctx.srv.ks.remove(f, lazy);
     ctx.srv.ks.dirty += len as u64;
@@ -586,7 +590,7 @@ fn sinter(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let views = sources.views(&ctx.srv.ks)?;
     let (mark, mut n) = (ctx.out.defer(), 0);
     set_ops::intersect(&by_size(&views), |m| {
-        bulk(ctx.out, m);
+        ctx.out.element(m);
         n += 1;
         true
     });
@@ -641,7 +645,7 @@ fn sunion(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let views = sources.views(&ctx.srv.ks)?;
     let (mark, mut n) = (ctx.out.defer(), 0);
     set_ops::unite(&present(&views), &ctx.srv.ks.policy.limits.set, |m| {
-        bulk(ctx.out, m);
+        ctx.out.element(m);
         n += 1;
     });
     ctx.out.set_set(mark, n);
@@ -668,7 +672,7 @@ fn sdiff(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let views = sources.views(&ctx.srv.ks)?;
     let (mark, mut n) = (ctx.out.defer(), 0);
     difference(&sources, &views).for_each(&ctx.srv.ks.policy.limits.set, |m| {
-        bulk(ctx.out, m);
+        ctx.out.element(m);
         n += 1;
     });
     ctx.out.set_set(mark, n);

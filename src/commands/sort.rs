@@ -297,7 +297,7 @@ fn elements(e: &Entry, plan: &Plan, spelled: bool) -> (Words, Range<usize>) {
         if plan.fixed {
             let from = if plan.desc { n.saturating_sub(window.start + 1) } else { window.start };
             words.at.reserve(window.len());
-            list.for_range(from, window.len(), plan.desc, |e| words.push(e));
+            list.for_range(from, window.len(), plan.desc, &mut |e: Element<'_>| words.push(e));
             return (words, 0..window.len());
         }
         words.at.reserve(n);

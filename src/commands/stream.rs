@@ -10,7 +10,6 @@
 //! made, and for a trim of whole blocks (`~`) where the stream begins now, to be trimmed to exactly that.
 
 use super::docs;
-use super::list::element;
 use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
@@ -136,8 +135,8 @@ pub fn reply_entry(out: &mut Reply, entry: &Entry<'_>) {
     out.bulk(&entry.id.text());
     out.array(2 * entry.len);
     for (field, value) in entry.pairs() {
-        element(out, field);
-        element(out, value);
+        out.element(field);
+        out.element(value);
     }
 }
 

@@ -47,6 +47,7 @@
 //! - `total` stays below 4 GiB or the writer panics. Whoever takes values from clients asks
 //!   `safe_to_add` first, which draws the line at 1 GiB.
 
+mod bulks;
 mod codec;
 mod find;
 mod random;
@@ -335,6 +336,30 @@ impl Iter<'_> {
             // SAFETY: the entry ends at or before `back`.
             self.front = unsafe { self.front.add(size) };
         }
+    }
+}
+
+/// Where the values of a walk go: any closure, or something that knows a shorter way for many.
+pub trait Sink {
+    fn one(&mut self, value: Element<'_>);
+
+    /// Takes the next `n` values, as far as there are so many. Returns how many are missing.
+    #[inline]
+    fn run(&mut self, entries: &mut Iter<'_>, mut n: usize) -> usize {
+        while n > 0
+            && let Some(value) = entries.next()
+        {
+            self.one(value);
+            n -= 1;
+        }
+        n
+    }
+}
+
+impl<F: FnMut(Element<'_>)> Sink for F {
+    #[inline(always)]
+    fn one(&mut self, value: Element<'_>) {
+        self(value);
     }
 }
 

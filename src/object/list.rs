@@ -17,7 +17,7 @@
 use super::digest::Digest;
 use super::value::Kind;
 use crate::ds::entry::{enc, ty};
-use crate::ds::listpack::{Element, Listpack, Needle, Pos};
+use crate::ds::listpack::{Element, Listpack, Needle, Pos, Sink};
 use crate::ds::quicklist::{self, PACKED_THRESHOLD, Quicklist};
 
 pub use crate::ds::quicklist::End;
@@ -181,17 +181,17 @@ impl List {
 
     /// Shows `n` elements from index `from` on, towards the tail, or towards the head when `reverse`.
     #[inline]
-    pub fn for_range(&self, from: usize, n: usize, reverse: bool, f: impl FnMut(Element<'_>)) {
+    pub fn for_range(&self, from: usize, n: usize, reverse: bool, sink: &mut impl Sink) {
         let index = i64::try_from(from).expect("lists are shorter than that");
         match self {
             List::Packed(l) => match l.seek(index) {
                 None => {}
-                Some(at) if reverse => l.iter_to(at).rev().take(n).for_each(f),
-                Some(at) => l.iter_from(at).take(n).for_each(f),
+                Some(at) if reverse => l.iter_to(at).rev().take(n).for_each(|e| sink.one(e)),
+                Some(at) => _ = sink.run(&mut l.iter_from(at), n),
             },
             List::Quick(q) => {
                 if let Some(elements) = q.iter_at(index, if reverse { End::Tail } else { End::Head }) {
-                    elements.show(n, f);
+                    elements.show(n, sink);
                 }
             }
         }
@@ -465,7 +465,7 @@ mod tests {
         l.shrink(limits);
         let (from, n, reverse) = (rng.below(twin.len() + 1), rng.below(6), rng.below(2) == 1);
         let mut got = Vec::new();
-        l.for_range(from, n, reverse, |e| got.push(e.to_vec()));
+        l.for_range(from, n, reverse, &mut |e: Element<'_>| got.push(e.to_vec()));
         let want: Vec<Vec<u8>> = if reverse && from < twin.len() {
             twin[..=from].iter().rev().take(n).cloned().collect()
         } else {

@@ -18,6 +18,7 @@
 //! there.
 
 use crate::ds::append::short_bulk;
+use crate::ds::listpack::{self, Element, Sink};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -410,6 +411,15 @@ impl Reply {
         self.raw(b"\r\n");
     }
 
+    /// A value as a bulk string.
+    #[inline]
+    pub fn element(&mut self, e: Element<'_>) {
+        match e {
+            Element::Str(s) => self.bulk(s),
+            Element::Int(n) => self.bulk_int(n),
+        }
+    }
+
     /// A number as a bulk string.
     pub fn bulk_int(&mut self, n: i64) {
         let mut text = itoa::Buffer::new();
@@ -554,6 +564,27 @@ impl Reply {
         self.deferred = None;
         all.drain(..std::mem::take(&mut self.sent));
         all
+    }
+}
+
+/// What a walk through a collection gives, as bulk strings.
+impl Sink for Reply {
+    #[inline]
+    fn one(&mut self, e: Element<'_>) {
+        self.element(e);
+    }
+
+    fn run(&mut self, entries: &mut listpack::Iter<'_>, mut n: usize) -> usize {
+        while n > 0 {
+            if !self.muted {
+                n -= entries.append_bulks(&mut self.buf, n);
+            }
+            // The one that did not fit the form, the end, or the buffer.
+            let Some(e) = (if n > 0 { entries.next() } else { None }) else { break };
+            self.element(e);
+            n -= 1;
+        }
+        n
     }
 }
 

@@ -8,7 +8,7 @@
 //! `delete` may take away the ground; after an insertion or a replacement nodes may have been split and
 //! merged, so these consume the cursor.
 
-use crate::ds::listpack::{self, Element, Lp, Pos};
+use crate::ds::listpack::{self, Element, Lp, Pos, Sink};
 
 use super::nodes::{At, Node, Nodes, decompressed};
 use super::{End, Quicklist};
@@ -55,24 +55,19 @@ impl<'a> Iter<'a> {
 
     /// Shows the next `n` elements, as far as there are so many.
     #[inline]
-    pub fn show(mut self, mut n: usize, mut f: impl FnMut(Element<'_>)) {
+    pub fn show(mut self, mut n: usize, sink: &mut impl Sink) {
         while n > 0 {
             if let (Ahead::Packed(entries), End::Head) = (&mut self.ahead, self.from) {
                 // Most of it, in a loop of its own.
                 let mut entries = entries.clone();
-                while n > 0
-                    && let Some(e) = entries.next()
-                {
-                    f(e);
-                    n -= 1;
-                }
+                n = sink.run(&mut entries, n);
                 self.ahead = Ahead::Packed(entries);
                 if n == 0 {
                     return;
                 }
             }
             let Some(e) = self.next() else { return };
-            f(e);
+            sink.one(e);
             n -= 1;
         }
     }
