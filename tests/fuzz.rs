@@ -358,7 +358,9 @@ fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: us
             l.push(End::Tail, &a);
             l.insert(&b, &a, true);
             l.pop(End::Head, |e| e.to_vec()).expect("there are two at least");
-            l.for_range(0, l.len(), true, |e| assert!(e.to_vec().len() <= 1 << 20));
+            l.for_range(0, l.len(), true, &mut |e: oxidis::ds::listpack::Element<'_>| {
+                assert!(e.to_vec().len() <= 1 << 20)
+            });
         }
         Value::Set(s) => {
             s.add(&a, &limits.set);

@@ -565,7 +565,7 @@ fn digest(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let mut all = Digest::default();
     for (n, db) in ctx.srv.ks.dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
         all.mix(&(n as u32).to_be_bytes());
-        db.dict.keys().iter().for_each(|e| all.entry(&e));
+        db.dict.keys().iter_ahead().for_each(|e| all.entry(&e));
     }
     ctx.out.status(&all.hex());
     Ok(())

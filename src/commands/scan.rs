@@ -202,7 +202,7 @@ fn keys(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mark = ctx.out.defer();
     let mut n = 0;
     let ks = &ctx.srv.ks;
-    for e in ks.db(ctx.db).dict.keys().iter() {
+    for e in ks.db(ctx.db).dict.keys().iter_ahead() {
         if (all || glob_match(pattern, e.key(), false)) && !ks.is_expired(e) {
             ctx.out.bulk(e.key());
             n += 1;

@@ -179,11 +179,11 @@ impl Dict {
 
     /// Frees everything; `word` takes each payload word. Usable on any thread.
     pub fn drain(&mut self, mut word: impl FnMut(u8, u8, u64)) {
-        for e in self.keys.iter() {
+        for e in self.keys.iter_ahead() {
             if let Some((t, enc, w)) = remains(e) {
                 word(t, enc, w);
             }
-            // SAFETY: the iterator never looks at an entry twice; both tables are cleared below.
+            // SAFETY: the iterator hands each entry out once and looks at none; both tables are cleared below.
             unsafe { e.free() };
         }
         self.expires.clear();

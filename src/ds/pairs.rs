@@ -10,7 +10,7 @@
 //! set's member of 16 bytes costs 24. Bit 7 of the flags is kept free for a TTL word before the key.
 
 use super::hash::hash;
-use super::table::{Elem, Table, prefetch};
+use super::table::{Elem, Table};
 use crate::algo::rng::Rng;
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -133,43 +133,6 @@ impl Pair {
     }
 }
 
-/// How many blocks are fetched ahead of the one that is read.
-const AHEAD: usize = 8;
-
-/// The blocks of a table, in its order, each fetched before its turn.
-struct Ahead<I> {
-    blocks: I,
-    ring: [Option<Pair>; AHEAD],
-    at: usize,
-    begun: bool,
-}
-
-impl<I: Iterator<Item = Pair>> Ahead<I> {
-    #[inline]
-    fn fetch(&mut self) -> Option<Pair> {
-        let p = self.blocks.next()?;
-        prefetch(p.0.as_ptr());
-        Some(p)
-    }
-}
-
-impl<I: Iterator<Item = Pair>> Iterator for Ahead<I> {
-    type Item = Pair;
-
-    fn next(&mut self) -> Option<Pair> {
-        if !self.begun {
-            self.begun = true;
-            for i in 0..AHEAD {
-                self.ring[i] = self.fetch();
-            }
-        }
-        let new = self.fetch();
-        let old = std::mem::replace(&mut self.ring[self.at], new);
-        self.at = (self.at + 1) % AHEAD;
-        old
-    }
-}
-
 #[derive(Default)]
 pub struct Pairs {
     table: Table<Pair>,
@@ -285,8 +248,7 @@ impl Pairs {
 
     /// Everything, each block on its way into the cache a few elements before it is read.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        Ahead { blocks: self.table.iter(), ring: [None; AHEAD], at: 0, begun: false }
-            .map(|p| self.parts(p))
+        self.table.iter_ahead().map(|p| self.parts(p))
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
@@ -385,8 +347,8 @@ impl Clone for Pairs {
 
 impl Drop for Pairs {
     fn drop(&mut self) {
-        for p in self.table.iter() {
-            // SAFETY: the iterator looks at each block once, before it is freed; the table goes next.
+        for p in self.table.iter_ahead() {
+            // SAFETY: the iterator hands each block out once and looks at none; the table goes next.
             unsafe { p.free() };
         }
     }

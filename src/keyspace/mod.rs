@@ -100,6 +100,8 @@ pub struct Policy {
     pub freeze_lru: bool,
     /// Expired keys leave as UNLINK instead of DEL.
     pub lazy_expire: bool,
+    /// What leaves is freed where it leaves, however big it is.
+    pub free_here: bool,
     /// Old values that a write replaces are freed lazily and counted so.
     pub lazy_server_del: bool,
     /// Bytes that all may use; 0 for any number.
@@ -120,6 +122,7 @@ impl Default for Policy {
             lfu_log_factor: 10,
             freeze_lru: false,
             lazy_expire: false,
+            free_here: false,
             lazy_server_del: false,
             memory_limit: 0,
             limits: Limits::default(),
@@ -390,12 +393,12 @@ impl Keyspace {
         }
     }
 
-    /// Frees a value that is no longer reachable: at once, or on a thread when it is big. `lazy` says
-    /// that upstream would count it as lazily freed.
+    /// Frees a value that is no longer reachable: at once, or on a thread when it is big and nobody asked
+    /// for it here. `lazy` says that upstream would count it as lazily freed.
     #[inline]
     fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
         let Some(v) = v else { return };
-        if v.worth_a_thread() {
+        if v.worth_a_thread() && !self.policy.free_here {
             self.dbs[db].bytes -= v.heap_bytes(SAMPLES) as isize;
             self.junk.push((Junk::Value(v), lazy));
         } else {

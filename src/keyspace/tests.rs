@@ -321,7 +321,8 @@ fn random_keys_are_fair_and_expired_ones_are_passed_over() {
 fn big_values_are_handed_over_and_small_ones_freed_at_once() {
     let mut ks = Keyspace::new(1);
     let key = Key::new(b"k");
-    for (fields, handed_over) in [(64, false), (65, true)] {
+    for (fields, free_here, handed_over) in [(64, false, false), (65, false, true), (65, true, false)] {
+        ks.policy.free_here = free_here;
         let mut h = Hash::default();
         for i in 0..fields {
             h.set(format!("f{i}").as_bytes(), b"v", &LIMITS);

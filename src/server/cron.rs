@@ -1,6 +1,6 @@
 //! What happens `hz` times a second.
 
-use super::{Server, aof, child, expire_cycle, jobs, limits, pause, rewrite, shutdown, slow};
+use super::{Server, aof, child, expire_cycle, jobs, limits, pause, rewrite, shutdown};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
 use crate::replication::master;
@@ -45,10 +45,7 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
-        let before = srv.stats.expire_cycle_cpu_us;
         expire_cycle::run(srv, expire_cycle::Kind::Slow);
-        let spent = srv.stats.expire_cycle_cpu_us.saturating_sub(before);
-        slow::sample(srv, "expire-cycle", spent / 1000);
         databases(srv);
     }
     if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {

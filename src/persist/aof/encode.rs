@@ -36,7 +36,7 @@ pub fn rewrite(
     }
     for (n, db) in dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
         push_command(&mut out, &[b"SELECT", n.to_string().as_bytes()]);
-        for e in db.dict.keys().iter() {
+        for e in db.dict.keys().iter_ahead() {
             value(&mut out, &e)?;
             if let Some(when) = e.when() {
                 push_command(&mut out, &[b"PEXPIREAT", e.key(), when.to_string().as_bytes()]);

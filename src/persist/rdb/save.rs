@@ -61,7 +61,7 @@ pub fn save(
         out.raw(&[op::RESIZE_DB])?;
         out.length(db.dict.len() as u64)?;
         out.length(db.dict.expires().len() as u64)?;
-        for e in db.dict.keys().iter() {
+        for e in db.dict.keys().iter_ahead() {
             if let Some(when) = e.when() {
                 out.raw(&[op::EXPIRE_MS])?;
                 out.raw(&when.to_le_bytes())?;
