@@ -18,13 +18,14 @@
 //! **Writing** gives the same bytes as upstream, so DUMP payloads and files compare equal. That needs
 //! the same decisions at each position, and those depend on one table: 2^16 entries, by a hash of the
 //! next three bytes, each with the last position that had it. Candidates are checked, so a collision
-//! only loses a match. After a match only its last two positions are entered. A big table costs more to
-//! clear than a short input takes to compress, so short ones use a small table that behaves just like
-//! the big one: open addressing by the whole 16-bit hash, in which nothing is ever pushed out
-//! (`Probed`).
+//! only loses a match. After a match only its last two positions are entered. Clearing so big a table
+//! costs more than most inputs take to compress, so it is not cleared (`Recent`).
 //!
 //! Literals are not copied one by one: they wait from `pending` on until a match or the end, and are
 //! then written in runs of 32.
+
+use crate::sys::alloc::uncounted;
+use std::cell::RefCell;
 
 /// Longest run of literals, longest match, and how far back a match may lie.
 const MAX_RUN: usize = 32;
@@ -33,73 +34,67 @@ const MAX_DISTANCE: usize = 8192;
 /// Three bytes of a stream can give this many times as much.
 const MAX_EXPANSION: usize = MAX_MATCH / 3;
 
+/// What is longer stays as it is: its positions would not fit into the table.
+const MAX_INPUT: usize = 1 << 31;
+
 /// The last position for each hash. Position 0 is never offered as a match and so stands for "none".
 trait Positions {
     /// Enter `at` (above 0) for `hash`; returns what was there before.
     fn swap(&mut self, hash: u16, at: usize) -> usize;
 }
 
-/// One entry for each hash; positions of 32 bits, or of 16 for inputs that allow it.
-struct Direct<P>(Box<[P; 1 << 16]>);
-
-impl<P: Copy + Default> Direct<P> {
-    fn new() -> Direct<P> {
-        let cells = vec![P::default(); 1 << 16].into_boxed_slice();
-        Direct(cells.try_into().ok().expect("as many cells as there are hashes"))
-    }
+/// One cell for each hash. It is never cleared: what an earlier input left is below `base`, and inputs
+/// of one thread lie end to end in the numbers from there on.
+struct Recent {
+    cells: Box<[u32; 1 << 16]>,
+    base: u32,
 }
 
-impl Positions for Direct<u16> {
-    #[inline]
-    fn swap(&mut self, hash: u16, at: usize) -> usize {
-        usize::from(std::mem::replace(&mut self.0[usize::from(hash)], at as u16))
+impl Recent {
+    fn new() -> Recent {
+        let mut cells = None;
+        // It belongs to the code, not to the data.
+        uncounted(|| cells = Some(vec![0; 1 << 16].into_boxed_slice()));
+        let cells = cells.and_then(|c| c.try_into().ok());
+        Recent { cells: cells.expect("as many cells as there are hashes"), base: 0 }
     }
-}
 
-impl Positions for Direct<u32> {
-    #[inline]
-    fn swap(&mut self, hash: u16, at: usize) -> usize {
-        std::mem::replace(&mut self.0[usize::from(hash)], at as u32) as usize
-    }
-}
-
-/// `hash << 16 | position` in the first free cell from the hash on; at most half of the cells fill up.
-struct Probed<const CELLS: usize>([u32; CELLS]);
-
-impl<const CELLS: usize> Positions for Probed<CELLS> {
-    #[inline]
-    fn swap(&mut self, hash: u16, at: usize) -> usize {
-        const { assert!(CELLS.is_power_of_two() && CELLS <= 1 << 16) }
-        let entry = u32::from(hash) << 16 | at as u32;
-        let mut cell = usize::from(hash) & (CELLS - 1);
-        while self.0[cell] != 0 {
-            if self.0[cell] >> 16 == u32::from(hash) {
-                return (std::mem::replace(&mut self.0[cell], entry) & 0xffff) as usize;
-            }
-            cell = (cell + 1) & (CELLS - 1);
+    /// Compresses one input of at most `MAX_INPUT` bytes.
+    fn run(&mut self, input: &[u8], out: &mut Writer<'_>, limit: usize) -> bool {
+        let len = input.len() as u32;
+        if u32::MAX - self.base < len {
+            self.cells.fill(0);
+            self.base = 0;
         }
-        self.0[cell] = entry;
-        0
+        let fits = run(input, out, limit, self);
+        self.base += len;
+        fits
     }
+}
+
+impl Positions for Recent {
+    #[inline]
+    fn swap(&mut self, hash: u16, at: usize) -> usize {
+        let new = self.base.wrapping_add(at as u32);
+        std::mem::replace(&mut self.cells[usize::from(hash)], new).saturating_sub(self.base) as usize
+    }
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent> = RefCell::new(Recent::new());
 }
 
 /// Append `input` to `out` in compressed form, taking up `limit` bytes at most. If that is not enough
 /// (the last bytes of the limit may stay unused), `out` is left as it was and the answer is false.
 pub fn compress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
-    if input.is_empty() || limit == 0 {
+    if input.is_empty() || input.len() > MAX_INPUT || limit == 0 {
         return false;
     }
     let start = out.len();
     let worst = input.len() + input.len().div_ceil(MAX_RUN);
     out.resize(start + worst.min(limit) + SLACK, 0);
     let mut writer = Writer { out: &mut out[start..], len: 0 };
-    let fits = match input.len() {
-        0..=256 => run(input, &mut writer, limit, Probed([0; 512])),
-        257..=2048 => run(input, &mut writer, limit, Probed([0; 4096])),
-        2049..=0xffff => run(input, &mut writer, limit, Direct::<u16>::new()),
-        // Positions beyond 32 bits would be forgotten, but no string is that long.
-        _ => run(input, &mut writer, limit, Direct::<u32>::new()),
-    };
+    let fits = RECENT.with_borrow_mut(|table| table.run(input, &mut writer, limit));
     let end = if fits { start + writer.len } else { start };
     out.truncate(end);
     fits
@@ -151,7 +146,7 @@ fn hash(triple: u32) -> u16 {
     (triple >> 8).wrapping_sub(triple.wrapping_mul(5)) as u16
 }
 
-fn run(input: &[u8], out: &mut Writer<'_>, limit: usize, mut table: impl Positions) -> bool {
+fn run(input: &[u8], out: &mut Writer<'_>, limit: usize, table: &mut impl Positions) -> bool {
     // Where the last three bytes begin, and with them the last match. Position 0 can only be a literal.
     let end = input.len().saturating_sub(2);
     let (mut at, mut pending) = (end.min(1), 0);
@@ -273,6 +268,7 @@ fn copy_back(out: &mut [u8], at: usize, distance: usize, len: usize) -> Option<(
 mod tests {
     use super::*;
     use crate::algo::rng::Rng;
+    use std::collections::HashMap;
 
     fn packed(input: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::new();
@@ -361,10 +357,18 @@ mod tests {
         }
     }
 
+    /// The last position of each hash, and nothing else.
+    impl Positions for HashMap<u16, usize> {
+        fn swap(&mut self, hash: u16, at: usize) -> usize {
+            self.insert(hash, at).unwrap_or(0)
+        }
+    }
+
     #[test]
-    fn both_kinds_of_table_decide_alike() {
+    fn what_earlier_inputs_left_changes_nothing() {
         let mut rng = Rng::seeded(2);
-        for _ in 0..500 {
+        let mut table = Recent::new();
+        for round in 0..500 {
             let input = draw(&mut rng, 2_000);
             let with = |table: &mut dyn FnMut(&mut Writer<'_>) -> bool| {
                 let mut out = vec![0; input.len() * 2 + SLACK];
@@ -374,11 +378,14 @@ mod tests {
                 out.truncate(len);
                 out
             };
-            let small = with(&mut |w| run(&input, w, usize::MAX, Probed([0; 4096])));
-            let medium = with(&mut |w| run(&input, w, usize::MAX, Direct::<u16>::new()));
-            let large = with(&mut |w| run(&input, w, usize::MAX, Direct::<u32>::new()));
-            assert!(small == medium && medium == large);
+            if round == 250 {
+                // Close to the last number there is.
+                table.base = u32::MAX - 100_000;
+            }
+            let used = with(&mut |w| table.run(&input, w, usize::MAX));
+            assert!(used == with(&mut |w| run(&input, w, usize::MAX, &mut HashMap::new())));
         }
+        assert!(table.base < 1_000_000, "it never began anew");
     }
 
     #[test]
