@@ -49,6 +49,7 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use std::cell::Cell;
 
 pub struct Server {
     pub ks: Keyspace,
@@ -99,6 +100,8 @@ pub struct Run {
     pub supervised: crate::sys::supervise::Mode,
     /// Bytes in use when the server was ready.
     pub startup_memory: usize,
+    /// What the allocator last told of its pages, and when (milliseconds of the monotonic clock).
+    pub pages: Cell<Option<(u64, info::memory::Pages)>>,
     /// Of the shutdown under way, bits of `config::shutdown`.
     pub shutdown_flags: u32,
     /// Score before ours.

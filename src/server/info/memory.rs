@@ -93,7 +93,12 @@ impl Overhead {
     }
 }
 
+/// For so long the allocator is not asked again: adding up its arenas takes longer than all the rest of
+/// INFO.
+const PAGES_MS: u64 = 100;
+
 /// Where the allocator's bytes are; without jemalloc only what the kernel knows.
+#[derive(Clone, Copy)]
 pub struct Pages {
     pub allocated: usize,
     pub active: usize,
@@ -103,7 +108,20 @@ pub struct Pages {
 }
 
 impl Pages {
-    pub fn now() -> Pages {
+    /// As of now, or of a moment ago.
+    pub fn recent(srv: &Server) -> Pages {
+        let now = srv.clock.mono_ms;
+        match srv.run.pages.get() {
+            Some((at, pages)) if now < at + PAGES_MS => pages,
+            _ => {
+                let pages = Pages::now();
+                srv.run.pages.set(Some((now, pages)));
+                pages
+            }
+        }
+    }
+
+    fn now() -> Pages {
         let (s, rss) = (alloc::stats(), usage::resident());
         if s.resident == 0 {
             return Pages { allocated: alloc::used(), active: rss, resident: rss, rss };
@@ -117,7 +135,7 @@ fn difference(a: usize, b: usize) -> i64 {
 }
 
 pub fn write(srv: &Server, out: &mut String) {
-    let (o, p) = (Overhead::of(srv, alloc::size_class(out.capacity())), Pages::now());
+    let (o, p) = (Overhead::of(srv, alloc::size_class(out.capacity())), Pages::recent(srv));
     let human = |n: usize| human_bytes(n as u64);
     let system = usage::total_memory();
     fields!(out,
