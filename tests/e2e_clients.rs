@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Conn, Server, Value, request, wait_until};
-use std::io::Write;
+use std::io::{Read, Write};
 
 /// The field of a client's line.
 fn field(line: &str, name: &str) -> String {
@@ -118,6 +118,16 @@ fn monitors_see_what_runs_without_secrets_and_administration() {
         (seen(), seen(), seen()),
         (r#""MULTI""#.into(), r#""GET" "k""#.into(), r#""EXEC""#.into())
     );
+}
+
+#[test]
+fn a_monitor_that_quits_reads_the_answer_and_no_more() {
+    let s = Server::start();
+    let mut m = s.connect();
+    m.send(b"MONITOR\r\nQUIT\r\n");
+    let mut all = String::new();
+    m.stream().read_to_string(&mut all).expect("text, and an end");
+    assert_eq!(all, "+OK\r\n+OK\r\n");
 }
 
 #[test]

@@ -256,6 +256,27 @@ fn who_wants_the_snapshot_only_is_closed_behind_it() {
 }
 
 #[test]
+fn who_wants_no_keys_gets_the_head_of_a_snapshot_and_then_the_stream() {
+    let srv = quiet();
+    let (mut c, mut conn) = (srv.connect(), srv.connect());
+    assert_eq!(c.run("SET k v"), Value::ok());
+    assert_eq!(conn.run("REPLCONF rdb-filter-only functions"), Value::ok());
+    conn.put(&["SYNC"]);
+    assert_eq!(conn.read().error(), "ERR Filtered replica requires EOF capability");
+    assert_eq!(conn.cmd(&["REPLCONF", "capa", "eof", "rdb-filter-only", ""]), Value::ok());
+    conn.put(&["SYNC"]);
+    let snapshot = read_snapshot(&mut conn);
+    assert!(snapshot.starts_with(b"REDIS0011\xfa\x09redis-ver"));
+    // No key and its value, but an end and a checksum.
+    assert!(!snapshot.windows(4).any(|w| w == b"\x01k\x01v"));
+    assert_eq!(snapshot[snapshot.len() - 9], 0xff);
+    assert_eq!(c.run("SET k w"), Value::ok());
+    let mut raw = Raw { conn, snapshot };
+    raw.expect(&["SELECT 0", "SET k w"]);
+    assert_eq!(field(&mut c, "persistence", "rdb_saves"), "0");
+}
+
+#[test]
 fn a_replica_that_asks_is_closed_and_may_not_touch_keys() {
     let srv = quiet();
     let mut r = Raw::sync(&srv);
@@ -309,6 +330,8 @@ fn replconf_refuses_what_it_does_not_understand() {
         ("REPLCONF capa", "ERR syntax error"),
         ("REPLCONF listening-port x", "ERR value is not an integer or out of range"),
         ("REPLCONF rdb-only 2", "ERR value is out of range, value must between 0 and 1"),
+        ("REPLCONF rdb-filter-only keys", "ERR Unsupported rdb-filter-only option: keys"),
+        ("REPLCONF rdb-filter-only '", "ERR Missing rdb-filter-only values"),
         ("REPLCONF nonsense 2", "ERR Unrecognized REPLCONF option: nonsense"),
     ] {
         assert_eq!(c.run(line).error(), why, "{line}");

@@ -229,3 +229,15 @@ fn set_repl_keeps_changes_out_of_the_append_only_file() {
         Array(vec![Int(1), Int(1), Value::Null, Value::Status("x  y".into())])
     });
 }
+
+#[test]
+fn a_busy_script_sees_the_time_move_and_its_keys_stand() {
+    let srv = Server::with(&["--busy-reply-threshold", "5"]);
+    let mut c = srv.connect();
+    let script = "redis.call('SET', KEYS[1], 1, 'PX', 100000) \
+                  local function now() return table.concat(redis.call('TIME'), '.') end \
+                  local before, turns = now(), 0 \
+                  while now() == before and turns < 100000000 do turns = turns + 1 end \
+                  return {tostring(now() ~= before), redis.call('PTTL', KEYS[1])}";
+    assert_eq!(eval(&mut c, script), Array(vec![Value::bulk("true"), Int(100_000)]));
+}

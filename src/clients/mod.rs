@@ -161,10 +161,11 @@ impl Clients {
     }
 
     /// Lets `write` add to what another client will read: behind its reply while it executes, else at
-    /// once.
+    /// once. Nothing follows the last reply of a client that is about to be closed.
     pub fn push(&mut self, to: ClientId, write: impl FnOnce(&mut Reply)) {
         let limits = self.output_limits;
-        let Some(c) = self.get_mut(to).filter(|c| !c.has(flag::DYING)) else { return };
+        let leaves = flag::DYING | flag::CLOSE_AFTER_REPLY;
+        let Some(c) = self.get_mut(to).filter(|c| !c.has(leaves)) else { return };
         let limit = limits[c.kind() as usize];
         if c.has(flag::EXECUTING) {
             let resp3 = c.out_is_resp3();

@@ -102,6 +102,8 @@ fn echo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.ok();
+    // Already now: a monitor does not see itself leave.
+    ctx.srv.clients[ctx.client].set(flag::CLOSE_AFTER_REPLY);
     Ok(Flow::Close)
 }
 

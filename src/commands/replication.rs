@@ -5,6 +5,7 @@ use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW, cat};
 use crate::algo::num::parse_i64;
+use crate::algo::quote::split_args;
 use crate::clients::flag as client;
 use crate::proto::error::CmdError;
 use crate::replication::master;
@@ -79,6 +80,10 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     }
     if !ctx.out.is_empty() {
         return Err(CmdError::Msg(&"ERR SYNC and PSYNC are invalid with pending output"));
+    }
+    let about = srv.repl.replicas.about(id);
+    if about.filtered && !about.eof {
+        return Err(CmdError::Msg(&"ERR Filtered replica requires EOF capability"));
     }
     let name = master::name(srv, id);
     notice!("Replica {name} asks for synchronization");
@@ -196,6 +201,17 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
                 return Err(CmdError::Msg(&"ERR value is out of range, value must between 0 and 1"));
             }
         },
+        b"rdb-filter-only" => {
+            let Some(words) = split_args(value) else {
+                return Err(CmdError::Msg(&"ERR Missing rdb-filter-only values"));
+            };
+            about.filtered = true;
+            // Functions may be asked for; there are none.
+            if let Some(w) = words.iter().find(|w| !w.eq_ignore_ascii_case(b"functions")) {
+                let w = String::from_utf8_lossy(w);
+                return Err(CmdError::text(format!("ERR Unsupported rdb-filter-only option: {w}")));
+            }
+        }
         _ => {
             let option = String::from_utf8_lossy(option);
             return Err(CmdError::text(format!("ERR Unrecognized REPLCONF option: {option}")));

@@ -10,7 +10,7 @@
 //! The head of a replica's output and the stream never pass through the client's reply: whatever stands
 //! there was answered to a replica that has no business to ask, and closes it.
 
-use super::replicas::{Next, Replica, Stage};
+use super::replicas::{Next, Replica, Source, Stage};
 use crate::clients::{Client, ClientId, flag};
 use crate::net::stream::Stream;
 use crate::server::aof::State;
@@ -80,7 +80,9 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
 pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     srv.stats.sync_full += 1;
     attach(srv, id, silent, Stage::WaitStart);
-    if child::runs(srv, Kind::Snapshot) {
+    if srv.repl.replicas.about(id).filtered {
+        without_keys(srv, id);
+    } else if child::runs(srv, Kind::Snapshot) {
         let replid = srv.repl.replid.clone();
         if srv.repl.replicas.join(id, &replid) {
             select_again(srv);
@@ -96,6 +98,21 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     } else {
         start_save(srv);
     }
+}
+
+/// The replica gets a snapshot of nothing, which needs no child.
+fn without_keys(srv: &mut Server, id: ClientId) {
+    debug_assert!(srv.ops.is_empty(), "what the snapshot stands for must not stand behind it");
+    let snapshot = jobs::snapshot_without_keys(srv);
+    let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
+    let name = name(srv, id);
+    notice!("Replica {name} wants no keys: its snapshot goes without a BGSAVE");
+    let r = srv.repl.replicas.get_mut(id).expect("just attached");
+    r.begin(at, &replid);
+    let len = snapshot.len() as u64;
+    r.transfer(Source::Memory(snapshot), len);
+    select_again(srv);
+    srv.clients.wants_write(id);
 }
 
 /// The replica goes on at position `at`.
@@ -171,7 +188,7 @@ pub fn saved(srv: &mut Server, good: bool) {
         match opened {
             Ok((len, file)) => {
                 if let Some(r) = srv.repl.replicas.get_mut(id) {
-                    r.transfer(file, len);
+                    r.transfer(Source::File(file), len);
                 }
                 srv.clients.wants_write(id);
             }
@@ -312,7 +329,14 @@ fn piece(r: &Replica, at: u64) -> Result<Vec<u8>, String> {
     let Some(b) = &r.bulk else { return Err("no file".into()) };
     let n = usize::try_from(b.len - at).unwrap_or(PIECE).min(PIECE);
     let mut piece = vec![0; n];
-    match b.file.read_at(&mut piece, at) {
+    let read = match &b.source {
+        Source::File(file) => file.read_at(&mut piece, at),
+        Source::Memory(bytes) => {
+            let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+            io::Read::read(&mut &*rest, &mut piece)
+        }
+    };
+    match read {
         Ok(0) => Err("premature EOF".into()),
         Ok(n) => {
             piece.truncate(n);

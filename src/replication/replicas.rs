@@ -6,6 +6,9 @@
 //!                  head: +FULLRESYNC
 //! ```
 //!
+//! Whoever wants nothing of the data (`filtered`) goes from WaitStart to SendBulk in one step: there is
+//! nothing to save.
+//!
 //! Before anything else a replica is sent its `head`: lines that precede what its stage gives. A client
 //! that has only said something by REPLCONF is `known`; SYNC or PSYNC makes it a replica.
 //!
@@ -26,6 +29,8 @@ pub struct About {
     pub psync2: bool,
     /// It wants the snapshot and nothing behind it.
     pub rdb_only: bool,
+    /// It wants no keys in its snapshot.
+    pub filtered: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,10 +52,17 @@ impl Stage {
     }
 }
 
+/// Where a snapshot is.
+#[derive(Debug)]
+pub enum Source {
+    File(File),
+    Memory(Vec<u8>),
+}
+
 /// A snapshot on its way.
 #[derive(Debug)]
 pub struct Bulk {
-    pub file: File,
+    pub source: Source,
     pub len: u64,
     pub sent: u64,
 }
@@ -115,11 +127,11 @@ impl Replica {
     }
 
     /// The snapshot is there, and goes across.
-    pub fn transfer(&mut self, file: File, len: u64) {
+    pub fn transfer(&mut self, source: Source, len: u64) {
         debug_assert_eq!(self.stage, Stage::WaitEnd);
         self.stage = Stage::SendBulk;
         self.head.extend_from_slice(format!("${len}\r\n").as_bytes());
-        self.bulk = Some(Bulk { file, len, sent: 0 });
+        self.bulk = Some(Bulk { source, len, sent: 0 });
     }
 
     /// A sign of life for one that waits, unless it has not read the last one.
@@ -289,7 +301,7 @@ mod tests {
         assert!(!r.sent(Next::Head, n, 1));
         assert_eq!(r.next(100), Next::Nothing, "the snapshot is not there yet");
         assert!(r.is_fed());
-        r.transfer(file(), 10);
+        r.transfer(Source::File(file()), 10);
         assert!(!r.keep_alive(), "nothing may stand inside the snapshot");
         assert_eq!(r.head, b"$10\r\n");
         assert!(!r.sent(Next::Head, 2, 1));

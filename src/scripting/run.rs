@@ -261,13 +261,16 @@ pub fn slow(srv: &mut Server) -> bool {
     killed
 }
 
-/// Serves those who may interrupt, with a clock of its own.
+/// Serves those who may interrupt, with a clock of its own. What the script does stays at one instant;
+/// only TIME follows the wall, or a script that waits for it would never end.
 fn nested_pass(srv: &mut Server) {
     let (clock, now, ticks) = (srv.clock.clone(), srv.ks.now_ms, srv.run.ticks);
     debug_assert!(srv.ks.fx.is_empty(), "effects are settled before the loop turns");
     pass::turn(srv, Some(Duration::ZERO));
     debug_assert!(srv.ks.fx.is_empty(), "a nested pass changes nothing");
+    let wall = srv.clock.unix_us;
     (srv.clock, srv.ks.now_ms, srv.run.ticks) = (clock, now, ticks);
+    srv.clock.unix_us = wall;
 }
 
 /// SCRIPT KILL.

@@ -11,6 +11,7 @@ use super::{Server, loading};
 use crate::commands::numbers::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
+use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
 use crate::persist::rdb::save::{Options, Told, save};
@@ -90,6 +91,13 @@ pub fn options(srv: &Server, base: bool) -> Options {
         _ => Told::Nothing,
     };
     Options { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, told, aux }
+}
+
+/// A whole snapshot with nothing but its head, for a replica that wants no keys.
+pub fn snapshot_without_keys(srv: &Server) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    save(&Keyspace::new(0), &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
+    bytes
 }
 
 /// The snapshot while it is written, and the file it will be.

@@ -57,7 +57,8 @@ pub fn ticks() -> u64 {
 pub struct Clock {
     /// Milliseconds since 1970 at the beginning of this execution unit.
     pub unix_ms: i64,
-    /// Microseconds since 1970 at the beginning of this execution unit.
+    /// Microseconds since 1970, for those who ask what time it is: at the beginning of this execution
+    /// unit, or when the loop last turned in the middle of it.
     pub unix_us: i64,
     /// Monotonic milliseconds at the last `sync`.
     pub mono_ms: u64,
