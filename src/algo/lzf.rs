@@ -25,7 +25,7 @@
 //! then written in runs of 32.
 
 use crate::sys::alloc::uncounted;
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// Longest run of literals, longest match, and how far back a match may lie.
 const MAX_RUN: usize = 32;
@@ -81,7 +81,7 @@ impl Positions for Recent {
 }
 
 thread_local! {
-    static RECENT: RefCell<Recent> = RefCell::new(Recent::new());
+    static RECENT: Cell<Option<Recent>> = const { Cell::new(None) };
 }
 
 /// Append `input` to `out` in compressed form, taking up `limit` bytes at most. If that is not enough
@@ -94,7 +94,9 @@ pub fn compress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> bool {
     let worst = input.len() + input.len().div_ceil(MAX_RUN);
     out.resize(start + worst.min(limit) + SLACK, 0);
     let mut writer = Writer { out: &mut out[start..], len: 0 };
-    let fits = RECENT.with_borrow_mut(|table| table.run(input, &mut writer, limit));
+    let mut table = RECENT.take().unwrap_or_else(Recent::new);
+    let fits = table.run(input, &mut writer, limit);
+    RECENT.set(Some(table));
     let end = if fits { start + writer.len } else { start };
     out.truncate(end);
     fits

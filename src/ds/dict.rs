@@ -183,7 +183,8 @@ impl Dict {
             if let Some((t, enc, w)) = remains(e) {
                 word(t, enc, w);
             }
-            // SAFETY: the iterator hands each entry out once and looks at none; both tables are cleared below.
+            // SAFETY: the iterator hands each entry out once and looks at none; both tables are cleared
+            // below.
             unsafe { e.free() };
         }
         self.expires.clear();
