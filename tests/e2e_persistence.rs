@@ -155,6 +155,17 @@ fn writes_are_refused_while_saving_fails() {
 }
 
 #[test]
+fn a_reload_is_told_once_and_is_no_warning() {
+    let srv = Server::with(&DEBUG);
+    let mut c = srv.connect();
+    ok(c.run("SET a 1"));
+    ok(c.run("DEBUG RELOAD"));
+    let log = srv.log();
+    assert!(log.contains(" * DB reloaded by DEBUG RELOAD"), "{log}");
+    assert!(!log.contains("DB loaded from disk"), "that is of the start: {log}");
+}
+
+#[test]
 fn flushall_leaves_an_empty_snapshot_and_no_child() {
     let mut srv = Server::with(&["--save", "3600 1000", "--rdb-key-save-delay", "1000000"]);
     let mut c = srv.connect();

@@ -529,7 +529,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     policy::refresh(ctx.srv);
     // The log has been told why.
     loaded.map_err(|_| CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs."))?;
-    crate::warning!("DB reloaded by DEBUG RELOAD");
+    crate::notice!("DB reloaded by DEBUG RELOAD");
     ok(ctx)
 }
 

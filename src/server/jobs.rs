@@ -146,11 +146,11 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
 }
 
 /// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read
-/// whole is an error, and stays as it is.
-pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), Unread> {
+/// whole is an error, and stays as it is. False when there is none.
+pub fn load_file(srv: &mut Server, merge: bool) -> Result<bool, Unread> {
     let bytes = match std::fs::read(file_of(srv)) {
         Ok(b) => b,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => {
             let (path, why) = (file_of(srv), errno::text(&e));
             let path = path.display();
@@ -158,14 +158,10 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), Unread> {
             return Err(Unread::Foreign);
         }
     };
-    let begun = mono_ns();
     loading::start(srv, bytes.len() as u64);
     let read = load_bytes(srv, &bytes, merge, false);
     loading::stop(srv);
-    read?;
-    let seconds = (mono_ns() - begun) as f64 / 1e9;
-    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
-    Ok(())
+    read.map(|_| true)
 }
 
 /// Puts a snapshot into the dataset; tells how many bytes it has. The `base` of an AOF keeps keys that
@@ -240,7 +236,17 @@ fn broken(why: &str, at: usize) -> Unread {
 /// The snapshot at the start. One that cannot be read is looked at as redis-check-rdb does, for whoever
 /// reads the output; false ends the start.
 pub fn load_at_start(srv: &mut Server) -> bool {
-    let Err(why) = load_file(srv, false) else { return true };
+    let begun = mono_ns();
+    let why = match load_file(srv, false) {
+        Ok(found) => {
+            let seconds = (mono_ns() - begun) as f64 / 1e9;
+            if found {
+                crate::notice!("DB loaded from disk: {seconds:.3} seconds");
+            }
+            return true;
+        }
+        Err(why) => why,
+    };
     match why {
         Unread::Foreign => {
             crate::warning!("Fatal error loading the DB, check server logs. Exiting.");
