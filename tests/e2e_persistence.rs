@@ -155,6 +155,17 @@ fn writes_are_refused_while_saving_fails() {
 }
 
 #[test]
+fn a_reload_is_told_once_and_is_no_warning() {
+    let srv = Server::with(&DEBUG);
+    let mut c = srv.connect();
+    ok(c.run("SET a 1"));
+    ok(c.run("DEBUG RELOAD"));
+    let log = srv.log();
+    assert!(log.contains(" * DB reloaded by DEBUG RELOAD"), "{log}");
+    assert!(!log.contains("DB loaded from disk"), "that is of the start: {log}");
+}
+
+#[test]
 fn flushall_leaves_an_empty_snapshot_and_no_child() {
     let mut srv = Server::with(&["--save", "3600 1000", "--rdb-key-save-delay", "1000000"]);
     let mut c = srv.connect();
@@ -410,6 +421,64 @@ fn broken_files_end_the_start_and_stay_as_they_are() {
 }
 
 // ---- a disk that says no -----------------------------------------------------------------------
+
+#[test]
+fn a_broken_snapshot_ends_the_start_with_its_marks() {
+    const SHORT: &str = "Short read or OOM loading DB. Unrecoverable error, aborting now.";
+    const END: &str = "Terminating server after rdb file reading failure.";
+    const FATAL: &str = "Fatal error loading the DB, check server logs. Exiting.";
+    let cases: [(&[u8], &[&str], &[&str]); 8] = [
+        (
+            b"",
+            &[SHORT, "-> Unexpected EOF reading RDB file", "Checking RDB file dump.rdb"],
+            &[END, FATAL],
+        ),
+        (b"REDIS0011\x00\x01k", &[SHORT, "While doing: read-object-value", "Reading key 'k'"], &[END]),
+        (
+            b"REDIS0011\xff12345678",
+            &["Wrong RDB checksum expected: (", "-> RDB CRC error", "While doing: check-sum"],
+            &[END, SHORT],
+        ),
+        (
+            b"REDIS0011\x02\x01k\x02\x01m\x01m",
+            &["-> Duplicate set members detected", "Reading type 2 (set-hashtable)", END],
+            &[SHORT, FATAL],
+        ),
+        (b"REDIS0011\x63\x01k", &["-> Unknown RDB encoding type 99", "Invalid object type: 99"], &[END]),
+        (b"REDIS0099", &["Can't handle RDB format version 99", FATAL], &["Internal error", END]),
+        (b"RODIS0011", &["Wrong signature trying to load DB from file", FATAL], &["Internal error"]),
+        (b"REDIS0011\xfe\x40\x63", &["FATAL: Data file was created with"], &["Internal error", FATAL]),
+    ];
+    for (bytes, told, not) in cases {
+        let dir = own_folder();
+        fs::write(dir.join("dump.rdb"), bytes).expect("our folder");
+        let log = refused(&dir, &["--appendonly", "no"]);
+        for mark in told {
+            assert!(log.contains(mark), "{mark}: {log}");
+        }
+        for mark in not {
+            assert!(!log.contains(mark), "{mark}: {log}");
+        }
+        assert_eq!(fs::read(dir.join("dump.rdb")).expect("it stays"), bytes);
+        fs::remove_dir_all(&dir).expect("our folder");
+    }
+}
+
+#[test]
+fn a_log_that_ends_inside_a_transaction_is_cut_before_it() {
+    let whole = commands(&["SELECT 0", "SET a 1"]);
+    let open = commands(&["MULTI", "SET a 2", "SET b 2"]);
+    for cut in (1..open.len()).step_by(6) {
+        let tail = [&whole[..], &open[..cut]].concat();
+        let dir = prepared(b"", &tail);
+        let mut srv = Server::with_folder(&AOF, dir);
+        ok(srv.connect().run("SET c 3"));
+        srv.kill();
+        srv.restart();
+        // What came after is no part of it.
+        assert_eq!(srv.connect().run("MGET a c").items(), Value::bulks(&["1", "3"]).items(), "{cut}");
+    }
+}
 
 /// A folder whose increment takes no bytes.
 fn full_disk() -> std::path::PathBuf {

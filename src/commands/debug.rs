@@ -527,11 +527,9 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     }
     let loaded = jobs::load_file(ctx.srv, merge);
     policy::refresh(ctx.srv);
-    loaded.map_err(|why| {
-        crate::warning!("Error loading the RDB dump: {why}");
-        CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs.")
-    })?;
-    crate::warning!("DB reloaded by DEBUG RELOAD");
+    // The log has been told why.
+    loaded.map_err(|_| CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs."))?;
+    crate::notice!("DB reloaded by DEBUG RELOAD");
     ok(ctx)
 }
 

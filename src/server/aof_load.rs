@@ -22,7 +22,7 @@ use crate::sys::clock::mono_ns;
 use crate::sys::{errno, process};
 use crate::{notice, warning};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -43,7 +43,10 @@ pub fn read_manifest(srv: &Server) -> Option<Manifest> {
     let path = aof::folder(srv).join(&name);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Some(Manifest::default()),
+        // What is in the place of the folder is told of when the folder is to be made.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Some(Manifest::default());
+        }
         Err(e) => {
             let (path, why) = (path.display(), errno::text(&e));
             warning!("Fatal error: can't open the AOF manifest file {path} for reading: {why}");
@@ -180,11 +183,11 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
         notice!("Reading RDB base file on AOF loading...");
     }
     let mut bytes = Vec::new();
-    let read = input.read_to_end(&mut bytes).map_err(|e| errno::text(&e));
-    let end = match read.and_then(|_| jobs::load_bytes(srv, &bytes, false, true)) {
+    // Less than all of it is a short read.
+    let _ = input.read_to_end(&mut bytes);
+    let end = match jobs::load_bytes(srv, &bytes, false, true) {
         Ok(end) => end,
-        Err(why) => {
-            crate::debug!("{why}");
+        Err(_) => {
             let what = if old { "preamble of the AOF" } else { "base" };
             warning!("Error reading the RDB {what} file {}, AOF loading aborted", shown(name));
             return Outcome::Failed;
@@ -301,14 +304,29 @@ impl Run {
     fn complain(&self, srv: &mut Server, why: &[u8], args: Args) {
         srv.stats.unexpected_errors += 1;
         warning!(
-            "== CRITICAL == This server is sending an error to its AOF-loading-client: '-{}' after \
+            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after \
              processing the command '{}'",
-            shown(why),
+            as_logged(why),
             shown(args.first().copied().unwrap_or_default()).to_lowercase()
         );
         if srv.config.propagation_error_behavior == PropagationError::Panic {
             process::exit_child(1);
         }
+    }
+}
+
+/// An error in the words of the log: those that every command shares with their code, others without
+/// the general one.
+fn as_logged(why: &[u8]) -> String {
+    const SHARED: [&[u8]; 4] = [
+        b"syntax error",
+        b"no such key",
+        b"index out of range",
+        b"source and destination objects are the same",
+    ];
+    match why.strip_prefix(b"ERR ") {
+        Some(text) if !SHARED.contains(&text) => shown(text).into_owned(),
+        _ => format!("-{}", shown(why)),
     }
 }
 

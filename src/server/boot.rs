@@ -331,8 +331,7 @@ fn load_data(srv: &mut Server) -> bool {
         if !aof_load::at_start(srv) {
             return false;
         }
-    } else if let Err(why) = super::jobs::load_file(srv, false) {
-        warning!("Fatal error loading the DB, check server logs. Exiting: {why}");
+    } else if !super::jobs::load_at_start(srv) {
         return false;
     }
     let opened = aof::open_at_start(srv);

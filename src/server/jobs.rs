@@ -13,7 +13,8 @@ use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
-use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
+use crate::persist::check;
+use crate::persist::rdb::load::{Checks, Item, Loaded, Loader, SHORT, UNKNOWN_TYPE};
 use crate::persist::rdb::save::{Options, Told, save};
 use crate::proto::args::Key;
 use crate::replication::master;
@@ -129,7 +130,13 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
                 "Error moving temp DB file {temp} on the final destination {path} (in server root dir \
                  {dir}): {why}"
             ),
-            _ => crate::warning!("Write error while saving DB to the disk: {why}"),
+            fsx::Step::Write => {
+                crate::warning!("Write error while saving DB to the disk(rdbSaveRio): {why}");
+            }
+            fsx::Step::Sync => crate::warning!("Write error while saving DB to the disk(fsync): {why}"),
+            fsx::Step::SyncFolder => {
+                crate::warning!("Failed to fsync directory while saving DB: {why}");
+            }
         }
         f.error
     })
@@ -147,44 +154,49 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
 }
 
 /// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read
-/// whole is an error, and stays as it is.
-pub fn load_file(srv: &mut Server, merge: bool) -> Result<(), String> {
+/// whole is an error, and stays as it is. False when there is none.
+pub fn load_file(srv: &mut Server, merge: bool) -> Result<bool, Unread> {
     let bytes = match std::fs::read(file_of(srv)) {
         Ok(b) => b,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(crate::sys::errno::text(&e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => {
+            let (path, why) = (file_of(srv), errno::text(&e));
+            let path = path.display();
+            crate::warning!("Fatal error: can't open the RDB file {path} for reading: {why}");
+            return Err(Unread::Foreign);
+        }
     };
-    let begun = mono_ns();
     loading::start(srv, bytes.len() as u64);
     let read = load_bytes(srv, &bytes, merge, false);
     loading::stop(srv);
-    read?;
-    let seconds = (mono_ns() - begun) as f64 / 1e9;
-    crate::notice!("DB loaded from disk: {seconds:.3} seconds");
-    Ok(())
+    read.map(|_| true)
 }
 
 /// Puts a snapshot into the dataset; tells how many bytes it has. The `base` of an AOF keeps keys that
 /// have expired since: what follows it may depend on them.
-pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Result<usize, String> {
+pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Result<usize, Unread> {
     super::policy::refresh(srv);
     let checks = Checks {
         checksum: srv.config.rdbchecksum && !srv.switches.skip_checksums,
         deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,
     };
-    let mut loader = Loader::new(bytes, srv.ks.policy.limits, checks)?;
+    let mut loader = match Loader::new(bytes, srv.ks.policy.limits, checks) {
+        Ok(loader) => loader,
+        Err(why) if why == SHORT => return Err(broken(&why, 0)),
+        Err(why) => {
+            crate::warning!("{why}");
+            return Err(Unread::Foreign);
+        }
+    };
     let mut load = Load { merge, base, db: 0, loaded: 0, expired: 0, empty: 0 };
     let done = load.all(srv, &mut loader);
     srv.stats.dump_sanitizations += loader.sanitized;
     (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (load.loaded, load.expired);
-    if let Err(mut why) = done {
-        if why.starts_with("Wrong RDB checksum") {
-            crate::warning!("{why}. Aborting now.");
-            why = "RDB CRC error".into();
-        }
-        crate::warning!("Internal error in RDB reading offset {} -> {why}", loader.at());
-        crate::warning!("Terminating server after rdb file reading failure.");
-        return Err(why);
+    if let Err(why) = done {
+        return Err(broken(&why, loader.at()));
+    }
+    if loader.unsummed {
+        crate::notice!("RDB file was saved with checksum disabled: no check performed.");
     }
     let skipped = match load.empty {
         0 => String::new(),
@@ -196,6 +208,68 @@ pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Re
         load.expired
     );
     Ok(loader.at())
+}
+
+/// Why a snapshot was not read; the log has been told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unread {
+    /// It could not be opened, or is of no form that this server knows.
+    Foreign,
+    /// It is sound, but not for this server as it is configured.
+    Unfit,
+    /// It ends too early, its checksum is wrong, or something else follows than a value.
+    Cut,
+    /// A value is not sound.
+    Corrupt,
+}
+
+/// Tells what is wrong at a place.
+fn broken(why: &str, at: usize) -> Unread {
+    let (mut text, mut kind) = (why, Unread::Cut);
+    if why == SHORT {
+        crate::warning!("Short read or OOM loading DB. Unrecoverable error, aborting now.");
+    } else if why.starts_with("Wrong RDB checksum") {
+        crate::warning!("{why}. Aborting now.");
+        text = "RDB CRC error";
+    } else if why.starts_with("FATAL: ") || why.starts_with("The RDB file contains AUX module data") {
+        crate::warning!("{why}");
+        return Unread::Unfit;
+    } else if !why.starts_with(UNKNOWN_TYPE) {
+        kind = Unread::Corrupt;
+    }
+    crate::warning!("Internal error in RDB reading offset {at} -> {text}");
+    kind
+}
+
+/// The snapshot at the start. One that cannot be read is looked at as redis-check-rdb does, for whoever
+/// reads the output; false ends the start.
+pub fn load_at_start(srv: &mut Server) -> bool {
+    let begun = mono_ns();
+    let why = match load_file(srv, false) {
+        Ok(found) => {
+            let seconds = (mono_ns() - begun) as f64 / 1e9;
+            if found {
+                crate::notice!("DB loaded from disk: {seconds:.3} seconds");
+            }
+            return true;
+        }
+        Err(why) => why,
+    };
+    match why {
+        Unread::Foreign => {
+            crate::warning!("Fatal error loading the DB, check server logs. Exiting.");
+        }
+        Unread::Unfit => {}
+        Unread::Cut | Unread::Corrupt => {
+            let path = file_of(srv);
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            check::rdb::check(&path.display().to_string(), &bytes, &mut io::stdout());
+        }
+    }
+    if why == Unread::Corrupt {
+        crate::warning!("Terminating server after rdb file reading failure.");
+    }
+    false
 }
 
 /// Empty keys that the log tells of.

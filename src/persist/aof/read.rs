@@ -24,12 +24,14 @@ pub struct Reader<R> {
     from: R,
     at: u64,
     line: Vec<u8>,
+    /// The line ends where the file does.
+    cut: bool,
 }
 
 impl<R: BufRead> Reader<R> {
     /// `at`: where `from` stands in its file.
     pub fn new(from: R, at: u64) -> Self {
-        Reader { from, at, line: Vec::new() }
+        Reader { from, at, line: Vec::new(), cut: false }
     }
 
     /// Bytes up to here.
@@ -46,7 +48,7 @@ impl<R: BufRead> Reader<R> {
             }
             match self.line.split_first() {
                 Some((b'#', _)) => continue,
-                Some((b'*', [])) => return Err(Broken::Short),
+                Some((b'*', [])) if self.cut => return Err(Broken::Short),
                 Some((b'*', digits)) => break number(digits).filter(|n| *n >= 1),
                 _ => return Err(Broken::Format),
             }
@@ -57,7 +59,7 @@ impl<R: BufRead> Reader<R> {
                 return Err(Broken::Short);
             }
             let Some((b'$', digits)) = self.line.split_first() else { return Err(Broken::Format) };
-            if digits.is_empty() {
+            if digits.is_empty() && self.cut {
                 return Err(Broken::Short);
             }
             let len = number(digits).ok_or(Broken::Format)?;
@@ -73,6 +75,7 @@ impl<R: BufRead> Reader<R> {
         self.line.clear();
         let n = self.from.by_ref().take(LINE).read_until(b'\n', &mut self.line).map_err(Broken::Io)?;
         self.at = self.at.saturating_add(n as u64);
+        self.cut = self.line.last() != Some(&b'\n') && (n as u64) < LINE;
         while let Some(b'\n' | b'\r') = self.line.last() {
             self.line.pop();
         }
@@ -155,8 +158,14 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_told_apart_from_a_short_file() {
-        for text in ["SET a b\r\n", "*x\r\n", "*0\r\n", "*-1\r\n", "*1\r\nGET\r\n", "*1\r\n$-1\r\n"] {
+        let number = ["*x\r\n", "*0\r\n", "*-1\r\n", "*1\r\nGET\r\n", "*1\r\n$-1\r\n"];
+        // A short file is cut, so a line without a number must not pass for one.
+        let nothing = ["*\r\n", "*\n*1\r\n", "*1\r\n$\r\nabc\r\n"];
+        for text in number.iter().chain(&nothing).chain(&["SET a b\r\n"]) {
             assert!(matches!(all(text.as_bytes()).2, Some(Broken::Format)), "{text}");
+        }
+        for text in ["*", "*1", "*1\r", "*1\r\n$", "*1\r\n$3", "*1\r\n$3\r\nabc\r"] {
+            assert!(matches!(all(text.as_bytes()).2, Some(Broken::Short)), "{text}");
         }
         let (_, _, broken) = all(b"*1\r\n$18446744073709551615\r\nabc\r\n");
         assert!(matches!(broken, Some(Broken::Short)), "a length is no reason to allocate");

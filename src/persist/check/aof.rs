@@ -149,7 +149,7 @@ impl Check<'_> {
             say!(self.out, "{}\n", broken.why);
             Stop
         })?;
-        let dir = path.parent().unwrap_or(Path::new("."));
+        let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let total = m.live().count();
         for (i, part) in m.live().enumerate() {
             let (base, last) = (m.base.is_some() && i == 0, i + 1 == total);
@@ -368,7 +368,8 @@ impl Check<'_> {
 
     fn newline(&mut self, at: u64, bytes: &[u8]) -> Option<()> {
         if !bytes.starts_with(b"\r\n") {
-            let byte = |i: usize| bytes.get(i).copied().unwrap_or(0);
+            // With a sign, as they always were.
+            let byte = |i: usize| i32::from(bytes.get(i).copied().unwrap_or(0).cast_signed());
             let why = format!("Expected \\r\\n, got: {:02x}{:02x}", byte(0), byte(1));
             self.wrong(at, &why);
             return None;

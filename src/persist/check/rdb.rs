@@ -2,9 +2,11 @@
 
 use super::say;
 use crate::object::Limits;
-use crate::persist::rdb::load::{Checks, Item, Loader};
+use crate::persist::rdb::kind;
+use crate::persist::rdb::load::{Checks, Item, Loader, Place, UNKNOWN_TYPE};
 use crate::sys::clock::unix_ms;
 use crate::sys::errno;
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -42,12 +44,19 @@ pub fn check(name: &str, bytes: &[u8], out: &mut dyn Write) -> Option<usize> {
     say!(out, "[offset 0] Checking RDB file {name}");
     let mut seen = Seen::default();
     let mut at = 0;
-    let end = walk(bytes, &mut seen, &mut at, out);
+    let checks = Checks { checksum: true, deep: true };
+    let loader = Loader::new(bytes, Limits::default(), checks).map_err(|why| (why, Place::start()));
+    let end = loader.and_then(|mut loader| {
+        let end = walk(bytes, &mut loader, &mut seen, &mut at, out);
+        end.map_err(|why| (why, loader.into_place()))
+    });
     match &end {
         Ok(at) => say!(out, "[offset {at}] \\o/ RDB looks OK! \\o/"),
-        Err(why) => {
+        Err((why, place)) => {
             say!(out, "--- RDB ERROR DETECTED ---");
-            say!(out, "[offset {at}] {why}");
+            say!(out, "[offset {at}] {}", as_upstream(why));
+            tell(place, why.starts_with(UNKNOWN_TYPE), out);
+            seen.keys += u64::from(place.key.is_some());
         }
     }
     say!(out, "[info] {} keys read", seen.keys);
@@ -56,14 +65,30 @@ pub fn check(name: &str, bytes: &[u8], out: &mut dyn Write) -> Option<usize> {
     end.ok()
 }
 
-fn walk(bytes: &[u8], seen: &mut Seen, at: &mut usize, out: &mut dyn Write) -> Result<usize, String> {
-    let checks = Checks { checksum: true, deep: true };
-    let mut loader = Loader::new(bytes, Limits::default(), checks)?;
+/// Where it went wrong. A key of no known type is not looked at.
+fn tell(place: &Place<'_>, unknown: bool, out: &mut dyn Write) {
+    say!(out, "[additional info] While doing: {}", place.doing);
+    if let Some(key) = &place.key {
+        say!(out, "[additional info] Reading key '{}'", String::from_utf8_lossy(key));
+    }
+    if let Some(t) = place.kind.filter(|_| !unknown) {
+        let name = kind::NAMES.get(usize::from(t)).unwrap_or(&"unknown");
+        say!(out, "[additional info] Reading type {t} ({name})");
+    }
+}
+
+fn walk(
+    bytes: &[u8],
+    loader: &mut Loader<'_>,
+    seen: &mut Seen,
+    at: &mut usize,
+    out: &mut dyn Write,
+) -> Result<usize, String> {
     let now = unix_ms();
     loop {
         let item = loader.next_item();
         *at = loader.at();
-        match item.map_err(as_upstream)? {
+        match item? {
             None => break,
             Some(Item::SelectDb(n)) => say!(out, "[offset {at}] Selecting DB ID {n}"),
             Some(Item::Aux { name, value }) => say!(
@@ -93,14 +118,14 @@ fn walk(bytes: &[u8], seen: &mut Seen, at: &mut usize, out: &mut dyn Write) -> R
     Ok(*at)
 }
 
-/// Tools know these two by their words.
-fn as_upstream(why: String) -> String {
+/// Some failures have other words here than in a server's log.
+fn as_upstream(why: &str) -> Cow<'_, str> {
     if why.starts_with("Wrong RDB checksum") {
         "RDB CRC error".into()
-    } else if why.contains("the bytes end") || why.contains("past the end") {
-        format!("Unexpected EOF reading RDB file ({why})")
+    } else if let Some(t) = why.strip_prefix(UNKNOWN_TYPE) {
+        format!("Invalid object type:{t}").into()
     } else {
-        why
+        why.into()
     }
 }
 
@@ -155,10 +180,38 @@ mod tests {
         for cut in 0..bytes.len() {
             let (end, text) = checked(&bytes[..cut]);
             assert!(end.is_none() && text.contains("--- RDB ERROR DETECTED ---"), "cut at {cut}");
+            assert!(text.contains("] Unexpected EOF reading RDB file\n"), "cut at {cut}: {text}");
         }
         let mut wrong = bytes.clone();
         let last = wrong.len() - 1;
         wrong[last] ^= 1;
-        assert!(checked(&wrong).1.contains("RDB CRC error"));
+        let text = checked(&wrong).1;
+        assert!(text.contains("RDB CRC error\n[additional info] While doing: check-sum\n"), "{text}");
+    }
+
+    #[test]
+    fn a_failure_is_told_with_what_was_being_read() {
+        let after = |bytes: &[u8]| {
+            let (end, text) = checked(&[b"REDIS0011", bytes].concat());
+            assert_eq!(end, None);
+            text.split_once("DETECTED ---\n").expect("an error").1.to_owned()
+        };
+        let figures =
+            |keys: u8| format!("[info] {keys} keys read\n[info] 0 expires\n[info] 0 already expired\n");
+        // A string, then a set of which a member comes twice.
+        let twice = after(b"\x00\x01a\x01b\x02\x02k1\x02\x01m\x01m");
+        let told = "[offset 23] Duplicate set members detected\n\
+                    [additional info] While doing: read-object-value\n\
+                    [additional info] Reading key 'k1'\n\
+                    [additional info] Reading type 2 (set-hashtable)\n";
+        assert_eq!(twice, format!("{told}{}", figures(2)));
+        let unknown = after(b"\x00\x01a\x01b\x63\x02k1\x02\x01m");
+        let told = "[offset 15] Invalid object type: 99\n[additional info] While doing: read-type\n";
+        assert_eq!(unknown, format!("{told}{}", figures(1)));
+        let cut = after(b"\xfe");
+        let told = "[offset 10] Unexpected EOF reading RDB file\n\
+                    [additional info] While doing: read-len\n\
+                    [additional info] Reading type 0 (string)\n";
+        assert_eq!(cut, format!("{told}{}", figures(0)));
     }
 }

@@ -77,18 +77,41 @@ pub struct Checks {
     pub deep: bool,
 }
 
+/// What is being read: a failure is told with it.
+pub struct Place<'a> {
+    /// In the words of redis-check-rdb.
+    pub doing: &'static str,
+    /// The key whose value it is.
+    pub key: Option<Cow<'a, [u8]>>,
+    /// The type of the value. Before the first key it is that of strings, as it always was.
+    pub kind: Option<u8>,
+}
+
+impl Place<'_> {
+    pub fn start() -> Self {
+        Place { doing: "start", key: None, kind: Some(kind::STRING) }
+    }
+}
+
 pub struct Loader<'a> {
     bytes: &'a [u8],
     at: usize,
+    place: Place<'a>,
     version: u32,
     limits: Limits,
     checks: Checks,
     /// Packed values that were checked in depth.
     pub sanitized: u64,
+    /// At the end: whoever wrote it left the checksum out.
+    pub unsummed: bool,
 }
 
 type Result<T> = std::result::Result<T, String>;
 
+/// The bytes end too early, or a length says so.
+pub const SHORT: &str = "Unexpected EOF reading RDB file";
+/// What a type that does not exist is told with.
+pub const UNKNOWN_TYPE: &str = "Unknown RDB encoding type";
 /// A string that grows by more than this is no LZF.
 const LZF_RATIO: usize = 300;
 /// Version and checksum at the end of a payload.
@@ -119,7 +142,7 @@ pub fn restore<'a>(
     if u32::from(u16::from_le_bytes([*v0, *v1])) > VERSION || !sound {
         return Err(Refusal::Footer);
     }
-    let mut l = Loader { bytes: payload, at: 0, version: VERSION, limits, checks, sanitized: 0 };
+    let mut l = Loader::at_start(payload, 0, VERSION, limits, checks);
     let value = l.byte().and_then(|t| l.value(t)).and_then(|v| v.ok_or("an empty value".into()));
     *sanitized += l.sanitized;
     value.map_err(|why| Refusal::Format(l.at, why))
@@ -127,13 +150,26 @@ pub fn restore<'a>(
 
 impl<'a> Loader<'a> {
     pub fn new(bytes: &'a [u8], limits: Limits, checks: Checks) -> Result<Self> {
-        let head = bytes.get(..9).ok_or("the file is too short")?;
+        let head = bytes.get(..9).ok_or(SHORT)?;
         let digits = head.strip_prefix(b"REDIS").ok_or("Wrong signature trying to load DB from file")?;
         let version = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(0);
         if !(1..=VERSION).contains(&version) {
             return Err(format!("Can't handle RDB format version {version}"));
         }
-        Ok(Loader { bytes, at: 9, version, limits, checks, sanitized: 0 })
+        Ok(Loader::at_start(bytes, 9, version, limits, checks))
+    }
+
+    fn at_start(bytes: &'a [u8], at: usize, version: u32, limits: Limits, checks: Checks) -> Self {
+        Loader {
+            bytes,
+            at,
+            place: Place::start(),
+            version,
+            limits,
+            checks,
+            sanitized: 0,
+            unsummed: false,
+        }
     }
 
     /// How far it has read.
@@ -141,20 +177,25 @@ impl<'a> Loader<'a> {
         self.at
     }
 
+    /// What was being read last.
+    pub fn into_place(self) -> Place<'a> {
+        self.place
+    }
+
     fn left(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).ok_or("a length past the end")?;
-        let b = self.bytes.get(self.at..end).ok_or("the bytes end inside a value")?;
+        let end = self.at.checked_add(n).ok_or(SHORT)?;
+        let b = self.bytes.get(self.at..end).ok_or(SHORT)?;
         self.at = end;
         Ok(b)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let b = self.take(N)?;
-        b.try_into().map_err(|_| "a short read".to_string())
+        b.try_into().map_err(|_| SHORT.to_string())
     }
 
     fn byte(&mut self) -> Result<u8> {
@@ -169,7 +210,7 @@ impl<'a> Loader<'a> {
             1 => Ok(u64::from(b & 0x3f) << 8 | u64::from(self.byte()?)),
             2 if b == 0x80 => Ok(u64::from(u32::from_be_bytes(self.array()?))),
             2 if b == 0x81 => Ok(u64::from_be_bytes(self.array()?)),
-            2 => return Err(format!("Unknown length encoding {b:#x}")),
+            2 => return Err("Unknown length encoding 2 in rdbLoadLen()".into()),
             _ => Err(b & 0x3f),
         })
     }
@@ -183,7 +224,7 @@ impl<'a> Loader<'a> {
         let number = |n: i64| Ok(Cow::Owned(n.to_string().into_bytes()));
         match self.length_or_encoding()? {
             Ok(n) => {
-                let n = usize::try_from(n).map_err(|_| "a length past the end")?;
+                let n = usize::try_from(n).map_err(|_| SHORT)?;
                 Ok(Cow::Borrowed(self.take(n)?))
             }
             Err(0) => number(i64::from(i8::from_le_bytes(self.array()?))),
@@ -196,10 +237,10 @@ impl<'a> Loader<'a> {
 
     fn compressed(&mut self) -> Result<Vec<u8>> {
         let (packed, size) = (self.length()?, self.length()?);
-        let packed = self.take(usize::try_from(packed).map_err(|_| "a length past the end")?)?;
+        let packed = self.take(usize::try_from(packed).map_err(|_| SHORT)?)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if size > packed.len().saturating_mul(LZF_RATIO) {
-            return Err("a compressed string of impossible size".into());
+            return Err(SHORT.into());
         }
         lzf::decompress(packed, size).ok_or("Invalid LZF compressed string".into())
     }
@@ -209,14 +250,17 @@ impl<'a> Loader<'a> {
         let mut when = None;
         let mut usage = Usage::default();
         loop {
-            match self.byte()? {
+            self.place.doing = "read-type";
+            let t = self.byte()?;
+            self.place.doing = doing(t);
+            match t {
                 op::AUX => {
                     let (name, value) = (self.text()?, self.text()?);
                     return Ok(Some(Item::Aux { name, value }));
                 }
                 op::RESIZE_DB => return Ok(Some(Item::Resize(self.length()?, self.length()?))),
                 op::SELECT_DB => {
-                    let n = usize::try_from(self.length()?).map_err(|_| "a database past all bounds")?;
+                    let n = usize::try_from(self.length()?).unwrap_or(usize::MAX);
                     return Ok(Some(Item::SelectDb(n)));
                 }
                 op::EXPIRE_MS => when = Some(i64::from_le_bytes(self.array()?)),
@@ -234,13 +278,27 @@ impl<'a> Loader<'a> {
                     ));
                 }
                 op::EOF => return self.end().map(|()| None),
-                t => {
-                    let name = self.text()?;
-                    return Ok(Some(match self.value(t)? {
-                        Some(value) => Item::Key { name, when, usage, value },
-                        None => Item::Empty { name },
-                    }));
-                }
+                t if kind::NAMES.get(usize::from(t)).is_none_or(|n| n.is_empty()) => return unknown(t),
+                t => return self.key(t, when, usage).map(Some),
+            }
+        }
+    }
+
+    fn key(&mut self, t: u8, when: Option<i64>, usage: Usage) -> Result<Item<'a>> {
+        self.place.kind = Some(t);
+        let name = self.text()?;
+        self.place.doing = "read-object-value";
+        match self.value(t) {
+            Ok(value) => {
+                self.place.kind = None;
+                Ok(match value {
+                    Some(value) => Item::Key { name, when, usage, value },
+                    None => Item::Empty { name },
+                })
+            }
+            Err(why) => {
+                self.place.key = Some(name);
+                Err(why)
             }
         }
     }
@@ -251,6 +309,7 @@ impl<'a> Loader<'a> {
         }
         let at = self.at;
         let stored = u64::from_le_bytes(self.array()?);
+        self.unsummed = stored == 0 && self.checks.checksum;
         let seen = self.bytes.get(..at).map_or(0, |b| crc64::update(0, b));
         if self.checks.checksum && stored != 0 && stored != seen {
             return Err(format!("Wrong RDB checksum expected: ({seen:x}) but got ({stored:x})"));
@@ -294,7 +353,7 @@ impl<'a> Loader<'a> {
                     "The RDB file contains module data I can't load: no matching module type '{name}'"
                 ));
             }
-            t => return Err(format!("Unknown RDB encoding type {t}")),
+            t => return unknown(t),
         };
         Ok((!value.is_empty()).then_some(Loaded::Value(value)))
     }
@@ -505,6 +564,24 @@ impl<'a> Loader<'a> {
                 number.filter(|_| text.first() != Some(&0)).ok_or("a score that is no number".into())
             }
         }
+    }
+}
+
+fn unknown<T>(t: u8) -> Result<T> {
+    Err(format!("{UNKNOWN_TYPE} {t}"))
+}
+
+/// What comes behind a byte that says what comes.
+fn doing(t: u8) -> &'static str {
+    match t {
+        op::AUX => "read-aux",
+        op::RESIZE_DB | op::SELECT_DB => "read-len",
+        op::EXPIRE_MS | op::EXPIRE => "read-expire",
+        op::FUNCTION2 => "read-functions",
+        op::MODULE_AUX => "read-module-aux",
+        op::EOF => "check-sum",
+        t if kind::NAMES.get(usize::from(t)).is_some_and(|n| !n.is_empty()) => "read-key",
+        _ => "read-type",
     }
 }
 

@@ -15,7 +15,7 @@
 //! entries counted where there is no block; a group or consumer of a name that is taken; an entry that
 //! is pending twice in a group, with two consumers, with one but not in the group, or with nobody.
 
-use super::{Loader, Result};
+use super::{Loader, Result, SHORT};
 use crate::ds::listpack::Listpack;
 use crate::object::stream::Stream;
 use crate::object::stream::group::{Group, UNKNOWN};
@@ -75,7 +75,7 @@ impl Loader<'_> {
     /// An ID as the bytes of its key.
     fn raw_id(&mut self) -> Result<Id> {
         let key = self.array::<16>()?;
-        Id::from_key(&key).ok_or("a short read".into())
+        Id::from_key(&key).ok_or(SHORT.into())
     }
 
     fn time(&mut self) -> Result<i64> {
@@ -262,7 +262,7 @@ mod tests {
         let read = |n: usize| {
             let checks = Checks { checksum: false, deep: true };
             let (bytes, limits) = (&whole[..n], Limits::default());
-            let mut l = Loader { bytes, at: 1, version: VERSION, limits, checks, sanitized: 0 };
+            let mut l = Loader::at_start(bytes, 1, VERSION, limits, checks);
             l.stream(kind::STREAM_LISTPACKS_3).map(|_| l.at)
         };
         assert_eq!(read(whole.len()), Ok(whole.len()));
