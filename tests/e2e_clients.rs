@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Conn, Server, Value, request, wait_until};
-use std::io::Write;
+use std::io::{Read, Write};
 
 /// The field of a client's line.
 fn field(line: &str, name: &str) -> String {
@@ -118,6 +118,36 @@ fn monitors_see_what_runs_without_secrets_and_administration() {
         (seen(), seen(), seen()),
         (r#""MULTI""#.into(), r#""GET" "k""#.into(), r#""EXEC""#.into())
     );
+}
+
+#[test]
+fn a_monitor_without_replies_sees_nothing() {
+    let s = Server::start();
+    let mut m = s.connect();
+    m.send(b"MONITOR\r\nCLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON\r\nQUIT\r\n");
+    assert_eq!((m.read(), m.read()), (Value::ok(), Value::ok()));
+    assert!(m.read().text().ends_with(r#""CLIENT" "REPLY" "ON""#));
+    assert_eq!(m.read(), Value::ok());
+    let mut rest = Vec::new();
+    m.stream().read_to_end(&mut rest).expect("the server hangs up");
+    assert!(rest.is_empty(), "after the reply to QUIT: {}", rest.escape_ascii());
+}
+
+#[test]
+fn queued_arguments_are_measured_with_a_pointer_each() {
+    let s = Server::start();
+    let (mut me, mut other) = (s.connect(), named(&s, "other"));
+    other.pipeline(&["MULTI", "MOVE k3 1"]);
+    assert_eq!(field(&line_of(&mut me, "other").expect("it is there"), "multi-mem"), "31");
+}
+
+#[test]
+fn transactions_subscribe_to_channels_but_to_none_of_a_shard() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let all = c.pipeline(&["MULTI", "SUBSCRIBE a", "SSUBSCRIBE b", "EXEC"]);
+    let [Value::Array(_), refused] = all[3].items() else { panic!("{all:?}") };
+    assert_eq!(refused.error(), "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
 }
 
 #[test]

@@ -164,7 +164,9 @@ impl Clients {
     /// once.
     pub fn push(&mut self, to: ClientId, write: impl FnOnce(&mut Reply)) {
         let limits = self.output_limits;
-        let Some(c) = self.get_mut(to).filter(|c| !c.has(flag::DYING)) else { return };
+        // Who is hung up on after a last reply hears nothing behind it.
+        let deaf = flag::DYING | flag::CLOSE_AFTER_REPLY;
+        let Some(c) = self.get_mut(to).filter(|c| !c.has(deaf)) else { return };
         let limit = limits[c.kind() as usize];
         if c.has(flag::EXECUTING) {
             let resp3 = c.out_is_resp3();

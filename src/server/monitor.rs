@@ -53,6 +53,10 @@ pub fn feed(srv: &mut Server, id: ClientId, args: Args) {
     let line: Arc<[u8]> = line.into();
     for i in 0..srv.monitors.len() {
         let to = srv.monitors[i];
+        // The lines are replies to MONITOR: who has switched replies off sees none.
+        if srv.clients[to].has(flag::REPLY_OFF | flag::SKIP) {
+            continue;
+        }
         srv.clients.push(to, |out| out.shared(&line));
         super::limits::account_if_limited(srv, to);
     }
