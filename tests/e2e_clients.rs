@@ -91,6 +91,47 @@ fn a_pause_keeps_writes_in_order_and_lets_reads_pass() {
 }
 
 #[test]
+fn what_a_pause_held_up_is_no_part_of_the_command_that_ends_it() {
+    let s = Server::with(&["--appendonly", "yes"]);
+    let (mut boss, mut waiter) = (s.connect(), named(&s, "waiter"));
+    let (mut writer, mut m) = (named(&s, "writer"), s.connect());
+    waiter.send(b"BLPOP k 0\r\n");
+    wait_until("somebody waits", || boss.run("INFO clients").text().contains("blocked_clients:1\r"));
+    // The key is ready when the pause is on already.
+    boss.pipeline(&["MULTI", "CLIENT PAUSE 100000 WRITE", "RPUSH k a", "EXEC"]);
+    writer.send(b"APPEND s x\r\nAPPEND s y\r\n");
+    wait_until("both wait", || boss.run("INFO clients").text().contains("blocked_clients:2\r"));
+    assert_eq!(m.run("MONITOR"), Value::ok());
+    assert_eq!(boss.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!(waiter.read(), Value::bulks(&["k", "a"]));
+    assert_eq!((writer.read(), writer.read()), (Value::Int(1), Value::Int(2)));
+    // What was told once, or was held up, is no news.
+    assert!(m.read().text().ends_with(r#""APPEND" "s" "y""#));
+    let mut text = String::new();
+    wait_until("all is in the file", || {
+        let file = std::fs::read(s.dir.join("appendonlydir/appendonly.aof.1.incr.aof"));
+        text = String::from_utf8_lossy(&file.expect("the file of the server")).into_owned();
+        text.matches("APPEND").count() == 2
+    });
+    assert!(text.contains("LPOP") && !text.contains("UNPAUSE"), "{text}");
+}
+
+#[test]
+fn who_kills_himself_in_a_transaction_runs_the_rest_unheard() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let id = c.run("CLIENT ID").int().to_string();
+    c.run("MULTI");
+    c.cmd(&["CLIENT", "KILL", "ID", &id, "SKIPME", "no"]);
+    c.run("INCR n");
+    c.put(&["EXEC"]);
+    let mut rest = Vec::new();
+    c.stream().read_to_end(&mut rest).expect("the server hangs up");
+    assert_eq!(rest.escape_ascii().to_string(), r"*2\r\n:1\r\n");
+    assert_eq!(s.connect().run("GET n"), Value::bulk("1"));
+}
+
+#[test]
 fn keys_do_not_expire_while_writes_rest() {
     let s = Server::start();
     let mut c = s.connect();

@@ -102,6 +102,8 @@ fn echo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.ok();
+    // A monitor does not even see that it leaves.
+    ctx.srv.clients[ctx.client].set(flag::CLOSE_AFTER_REPLY);
     Ok(Flow::Close)
 }
 
