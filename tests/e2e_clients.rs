@@ -117,6 +117,17 @@ fn what_a_pause_held_up_is_no_part_of_the_command_that_ends_it() {
 }
 
 #[test]
+fn messages_in_a_transaction_speak_the_protocol_of_their_moment() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let lines = ["SUBSCRIBE ch", "PING", "RESET", "MULTI", "SUBSCRIBE ch", "PUBLISH ch a", "HELLO 3"];
+    c.pipeline(&lines);
+    let all = c.pipeline(&["PUBLISH ch b", "EXEC"]);
+    assert_eq!(all[1].items().len(), 4, "{all:?}");
+    assert!(matches!(c.read(), Value::Array(_)) && matches!(c.read(), Value::Push(_)));
+}
+
+#[test]
 fn who_kills_himself_in_a_transaction_runs_the_rest_unheard() {
     let s = Server::start();
     let mut c = s.connect();
@@ -124,10 +135,11 @@ fn who_kills_himself_in_a_transaction_runs_the_rest_unheard() {
     c.run("MULTI");
     c.cmd(&["CLIENT", "KILL", "ID", &id, "SKIPME", "no"]);
     c.run("INCR n");
+    c.run("SUBSCRIBE ch");
     c.put(&["EXEC"]);
     let mut rest = Vec::new();
     c.stream().read_to_end(&mut rest).expect("the server hangs up");
-    assert_eq!(rest.escape_ascii().to_string(), r"*2\r\n:1\r\n");
+    assert_eq!(rest.escape_ascii().to_string(), r"*3\r\n:1\r\n");
     assert_eq!(s.connect().run("GET n"), Value::bulk("1"));
 }
 

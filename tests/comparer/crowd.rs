@@ -159,8 +159,16 @@ impl Crowd {
     /// False when the servers were emptied.
     fn upkeep(&mut self) -> bool {
         let told = self.d.differences.len();
+        if self.mood() == 1 {
+            // What waits behind their writes may be another pause.
+            self.people.clear();
+            let _ = self.quiet();
+        }
         let reply = self.d.asked(&[b"CLIENT", b"UNPAUSE"]);
         assert_eq!(reply.0, Value::ok());
+        if self.people.is_empty() {
+            self.gather();
+        }
         if let Err(what) = self.quiet() {
             return self.d.difference(&[], &what);
         }
@@ -226,10 +234,15 @@ impl Crowd {
         same
     }
 
+    fn mood(&self) -> usize {
+        // Of the stretch that ends with this step.
+        self.steps.saturating_sub(1) / OTHERS_EVERY % 3
+    }
+
     /// Makes up what somebody says.
     fn say(&mut self, who: usize) -> Vec<Vec<u8>> {
         let ids: Vec<i64> = self.people.iter().map(|p| p.ours.id).collect();
-        let others = crowd_words::Others { ids, step: self.steps, mood: self.steps / OTHERS_EVERY % 3 };
+        let others = crowd_words::Others { ids, step: self.steps, mood: self.mood() };
         let mut said = crowd_words::Said::default();
         let times = if self.d.rng.below(6) == 0 { 2 + self.d.rng.below(4) } else { 1 };
         for _ in 0..times {
@@ -246,7 +259,8 @@ impl Crowd {
 
     /// Any command that does nothing of its own to connections.
     fn drawn(&mut self) -> Option<Vec<Vec<u8>>> {
-        const NO: &[&str] = &["save", "config|resetstat", "auth", "exec", "discard", "select", "lolwut"];
+        const NO: &[&str] =
+            &["save", "config|resetstat", "auth", "exec", "discard", "select", "lolwut", "swapdb"];
         let call = self.d.draw_certain()?;
         let name = &call.name[..];
         let no = NO.contains(&name)

@@ -551,15 +551,7 @@ fn effects(side: &mut Side, keys: &[&[u8]], freedom: Freedom) -> (Effects, Strin
     }
     let asked = if keys.is_empty() { 0 } else { keys.len() + 1 };
     let (mut done, values) = side.effects(asked);
-    let swaps = done.ops.iter().any(|w| w.eq_ignore_ascii_case(b"swapdb"));
-    if swaps {
-        // Keys that wake somebody are found in the order of a table.
-        let mut all: Vec<Vec<Vec<u8>>> = done.ops.split(|w| w == b"\n").map(<[_]>::to_vec).collect();
-        all.sort();
-        done.ops = all.concat();
-    }
     match freedom {
-        Freedom::None if swaps => done.events.sort(),
         Freedom::Order => done.events.sort(),
         Freedom::Pick => done.events.clear(),
         Freedom::None | Freedom::Ops => {}
