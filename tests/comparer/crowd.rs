@@ -388,8 +388,9 @@ fn has_flag(line: &[&str], flag: char) -> bool {
 }
 
 /// MONITOR's lines tell a time and an address: people have numbers there; what others said is left out.
+/// They come last, since a real server writes them right into the reply to a monitor's own EXEC.
 fn without_addresses(heard: &[u8], addresses: &[String]) -> Vec<u8> {
-    let mut all = Vec::new();
+    let (mut all, mut lines) = (Vec::new(), Vec::new());
     for line in heard.split_inclusive(|b| *b == b'\n') {
         let Some((head, rest)) = monitored(line) else {
             all.extend_from_slice(line);
@@ -398,11 +399,11 @@ fn without_addresses(heard: &[u8], addresses: &[String]) -> Vec<u8> {
         let (db, from) = head.split_once(' ').unwrap_or((head, ""));
         let who = addresses.iter().position(|a| a == from);
         if who.is_some() || from == "lua" {
-            all.extend_from_slice(format!("+[{db} {who:?}]").as_bytes());
-            all.extend_from_slice(rest);
+            lines.extend_from_slice(format!("+[{db} {who:?}]").as_bytes());
+            lines.extend_from_slice(rest);
         }
     }
-    all
+    [all, lines].concat()
 }
 
 /// Of `+1700000000.123456 [0 127.0.0.1:1234] "PING"` what is in brackets and what follows.

@@ -91,9 +91,8 @@ pub fn say(rng: &mut Rng, habits: &mut Habits, others: &Others, said: &mut Said)
             let key = key(rng);
             let words = values::write(key.as_bytes(), rng);
             let swaps = words.iter().any(|w| w.windows(6).any(|w| w == b"SWAPDB"));
-            if !swaps {
-                said.words(rng, &words);
-            }
+            let words = if swaps { swap(&key) } else { words };
+            said.words(rng, &words);
         }
         58..68 => {
             let line = to_others(rng, others);
