@@ -15,6 +15,7 @@
 //! ```text
 //!   REDIS_SERVER=~/redis-7.2.6/src/redis-server cargo test --profile fast --test compare -- --nocapture
 //!   COMPARE_COMMANDS   how many commands, over all seeds
+//!   COMPARE_STEPS      how many steps of a crowd, over all seeds
 //!   COMPARE_SEEDS      list of seeds (1,2,3,4); an even one speaks RESP3
 //!   COMPARE_ONLY       commands and groups to drive, instead of all: zset,sort
 //!   COMPARE_REPORT     how many differences are told in full (10), two of a command at most
@@ -27,6 +28,8 @@
 //! - `comparer::rules`: what may differ, and why: commands left out, unordered replies, random picks, times.
 //! - `comparer::driver`: one command, and what is compared after it; `comparer::scenes`: several that belong
 //!   together, as transactions, scripts and clients who wait.
+//! - `comparer::crowd`: several clients at once, who wait, listen and get into each other's way;
+//!   `comparer::crowd_words`: what they say.
 //! - `comparer::directives`: CONFIG SET, by itself.
 //! - `comparer::coverage`: what was reached. Every command and option runs ten times at least.
 //!
@@ -39,6 +42,7 @@ mod comparer;
 
 use common::Server;
 use comparer::coverage::Coverage;
+use comparer::crowd::Crowd;
 use comparer::driver::Driver;
 use comparer::legal;
 use std::collections::BTreeMap;
@@ -72,6 +76,21 @@ fn ours_and_a_real_server_agree() {
 }
 
 #[test]
+fn a_crowd_alone_is_served() {
+    crowd(None, number("COMPARE_STEPS", 4_000));
+}
+
+#[test]
+fn a_crowd_is_served_as_by_a_real_server() {
+    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
+        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
+        return;
+    };
+    let theirs = Server::of(Path::new(&binary), legal::OPTIONS);
+    crowd(Some(&theirs), number("COMPARE_STEPS", 10_000));
+}
+
+#[test]
 fn directives_agree() {
     let Some(binary) = std::env::var_os("REDIS_SERVER") else {
         eprintln!("skipped: REDIS_SERVER names no real server to compare with");
@@ -82,9 +101,37 @@ fn directives_agree() {
     assert!(told.is_empty(), "{} directives differ\n{}", told.len(), told.join("\n"));
 }
 
-fn drive(theirs: Option<&Server>, commands: usize) {
+fn seeds() -> Vec<u64> {
     let seeds = setting("COMPARE_SEEDS", "1,2,3,4");
-    let seeds: Vec<u64> = seeds.split(',').map(|s| s.trim().parse().expect("a list of seeds")).collect();
+    seeds.split(',').map(|s| s.trim().parse().expect("a list of seeds")).collect()
+}
+
+fn crowd(theirs: Option<&Server>, steps: usize) {
+    let seeds = seeds();
+    let each = steps.div_ceil(seeds.len());
+    let ours = Server::with(legal::OPTIONS);
+    let mut differences = Vec::new();
+    let mut all = Coverage::default();
+    for seed in seeds {
+        let mut crowd = Crowd::new(Driver::new(&ours, theirs, seed, "", number("COMPARE_REPORT", 10)));
+        crowd.run(each);
+        all.add(std::mem::take(&mut crowd.d.coverage));
+        differences.append(&mut crowd.d.differences);
+    }
+    println!("{}", all.report(!setting("COMPARE_PAIRS", "").is_empty()));
+    agree(&differences);
+}
+
+/// No differences, or what is to be told of them.
+fn agree(differences: &[(String, String)]) {
+    let mut by_command: BTreeMap<&str, usize> = BTreeMap::new();
+    differences.iter().for_each(|(name, _)| *by_command.entry(name).or_insert(0) += 1);
+    let told: String = differences.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(differences.is_empty(), "{} differences: {by_command:?}\n{told}", differences.len());
+}
+
+fn drive(theirs: Option<&Server>, commands: usize) {
+    let seeds = seeds();
     let each = commands.div_ceil(seeds.len());
     let only = setting("COMPARE_ONLY", "");
     let told = number("COMPARE_REPORT", 10);
@@ -98,10 +145,7 @@ fn drive(theirs: Option<&Server>, commands: usize) {
         differences.append(&mut d.differences);
     }
     println!("{}", all.report(!setting("COMPARE_PAIRS", "").is_empty()));
-    let mut by_command: BTreeMap<&str, usize> = BTreeMap::new();
-    differences.iter().for_each(|(name, _)| *by_command.entry(name).or_insert(0) += 1);
-    let told: String = differences.iter().map(|(_, text)| text.as_str()).collect();
-    assert!(differences.is_empty(), "{} differences: {by_command:?}\n{told}", differences.len());
+    agree(&differences);
     assert!(all.keys.1 * 3 >= all.keys.0, "fewer than a third of the keys existed: {:?}", all.keys);
     let missed = all.missed();
     println!("ran too seldom: {}", missed.join(", "));

@@ -91,6 +91,59 @@ fn a_pause_keeps_writes_in_order_and_lets_reads_pass() {
 }
 
 #[test]
+fn what_a_pause_held_up_is_no_part_of_the_command_that_ends_it() {
+    let s = Server::with(&["--appendonly", "yes"]);
+    let (mut boss, mut waiter) = (s.connect(), named(&s, "waiter"));
+    let (mut writer, mut m) = (named(&s, "writer"), s.connect());
+    waiter.send(b"BLPOP k 0\r\n");
+    wait_until("somebody waits", || boss.run("INFO clients").text().contains("blocked_clients:1\r"));
+    // The key is ready when the pause is on already.
+    boss.pipeline(&["MULTI", "CLIENT PAUSE 100000 WRITE", "RPUSH k a", "EXEC"]);
+    writer.send(b"APPEND s x\r\nAPPEND s y\r\n");
+    wait_until("both wait", || boss.run("INFO clients").text().contains("blocked_clients:2\r"));
+    assert_eq!(m.run("MONITOR"), Value::ok());
+    assert_eq!(boss.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!(waiter.read(), Value::bulks(&["k", "a"]));
+    assert_eq!((writer.read(), writer.read()), (Value::Int(1), Value::Int(2)));
+    // What was told once, or was held up, is no news.
+    assert!(m.read().text().ends_with(r#""APPEND" "s" "y""#));
+    let mut text = String::new();
+    wait_until("all is in the file", || {
+        let file = std::fs::read(s.dir.join("appendonlydir/appendonly.aof.1.incr.aof"));
+        text = String::from_utf8_lossy(&file.expect("the file of the server")).into_owned();
+        text.matches("APPEND").count() == 2
+    });
+    assert!(text.contains("LPOP") && !text.contains("UNPAUSE"), "{text}");
+}
+
+#[test]
+fn messages_in_a_transaction_speak_the_protocol_of_their_moment() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let lines = ["SUBSCRIBE ch", "PING", "RESET", "MULTI", "SUBSCRIBE ch", "PUBLISH ch a", "HELLO 3"];
+    c.pipeline(&lines);
+    let all = c.pipeline(&["PUBLISH ch b", "EXEC"]);
+    assert_eq!(all[1].items().len(), 4, "{all:?}");
+    assert!(matches!(c.read(), Value::Array(_)) && matches!(c.read(), Value::Push(_)));
+}
+
+#[test]
+fn who_kills_himself_in_a_transaction_runs_the_rest_unheard() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let id = c.run("CLIENT ID").int().to_string();
+    c.run("MULTI");
+    c.cmd(&["CLIENT", "KILL", "ID", &id, "SKIPME", "no"]);
+    c.run("INCR n");
+    c.run("SUBSCRIBE ch");
+    c.put(&["EXEC"]);
+    let mut rest = Vec::new();
+    c.stream().read_to_end(&mut rest).expect("the server hangs up");
+    assert_eq!(rest.escape_ascii().to_string(), r"*3\r\n:1\r\n");
+    assert_eq!(s.connect().run("GET n"), Value::bulk("1"));
+}
+
+#[test]
 fn keys_do_not_expire_while_writes_rest() {
     let s = Server::start();
     let mut c = s.connect();
@@ -121,13 +174,33 @@ fn monitors_see_what_runs_without_secrets_and_administration() {
 }
 
 #[test]
-fn a_monitor_that_quits_reads_the_answer_and_no_more() {
+fn a_monitor_without_replies_sees_nothing() {
     let s = Server::start();
     let mut m = s.connect();
-    m.send(b"MONITOR\r\nQUIT\r\n");
-    let mut all = String::new();
-    m.stream().read_to_string(&mut all).expect("text, and an end");
-    assert_eq!(all, "+OK\r\n+OK\r\n");
+    m.send(b"MONITOR\r\nCLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON\r\nQUIT\r\n");
+    assert_eq!((m.read(), m.read()), (Value::ok(), Value::ok()));
+    assert!(m.read().text().ends_with(r#""CLIENT" "REPLY" "ON""#));
+    assert_eq!(m.read(), Value::ok());
+    let mut rest = Vec::new();
+    m.stream().read_to_end(&mut rest).expect("the server hangs up");
+    assert!(rest.is_empty(), "after the reply to QUIT: {}", rest.escape_ascii());
+}
+
+#[test]
+fn queued_arguments_are_measured_with_a_pointer_each() {
+    let s = Server::start();
+    let (mut me, mut other) = (s.connect(), named(&s, "other"));
+    other.pipeline(&["MULTI", "MOVE k3 1"]);
+    assert_eq!(field(&line_of(&mut me, "other").expect("it is there"), "multi-mem"), "31");
+}
+
+#[test]
+fn transactions_subscribe_to_channels_but_to_none_of_a_shard() {
+    let s = Server::start();
+    let mut c = s.connect();
+    let all = c.pipeline(&["MULTI", "SUBSCRIBE a", "SSUBSCRIBE b", "EXEC"]);
+    let [Value::Array(_), refused] = all[3].items() else { panic!("{all:?}") };
+    assert_eq!(refused.error(), "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub mod flag {
     pub const WRITE_BLOCKED: u64 = 1 << 32;
     /// Its input was read in this pass and waits to be run.
     pub const ARRIVED: u64 = 1 << 33;
+    /// Tries again what a pause has held up: no news to MONITOR.
+    pub const WAS_PAUSED: u64 = 1 << 34;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

@@ -171,6 +171,8 @@ impl Clients {
             let resp3 = c.out_is_resp3();
             let pushes = c.pushes.get_or_insert_with(|| Box::new(Reply::new(resp3)));
             pushes.set_limit(limit);
+            // HELLO may have run in between, in EXEC.
+            pushes.resp3 = resp3;
             write(pushes);
         } else {
             c.out.set_limit(limit);

@@ -81,7 +81,8 @@ fn begin(spec: &KeySpec, args: &[&[u8]]) -> Start {
             let is_word = |i: &usize| args[*i].eq_ignore_ascii_case(word.as_bytes());
             let n = args.len();
             let found = if from > 0 {
-                (from as usize..n).find(is_word)
+                // Nothing would follow the last one.
+                (from as usize..n.saturating_sub(1)).find(is_word)
             } else {
                 // The argument right behind the name is never looked at from the end.
                 let last = n.saturating_sub(from.unsigned_abs() as usize);
@@ -304,6 +305,11 @@ mod tests {
         };
         assert_eq!(places(&cmd, "xread count 2 streams a b 0 0"), [4, 5]);
         assert!(places(&cmd, "xread count 2").is_empty());
+        let store = Command {
+            keys: const { &[KeySpec::one(key::RO, 1), KeySpec::keyword(key::OW, "STORE", 2, 0, 1)] },
+            ..ROW
+        };
+        assert_eq!(by_specs(&store, &words("x a store"), Search::default()), Some(vec![(1, key::RO)]));
         let back = Command { keys: const { &[KeySpec::keyword(key::RW, "KEYS", -2, -1, 1)] }, ..ROW };
         assert_eq!(places(&back, "migrate h p x 0 10 keys a b"), [7, 8]);
     }

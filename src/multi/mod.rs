@@ -22,7 +22,7 @@ pub struct Multi {
     pub missing_flags: u64,
     /// Bytes of the queued arguments, with their overhead.
     pub bytes: usize,
-    /// Bytes of the arguments alone.
+    /// Bytes of the arguments, and of a pointer to each, as `multi-mem` counts.
     pub arg_bytes: usize,
 }
 
@@ -31,7 +31,7 @@ impl Multi {
         self.flags |= flags;
         self.missing_flags |= !flags;
         let lengths: usize = args.iter().map(|a| a.len()).sum();
-        self.arg_bytes += lengths;
+        self.arg_bytes += lengths + args.len() * size_of::<usize>();
         self.bytes += lengths + args.len() * size_of::<Box<[u8]>>() + size_of::<Queued>();
         self.queue.push(Queued { cmd, args });
     }

@@ -68,6 +68,8 @@ pub struct Reply {
     sent: usize,
     limit: usize,
     pub resp3: bool,
+    /// See `end`.
+    ended: bool,
     muted: bool,
     pub over: bool,
     /// Bytes that the pieces held when they were dropped.
@@ -98,6 +100,11 @@ impl Reply {
         self.muted = on;
     }
 
+    /// From now on nothing is written, not even aloud.
+    pub fn end(&mut self) {
+        (self.muted, self.ended) = (true, true);
+    }
+
     pub fn is_muted(&self) -> bool {
         self.muted
     }
@@ -115,9 +122,10 @@ impl Reply {
 
     /// Lets `write` through although the reply is switched off: pushes are never silenced.
     pub fn aloud(&mut self, write: impl FnOnce(&mut Reply)) {
-        let muted = std::mem::replace(&mut self.muted, self.over);
+        let silent = self.over || self.ended;
+        let muted = std::mem::replace(&mut self.muted, silent);
         write(self);
-        self.muted = muted || self.over;
+        self.muted = muted || silent || self.over;
     }
 
     /// Pieces behind the first buffer, and bytes they hold in memory; of a reply that was dropped, what

@@ -142,9 +142,16 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     true
 }
 
-/// Runs what clients sent while they were blocked.
+/// Runs what clients sent while they were blocked; before that, what a pause held up when a key was ready.
 pub fn resume(srv: &mut Server, id: ClientId) {
+    let held_up = |b: &Block| b.keys.is_empty() && matches!(b.wait, Wait::Key { .. });
+    if srv.blocked.get(id).is_some_and(held_up) && !srv.clients[id].has(flag::PAUSED) {
+        retry(srv, id);
+    }
     if srv.clients.get(id).is_some_and(|c| c.input.unread() > 0) {
         batch::process_input(srv, id, None);
+    }
+    if let Some(c) = srv.clients.get_mut(id) {
+        c.clear(flag::WAS_PAUSED);
     }
 }

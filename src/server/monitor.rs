@@ -20,7 +20,12 @@ const REDACTED: &[u8] = b"(redacted)";
 #[cold]
 pub fn observe(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
     let hidden = srv.table.get(cmd).flags & (cf::SKIP_MONITOR | cf::ADMIN) != 0;
-    let again = srv.clients.get(id).is_none_or(|c| c.has(flag::REPROCESSING));
+    let in_exec = srv.run.in_exec;
+    let Some(c) = srv.clients.get_mut(id) else { return };
+    let again = c.has(flag::REPROCESSING) || (c.has(flag::WAS_PAUSED) && !in_exec);
+    if !in_exec {
+        c.clear(flag::WAS_PAUSED);
+    }
     if !hidden && !again {
         feed(srv, id, args);
     }
@@ -53,6 +58,10 @@ pub fn feed(srv: &mut Server, id: ClientId, args: Args) {
     let line: Arc<[u8]> = line.into();
     for i in 0..srv.monitors.len() {
         let to = srv.monitors[i];
+        // The lines are replies to MONITOR: who has switched replies off sees none.
+        if srv.clients[to].has(flag::REPLY_OFF | flag::SKIP) {
+            continue;
+        }
         srv.clients.push(to, |out| out.shared(&line));
         super::limits::account_if_limited(srv, to);
     }

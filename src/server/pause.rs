@@ -8,7 +8,8 @@
 //! in `postponed`; when less rests than before, all of them try again in the order they came. A request
 //! that had been blocked on keys has left the buffer: it stays parked with its arguments.
 
-use super::{Gate, Server, blocking, policy};
+use super::{Gate, Server, policy};
+use crate::blocked::Blocked;
 use crate::clients::{ClientId, flag};
 
 /// What rests.
@@ -53,9 +54,9 @@ impl Pause {
         self.actions & actions != 0
     }
 
-    /// Clients whose command waits; INFO counts them among the blocked.
-    pub fn postponed(&self) -> usize {
-        self.postponed.len()
+    /// Clients whose command waits, but for those that are `blocked` as well; INFO counts both.
+    pub fn postponed(&self, blocked: &Blocked) -> usize {
+        self.postponed.iter().filter(|id| blocked.get(**id).is_none()).count()
     }
 
     /// What the command CLIENT PAUSE asked for, and until when.
@@ -112,15 +113,13 @@ pub fn postpone(srv: &mut Server, id: ClientId) {
     srv.pause.postponed.push(id);
 }
 
-/// All who wait try again, and may have to wait again.
+/// All who wait try again, and may have to wait again; not now, since what they do is no part of the
+/// command that ends the pause.
 fn resume(srv: &mut Server) {
     for id in std::mem::take(&mut srv.pause.postponed) {
         let Some(c) = srv.clients.get_mut(id) else { continue };
         c.clear(flag::PAUSED);
-        if srv.blocked.get(id).is_some() {
-            blocking::retry(srv, id);
-        } else {
-            srv.clients.wants_read(id);
-        }
+        c.set(flag::WAS_PAUSED);
+        srv.clients.wants_read(id);
     }
 }

@@ -137,6 +137,8 @@ impl Driver {
             self.ours.reconnect();
             self.theirs.iter_mut().for_each(Side::reconnect);
         }
+        // Nothing that others said rests.
+        self.asked(&[b"CLIENT", b"UNPAUSE"]);
         for words in [&[&b"DISCARD"[..]][..], &[b"UNWATCH"], &[b"SELECT", b"0"], &[b"FLUSHALL"]] {
             self.both(words);
         }
@@ -158,7 +160,7 @@ impl Driver {
     }
 
     /// Makes the keys of the pool that are missing, when too many are.
-    fn refill(&mut self) {
+    pub fn refill(&mut self) {
         let mark = self.sent.to_string();
         let echo = self.both(&[b"ECHO", mark.as_bytes()]).0;
         assert_eq!(echo, Value::bulk(&mark), "one reply to one request");
@@ -211,13 +213,32 @@ impl Driver {
         }
     }
 
+    /// Asks and does what makes the outcome of a call certain.
+    ///
     /// Where members have different scores, what is between two members depends on the levels that a skip
-    /// list drew: such sets are made even.
-    fn even_out(&mut self, call: &Call) {
-        for key in call.keys.iter().filter(|_| rules::is_lexical(call)) {
-            self.both(&[b"ZUNIONSTORE", key, b"1", key, b"WEIGHTS", b"0"]);
+    /// list drew: such sorted sets are made even. SORT walks the tables of sets and of sorted sets.
+    fn prepare(&mut self, call: &mut Call) {
+        let lexical = rules::is_lexical(call);
+        if lexical {
+            for key in call.words.iter().skip(1).take(4) {
+                if self.both(&[b"OBJECT", b"ENCODING", key]).0 == Value::bulk("skiplist") {
+                    self.both(&[b"ZUNIONSTORE", key, b"1", key, b"WEIGHTS", b"0"]);
+                }
+            }
         }
-        self.same_effects(&[], Freedom::None);
+        let sorted = call.words.get(1).filter(|_| call.name.starts_with("sort")).cloned();
+        if let Some(key) = &sorted {
+            let kind = self.both(&[b"TYPE", key]).0;
+            let encoding = self.both(&[b"OBJECT", b"ENCODING", key]).0;
+            call.ordered = match &kind.text()[..] {
+                "set" => encoding == Value::bulk("intset"),
+                "zset" => rules::sorts_nothing(call),
+                _ => true,
+            };
+        }
+        if lexical || sorted.is_some() {
+            self.same_effects(&[], Freedom::None);
+        }
     }
 
     /// A call with the option that ran least, while one ran too seldom.
@@ -231,9 +252,9 @@ impl Driver {
     }
 
     /// Sends a call to both and compares all that comes of it. False after a difference.
-    pub fn compare(&mut self, call: Call) -> bool {
-        if !self.queueing && rules::is_lexical(&call) {
-            self.even_out(&call);
+    pub fn compare(&mut self, mut call: Call) -> bool {
+        if !self.queueing {
+            self.prepare(&mut call);
         }
         let words: Vec<&[u8]> = call.words.iter().map(|w| &w[..]).collect();
         let (ours, theirs) = self.both(&words);
@@ -315,7 +336,7 @@ impl Driver {
         }
         let (a, b) = ((ours.hits, ours.misses), (theirs.hits, theirs.misses));
         // How many keys a SCAN meets depends on the table.
-        if a != b && freedom != Freedom::Order {
+        if a != b && !matches!(freedom, Freedom::Order | Freedom::Pick) {
             what += &format!("hits and misses: ours {a:?}, theirs {b:?}\n");
         }
         if ours.events != theirs.events {
@@ -341,7 +362,8 @@ impl Driver {
     /// A hash table is dumped in the order of its buckets.
     fn has_no_order(&mut self, call: &Call) -> bool {
         let key = call.words.get(1).cloned().unwrap_or_default();
-        let (ours, theirs) = self.asked(&[b"OBJECT", b"ENCODING", &key]);
+        // In the database that it was dumped from.
+        let (ours, theirs) = self.both(&[b"OBJECT", b"ENCODING", &key]);
         // Streams hold times: when their consumers were seen.
         let free = [Value::bulk("hashtable"), Value::bulk("stream")];
         theirs.is_some_and(|t| t == ours) && free.contains(&ours)
@@ -359,7 +381,7 @@ impl Driver {
     }
 
     /// Calls, failures, hits and misses: what INFO counts of what was the same on both sides.
-    fn compare_figures(&mut self) {
+    pub fn compare_figures(&mut self) {
         let ask: &[&[u8]] = &[b"INFO", b"stats", b"commandstats", b"errorstats"];
         let (ours, theirs) = self.asked(ask);
         let Some(theirs) = theirs else { return };
@@ -379,7 +401,7 @@ impl Driver {
     }
 
     /// The data of both servers, in all databases; where it differs, the key is looked for.
-    fn compare_data(&mut self) {
+    pub fn compare_data(&mut self) {
         let digests = self.asked(&[b"DEBUG", b"DIGEST"]);
         for key in self.keys() {
             let (value, other) = self.asked(&[b"DEBUG", b"DIGEST-VALUE", &key]);
@@ -529,8 +551,10 @@ fn effects(side: &mut Side, keys: &[&[u8]], freedom: Freedom) -> (Effects, Strin
     }
     let asked = if keys.is_empty() { 0 } else { keys.len() + 1 };
     let (mut done, values) = side.effects(asked);
-    if freedom == Freedom::Order {
-        done.events.sort();
+    match freedom {
+        Freedom::Order => done.events.sort(),
+        Freedom::Pick => done.events.clear(),
+        Freedom::None | Freedom::Ops => {}
     }
     (done, format!("{values:?}"))
 }

@@ -1,6 +1,8 @@
 //! The parts of `compare.rs`.
 
 pub mod coverage;
+pub mod crowd;
+pub mod crowd_words;
 pub mod directives;
 pub mod driver;
 pub mod legal;

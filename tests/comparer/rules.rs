@@ -118,9 +118,9 @@ pub fn rule(call: &Call) -> Rule {
         "spop" | "srandmember" | "hrandfield" | "zrandmember" | "acl|genpass" | "randomkey" => {
             Rule::Shape
         }
-        // Without an order it is that of the table; a limit makes it a pick.
-        "sort" | "sort_ro" if has(b"by") && has(b"limit") => Rule::Count,
-        "sort" | "sort_ro" if has(b"by") => Rule::Unordered,
+        // A limit makes it a pick.
+        "sort" | "sort_ro" if in_order_of_table(call) && has(b"limit") => Rule::Count,
+        "sort" | "sort_ro" if in_order_of_table(call) => Rule::Unordered,
         // Small integers may be one shared object or many; a frequency grows by chance.
         "object|idletime" | "object|freq" | "object|refcount" | "time" | "lastsave" | "memory|usage" => {
             Rule::Kind
@@ -155,9 +155,22 @@ pub fn leaves_chance(call: &Call) -> bool {
     match call.name.as_str() {
         "spop" => true,
         "xadd" => has(b"*"),
-        "sort" => has(b"store") && has(b"by"),
+        "sort" => has(b"store") && in_order_of_table(call),
         _ => false,
     }
+}
+
+/// Elements from a table, of which nothing decides among some or all: BY names no key, or ALPHA finds texts
+/// that are the same. (Equal numbers are told apart by the elements.)
+fn in_order_of_table(call: &Call) -> bool {
+    let has = |word: &[u8]| call.words.iter().skip(2).any(|w| w.eq_ignore_ascii_case(word));
+    !call.ordered && has(b"by") && (has(b"alpha") || sorts_nothing(call))
+}
+
+/// A SORT whose BY names no key.
+pub fn sorts_nothing(call: &Call) -> bool {
+    let is_by = |w: &[Vec<u8>]| w[0].eq_ignore_ascii_case(b"by") && !w[1].contains(&b'*');
+    call.words.windows(2).skip(2).any(is_by)
 }
 
 /// A real server's SORT takes a range error of an earlier command for its own.
@@ -167,7 +180,7 @@ pub fn is_stale_errno(call: &Call, theirs: &Value) -> bool {
         && (*theirs == Value::Error(text.into()) || format!("{theirs:?}").contains(text))
 }
 
-/// Reads or removes by member, which is meant for sets whose scores are all the same.
+/// Reads or removes by member, which is meant for sorted sets whose scores are all the same.
 pub fn is_lexical(call: &Call) -> bool {
     let bylex = |w: &Vec<u8>| w.eq_ignore_ascii_case(b"BYLEX");
     call.name.starts_with('z') && (call.name.contains("lex") || call.words.iter().any(bylex))
@@ -185,16 +198,20 @@ pub enum Freedom {
     None,
     /// Events in any order, ops of any kind, any number of lookups.
     Order,
+    /// Events of other keys as well.
+    Pick,
     /// Ops of any kind.
     Ops,
 }
 
 pub fn freedom(call: &Call) -> Freedom {
+    let has = |word: &[u8]| call.words.iter().skip(1).any(|w| w.eq_ignore_ascii_case(word));
     match &call.name[..] {
         // Expired keys are met in the order of a table.
         "scan" | "keys" | "randomkey" => Freedom::Order,
-        // So are elements whose weights are looked up.
-        "sort" | "sort_ro" => Freedom::Order,
+        // So are elements whose weights are looked up, or what they lead to.
+        "sort" | "sort_ro" if in_order_of_table(call) && has(b"limit") => Freedom::Pick,
+        "sort" | "sort_ro" if !call.ordered && has(b"by") => Freedom::Order,
         _ if leaves_chance(call) => Freedom::Ops,
         _ => Freedom::None,
     }
@@ -204,8 +221,14 @@ pub fn freedom(call: &Call) -> Freedom {
 pub fn figures(info: &str) -> BTreeMap<String, String> {
     const PLAIN: [&str; 2] = ["total_error_replies", "expired_keys"];
     // Asked as often as it takes.
-    const POLLED: [&str; 4] =
-        ["cmdstat_info", "cmdstat_pubsub|numpat", "cmdstat_pubsub|channels", "cmdstat_client|unblock"];
+    const POLLED: [&str; 6] = [
+        "cmdstat_info",
+        "cmdstat_pubsub|numpat",
+        "cmdstat_pubsub|channels",
+        "cmdstat_client|unblock",
+        "cmdstat_client|id",
+        "cmdstat_hello",
+    ];
     let mut all = BTreeMap::new();
     for (name, value) in info.lines().filter_map(|l| l.split_once(':')) {
         if name.starts_with("cmdstat_") && !POLLED.contains(&name) {

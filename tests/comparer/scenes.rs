@@ -14,7 +14,7 @@
 //! ```
 
 use super::driver::Driver;
-use super::rules::{self, Rule};
+use super::rules::{self, Freedom, Rule};
 use super::side::Side;
 use super::tree::Call;
 use super::values::{self, pick};
@@ -52,10 +52,11 @@ impl Driver {
     }
 
     /// A call whose reply has one form and whose outcome is no matter of chance.
-    fn draw_certain(&mut self) -> Option<Call> {
+    pub fn draw_certain(&mut self) -> Option<Call> {
         let call = self.draw();
         let certain = rules::rule(&call) == Rule::Exact
             && !rules::leaves_chance(&call)
+            && rules::freedom(&call) == Freedom::None
             && !rules::is_lexical(&call);
         certain.then_some(call)
     }
@@ -345,6 +346,12 @@ impl Driver {
         let mut replies = Vec::new();
         for _ in &calls {
             replies.push((self.ours.reply(), self.theirs.as_mut().map(Side::reply)));
+        }
+        let stale = |(call, (_, theirs)): (&Call, &(Value, Option<Value>))| {
+            theirs.as_ref().is_some_and(|t| rules::is_stale_errno(call, t))
+        };
+        if calls.iter().zip(&replies).any(stale) {
+            return self.start_over();
         }
         for (mut call, (ours, theirs)) in calls.into_iter().zip(replies) {
             // A value is what the last of them made it.

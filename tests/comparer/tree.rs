@@ -55,13 +55,15 @@ pub struct Call {
     pub keys: Vec<Vec<u8>>,
     /// What there was to choose and was chosen, as `Command::options` names it.
     pub options: Vec<String>,
+    /// What SORT is to sort has an order of its own.
+    pub ordered: bool,
 }
 
 impl Call {
     pub fn new(words: Vec<Vec<u8>>) -> Call {
         let name = String::from_utf8_lossy(&words[0]).to_lowercase();
         let keys = words.get(1).cloned().into_iter().collect();
-        Call { name, group: "scenes".into(), words, keys, options: Vec::new() }
+        Call { name, group: "scenes".into(), words, keys, ..Call::default() }
     }
 
     pub fn of(words: &[&[u8]]) -> Call {
@@ -196,7 +198,8 @@ impl Command {
         m.list(&self.args);
         m.end_of_keys(0);
         let Maker { words, keys, options, .. } = m;
-        Call { name: self.name.clone(), group: self.group.clone(), words, keys, options }
+        let (name, group) = (self.name.clone(), self.group.clone());
+        Call { name, group, words, keys, options, ordered: false }
     }
 }
 

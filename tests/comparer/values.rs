@@ -253,25 +253,35 @@ const TYPES: &[Bytes] = &[b"string", b"list", b"set", b"zset", b"hash", b"stream
 const SCRIPTS: &[Bytes] = &[
     b"return 1",
     b"return {KEYS, ARGV}",
-    b"local r = redis.call('TYPE', KEYS[1]) return r",
-    b"local r = redis.call('GET', KEYS[1]) return r",
+    b"return redis.call('TYPE', KEYS[1])",
+    b"return redis.call('GET', KEYS[1])",
     b"return redis.pcall('INCR', KEYS[1])",
     b"return {1, 2.9, 'x', false, {true}}",
-    b"local r = redis.call('SET', KEYS[1], ARGV[1]) return r",
+    b"return redis.call('SET', KEYS[1], ARGV[1])",
+    b"return nosuch",
+    b"nosuch = 1",
+    b"return nosuch()",
+    b"return KEYS.x.y",
+    b"return redis.nosuch()",
+    b"redis.log(1) return 1",
+    b"return tonumber(ARGV[1]) + 1",
     b"this is no Lua",
     b"error('oh no')",
     b"return redis.error_reply('MY error')",
 ];
-/// Scripts that run the command in their arguments. None returns a call: to LuaJIT that is a jump, after
-/// which nobody knows the line that an error comes from.
+/// Scripts that run the command in their arguments.
 pub const CALLERS: &[Bytes] = &[
+    b"return redis.call(unpack(ARGV))",
     b"local r = redis.call(unpack(ARGV)) return r",
+    b"\n  return\n redis.call(unpack(ARGV))\n",
+    b"local function f()\n return redis.call(unpack(ARGV))\n end\nreturn f()",
     b"return redis.pcall(unpack(ARGV))",
-    b"redis.setresp(3) local r = redis.call(unpack(ARGV)) return r",
+    b"redis.setresp(3) return redis.call(unpack(ARGV))",
     b"redis.setresp(3) return redis.pcall(unpack(ARGV))",
     b"local r = redis.pcall(unpack(ARGV)) return type(r)",
     b"local r = redis.pcall(unpack(ARGV)) redis.call('INCR', 's:int') return r",
     b"return {redis.pcall(unpack(ARGV)), redis.pcall(unpack(ARGV))}",
+    b"return {pcall(redis.call, unpack(ARGV))}",
 ];
 const DIGESTS: &[Bytes] =
     &[b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db", b"ffffffffffffffffffffffffffffffffffffffff", b"x"];
