@@ -49,6 +49,20 @@ fn the_log_tells_of_a_start_and_an_orderly_end() {
 }
 
 #[test]
+fn a_signal_to_end_waits_for_the_busy_script() {
+    let mut srv = Server::with(&["--save", "1000 1", "--lua-time-limit", "20"]);
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    let script = "redis.call('set', 'half', 1) for i = 1, 5e7 do end redis.call('set', 'whole', 1)";
+    c.put(&["EVAL", script, "0"]);
+    wait_until("the script is slow", || other.cmd(&["PING"]).kind() == "-BUSY");
+    srv.signal("TERM");
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["EXISTS", "half", "whole"]), Int(2));
+}
+
+#[test]
 fn a_unix_socket_has_its_permissions_and_goes_with_the_server() {
     let mut srv = Server::with(&["--unixsocket", "s.sock", "--unixsocketperm", "700"]);
     let path = srv.dir.join("s.sock");
