@@ -31,7 +31,7 @@ ASAN := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
         cargo test --no-default-features --target $(HOST) --target-dir $(TARGET)/asan
 asan:
 	$(ASAN) --lib ds::
-	$(ASAN) --test e2e_core smoke
+	$(ASAN) --test e2e_core --test e2e_states smoke
 
 # Parsers of outside bytes against random input, for FUZZ_SECONDS each (tests/fuzz.rs).
 fuzz:
