@@ -244,3 +244,20 @@ fn writes_want_replicas_when_told_so() {
     assert_eq!(other.cmd(&["CONFIG", "SET", "min-replicas-max-lag", "0"]), Value::ok());
     assert_eq!(c.cmd(&["INCR", "n"]), Int(1));
 }
+
+#[test]
+fn a_dataset_is_not_reloaded_while_it_is_being_read() {
+    let options = ["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"];
+    let srv = Server::with(&options);
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    assert_eq!(c.run("DEBUG POPULATE 1000 k 100"), Value::ok());
+    assert_eq!(other.run("CONFIG SET key-load-delay 2000"), Value::ok());
+    c.put(&["DEBUG", "RELOAD"]);
+    wait_until("the reading to begin", || other.run("GET x").kind() == "-LOADING");
+    for line in ["DEBUG RELOAD", "DEBUG RELOAD NOSAVE", "DEBUG LOADAOF"] {
+        assert_eq!(other.run(line).kind(), "-LOADING", "{line}");
+    }
+    assert_eq!(other.run("CONFIG SET key-load-delay 0"), Value::ok());
+    assert_eq!(c.read(), Value::ok());
+    assert_eq!(c.run("DBSIZE"), Int(1000));
+}
