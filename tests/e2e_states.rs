@@ -148,9 +148,11 @@ const RARE: &[&str] = &[
 
 const SCRIPTS: &[&str] = &[
     "for i = 1, 400000 do end return redis.call('lpush', 'l', 1)",
-    "redis.call('lpush', 'l', 'x') redis.call('zadd', 'z', 1, 'a') return redis.call('lrange', 'l', 0, -1)",
+    "redis.call('lpush', 'l', 'x') redis.call('zadd', 'z', 1, 'a') return redis.call('lrange', \
+     'l', 0, -1)",
     "for i = 1, 300 do redis.call('set', 'e:' .. i, 'v', 'px', 1) end return redis.call('keys', '*')",
-    "redis.call('client', 'kill', 'type', 'normal') return redis.call('publish', 'ch', string.rep('x', 3000))",
+    "redis.call('client', 'kill', 'type', 'normal') return redis.call('publish', 'ch', \
+     string.rep('x', 3000))",
     "while true do end",
     "return coroutine.wrap(function() for i = 1, 400000 do end return redis.call('hgetall', 'h') end)()",
     "redis.call('set', 'a', string.rep('x', 60000)) return redis.call('get', 'a')",
