@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Server, Value, wait_until};
+use std::io::Write;
 
 /// A request may come in any pieces; the replies are the same.
 #[test]
@@ -206,4 +207,38 @@ fn a_snapshot_is_read_back() {
         .expect("the binary");
     assert_eq!(status.code(), Some(1));
     assert_eq!(std::fs::read(&path).expect("still there"), bytes);
+}
+
+#[test]
+fn a_deep_pipeline_does_not_wait_for_the_clock() {
+    let srv = Server::with(&["--hz", "1"]);
+    let mut c = srv.connect();
+    const N: usize = 300_000;
+    let mut writer = c.stream().try_clone().expect("a socket");
+    let begun = std::time::Instant::now();
+    std::thread::scope(|s| {
+        let all = b"*1\r\n$4\r\nPING\r\n".repeat(N);
+        s.spawn(move || writer.write_all(&all).expect("the server reads"));
+        for _ in 0..N / 1000 {
+            assert_eq!(c.take(7 * 1000), b"+PONG\r\n".repeat(1000));
+        }
+    });
+    // It took a tick for each 64 KiB.
+    assert!(begun.elapsed() < common::PATIENCE, "the server slept over what it had to do");
+}
+
+#[test]
+fn a_bulk_of_any_length_is_waited_for() {
+    let srv = Server::with(&["--proto-max-bulk-len", "9223372036854775807"]);
+    let mut c = srv.connect();
+    for n in [i64::MAX, i64::MAX - 1, 1 << 62, 1 << 45] {
+        let mut other = srv.connect();
+        other.send(format!("*2\r\n$4\r\nECHO\r\n${n}\r\nabc").as_bytes());
+        other.send(&[b'x'; 100_000]);
+        wait_until("the beginning to be read", || {
+            let list = c.cmd(&["CLIENT", "LIST"]).text();
+            let held = |l: &str| l.split_once(" qbuf=").is_some_and(|(_, n)| n.starts_with("10000"));
+            list.lines().any(held)
+        });
+    }
 }

@@ -614,3 +614,17 @@ fn nothing_acknowledged_is_lost_by_kill_9_while_the_log_is_rewritten() {
     killed_under_load(&["--appendfsync", "no"], 3000, true);
     killed_under_load(&["--appendfsync", "always", "--aof-use-rdb-preamble", "no"], 300, true);
 }
+
+#[test]
+fn a_log_that_asks_for_more_than_changes_leaves_nobody_behind() {
+    let log =
+        ["SYNC", "PSYNC ? -1", "WATCH k", "MULTI", "SUBSCRIBE ch", "PSUBSCRIBE *", "EXEC", "SET k v"];
+    let dir = prepared(&commands(&["SELECT 0"]), &commands(&log));
+    let srv = Server::with_folder(&AOF, dir);
+    let mut c = srv.connect();
+    assert!(c.run("INFO clients").text().contains("connected_clients:1\r\n"));
+    assert!(c.run("INFO replication").text().contains("connected_slaves:0\r\n"));
+    assert_eq!(c.run("PUBLISH ch x"), Int(0));
+    assert_eq!(c.run("PUBSUB NUMPAT"), Int(0));
+    assert_eq!(c.run("GET k"), Value::bulk("v"));
+}

@@ -72,6 +72,78 @@ fn local_functions_recurse_without_end_by_tail_calls() {
 }
 
 #[test]
+fn callbacks_inside_each_other_end_before_the_c_stack_does() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for script in [
+        "local f f = function() return string.gsub('x', 'x', f) end return f()",
+        "local function f() return ('x'):gsub('x', f) end return f()",
+        "local t = setmetatable({}, {}) getmetatable(t).__index = function() \
+         return string.gsub('x', 'x', t) end return t.x",
+        "local function f() return coroutine.wrap(f)() .. 'x' end return f()",
+        "local function f() \
+         local ok, e = coroutine.resume(coroutine.create(f)) return error(e, 0) end return f()",
+        "local function f() table.sort({1, 2, 3}, f) end return coroutine.wrap(f)()",
+    ] {
+        let found = error(&mut c, script);
+        assert!(found.contains("stack overflow"), "{script}: {found}");
+    }
+    // As deep as upstream lets them be.
+    for open in ["string.gsub('x', 'x', f)", "coroutine.wrap(f)()", "pcall(f)", "table.sort({2, 1}, f)"]
+    {
+        let deep = "local n = 0 local function f() n = n + 1 if n < 150 then";
+        let script = format!("{deep} {open} end end f() return n");
+        assert_eq!(eval(&mut c, &script), Int(150), "{open}");
+    }
+}
+
+#[test]
+fn coroutines_are_resumed_as_lua_5_1_does() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, result) in [
+        (
+            "local co = coroutine.create(function(a) local b = coroutine.yield(a + 1) return b + 1 end) \
+             local _, x = coroutine.resume(co, 1) local _, y = coroutine.resume(co, 10) \
+             return x .. ' ' .. y .. ' ' .. coroutine.status(co) .. ' ' .. \
+             select(2, coroutine.resume(co))",
+            "2 11 dead cannot resume dead coroutine",
+        ),
+        (
+            "return coroutine.wrap(function() \
+             return select(2, coroutine.resume(coroutine.running())) end)()",
+            "cannot resume running coroutine",
+        ),
+        (
+            "local co co = coroutine.create(function() \
+             return coroutine.wrap(function() return select(2, coroutine.resume(co)) end)() end) \
+             return select(2, coroutine.resume(co))",
+            "cannot resume normal coroutine",
+        ),
+        (
+            "local w = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end) \
+             return w() .. w() .. w() .. tostring((w()))",
+            "123nil",
+        ),
+        (
+            "local w = coroutine.wrap(function() error({err = 'own'}) end) \
+             return tostring(select(2, pcall(w)))",
+            "own",
+        ),
+    ] {
+        assert_eq!(eval(&mut c, script), Value::bulk(result), "{script}");
+    }
+    for (script, why) in [
+        ("return coroutine.resume(1)", "bad argument #1 to 'resume' (coroutine expected)"),
+        ("return coroutine.wrap(1)", "bad argument #1 to 'wrap' (Lua function expected)"),
+        ("return coroutine.wrap(function() error('x') end)()", "user_script:1: x"),
+    ] {
+        let expected = format!("ERR user_script:1: {why} @@user_script:1.");
+        assert_eq!(error(&mut c, script), expected, "{script}");
+    }
+}
+
+#[test]
 fn what_scripts_share_cannot_be_changed() {
     let srv = Server::start();
     let mut c = srv.connect();

@@ -49,6 +49,20 @@ fn the_log_tells_of_a_start_and_an_orderly_end() {
 }
 
 #[test]
+fn a_signal_to_end_waits_for_the_busy_script() {
+    let mut srv = Server::with(&["--save", "1000 1", "--lua-time-limit", "20"]);
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    let script = "redis.call('set', 'half', 1) for i = 1, 5e7 do end redis.call('set', 'whole', 1)";
+    c.put(&["EVAL", script, "0"]);
+    wait_until("the script is slow", || other.cmd(&["PING"]).kind() == "-BUSY");
+    srv.signal("TERM");
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["EXISTS", "half", "whole"]), Int(2));
+}
+
+#[test]
 fn a_unix_socket_has_its_permissions_and_goes_with_the_server() {
     let mut srv = Server::with(&["--unixsocket", "s.sock", "--unixsocketperm", "700"]);
     let path = srv.dir.join("s.sock");
@@ -229,4 +243,21 @@ fn writes_want_replicas_when_told_so() {
     assert_eq!(c.cmd(&["GET", "n"]), Value::Null);
     assert_eq!(other.cmd(&["CONFIG", "SET", "min-replicas-max-lag", "0"]), Value::ok());
     assert_eq!(c.cmd(&["INCR", "n"]), Int(1));
+}
+
+#[test]
+fn a_dataset_is_not_reloaded_while_it_is_being_read() {
+    let options = ["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"];
+    let srv = Server::with(&options);
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    assert_eq!(c.run("DEBUG POPULATE 1000 k 100"), Value::ok());
+    assert_eq!(other.run("CONFIG SET key-load-delay 2000"), Value::ok());
+    c.put(&["DEBUG", "RELOAD"]);
+    wait_until("the reading to begin", || other.run("GET x").kind() == "-LOADING");
+    for line in ["DEBUG RELOAD", "DEBUG RELOAD NOSAVE", "DEBUG LOADAOF"] {
+        assert_eq!(other.run(line).kind(), "-LOADING", "{line}");
+    }
+    assert_eq!(other.run("CONFIG SET key-load-delay 0"), Value::ok());
+    assert_eq!(c.read(), Value::ok());
+    assert_eq!(c.run("DBSIZE"), Int(1000));
 }

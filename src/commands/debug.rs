@@ -29,7 +29,7 @@ use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{aof, aof_load, apply, jobs, policy, settle, shutdown};
+use crate::server::{Gate, aof, aof_load, apply, jobs, policy, settle, shutdown};
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -504,7 +504,16 @@ fn replybuffer(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
+/// A dataset that is being read is not read anew from the pass inside that.
+fn not_loading(ctx: &Ctx<'_>) -> Result<(), CmdError> {
+    match ctx.srv.gate.has(Gate::LOADING) {
+        true => Err(CmdError::Msg(&"LOADING Redis is loading the dataset in memory")),
+        false => Ok(()),
+    }
+}
+
 fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    not_loading(ctx)?;
     let (mut merge, mut flush, mut save) = (false, true, true);
     for word in ctx.args.from(2) {
         match &word.to_ascii_lowercase()[..] {
@@ -534,6 +543,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    not_loading(ctx)?;
     let srv = &mut *ctx.srv;
     aof::flush(srv, true);
     settle::before_flush(srv, None);

@@ -69,7 +69,8 @@ pub static ROWS: &[Command] = &[
 fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     let (srv, id) = (&mut *ctx.srv, ctx.client);
     let c = &srv.clients[id];
-    if c.has(client::REPLICA | client::MONITOR) {
+    // Nobody without a connection is fed: what stands in a log is no replica.
+    if c.has(client::REPLICA | client::MONITOR | client::PSEUDO) {
         return Ok(false);
     }
     let failover = ctx.args.len() > 3 && ctx.args[3].eq_ignore_ascii_case(b"failover");

@@ -29,29 +29,38 @@ impl Kind {
 #[derive(Debug, Default)]
 struct Names {
     subscribers: HashMap<Arc<[u8]>, Vec<ClientId>>,
-    by_client: HashMap<ClientId, Vec<Arc<[u8]>>>,
+    by_client: HashMap<ClientId, Chosen>,
+}
+
+/// What one client chose, and when: some have a hundred thousand.
+#[derive(Debug, Default)]
+struct Chosen {
+    names: HashMap<Arc<[u8]>, u64>,
+    next: u64,
 }
 
 impl Names {
     fn add(&mut self, id: ClientId, name: &[u8]) -> bool {
         let mine = self.by_client.entry(id).or_default();
-        if mine.iter().any(|n| **n == *name) {
+        if mine.names.contains_key(name) {
             return false;
         }
         let name: Arc<[u8]> = match self.subscribers.get_key_value(name) {
             Some((n, _)) => n.clone(),
             None => name.into(),
         };
-        mine.push(name.clone());
+        mine.names.insert(name.clone(), mine.next);
+        mine.next += 1;
         self.subscribers.entry(name).or_default().push(id);
         true
     }
 
     fn remove(&mut self, id: ClientId, name: &[u8]) -> bool {
         let Some(mine) = self.by_client.get_mut(&id) else { return false };
-        let Some(i) = mine.iter().position(|n| **n == *name) else { return false };
-        mine.remove(i);
-        if mine.is_empty() {
+        if mine.names.remove(name).is_none() {
+            return false;
+        }
+        if mine.names.is_empty() {
             self.by_client.remove(&id);
         }
         if let Some(list) = self.subscribers.get_mut(name) {
@@ -63,8 +72,15 @@ impl Names {
         true
     }
 
-    fn of(&self, id: ClientId) -> &[Arc<[u8]>] {
-        self.by_client.get(&id).map_or(&[], |v| v)
+    fn count(&self, id: ClientId) -> usize {
+        self.by_client.get(&id).map_or(0, |mine| mine.names.len())
+    }
+
+    fn of(&self, id: ClientId) -> Vec<Arc<[u8]>> {
+        let Some(mine) = self.by_client.get(&id) else { return Vec::new() };
+        let mut all: Vec<_> = mine.names.iter().map(|(name, at)| (*at, name.clone())).collect();
+        all.sort_unstable_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, name)| name).collect()
     }
 }
 
@@ -103,11 +119,11 @@ impl Pubsub {
 
     /// What a client chose, in order.
     pub fn of(&self, kind: Kind, id: ClientId) -> Vec<Arc<[u8]>> {
-        self.names(kind).of(id).to_vec()
+        self.names(kind).of(id)
     }
 
     pub fn count(&self, kind: Kind, id: ClientId) -> usize {
-        self.names(kind).of(id).len()
+        self.names(kind).count(id)
     }
 
     /// The client is gone.
@@ -172,4 +188,30 @@ pub fn publish(p: &Pubsub, clients: &mut Clients, kind: Kind, channel: &[u8], me
         }
     }
     heard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_in_the_order_they_were_chosen_however_many() {
+        let (mut p, me) = (Pubsub::default(), ClientId { index: 1, generation: 1 });
+        let you = ClientId { index: 2, generation: 1 };
+        let name = |i: usize| format!("ch:{i}").into_bytes();
+        // Quadratic work would take minutes.
+        const N: usize = 100_000;
+        for i in 0..N {
+            assert!(p.subscribe(Kind::Channel, me, &name(i)));
+        }
+        assert!(!p.subscribe(Kind::Channel, me, b"ch:5"));
+        assert!(p.subscribe(Kind::Channel, you, b"ch:5"));
+        assert!(p.unsubscribe(Kind::Channel, me, b"ch:0") && !p.unsubscribe(Kind::Channel, me, b"ch:0"));
+        let mine = p.of(Kind::Channel, me);
+        assert!(mine.iter().enumerate().all(|(i, n)| **n == *name(i + 1)));
+        assert_eq!((p.count(Kind::Channel, me), p.distinct(Kind::Channel)), (N - 1, N - 1));
+        p.forget(me);
+        assert_eq!((p.count(Kind::Channel, me), p.distinct(Kind::Channel)), (0, 1));
+        assert_eq!(p.subscribers(Kind::Channel, b"ch:5"), 1);
+    }
 }

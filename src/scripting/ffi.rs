@@ -6,13 +6,16 @@
 //! native   the one C function behind all of them: its upvalue says which
 //! ```
 //!
+//! LuaJIT bounds its own stacks, but not the C stack under functions that call back (gsub, coroutines,
+//! natives): those look how deep they are (`too_deep`) before they go on.
+//!
 //! A Lua error unwinds through the frames between `lua_error` and `lua_pcall`. No frame of ours that it
 //! crosses may own anything: natives return what shall be raised, and `native` raises at the edge.
 //!
 //! The globals of scripts are a table without contents of its own, whose metatable leads to the real
 //! one; so are the libraries in it. That makes them read-only (see `sandbox`).
 
-use super::{api, bytecode, cjson, cmsgpack, packing, random, run, sandbox};
+use super::{api, bytecode, cjson, cmsgpack, coroutine, packing, random, run, sandbox};
 use crate::algo::num;
 use crate::proto::reply::Reply;
 use mlua_sys as lua;
@@ -26,6 +29,13 @@ const HOOK_EVERY: c_int = 100_000;
 const MAX_DEPTH: usize = 64;
 /// Scripts between two steps of the collector, and the size of a step.
 const GC_PERIOD: u32 = 50;
+
+/// Bytes of the C stack that scripts may take, when there is as much: some 400 calls of gsub inside each
+/// other, where upstream ends at 200 (LUAI_MAXCCALLS).
+const C_STACK: usize = 4 << 20;
+const TOO_DEEP: &[u8] = b"C stack overflow";
+/// Functions of Lua that call back, with much of the C stack.
+const CALL_BACK: [(&CStr, &CStr); 2] = [(c"string", c"gsub"), (c"table", c"sort")];
 
 /// 2^63.
 const TOO_BIG: f64 = 9_223_372_036_854_775_808.0;
@@ -54,6 +64,25 @@ pub struct Kept {
     pub json: cjson::Config,
     pub random: random::Rand48,
     scripts_run: u32,
+    /// The script may use the C stack down to this address.
+    stack_end: usize,
+}
+
+/// About where the C stack ends now.
+#[inline]
+fn stack_here() -> usize {
+    let mark = 0u8;
+    std::hint::black_box(&raw const mark).addr()
+}
+
+/// Has the script used up its share of the C stack?
+///
+/// # Safety
+/// What natives keep, alive.
+#[inline]
+unsafe fn too_deep(kept: *const Kept) -> bool {
+    // SAFETY: by contract; a plain read of what only `Vm::run` writes, while no native runs.
+    stack_here() < unsafe { (*kept).stack_end }
 }
 
 /// A function written in Rust: takes its arguments from the stack, says how many results it has pushed.
@@ -382,6 +411,96 @@ impl Stack {
         unsafe { &mut *self.kept }
     }
 
+    // ---- coroutines --------------------------------------------------------------------------
+
+    /// A function that is written in Lua.
+    pub fn is_lua_function(&self, at: i32) -> bool {
+        // SAFETY: any place may be asked.
+        self.kind(at) == Kind::Function && unsafe { lua::lua_iscfunction(self.l, self.place(at)) == 0 }
+    }
+
+    /// Pops a function and pushes a coroutine that will run it.
+    pub fn new_coroutine(&mut self) {
+        assert_eq!(self.kind(-1), Kind::Function);
+        // SAFETY: a fresh state has room for the function that is copied there.
+        unsafe {
+            let co = lua::lua_newthread(self.l);
+            lua::lua_pushvalue(self.l, -2);
+            lua::lua_xmove(self.l, co, 1);
+            lua::lua_replace(self.l, -2);
+        }
+    }
+
+    /// Pops a value and pushes a native that finds it as its `push_bound`.
+    pub fn push_native_with(&mut self, f: Native) {
+        assert!(self.top() > 0);
+        // SAFETY: as `push_native`, with the value as a third upvalue.
+        unsafe {
+            lua::lua_pushlightuserdata(self.l, f as *mut c_void);
+            lua::lua_insert(self.l, -2);
+            lua::lua_pushlightuserdata(self.l, self.kept.cast());
+            lua::lua_insert(self.l, -2);
+            lua::lua_pushcclosure(self.l, native, 3);
+        }
+    }
+
+    /// The value that this native was made with; nil for others.
+    pub fn push_bound(&mut self) {
+        // SAFETY: an upvalue that is not there is none, which is pushed as nil.
+        unsafe { lua::lua_pushvalue(self.l, lua::lua_upvalueindex(3)) };
+    }
+
+    /// Why the coroutine at `at` cannot be resumed.
+    fn not_suspended(&self, co: *mut lua_State) -> Option<&'static str> {
+        // SAFETY: a live state, since it is on the stack.
+        unsafe {
+            let mut frame: lua::lua_Debug = std::mem::zeroed();
+            match lua::lua_status(co) {
+                _ if co == self.l => Some("running"),
+                lua::LUA_YIELD => None,
+                lua::LUA_OK if lua::lua_getstack(co, 0, &mut frame) > 0 => Some("normal"),
+                lua::LUA_OK if lua::lua_gettop(co) > 0 => None,
+                _ => Some("dead"),
+            }
+        }
+    }
+
+    /// Resumes the coroutine at 1 with everything above it. What it returns or yields takes that place;
+    /// or, for false, the error.
+    pub fn resume(&mut self) -> bool {
+        assert_eq!(self.kind(1), Kind::Thread);
+        let n = self.top() - 1;
+        // SAFETY: the coroutine stays at 1 all the time. Both stacks are asked for room before values
+        // move; `resume` catches whatever is raised.
+        unsafe {
+            let co = lua::lua_tothread(self.l, 1);
+            if let Some(why) = self.not_suspended(co) {
+                self.set_top(1);
+                self.push_bytes(format!("cannot resume {why} coroutine").as_bytes());
+                return false;
+            }
+            if lua::lua_checkstack(co, n) == 0 {
+                self.set_top(1);
+                self.push_bytes(b"too many arguments to resume");
+                return false;
+            }
+            lua::lua_xmove(self.l, co, n);
+            let status = lua::lua_resume_(co, n);
+            if status != lua::LUA_OK && status != lua::LUA_YIELD {
+                lua::lua_xmove(co, self.l, 1);
+                return false;
+            }
+            let n = lua::lua_gettop(co);
+            if lua::lua_checkstack(self.l, n + 1) == 0 {
+                lua::lua_settop(co, 0);
+                self.push_bytes(b"too many results to resume");
+                return false;
+            }
+            lua::lua_xmove(co, self.l, n);
+            true
+        }
+    }
+
     // ---- arguments, refused as the auxiliary library does ------------------------------------
 
     pub fn wrong_kind(&self, at: i32, wanted: &str) -> Raise {
@@ -425,6 +544,10 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
         let f = lua::lua_touserdata(l, lua::lua_upvalueindex(1));
         let f = std::mem::transmute::<*mut c_void, Native>(f);
         let kept = lua::lua_touserdata(l, lua::lua_upvalueindex(2)).cast::<Kept>();
+        if too_deep(kept) {
+            push_bytes(l, TOO_DEEP);
+            lua::lua_error(l);
+        }
         match f(&mut Stack { l, kept }) {
             Ok(n) => n,
             Err(r) => {
@@ -435,6 +558,44 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
                 }
                 lua::lua_error(l)
             }
+        }
+    }
+}
+
+/// In the place of a C function of Lua's own, which is its first upvalue.
+unsafe extern "C-unwind" fn watched(l: *mut lua_State) -> c_int {
+    // SAFETY: both upvalues were put there by `watch`; the function finds its arguments where they are,
+    // and nothing is owned here.
+    unsafe {
+        let f = lua::lua_touserdata(l, lua::lua_upvalueindex(1));
+        let f = std::mem::transmute::<*mut c_void, lua::lua_CFunction>(f);
+        if too_deep(lua::lua_touserdata(l, lua::lua_upvalueindex(2)).cast::<Kept>()) {
+            push_bytes(l, TOO_DEEP);
+            lua::lua_error(l);
+        }
+        f(l)
+    }
+}
+
+/// Puts `watched` before functions that call back.
+///
+/// # Safety
+/// A live state whose globals are an ordinary table, and what natives keep, which outlives it.
+unsafe fn watch(l: *mut lua_State, kept: *mut Kept) {
+    for (library, name) in CALL_BACK {
+        // SAFETY: by contract; balanced.
+        unsafe {
+            lua::lua_getglobal_(l, library.as_ptr());
+            lua::lua_getfield_(l, -1, name.as_ptr());
+            let f = lua::lua_tocfunction(l, -1);
+            debug_assert!(f.is_some(), "a plain C function");
+            if let Some(f) = f {
+                lua::lua_pushlightuserdata(l, f as *mut c_void);
+                lua::lua_pushlightuserdata(l, kept.cast());
+                lua::lua_pushcclosure(l, watched, 2);
+                lua::lua_setfield(l, -3, name.as_ptr());
+            }
+            lua::lua_pop(l, 2);
         }
     }
 }
@@ -560,6 +721,7 @@ const LIBRARIES: &[(&str, Library)] = &[
     ("cjson", cjson::FUNCTIONS),
     ("cmsgpack", cmsgpack::FUNCTIONS),
     ("struct", packing::FUNCTIONS),
+    ("coroutine", coroutine::FUNCTIONS),
     ("math", random::FUNCTIONS),
     ("bit", sandbox::BIT),
     ("table", sandbox::TABLE),
@@ -598,6 +760,7 @@ impl Vm {
             lua::lua_setfield(l, lua::LUA_REGISTRYINDEX, NEXT.as_ptr());
             let vm = Vm { l, kept };
             vm.add_natives();
+            watch(l, kept);
             let mut stack = Stack { l, kept };
             lua::lua_pushvalue(l, lua::LUA_GLOBALSINDEX);
             api::constants(&mut stack);
@@ -697,6 +860,8 @@ impl Vm {
         // frame.
         unsafe {
             let top = lua::lua_gettop(l);
+            let room = C_STACK.min(crate::sys::limits::stack() / 2);
+            (*self.kept).stack_end = stack_here().saturating_sub(room);
             // A script before may have given its thread other globals.
             push_registered(l, GLOBALS);
             lua::lua_replace(l, lua::LUA_GLOBALSINDEX);

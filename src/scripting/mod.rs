@@ -6,7 +6,8 @@
 //!
 //! ffi        the raw layer                       sandbox   what scripts may not change
 //! run        a script from the server's side     bytecode  tail calls that would hide a line
-//! header     `#!lua flags=..`                    api, cjson, cmsgpack, packing (struct), random: libraries
+//! header     `#!lua flags=..`                    api, cjson, cmsgpack, coroutine, packing (struct),
+//!                                                random: libraries
 //! ```
 //!
 //! The interpreter runs with its compiler off (hooks must fire) and without its `ffi` library. Bytecode
@@ -18,6 +19,7 @@ mod api;
 mod bytecode;
 mod cjson;
 mod cmsgpack;
+mod coroutine;
 pub mod ffi;
 pub mod header;
 mod packing;

@@ -11,7 +11,7 @@
 
 use super::aof::{self, shown};
 use super::call::{How, call, queue};
-use super::{Server, jobs, loading};
+use super::{Server, jobs, kill, loading};
 use crate::clients::{Client, ClientId, flag};
 use crate::config::PropagationError;
 use crate::persist::aof::manifest::Manifest;
@@ -210,8 +210,8 @@ fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, bef
     let end = run.all(srv, name, Reader::new(from, at), before);
     srv.run.current = outer;
     let open = srv.clients[id].has(flag::MULTI);
-    srv.watches.remove_all(id);
-    srv.clients.remove(id);
+    // Out of every registry: a log may hold anything.
+    kill::kill(srv, id);
     match end {
         End::Sound if open => {
             let file = shown(name);

@@ -199,6 +199,7 @@ const RESTS: u64 =
 /// Parses what the client has sent, to be run in a moment; None when there is nothing to run.
 pub fn prepare(srv: &mut Server, id: ClientId) -> Option<Scratch> {
     let c = srv.clients.get(id)?;
+    debug_assert!(!c.has(flag::ARRIVED), "what was parsed ahead runs before it is parsed again");
     if c.has(RESTS) || c.input.unread() == 0 {
         return None;
     }

@@ -72,10 +72,15 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let Some(id) = srv.clients.to_read.pop_front() else { break };
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_READ);
-            blocking::resume(srv, id);
+            // What has been parsed ahead is run by `readable` first.
+            if !c.has(flag::ARRIVED) {
+                blocking::resume(srv, id);
+            }
             readable(srv, id, false);
         }
     }
+    // Nothing that has arrived waits while the loop sleeps.
+    while run_arrival(srv) {}
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
         srv.net.tokens().into_iter().for_each(|n| accept(srv, n));

@@ -86,6 +86,10 @@ pub fn unpause(srv: &mut Server, purpose: Purpose) {
 
 /// Ends what is over. Called by the cron, too.
 pub fn update(srv: &mut Server) {
+    // Whoever waits runs between commands, not inside one that lets the loop turn.
+    if srv.run.pass_depth > 1 {
+        return;
+    }
     let (now, before) = (srv.clock.unix_ms, srv.pause.actions);
     let mut actions = 0;
     for w in &mut srv.pause.wishes {

@@ -103,6 +103,10 @@ pub fn abort(srv: &mut Server) -> bool {
 /// From the cron: has a signal asked?
 pub fn by_signal(srv: &mut Server) {
     let Some(signal) = signals::shutdown_asked() else { return };
+    // What a busy script has done by halves must not be saved: after it.
+    if srv.run.nesting > 0 && !srv.gate.has(Gate::LOADING) {
+        return;
+    }
     let flags = match signal {
         libc::SIGINT => srv.config.shutdown_on_sigint,
         libc::SIGTERM => srv.config.shutdown_on_sigterm,

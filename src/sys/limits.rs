@@ -1,5 +1,5 @@
-//! The limit of open files: raised to what `maxclients` needs, or `maxclients` lowered to what it
-//! allows.
+//! Limits of the process. That of open files is raised to what `maxclients` needs, or `maxclients`
+//! lowered to what it allows.
 
 use super::errno;
 use crate::{notice, warning};
@@ -30,6 +30,14 @@ pub fn adjust_open_files(maxclients: u32) -> Option<u32> {
         let rc = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
         if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     })
+}
+
+/// Bytes that the C stack of the main thread may grow to.
+pub fn stack() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is a live local.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) } == 0;
+    if told { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 1 << 20 }
 }
 
 /// `now` is the limit in force, `ceiling` one that certainly cannot be exceeded.
