@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Conn, Server, Value, request, wait_until};
+use common::{Conn, Server, Value, request, wait_blocked, wait_until};
 use std::io::{Read, Write};
 
 /// The field of a client's line.
@@ -96,11 +96,11 @@ fn what_a_pause_held_up_is_no_part_of_the_command_that_ends_it() {
     let (mut boss, mut waiter) = (s.connect(), named(&s, "waiter"));
     let (mut writer, mut m) = (named(&s, "writer"), s.connect());
     waiter.send(b"BLPOP k 0\r\n");
-    wait_until("somebody waits", || boss.run("INFO clients").text().contains("blocked_clients:1\r"));
+    wait_blocked(&mut boss, 1);
     // The key is ready when the pause is on already.
     boss.pipeline(&["MULTI", "CLIENT PAUSE 100000 WRITE", "RPUSH k a", "EXEC"]);
     writer.send(b"APPEND s x\r\nAPPEND s y\r\n");
-    wait_until("both wait", || boss.run("INFO clients").text().contains("blocked_clients:2\r"));
+    wait_blocked(&mut boss, 2);
     assert_eq!(m.run("MONITOR"), Value::ok());
     assert_eq!(boss.run("CLIENT UNPAUSE"), Value::ok());
     assert_eq!(waiter.read(), Value::bulks(&["k", "a"]));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Server, Value::*, request, wait_until};
+use common::{Server, Value::*, request, wait_blocked, wait_until};
 use oxidis::sys::limits;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -34,12 +34,6 @@ fn popped(key: &str, value: &str) -> String {
     format!("*2\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len())
 }
 
-fn blocked(c: &mut common::Conn) -> usize {
-    let text = c.run("INFO clients").text();
-    let n = text.lines().find_map(|l| l.strip_prefix("blocked_clients:")?.trim().parse().ok());
-    n.expect("a number of blocked clients")
-}
-
 fn calls(c: &mut common::Conn, name: &str) -> usize {
     let text = c.run("INFO commandstats").text();
     let head = format!("cmdstat_{name}:calls=");
@@ -57,18 +51,18 @@ fn ten_thousand_wait_in_line() {
         // One after the other, so that the line is known; several keys each, one of them common.
         send(s, &format!("BLPOP own:{i} common other 0"));
         if i % 500 == 499 || i + 1 == n {
-            wait_until("the crowd to wait", || blocked(&mut c) == i + 1);
+            wait_blocked(&mut c, i + 1);
         }
     }
     // A key that only one of them waits for wakes that one.
     c.run("CONFIG RESETSTAT");
     c.run(&format!("RPUSH own:{} x", n - 1));
     expect(&mut waiting[n - 1], &popped(&format!("own:{}", n - 1), "x"));
-    assert_eq!((calls(&mut c, "blpop"), blocked(&mut c)), (1, n - 1));
+    assert_eq!((calls(&mut c, "blpop"), c.figure("blocked_clients")), (1, n as i64 - 1));
     // Of another type: nobody is woken, nobody leaves.
     c.run("SET own:5 text");
     c.run("SADD other m");
-    assert_eq!((calls(&mut c, "blpop"), blocked(&mut c)), (1, n - 1));
+    assert_eq!((calls(&mut c, "blpop"), c.figure("blocked_clients")), (1, n as i64 - 1));
     c.run("DEL other own:5");
     // The head of the line by itself, then all of the rest by one push after the other.
     c.run("RPUSH common 0");
@@ -82,7 +76,7 @@ fn ten_thousand_wait_in_line() {
             expect(s, &popped("common", &v));
         }
     }
-    assert_eq!((blocked(&mut c), calls(&mut c, "blpop")), (0, n));
+    assert_eq!((c.figure("blocked_clients"), calls(&mut c, "blpop")), (0, n));
     assert_eq!(c.run("EXISTS common"), Int(0));
 }
 
@@ -95,11 +89,11 @@ fn a_crowd_that_leaves_is_forgotten() {
     for s in &mut waiting {
         send(s, "BRPOP a b c 0");
     }
-    wait_until("the crowd to wait", || blocked(&mut c) == n);
+    wait_blocked(&mut c, n);
     // All but the last, whose turn it is then.
     let mut last = waiting.pop().expect("a crowd");
     drop(waiting);
-    wait_until("the crowd to be gone", || blocked(&mut c) == 1);
+    wait_until("the crowd to be gone", || c.figure("blocked_clients") == 1);
     c.run("RPUSH b 1 2");
     expect(&mut last, &popped("b", "2"));
     assert_eq!(c.run("LRANGE b 0 -1").items().len(), 1);

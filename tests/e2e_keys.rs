@@ -13,14 +13,6 @@ fn debuggable() -> (Server, Conn) {
     (srv, c)
 }
 
-/// A field of INFO.
-fn info(c: &mut Conn, field: &str) -> i64 {
-    let text = c.run("INFO all").text();
-    let line = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
-    let number = line.unwrap_or_else(|| panic!("no {field} in INFO")).trim();
-    number.parse().unwrap_or_else(|_| panic!("{field} is {number}"))
-}
-
 // ---- databases ---------------------------------------------------------------------------------
 
 #[test]
@@ -183,7 +175,7 @@ fn expired_keys_go_without_being_looked_at() {
     wait_until("the cycle to find them all", || {
         (0..3).all(|db| c.pipeline(&[&format!("SELECT {db}"), "DBSIZE"])[1] == Int(1))
     });
-    assert_eq!(info(&mut c, "expired_keys"), 600);
+    assert_eq!(c.figure("expired_keys"), 600);
 
     // Without the cycle they stay until somebody asks.
     c.run("DEBUG SET-ACTIVE-EXPIRE 0");
@@ -420,16 +412,16 @@ fn memory_usage_follows_what_is_stored() {
 #[test]
 fn memory_is_free_as_soon_as_it_is_dropped() {
     let (_srv, mut c) = debuggable();
-    let empty = info(&mut c, "used_memory");
+    let empty = c.figure("used_memory");
     for (line, counted) in [("FLUSHALL SYNC", 0), ("FLUSHDB ASYNC", 20_000)] {
         c.run("CONFIG RESETSTAT");
         c.run("DEBUG POPULATE 20000 key 600");
-        assert!(info(&mut c, "used_memory") > empty + 12_000_000);
+        assert!(c.figure("used_memory") > empty + 12_000_000);
         c.run(line);
-        let now = info(&mut c, "used_memory");
+        let now = c.figure("used_memory");
         assert!(now < empty + 200_000, "{line}: {now} in use, {empty} when it was empty");
-        wait_until("the thread to be done", || info(&mut c, "lazyfree_pending_objects") == 0);
-        assert_eq!(info(&mut c, "lazyfreed_objects"), counted, "{line}");
+        wait_until("the thread to be done", || c.figure("lazyfree_pending_objects") == 0);
+        assert_eq!(c.figure("lazyfreed_objects"), counted, "{line}");
     }
     // A big list counts as one object where upstream frees it lazily, a small one never does.
     let cases = [("DEL l", 100_000, 0), ("UNLINK l", 100_000, 1), ("UNLINK l", 10, 0)];
@@ -440,7 +432,7 @@ fn memory_is_free_as_soon_as_it_is_dropped() {
             c.cmd(&[&["RPUSH".to_string(), "l".to_string()][..], &words].concat());
         }
         assert_eq!(c.run(line), Int(1));
-        wait_until("the thread to be done", || info(&mut c, "lazyfree_pending_objects") == 0);
-        assert_eq!(info(&mut c, "lazyfreed_objects"), counted, "{line} of {elements}");
+        wait_until("the thread to be done", || c.figure("lazyfree_pending_objects") == 0);
+        assert_eq!(c.figure("lazyfreed_objects"), counted, "{line} of {elements}");
     }
 }

@@ -5,30 +5,6 @@ mod common;
 
 use common::*;
 
-fn figure(c: &mut Conn, section: &str, name: &str) -> String {
-    let text = c.cmd(&["INFO", section]).text();
-    let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}:")).map(str::to_string));
-    line.unwrap_or_default()
-}
-
-/// Waits until so many clients are blocked.
-#[track_caller]
-fn wait_blocked(c: &mut Conn, n: usize) {
-    wait_until(&format!("{n} blocked clients"), || {
-        figure(c, "clients", "blocked_clients") == n.to_string()
-    });
-}
-
-/// A connection that waits with this request.
-#[track_caller]
-fn waiting(srv: &Server, c: &mut Conn, line: &str) -> Conn {
-    let before: usize = figure(c, "clients", "blocked_clients").parse().expect("a number");
-    let mut w = srv.connect();
-    w.put(&line.split(' ').collect::<Vec<_>>());
-    wait_blocked(c, before + 1);
-    w
-}
-
 fn pair(key: &str, value: &str) -> Value {
     Value::bulks(&[key, value])
 }
@@ -92,9 +68,7 @@ fn changes_are_counted() {
         ("LMPOP 2 nosuch l LEFT COUNT 9", 1),
         ("LPOP l 3", 0),
     ] {
-        let count = |c: &mut Conn| -> i64 {
-            figure(c, "persistence", "rdb_changes_since_last_save").parse().expect("a number")
-        };
+        let count = |c: &mut Conn| -> i64 { c.figure("rdb_changes_since_last_save") };
         let before = count(&mut c);
         c.run(line);
         assert_eq!(count(&mut c) - before, changes, "{line}");
@@ -151,8 +125,8 @@ fn what_went_again_or_is_something_else_wakes_nobody() {
     c.pipeline(&["MULTI", "LPUSH k v", "DEL k", "EXEC"]);
     c.pipeline(&["MULTI", "LPUSH k v", "SET k string", "EXEC"]);
     c.pipeline(&["SET k string", "DEL k"]);
-    assert_eq!(figure(&mut c, "clients", "blocked_clients"), "1");
-    assert_eq!(figure(&mut c, "commandstats", "cmdstat_blpop"), "", "it was not even tried");
+    assert_eq!(c.figure("blocked_clients"), 1);
+    assert_eq!(c.info("cmdstat_blpop"), None, "it was not even tried");
     c.run("RPUSH k last");
     assert_eq!(w.read(), pair("k", "last"));
 }
@@ -259,7 +233,7 @@ fn a_crowd_costs_a_push_no_more_than_one() {
     wait_blocked(&mut c, CROWD);
     c.run("RPUSH k only");
     wait_blocked(&mut c, CROWD - 1);
-    let stats = figure(&mut c, "commandstats", "cmdstat_blpop");
+    let stats = c.info("cmdstat_blpop").expect("it was called");
     assert!(stats.starts_with("calls=1,"), "only one was tried: {stats}");
     let values: Vec<String> = (1..CROWD).map(|i| i.to_string()).collect();
     let mut push = vec!["RPUSH", "k"];

@@ -5,12 +5,6 @@ mod common;
 use common::Value::{Int, Null};
 use common::{Conn, Server, Value, wait_until};
 
-fn info(c: &mut Conn, field: &str) -> i64 {
-    let text = c.cmd(&["INFO", "everything"]).text();
-    let found = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
-    found.unwrap_or_else(|| panic!("no {field}")).trim().parse().expect("a number")
-}
-
 fn ok(v: &Value) -> bool {
     *v == Value::ok()
 }
@@ -21,7 +15,7 @@ fn limited(policy: &str, room: i64, options: &[&str]) -> (Server, Conn) {
     all.extend(options);
     let srv = Server::with(&all);
     let mut c = srv.connect();
-    let limit = info(&mut c, "used_memory") + room;
+    let limit = c.figure("used_memory") + room;
     assert!(ok(&c.cmd(&["CONFIG", "SET", "maxmemory", &limit.to_string()])));
     (srv, c)
 }
@@ -57,7 +51,7 @@ fn without_eviction_only_what_needs_memory_is_refused() {
 
     assert_eq!(c.run("DEL key:0 key:1 key:2"), Int(3));
     assert!(ok(&c.run("SET a b")));
-    assert_eq!(info(&mut c, "evicted_keys"), 0);
+    assert_eq!(c.figure("evicted_keys"), 0);
 }
 
 #[test]
@@ -83,7 +77,7 @@ fn evicted_keys_are_announced_and_leave_a_del_in_the_log() {
     for i in 0..100 {
         assert!(ok(&c.cmd(&["SET", &format!("key:{i}"), &value])));
     }
-    let evicted = info(&mut c, "evicted_keys");
+    let evicted = c.figure("evicted_keys");
     assert!((40..100).contains(&evicted), "{evicted} of 100 went");
     assert_eq!(c.run("DBSIZE"), Int(100 - evicted));
     let Value::Array(first) = listener.read() else { panic!("a message") };
@@ -109,7 +103,7 @@ fn only_keys_with_a_ttl_go_under_the_volatile_policies() {
         }
         let there = (0..50).filter(|i| c.cmd(&["EXISTS", &format!("stays:{i}")]) == Int(1)).count();
         assert_eq!(there, 50, "{policy}");
-        assert!(info(&mut c, "evicted_keys") > 50, "{policy}");
+        assert!(c.figure("evicted_keys") > 50, "{policy}");
     }
 }
 
@@ -128,7 +122,7 @@ fn what_is_used_often_stays() {
     }
     let hot = (0..10).filter(|i| c.cmd(&["EXISTS", &format!("hot:{i}")]) == Int(1)).count();
     assert_eq!(hot, 10, "of ten that were used three hundred times");
-    assert!(info(&mut c, "evicted_keys") > 500);
+    assert!(c.figure("evicted_keys") > 500);
     assert!(c.run("OBJECT FREQ hot:0").int() > 10);
 }
 
@@ -136,18 +130,18 @@ fn what_is_used_often_stays() {
 fn a_lower_limit_is_reached_between_commands_and_the_log_warns() {
     let srv = Server::with(&["--maxmemory-policy", "allkeys-lru", "--maxmemory-eviction-tenacity", "0"]);
     let mut c = srv.connect();
-    let before = info(&mut c, "used_memory");
+    let before = c.figure("used_memory");
     let value = "x".repeat(1_000);
     let lines: Vec<String> = (0..5000).map(|i| format!("SET key:{i} {value}")).collect();
     c.pipeline(&lines.iter().map(|l| &l[..]).collect::<Vec<_>>());
     let limit = before + 1_000_000;
     assert!(ok(&c.cmd(&["CONFIG", "SET", "maxmemory", &limit.to_string()])));
-    wait_until("memory to fit", || info(&mut c, "used_memory") <= limit);
+    wait_until("memory to fit", || c.figure("used_memory") <= limit);
     let left = c.run("DBSIZE").int();
     assert!((100..2000).contains(&left), "{left} left");
     assert!(srv.log().contains("WARNING: the new maxmemory value set via CONFIG SET"));
     wait_until("the time over the limit to be booked", || {
-        info(&mut c, "current_eviction_exceeded_time") == 0
+        c.figure("current_eviction_exceeded_time") == 0
     });
     // In one unit, since a look at the figures may evict as well.
     let answers = c.pipeline(&["MULTI", "DBSIZE", "INFO stats", "EXEC"]);
@@ -155,7 +149,7 @@ fn a_lower_limit_is_reached_between_commands_and_the_log_warns() {
     let evicted = format!("evicted_keys:{}\r\n", 5000 - left.int());
     assert!(stats.text().contains(&evicted), "{evicted} in {}", stats.text());
     assert!(ok(&c.run("CONFIG RESETSTAT")));
-    assert_eq!(info(&mut c, "evicted_keys"), 0);
+    assert_eq!(c.figure("evicted_keys"), 0);
 }
 
 #[test]
@@ -169,10 +163,10 @@ fn lazy_eviction_frees_on_the_thread_and_leaves_as_unlink() {
         words.extend(members.iter().map(|m| &m[..]));
         c.cmd(&words);
     }
-    let gone = info(&mut c, "evicted_keys");
+    let gone = c.figure("evicted_keys");
     assert!(gone > 0, "the sets do not fit");
-    wait_until("the thread to free them", || info(&mut c, "lazyfree_pending_objects") == 0);
-    assert_eq!(info(&mut c, "lazyfreed_objects"), gone);
+    wait_until("the thread to free them", || c.figure("lazyfree_pending_objects") == 0);
+    assert_eq!(c.figure("lazyfreed_objects"), gone);
     let log = std::fs::read(srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof")).expect("the log");
     assert!(String::from_utf8_lossy(&log).contains("UNLINK"));
 }

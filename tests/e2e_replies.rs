@@ -58,7 +58,7 @@ fn an_overwritten_value_serves_nobody() {
     c.run("ZADD other 1 a");
     let mut w = srv.connect();
     w.put(&["BZPOPMIN", "z", "0"]);
-    wait_until("a blocked client", || c.run("INFO clients").text().contains("blocked_clients:1\r\n"));
+    wait_blocked(&mut c, 1);
     // Out of sight of those who wait, a list makes room for a sorted set.
     assert_eq!(
         c.pipeline(&["MULTI", "RPUSH z a", "ZUNIONSTORE z 1 other", "EXEC"])[3].items()[1],

@@ -7,14 +7,8 @@ use common::*;
 use oxidis::algo::crc64;
 use std::fs;
 
-fn figure(c: &mut Conn, section: &str, name: &str) -> String {
-    let text = c.cmd(&["INFO", section]).text();
-    let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}:")).map(str::to_string));
-    line.unwrap_or_default()
-}
-
-fn dirty(c: &mut Conn) -> u64 {
-    figure(c, "persistence", "rdb_changes_since_last_save").parse().expect("a number")
+fn dirty(c: &mut Conn) -> i64 {
+    c.figure("rdb_changes_since_last_save")
 }
 
 /// A listener for all events of database 0, and what it hears until the key `end` is deleted.
@@ -75,7 +69,7 @@ fn a_stored_sort_serves_those_who_wait() {
     let srv = Server::start();
     let (mut c, mut w) = (srv.connect(), srv.connect());
     w.put(&["BLPOP", "dst", "0"]);
-    wait_until("a blocked client", || figure(&mut c, "clients", "blocked_clients") == "1");
+    wait_blocked(&mut c, 1);
     c.run("RPUSH l b a");
     assert_eq!(c.run("SORT l ALPHA STORE dst"), Int(2));
     assert_eq!(w.read(), Value::bulks(&["dst", "a"]));
@@ -183,7 +177,7 @@ fn broken_payloads_are_refused_and_explained() {
     assert_eq!(c.run("GET k"), Value::bulk("old"), "the old value stays");
     assert_eq!(c.run("CONFIG SET sanitize-dump-payload yes"), Value::ok());
     assert_eq!(restore(&mut c, &twice).error(), "ERR Bad data format");
-    assert_eq!(figure(&mut c, "stats", "dump_payload_sanitizations"), "1");
+    assert_eq!(c.figure("dump_payload_sanitizations"), 1);
     assert_eq!(c.run("CONFIG SET sanitize-dump-payload no"), Value::ok());
     assert_eq!(restore(&mut c, &twice), Value::ok());
     assert_eq!(c.run("SCARD k"), Int(2));

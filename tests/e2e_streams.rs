@@ -5,29 +5,6 @@ mod common;
 
 use common::*;
 
-fn figure(c: &mut Conn, section: &str, name: &str) -> String {
-    let text = c.cmd(&["INFO", section]).text();
-    let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}:")).map(str::to_string));
-    line.unwrap_or_default()
-}
-
-#[track_caller]
-fn wait_blocked(c: &mut Conn, n: usize) {
-    wait_until(&format!("{n} blocked clients"), || {
-        figure(c, "clients", "blocked_clients") == n.to_string()
-    });
-}
-
-/// A connection that waits with this request.
-#[track_caller]
-fn waiting(srv: &Server, c: &mut Conn, line: &str) -> Conn {
-    let before: usize = figure(c, "clients", "blocked_clients").parse().expect("a number");
-    let mut w = srv.connect();
-    w.put(&line.split(' ').collect::<Vec<_>>());
-    wait_blocked(c, before + 1);
-    w
-}
-
 /// `1-1 f v`: an entry.
 fn entry(line: &str) -> Value {
     let (id, words) = line.split_once(' ').expect("an ID and more");

@@ -170,13 +170,6 @@ fn events_come_in_order() {
     }
 }
 
-/// A figure of INFO.
-fn figure(c: &mut Conn, name: &str) -> i64 {
-    let info = c.run("INFO").text();
-    let line = info.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
-    line.and_then(|l| l.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in INFO"))
-}
-
 #[test]
 fn changes_are_counted() {
     let srv = Server::start();
@@ -211,9 +204,9 @@ fn changes_are_counted() {
         ("GETDEL k", 1),
         ("GETDEL k", 0),
     ] {
-        let before = figure(&mut c, "rdb_changes_since_last_save");
+        let before = c.figure("rdb_changes_since_last_save");
         c.run(line);
-        assert_eq!(figure(&mut c, "rdb_changes_since_last_save") - before, want, "{line}");
+        assert_eq!(c.figure("rdb_changes_since_last_save") - before, want, "{line}");
     }
 }
 
@@ -368,7 +361,7 @@ fn big_values_are_changed_where_they_lie() {
     let srv = Server::start();
     let mut c = srv.connect();
     assert_eq!(c.run(&format!("SETRANGE big {} z", LEN - 1)), Int(LEN as i64));
-    let used = figure(&mut c, "used_memory");
+    let used = c.figure("used_memory");
     // One call, one copy of 20 MB each, would be 100 GB of copying.
     let line =
         |i: usize| request(&["SETBIT".into(), "big".into(), (i * 30_011).to_string(), "1".into()]);
@@ -377,7 +370,7 @@ fn big_values_are_changed_where_they_lie() {
     (0..5_000).for_each(|_| assert_eq!(c.read(), Int(0)));
     assert_eq!(c.run("BITCOUNT big 0 -2"), Int(5_000));
     assert_eq!(c.run("BITPOS big 1 1"), Int(30_011));
-    let grown = figure(&mut c, "used_memory") - used;
+    let grown = c.figure("used_memory") - used;
     assert!(grown < 1 << 20, "{grown} bytes more for the same value");
     assert_eq!(c.run("GETRANGE big -2 -1"), b("\0z"));
     assert_eq!(c.run("BITOP NOT not big"), Int(LEN as i64));
@@ -406,13 +399,13 @@ fn many_keys_at_once() {
     assert_eq!(c.run("DBSIZE"), Int(1_000));
     assert_eq!(c.run("MSET a 1 b"), err("ERR wrong number of arguments for 'mset' command"));
     assert_eq!(c.run("MSETNX a 1 b"), err("ERR wrong number of arguments for 'msetnx' command"));
-    let hits = figure(&mut c, "keyspace_hits");
-    let misses = figure(&mut c, "keyspace_misses");
+    let hits = c.figure("keyspace_hits");
+    let misses = c.figure("keyspace_misses");
     c.run("MGET key:1 none key:2");
     c.run("GETEX key:1");
     c.run("APPEND key:1 x");
-    assert_eq!(figure(&mut c, "keyspace_hits") - hits, 3);
-    assert_eq!(figure(&mut c, "keyspace_misses") - misses, 1);
+    assert_eq!(c.figure("keyspace_hits") - hits, 3);
+    assert_eq!(c.figure("keyspace_misses") - misses, 1);
 }
 
 #[test]

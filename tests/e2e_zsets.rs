@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Array, Bulk, Double, Error, Int, Null, NullArray, Server, Value, wait_until};
+use common::{Array, Bulk, Double, Error, Int, Null, NullArray, Server, Value, wait_blocked};
 
 #[test]
 fn scores_are_bulks_in_resp2_and_doubles_in_pairs_in_resp3() {
@@ -122,13 +122,9 @@ fn pops_wait_for_the_first_of_their_keys() {
     let srv = Server::start();
     let (mut c, mut first, mut second) = (srv.connect(), srv.connect(), srv.connect());
     first.put(&["BZPOPMAX", "a", "b", "0"]);
-    let blocked = |c: &mut common::Conn, n: usize| {
-        let line = format!("blocked_clients:{n}\r\n");
-        wait_until("clients to block", || c.run("INFO clients").text().contains(&line));
-    };
-    blocked(&mut c, 1);
+    wait_blocked(&mut c, 1);
     second.put(&["BZMPOP", "0", "1", "b", "MIN", "COUNT", "5"]);
-    blocked(&mut c, 2);
+    wait_blocked(&mut c, 2);
     // Another type under the key wakes nobody.
     c.run("SET b x");
     c.run("DEL b");

@@ -210,6 +210,22 @@ fn launch(binary: &Path, port: u16, dir: &Path, options: &[String]) -> Child {
         .unwrap_or_else(|e| panic!("{}: {e}", binary.display()))
 }
 
+/// Waits until so many clients are blocked.
+#[track_caller]
+pub fn wait_blocked(c: &mut Conn, n: usize) {
+    wait_until(&format!("{n} blocked clients"), || c.figure("blocked_clients") == n as i64);
+}
+
+/// A connection that is blocked by this request.
+#[track_caller]
+pub fn waiting(srv: &Server, c: &mut Conn, line: &str) -> Conn {
+    let before = c.figure("blocked_clients") as usize;
+    let mut w = srv.connect();
+    w.put(&line.split(' ').collect::<Vec<_>>());
+    wait_blocked(c, before + 1);
+    w
+}
+
 /// An empty folder for one server, below cargo's folder for tests.
 pub fn own_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -402,6 +418,19 @@ impl Conn {
     pub fn run(&mut self, line: &str) -> Value {
         let words: Vec<&str> = line.split(' ').collect();
         self.cmd(&words)
+    }
+
+    /// A field of INFO, of whatever section; None when it is not there.
+    pub fn info(&mut self, field: &str) -> Option<String> {
+        let text = self.cmd(&["INFO", "everything"]).text();
+        text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_owned))
+    }
+
+    /// A number of INFO.
+    #[track_caller]
+    pub fn figure(&mut self, field: &str) -> i64 {
+        let text = self.info(field).unwrap_or_else(|| panic!("no {field} in INFO"));
+        text.parse().unwrap_or_else(|_| panic!("{field} is {text}"))
     }
 
     /// Sends all the lines at once and reads as many replies.
