@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Conn, Server, Value, request, wait_blocked, wait_until};
+use common::{Conn, Server, Value, Value::*, request, wait_blocked, wait_until};
 use std::io::{Read, Write};
 
 /// The field of a client's line.
@@ -257,4 +257,58 @@ fn a_query_past_its_limit_ends_the_client() {
     let _ = c.stream().write_all(&[b"*1\r\n$4000000\r\n".as_slice(), &[b'x'; 2_000_000]].concat());
     assert!(c.at_end());
     assert!(s.log().contains("Closing client that reached max query buffer length"));
+}
+
+#[test]
+fn whom_the_woken_wake_go_on_before_anything_is_written() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let (mut first, mut second) = (srv.connect(), srv.connect());
+    second.put(&["BLPOP", "k2", "0"]);
+    // Hangs up on him in the pass in which he is served: then he hears nothing of it.
+    second.send(b"POST / HTTP/1.1\r\n");
+    first.put(&["BLPOP", "k1", "0"]);
+    first.put(&["RPUSH", "k2", "y"]);
+    wait_blocked(&mut c, 2);
+    assert_eq!(c.run("RPUSH k1 x"), Int(1));
+    assert_eq!((first.read(), first.read()), (Value::bulks(&["k1", "x"]), Int(1)));
+    assert!(second.at_end(), "he was told something");
+    assert_eq!(c.run("EXISTS k1 k2"), Int(0));
+}
+
+#[test]
+fn a_paused_request_is_told_apart_from_empty_ones_before_it() {
+    let srv = Server::start();
+    let (mut c, mut paused) = (srv.connect(), srv.connect());
+    let id = paused.run("CLIENT ID").int();
+    assert_eq!(c.run("CLIENT PAUSE 100000 WRITE"), Value::ok());
+    paused.send(b"*-1\r\n\r\n*0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\nPING\r\n");
+    let mut list = String::new();
+    wait_until("it to be paused", || {
+        list = c.run(&format!("CLIENT LIST ID {id}")).text();
+        list.contains("flags=b")
+    });
+    assert!(list.contains(" qbuf=6 ") && list.contains(" argv-mem=5 "), "{list}");
+    assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!((paused.read(), paused.read()), (Value::ok(), Status("PONG".into())));
+}
+
+#[test]
+fn the_rest_of_a_long_pipeline_does_not_wait_for_the_clock() {
+    let srv = Server::with(&["--hz", "1"]);
+    let mut c = srv.connect();
+    let uptime = |c: &mut common::Conn| {
+        let text = c.run("INFO server").text();
+        let n = text.lines().find_map(|l| l.strip_prefix("uptime_in_seconds:")?.parse::<i64>().ok());
+        n.expect("a number of seconds")
+    };
+    let begun = uptime(&mut c);
+    // More than is read of one client at a time.
+    let long = format!("ECHO {}\r\n", "x".repeat(1000)).repeat(100);
+    for _ in 0..30 {
+        c.send(long.as_bytes());
+        (0..100).for_each(|_| assert_eq!(c.read(), Value::bulk("x".repeat(1000))));
+    }
+    // One beat of the clock each would be twice as long.
+    assert!(uptime(&mut c) - begun < 15);
 }

@@ -68,13 +68,22 @@ fn unread(c: &Client) -> (usize, usize) {
         let args = if c.input.state.is_partial() { c.input.state.arg_bytes } else { 0 };
         return (c.input.unparsed(), args);
     }
-    let rest = c.input.buf.get(c.input.pos..).unwrap_or(&[]);
+    let mut rest = c.input.buf.get(c.input.pos..).unwrap_or(&[]);
     let limits = Limits { max_bulk: i64::MAX, authenticated: true };
     let mut spans = Vec::new();
-    match State::default().next(rest, &limits, &mut spans) {
-        Parsed::Multibulk { len } => (rest.len() - len, spans.iter().map(|s| s.len).sum()),
-        Parsed::Inline { len, words } => (rest.len() - len, words.iter().map(|w| w.len()).sum()),
-        _ => (rest.len(), 0),
+    loop {
+        let (len, args) = match State::default().next(rest, &limits, &mut spans) {
+            Parsed::Multibulk { len } => (len, Some(spans.iter().map(|s| s.len).sum())),
+            Parsed::Inline { len, words } if words.is_empty() => (len, None),
+            Parsed::Inline { len, words } => (len, Some(words.iter().map(|w| w.len()).sum())),
+            // Requests of nothing, which stand before it.
+            Parsed::Empty { len } => (len, None),
+            Parsed::Partial | Parsed::Broken(_) => return (rest.len(), 0),
+        };
+        rest = rest.get(len..).unwrap_or(&[]);
+        if let Some(args) = args {
+            return (rest.len(), args);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! command; it goes on with the events that the outer pass has not got to, and skips whoever executes.
 //!
 //! ```text
-//! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
+//! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron ─► who was woken
 //! ```
 //!
 //! Between reading and running stand the next clients' reads: what was read is parsed and its memory
@@ -51,8 +51,8 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    let evicting = srv.eviction.running && srv.run.pass_depth == 0;
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
+    let goes_on = srv.run.pass_depth == 0 && (srv.eviction.running || !srv.clients.woken.is_empty());
+    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || goes_on {
         timeout = Duration::ZERO;
     }
     srv.reactor.wait(Some(timeout));
@@ -72,10 +72,6 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let Some(id) = srv.clients.to_read.pop_front() else { break };
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_READ);
-            // What has been parsed ahead is run by `readable` first.
-            if !c.has(flag::ARRIVED) {
-                blocking::resume(srv, id);
-            }
             readable(srv, id, false);
         }
     }
@@ -93,6 +89,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.clock.mono_ms >= srv.run.next_cron_ms {
         cron::run(srv);
+    }
+    if srv.run.pass_depth == 1 {
+        blocking::resume_woken(srv);
     }
     srv.run.pass_depth -= 1;
 }

@@ -127,7 +127,8 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    pub fn new(d: Driver) -> Crowd {
+    pub fn new(mut d: Driver) -> Crowd {
+        d.crowded = true;
         Crowd { d, people: Vec::new(), steps: 0, waiting: Vec::new() }
     }
 

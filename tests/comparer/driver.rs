@@ -50,6 +50,8 @@ pub struct Driver {
     pub queueing: bool,
     /// The mains may wait for something.
     pub waits: bool,
+    /// There are more clients, who come anew when we start over.
+    pub crowded: bool,
 }
 
 impl Driver {
@@ -85,6 +87,7 @@ impl Driver {
             db: 0,
             queueing: false,
             waits: false,
+            crowded: false,
         }
     }
 
@@ -136,6 +139,10 @@ impl Driver {
         if std::mem::take(&mut self.waits) {
             self.ours.reconnect();
             self.theirs.iter_mut().for_each(Side::reconnect);
+        }
+        if self.crowded {
+            // What somebody has still to say may be a pause.
+            [Some(&mut self.ours), self.theirs.as_mut()].into_iter().flatten().for_each(Side::dismiss);
         }
         // Nothing that others said rests.
         self.asked(&[b"CLIENT", b"UNPAUSE"]);

@@ -110,6 +110,16 @@ impl Side {
         }
     }
 
+    /// Hangs up on everybody else.
+    pub fn dismiss(&mut self) {
+        let own = [self.id, self.ask(&[b"CLIENT", b"ID"]).int()];
+        let list = self.ask(&[b"CLIENT", b"LIST"]).text();
+        let ids = list.lines().filter_map(|l| l.strip_prefix("id=")?.split(' ').next());
+        for id in ids.filter(|id| !own.iter().any(|o| o.to_string() == *id)) {
+            self.ask(&[b"CLIENT", b"KILL", b"ID", id.as_bytes()]);
+        }
+    }
+
     /// How many clients wait.
     pub fn waiting(&mut self) -> i64 {
         let text = self.ask(&[b"INFO", b"clients"]).text();
