@@ -330,7 +330,11 @@ impl Crowd {
         };
         let addresses: Vec<String> = self.people.iter().map(end).collect();
         let talk = if ours { Some(&p.ours) } else { p.theirs.as_ref() };
-        talk.map_or(vec![], |t| without_addresses(&t.heard, &addresses))
+        let mut text = talk.map_or(vec![], |t| without_addresses(&t.heard, &addresses));
+        if p.ours.closed {
+            text.truncate(without_last_heads(&text));
+        }
+        text
     }
 
     /// All that was heard, or of whom it differs.
@@ -386,6 +390,20 @@ fn waits(list: &str, id: i64) -> bool {
 
 fn has_flag(line: &[&str], flag: char) -> bool {
     line.iter().any(|f| f.strip_prefix("flags=").is_some_and(|f| f.contains(flag)))
+}
+
+/// Where heads of aggregates begin that have no elements: who killed himself in EXEC hears nothing more of
+/// it, but a real server lets heads through whose length was known late.
+fn without_last_heads(text: &[u8]) -> usize {
+    let mut end = text.len();
+    while let Some(line) = text[..end].strip_suffix(b"\r\n") {
+        let at = line.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+        match &line[at..] {
+            [b'*' | b'%' | b'~', n @ ..] if n.iter().all(u8::is_ascii_digit) => end = at,
+            _ => break,
+        }
+    }
+    end
 }
 
 /// MONITOR's lines tell a time and an address: people have numbers there; what others said is left out.
