@@ -436,3 +436,15 @@ fn memory_is_free_as_soon_as_it_is_dropped() {
         assert_eq!(c.figure("lazyfreed_objects"), counted, "{line} of {elements}");
     }
 }
+
+#[test]
+fn a_time_in_the_past_deletes_while_writes_rest() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 1", "SET c 1", "MULTI", "CLIENT PAUSE 100000 WRITE"]);
+    c.pipeline(&["EXPIRE a -1", "PEXPIREAT b 1", "GETEX c PXAT 1"]);
+    let all = vec![Value::ok(), Int(1), Int(1), Value::bulk("1")];
+    assert_eq!(c.run("EXEC"), Array(all));
+    assert_eq!(c.run("DBSIZE"), Int(0), "not even for the end of the pause");
+    assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
+}

@@ -12,8 +12,8 @@ use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::config::SanitizeDump;
+use crate::keyspace::class;
 use crate::keyspace::store::{New, Ttl};
-use crate::keyspace::{Expiry, class};
 use crate::persist::rdb::load::{Checks, Loaded, Refusal, Usage, restore as read_payload};
 use crate::persist::rdb::save::payload;
 use crate::proto::error::CmdError;
@@ -149,7 +149,7 @@ fn restore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     if let Some(when) = when
         && when <= now
-        && ks.policy.expiry == Expiry::Delete
+        && ks.policy.expiry.past_deletes()
     {
         return gone_already(ctx, old.is_some(), lazy);
     }

@@ -9,7 +9,7 @@ use super::help::c_text;
 use super::numbers::integer;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use crate::keyspace::{Expiry, class, mode};
+use crate::keyspace::{class, mode};
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 
@@ -184,7 +184,7 @@ fn set_expiry(ctx: &mut Ctx<'_>, base: i64, unit: i64) -> Result<Flow, CmdError>
         ctx.out.int(0);
         return Ok(Flow::Done);
     };
-    if when <= ctx.now_ms() && ctx.srv.ks.policy.expiry == Expiry::Delete {
+    if when <= ctx.now_ms() && ctx.srv.ks.policy.expiry.past_deletes() {
         let lazy = ctx.srv.ks.policy.lazy_expire;
         let t = ctx.srv.ks.remove(found, lazy);
         ctx.instead(&[if lazy { b"UNLINK" } else { b"DEL" }, key.bytes]);

@@ -27,7 +27,7 @@ use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::store::{New, Ttl};
-use crate::keyspace::{Expiry, Touched, class};
+use crate::keyspace::{Touched, class};
 use crate::object::value::{StrRef, Value};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
@@ -422,7 +422,7 @@ fn getex(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let t = Touched { db: f.db, key: f.key, gone: false };
     let ks = &mut ctx.srv.ks;
     match at {
-        Some((When::ExAt | When::PxAt, at)) if at <= ks.now_ms && ks.policy.expiry == Expiry::Delete => {
+        Some((When::ExAt | When::PxAt, at)) if at <= ks.now_ms && ks.policy.expiry.past_deletes() => {
             let lazy = ks.policy.lazy_expire;
             let t = ks.remove(f, lazy);
             ctx.announce(&t, class::GENERIC, "del");

@@ -10,7 +10,7 @@ impl Keyspace {
     pub(super) fn expired_hides(&mut self, db: usize, key: Key, e: Entry, how: u8) -> bool {
         match self.policy.expiry {
             Expiry::Ignore => false,
-            Expiry::Report => true,
+            Expiry::Report | Expiry::Paused => true,
             Expiry::DeleteOnWrite | Expiry::Delete => {
                 let may = self.policy.expiry == Expiry::Delete || how & mode::WRITE != 0;
                 if may && how & mode::NOEXPIRE == 0 {

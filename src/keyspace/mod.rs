@@ -53,15 +53,24 @@ pub mod class {
         GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
 }
 
-/// What to do with a key whose time has come: loading and the master's stream ignore it, a replica (and
-/// anyone while writes are paused) reports it as missing, a master deletes it.
+/// What to do with a key whose time has come: loading and the master's stream ignore it, a replica reports
+/// it as missing, a master deletes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expiry {
     Ignore,
     Report,
     /// A writable replica: reads report, what is about to be written over is deleted.
     DeleteOnWrite,
+    /// A master while writes rest: reports. What is given a time in the past still goes at once.
+    Paused,
     Delete,
+}
+
+impl Expiry {
+    /// Is a time in the past no time, but a deletion?
+    pub fn past_deletes(self) -> bool {
+        matches!(self, Expiry::Delete | Expiry::Paused)
+    }
 }
 
 /// Modes of a lookup, added up.

@@ -14,7 +14,7 @@ pub fn refresh(srv: &mut Server) {
     let loading = srv.gate.has(super::Gate::LOADING);
     p.expiry = match srv.pause.has(super::pause::action::EXPIRE) {
         _ if loading => Expiry::Ignore,
-        true => Expiry::Report,
+        true => Expiry::Paused,
         false => Expiry::Delete,
     };
     p.notify = if srv.pubsub.has_listeners() && !loading { c.notify_keyspace_events } else { 0 };
