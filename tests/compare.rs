@@ -31,6 +31,7 @@
 //! - `comparer::crowd`: several clients at once, who wait, listen and get into each other's way;
 //!   `comparer::crowd_words`: what they say.
 //! - `comparer::directives`: CONFIG SET, by itself.
+//! - `comparer::shapes`: INFO, COMMAND and the like: names and kinds of what a server tells of itself.
 //! - `comparer::coverage`: what was reached. Every command and option runs ten times at least.
 //!
 //! Keys come from a fixed pool of all types and sizes; when fewer than two thirds of them exist, the missing
@@ -99,6 +100,18 @@ fn directives_agree() {
     let (ours, theirs) = (Server::with(legal::OPTIONS), Server::of(Path::new(&binary), legal::OPTIONS));
     let told = comparer::directives::compare(&ours, &theirs);
     assert!(told.is_empty(), "{} directives differ\n{}", told.len(), told.join("\n"));
+}
+
+#[test]
+fn what_they_tell_of_themselves_agrees() {
+    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
+        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
+        return;
+    };
+    let options = ["--enable-debug-command", "yes"];
+    let (ours, theirs) = (Server::with(&options), Server::of(Path::new(&binary), &options));
+    let told = comparer::shapes::compare(&ours, &theirs);
+    assert!(told.is_empty(), "{} facts differ\n{}", told.len(), told.join("\n"));
 }
 
 fn seeds() -> Vec<u64> {

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod legal;
 pub mod rules;
 pub mod scenes;
+pub mod shapes;
 pub mod side;
 pub mod tree;
 pub mod values;
