@@ -292,23 +292,3 @@ fn a_paused_request_is_told_apart_from_empty_ones_before_it() {
     assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
     assert_eq!((paused.read(), paused.read()), (Value::ok(), Status("PONG".into())));
 }
-
-#[test]
-fn the_rest_of_a_long_pipeline_does_not_wait_for_the_clock() {
-    let srv = Server::with(&["--hz", "1"]);
-    let mut c = srv.connect();
-    let uptime = |c: &mut common::Conn| {
-        let text = c.run("INFO server").text();
-        let n = text.lines().find_map(|l| l.strip_prefix("uptime_in_seconds:")?.parse::<i64>().ok());
-        n.expect("a number of seconds")
-    };
-    let begun = uptime(&mut c);
-    // More than is read of one client at a time.
-    let long = format!("ECHO {}\r\n", "x".repeat(1000)).repeat(100);
-    for _ in 0..30 {
-        c.send(long.as_bytes());
-        (0..100).for_each(|_| assert_eq!(c.read(), Value::bulk("x".repeat(1000))));
-    }
-    // One beat of the clock each would be twice as long.
-    assert!(uptime(&mut c) - begun < 15);
-}
