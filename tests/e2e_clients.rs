@@ -258,3 +258,53 @@ fn a_query_past_its_limit_ends_the_client() {
     assert!(c.at_end());
     assert!(s.log().contains("Closing client that reached max query buffer length"));
 }
+
+#[test]
+fn what_an_earlier_client_does_holds_for_what_a_later_one_has_sent_already() {
+    let limit = ["--client-output-buffer-limit", "pubsub 100000 0 0"];
+    let s = Server::with(&[&["--enable-debug-command", "yes"][..], &limit].concat());
+    let (mut sleeper, mut boss) = (s.connect(), s.connect());
+    // What is sent while the loop sleeps arrives in one pass, in the order of sending.
+    let mut meet = |boss: &mut Conn, first: &[u8], late: &mut Conn, second: &[u8]| {
+        sleeper.put(&["DEBUG", "SLEEP", "0.1"]);
+        boss.send(first);
+        late.send(second);
+        assert_eq!(sleeper.read(), Value::ok());
+        boss.read()
+    };
+    let mut late = s.connect();
+    let kill = request(&["CLIENT", "KILL", "ID", &late.run("CLIENT ID").int().to_string()]);
+    assert_eq!(meet(&mut boss, &kill, &mut late, b"SET k killed\r\n"), Value::Int(1));
+    assert!(late.at_end());
+
+    let mut late = s.connect();
+    late.run("HELLO 3");
+    late.run("SUBSCRIBE ch");
+    let much = request(&["EVAL", "return redis.call('publish', 'ch', string.rep('x', 300000))", "0"]);
+    assert_eq!(meet(&mut boss, &much, &mut late, b"SET k over\r\n"), Value::Int(1));
+    assert!(late.at_end());
+
+    let mut late = s.connect();
+    let less = b"CONFIG SET proto-max-bulk-len 1mb\r\n";
+    assert_eq!(
+        meet(&mut boss, less, &mut late, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2000000\r\n"),
+        Value::ok()
+    );
+    assert_eq!(late.read().error(), "ERR Protocol error: invalid bulk length");
+    assert_eq!(boss.run("EXISTS k"), Value::Int(0));
+
+    let mut late = s.connect();
+    let pause = b"CLIENT PAUSE 100000 WRITE\r\n";
+    assert_eq!(meet(&mut boss, pause, &mut late, b"APPEND k a\r\nAPPEND k b\r\n"), Value::ok());
+    assert_eq!(boss.run("EXISTS k"), Value::Int(0));
+    assert_eq!(boss.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!((late.read(), late.read()), (Value::Int(1), Value::Int(2)));
+
+    assert_eq!(boss.run("CONFIG SET requirepass secret"), Value::ok());
+    let mut late = s.connect();
+    assert!(late.run("PING").error().starts_with("NOAUTH"));
+    let words = b"*12\r\n$3\r\nDEL\r\n".iter().copied().chain(b"$1\r\nk\r\n".repeat(11));
+    let open = request(&["CONFIG", "SET", "requirepass", ""]);
+    assert_eq!(meet(&mut boss, &open, &mut late, &words.collect::<Vec<u8>>()), Value::ok());
+    assert_eq!(late.read(), Value::Int(1));
+}
