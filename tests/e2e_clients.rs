@@ -308,3 +308,33 @@ fn what_an_earlier_client_does_holds_for_what_a_later_one_has_sent_already() {
     assert_eq!(meet(&mut boss, &open, &mut late, &words.collect::<Vec<u8>>()), Value::ok());
     assert_eq!(late.read(), Value::Int(1));
 }
+
+#[test]
+fn requests_that_come_together_with_the_end_are_answered() {
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let (mut sleeper, full) = (s.connect(), vec![b'x'; 16 * 1024 - 24]);
+    let mut exact = b"*2\r\n$4\r\nECHO\r\n$16360\r\n".to_vec();
+    exact.extend([&full[..], b"\r\n"].concat());
+    for (sent, replies) in [
+        (&b"PING\r\nPING\r\n"[..], vec![Value::Status("PONG".into()); 2]),
+        (b"SET k v\r\nQUIT\r\n", vec![Value::ok(); 2]),
+        (&exact, vec![Value::bulk(&full)]),
+        (b"CLIENT REPLY OFF\r\nPING\r\n", vec![]),
+        (b"BLPOP l 0\r\n", vec![]),
+    ] {
+        let mut c = s.connect();
+        assert_eq!(c.run("PING").text(), "PONG");
+        // While the loop sleeps, requests and end gather.
+        sleeper.put(&["DEBUG", "SLEEP", "0.05"]);
+        c.send(sent);
+        c.stream().shutdown(std::net::Shutdown::Write).expect("a TCP socket");
+        assert_eq!(sleeper.read(), Value::ok());
+        replies.into_iter().for_each(|r| assert_eq!(c.read(), r));
+        assert!(c.at_end());
+    }
+    wait_until("they are gone", || line_count(&mut sleeper) == 1);
+}
+
+fn line_count(c: &mut Conn) -> usize {
+    c.run("CLIENT LIST").text().lines().count()
+}
