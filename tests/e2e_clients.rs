@@ -292,3 +292,83 @@ fn a_paused_request_is_told_apart_from_empty_ones_before_it() {
     assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
     assert_eq!((paused.read(), paused.read()), (Value::ok(), Status("PONG".into())));
 }
+
+#[test]
+fn what_an_earlier_client_does_holds_for_what_a_later_one_has_sent_already() {
+    let limit = ["--client-output-buffer-limit", "pubsub 100000 0 0"];
+    let s = Server::with(&[&["--enable-debug-command", "yes"][..], &limit].concat());
+    let (mut sleeper, mut boss) = (s.connect(), s.connect());
+    // What is sent while the loop sleeps arrives in one pass, in the order of sending.
+    let mut meet = |boss: &mut Conn, first: &[u8], late: &mut Conn, second: &[u8]| {
+        sleeper.put(&["DEBUG", "SLEEP", "0.1"]);
+        boss.send(first);
+        late.send(second);
+        assert_eq!(sleeper.read(), Value::ok());
+        boss.read()
+    };
+    let mut late = s.connect();
+    let kill = request(&["CLIENT", "KILL", "ID", &late.run("CLIENT ID").int().to_string()]);
+    assert_eq!(meet(&mut boss, &kill, &mut late, b"SET k killed\r\n"), Value::Int(1));
+    assert!(late.at_end());
+
+    let mut late = s.connect();
+    late.run("HELLO 3");
+    late.run("SUBSCRIBE ch");
+    let much = request(&["EVAL", "return redis.call('publish', 'ch', string.rep('x', 300000))", "0"]);
+    assert_eq!(meet(&mut boss, &much, &mut late, b"SET k over\r\n"), Value::Int(1));
+    assert!(late.at_end());
+
+    let mut late = s.connect();
+    let less = b"CONFIG SET proto-max-bulk-len 1mb\r\n";
+    assert_eq!(
+        meet(&mut boss, less, &mut late, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2000000\r\n"),
+        Value::ok()
+    );
+    assert_eq!(late.read().error(), "ERR Protocol error: invalid bulk length");
+    assert_eq!(boss.run("EXISTS k"), Value::Int(0));
+
+    let mut late = s.connect();
+    let pause = b"CLIENT PAUSE 100000 WRITE\r\n";
+    assert_eq!(meet(&mut boss, pause, &mut late, b"APPEND k a\r\nAPPEND k b\r\n"), Value::ok());
+    assert_eq!(boss.run("EXISTS k"), Value::Int(0));
+    assert_eq!(boss.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!((late.read(), late.read()), (Value::Int(1), Value::Int(2)));
+
+    assert_eq!(boss.run("CONFIG SET requirepass secret"), Value::ok());
+    let mut late = s.connect();
+    assert!(late.run("PING").error().starts_with("NOAUTH"));
+    let words = b"*12\r\n$3\r\nDEL\r\n".iter().copied().chain(b"$1\r\nk\r\n".repeat(11));
+    let open = request(&["CONFIG", "SET", "requirepass", ""]);
+    assert_eq!(meet(&mut boss, &open, &mut late, &words.collect::<Vec<u8>>()), Value::ok());
+    assert_eq!(late.read(), Value::Int(1));
+}
+
+#[test]
+fn requests_that_come_together_with_the_end_are_answered() {
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let (mut sleeper, full) = (s.connect(), vec![b'x'; 16 * 1024 - 24]);
+    let mut exact = b"*2\r\n$4\r\nECHO\r\n$16360\r\n".to_vec();
+    exact.extend([&full[..], b"\r\n"].concat());
+    for (sent, replies) in [
+        (&b"PING\r\nPING\r\n"[..], vec![Value::Status("PONG".into()); 2]),
+        (b"SET k v\r\nQUIT\r\n", vec![Value::ok(); 2]),
+        (&exact, vec![Value::bulk(&full)]),
+        (b"CLIENT REPLY OFF\r\nPING\r\n", vec![]),
+        (b"BLPOP l 0\r\n", vec![]),
+    ] {
+        let mut c = s.connect();
+        assert_eq!(c.run("PING").text(), "PONG");
+        // While the loop sleeps, requests and end gather.
+        sleeper.put(&["DEBUG", "SLEEP", "0.05"]);
+        c.send(sent);
+        c.stream().shutdown(std::net::Shutdown::Write).expect("a TCP socket");
+        assert_eq!(sleeper.read(), Value::ok());
+        replies.into_iter().for_each(|r| assert_eq!(c.read(), r));
+        assert!(c.at_end());
+    }
+    wait_until("they are gone", || line_count(&mut sleeper) == 1);
+}
+
+fn line_count(c: &mut Conn) -> usize {
+    c.run("CLIENT LIST").text().lines().count()
+}

@@ -287,3 +287,129 @@ fn smoke_clients_in_every_state() {
     assert!(srv.stop().success());
     assert!(!srv.log().contains("BUG REPORT"));
 }
+
+/// What clients of one pass do to each other; `#id` one of them.
+const MEETINGS: &[&str] = &[
+    "CLIENT KILL ID #id",
+    "CLIENT KILL ID #id SKIPME no",
+    "CLIENT UNBLOCK #id",
+    "CLIENT PAUSE 3 WRITE",
+    "CLIENT PAUSE 3",
+    "CLIENT UNPAUSE",
+    "CLIENT LIST",
+    "CLIENT REPLY OFF",
+    "CLIENT REPLY ON",
+    "CLIENT REPLY SKIP",
+    "HELLO 3",
+    "RESET",
+    "QUIT",
+    "MONITOR",
+    "SYNC",
+    "SUBSCRIBE ch",
+    "UNSUBSCRIBE",
+    "PUBLISH ch #x",
+    "BLPOP wait 0",
+    "BLPOP wait 0.005",
+    "LPUSH wait a b c",
+    "MULTI",
+    "EXEC",
+    "DISCARD",
+    "WATCH wait",
+    "SELECT 1",
+    "SWAPDB 0 1",
+    "SCRIPT KILL",
+    "DEBUG SLEEP 0.001",
+    "CONFIG SET proto-max-bulk-len 1mb",
+    "CONFIG SET proto-max-bulk-len 512mb",
+    "CONFIG SET maxmemory-clients 300kb",
+    "CONFIG SET maxmemory-clients 0",
+    "CONFIG SET client-output-buffer-limit pubsub\u{a0}50000\u{a0}0\u{a0}0",
+];
+
+/// One that says who it is and counts what it asks for.
+struct Counting {
+    wild: Wild,
+    name: usize,
+    asked: usize,
+}
+
+impl Counting {
+    /// One more piece of input, which may end anywhere.
+    fn speak(&mut self, rng: &mut Rng, newest: usize) {
+        for _ in 0..[1, 1, 2, 7, 80][rng.index(5)] {
+            let line = match rng.below(8) {
+                0 => MEETINGS[rng.index(MEETINGS.len())],
+                1 => "EVAL for\u{a0}i=1,200000\u{a0}do\u{a0}end\u{a0}return\u{a0}1 0",
+                _ => "RPUSH #name #seq",
+            };
+            self.asked += 1;
+            let word = |w: &str| {
+                w.replace('\u{a0}', " ")
+                    .replace("#name", &format!("log:{}", self.name))
+                    .replace("#seq", &self.asked.to_string())
+                    .replace("#id", &newest.saturating_sub(rng.index(20)).to_string())
+                    .replace("#x", &"x".repeat(9000))
+            };
+            let words: Vec<String> = line.split(' ').map(word).collect();
+            self.wild.unsent.extend(request(&words));
+        }
+        match rng.below(60) {
+            0 => self.wild.unsent.extend(b"*1\r\n$nonsense\r\n"),
+            1 => self.wild.unsent.extend(b"*2\r\n$4\r\nECHO\r\n$40000\r\n"),
+            _ => {}
+        }
+    }
+}
+
+/// Clients whose requests arrive in one pass kill, pause, free and silence each other. No request runs
+/// twice or before an earlier one of its client.
+#[test]
+fn smoke_requests_of_one_pass() {
+    let seed = std::env::var("SMOKE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(11);
+    let rounds = std::env::var("SMOKE_ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(700);
+    let mut srv = Server::with(&["--enable-debug-command", "yes", "--lua-time-limit", "1"]);
+    let mut rng = Rng::seeded(seed);
+    let (mut all, mut names): (Vec<Counting>, usize) = (Vec::new(), 0);
+    for round in 0..rounds {
+        while all.len() < 12 {
+            let wild = Wild::new(&srv).expect("the server listens");
+            names += 1;
+            all.push(Counting { wild, name: names, asked: 0 });
+        }
+        // While the first one's sleep holds the loop, the others' bytes gather.
+        all[0].wild.unsent.extend(request(&["DEBUG", "SLEEP", "0.002"]));
+        for c in &mut all {
+            if c.wild.unsent.len() < 4096 {
+                c.speak(&mut rng, names + 2 + round / 100);
+            }
+        }
+        all.retain_mut(|c| {
+            let later = match rng.below(4) {
+                0 => c.wild.unsent.split_off(rng.index(c.wild.unsent.len() + 1)),
+                _ => Vec::new(),
+            };
+            let goes_on = c.wild.turn(rng.below(3) > 0) && rng.below(150) > 0;
+            c.wild.unsent.extend(later);
+            goes_on
+        });
+        if round % 100 == 99 {
+            drop(quiet(&srv));
+        }
+    }
+    drop(all);
+    let mut c = quiet(&srv);
+    let mut kept = 0;
+    for db in ["SELECT 0", "SELECT 1"] {
+        assert_eq!(c.run(db), Value::ok());
+        for name in 1..=names {
+            let log = c.cmd(&["LRANGE", &format!("log:{name}"), "0", "-1"]);
+            let order: Vec<usize> =
+                log.items().iter().map(|v| v.text().parse().expect("a number")).collect();
+            assert!(order.is_sorted_by(|a, b| a < b), "seed {seed}, client {name}: {order:?}");
+            kept += order.len();
+        }
+    }
+    assert!(kept > rounds, "seed {seed}: {kept} requests ran");
+    assert!(srv.stop().success());
+    assert!(!srv.log().contains("BUG REPORT"));
+}

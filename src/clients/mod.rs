@@ -15,7 +15,7 @@ pub mod usage;
 pub use client::{Client, Input, Kind, flag};
 
 use crate::proto::reply::Reply;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub struct Clients {
     /// With a stream; pseudo-clients are not counted.
     connected: usize,
     next_id: u64,
+    /// Slots by number of client.
+    numbers: HashMap<u64, u32>,
     /// Have bytes to write before the loop sleeps.
     pub to_write: Vec<ClientId>,
     /// Have parsed or unread input that this pass did not get to.
@@ -75,6 +77,7 @@ impl Clients {
         let slot = &mut self.slots[index as usize];
         debug_assert!(slot.client.is_none());
         slot.generation = slot.generation.wrapping_add(1).max(1);
+        self.numbers.insert(c.id, index);
         slot.client = Some(c);
         ClientId { index, generation: slot.generation }
     }
@@ -135,7 +138,7 @@ impl Clients {
     }
 
     pub fn by_number(&self, id: u64) -> Option<ClientId> {
-        self.iter().find(|(_, c)| c.id == id).map(|(id, _)| id)
+        self.at(*self.numbers.get(&id)? as usize)
     }
 
     /// Marks a client dying. The caller takes it out of the registries; false when it was dying already.
@@ -158,6 +161,8 @@ impl Clients {
             return None;
         }
         let c = s.client.take()?;
+        let index = self.numbers.remove(&c.id);
+        debug_assert_eq!(index, Some(id.index), "a client keeps its number");
         self.free.push(id.index);
         Some(c)
     }

@@ -249,8 +249,13 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         false => filter(ctx)?,
     };
     let mut killed = 0;
-    for id in client_info::listed(ctx.srv) {
-        if ctx.srv.clients.live(id).is_none() || !wanted.fits(ctx, id) {
+    let candidates = match wanted.id {
+        Some(n) => ctx.srv.clients.by_number(n).into_iter().collect(),
+        None => client_info::listed(ctx.srv),
+    };
+    for id in candidates {
+        let live = ctx.srv.clients.live(id).is_some_and(|c| c.stream.is_some());
+        if !live || !wanted.fits(ctx, id) {
             continue;
         }
         killed += 1;

@@ -35,7 +35,7 @@ pub struct Span {
     pub len: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub max_bulk: i64,
     pub authenticated: bool,

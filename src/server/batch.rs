@@ -12,7 +12,16 @@
 //! last, when the entries are there.
 //!
 //! A batch holds spans and hashes, no decisions: each command goes through all refusals when its turn
-//! comes. The batch is one request before authentication, and it stops when the client blocks, is
+//! comes. Others run between parsing and running; whatever they do to this client is seen then:
+//!
+//! ```text
+//! killed, evicted, over its limit of replies    nothing runs; the slot's generation tells a new client
+//! paused, blocked, closing                      nothing runs; the bytes stay and are parsed again
+//! limits of requests changed                    parsed again, with the new ones
+//! read again, or its buffer moved               not before its arrival has run (`ARRIVED`)
+//! ```
+//!
+//! The batch is one request before authentication, and it stops when the client blocks, is
 //! paused, dies or changes kind; what was parsed ahead is then parsed again later.
 
 use super::{Server, client_info, dispatch, kill, limits};
@@ -56,6 +65,8 @@ pub struct Scratch {
     /// Where in the buffer the first incomplete request begins.
     end: usize,
     ahead: Ahead,
+    /// What the requests were measured with.
+    limits: Limits,
 }
 
 #[derive(Default)]
@@ -71,6 +82,7 @@ enum Ahead {
 impl Scratch {
     /// Parses from `pos` on.
     fn parse(&mut self, buf: &[u8], pos: usize, state: &mut State, limits: &Limits, table: &Table) {
+        self.limits = *limits;
         (self.end, self.ahead) = self.requests_of(buf, pos, state, limits, table);
     }
 
@@ -220,7 +232,8 @@ pub fn warm(srv: &Server, id: ClientId, scratch: &Scratch) {
 
 /// Runs what the client has sent, as far as it is complete. False when the client is gone or must wait.
 pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) -> bool {
-    if srv.clients.get(id).is_none_or(|c| c.has(RESTS)) {
+    // Who is over the limit of replies is as good as closed.
+    if srv.clients.get(id).is_none_or(|c| c.has(RESTS) || c.out.over) {
         if let Some(c) = srv.clients.get_mut(id).filter(|_| prepared.is_some()) {
             // What was parsed is parsed again when its time comes.
             c.input.state.reset();
@@ -229,11 +242,18 @@ pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) 
         return false;
     }
     let ready = match prepared {
-        Some(s) => s,
-        None => match prepare(srv, id) {
-            Some(s) => s,
-            None => return true,
-        },
+        Some(s) if s.limits == limits(srv, id) => s,
+        stale => {
+            if let Some(s) = stale {
+                // An earlier client has changed the limits.
+                srv.clients[id].input.state.reset();
+                srv.scratches.push(s);
+            }
+            match prepare(srv, id) {
+                Some(s) => s,
+                None => return true,
+            }
+        }
     };
     let c = &mut srv.clients[id];
     let buf = std::mem::take(&mut c.input.buf);

@@ -285,6 +285,11 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
     let Some(stream) = &c.stream else { return Got::End };
     let want = room_wanted(&c.input);
     match stream.read_into(&mut c.input.buf, want) {
+        // What came right before the end is answered before that is noticed.
+        Ok(0) if c.has(flag::TO_WRITE) && !c.has(flag::WRITE_BLOCKED) => {
+            srv.clients.wants_read(id);
+            Got::Nothing
+        }
         Ok(0) => {
             crate::verbose!("Client closed connection {}", client_info::line(srv, id, &[]));
             Got::End
