@@ -260,23 +260,6 @@ fn a_query_past_its_limit_ends_the_client() {
 }
 
 #[test]
-fn whom_the_woken_wake_go_on_before_anything_is_written() {
-    let srv = Server::start();
-    let mut c = srv.connect();
-    let (mut first, mut second) = (srv.connect(), srv.connect());
-    second.put(&["BLPOP", "k2", "0"]);
-    // Hangs up on him in the pass in which he is served: then he hears nothing of it.
-    second.send(b"POST / HTTP/1.1\r\n");
-    first.put(&["BLPOP", "k1", "0"]);
-    first.put(&["RPUSH", "k2", "y"]);
-    wait_blocked(&mut c, 2);
-    assert_eq!(c.run("RPUSH k1 x"), Int(1));
-    assert_eq!((first.read(), first.read()), (Value::bulks(&["k1", "x"]), Int(1)));
-    assert!(second.at_end(), "he was told something");
-    assert_eq!(c.run("EXISTS k1 k2"), Int(0));
-}
-
-#[test]
 fn a_paused_request_is_told_apart_from_empty_ones_before_it() {
     let srv = Server::start();
     let (mut c, mut paused) = (srv.connect(), srv.connect());

@@ -47,7 +47,7 @@ pub mod flag {
     pub const PAUSED: u64 = 1 << 26;
     /// The socket has more to read than the last pass took.
     pub const UNREAD: u64 = 1 << 27;
-    /// The peer has hung up; nothing comes after what is in the buffer.
+    /// The peer has sent its last: the end follows whatever is still to be read.
     pub const HUNG_UP: u64 = 1 << 28;
     /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
     pub const REPROCESSING: u64 = 1 << 29;

@@ -49,8 +49,6 @@ pub struct Clients {
     pub to_write: Vec<ClientId>,
     /// Have parsed or unread input that this pass did not get to.
     pub to_read: VecDeque<ClientId>,
-    /// Have waited, and go on with what they sent meanwhile, before this pass writes anything.
-    pub woken: VecDeque<ClientId>,
     /// Marked dying; reaped between passes.
     pub dying: Vec<ClientId>,
     pub pool: pool::Pool,

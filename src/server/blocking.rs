@@ -110,7 +110,7 @@ fn finish(srv: &mut Server, id: ClientId, mut out: Reply, over: bool) {
         srv.clients.wants_write(id);
     }
     if over {
-        srv.clients.woken.push_back(id);
+        srv.clients.wants_read(id);
         policy::refresh(srv);
     }
 }
@@ -142,18 +142,8 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     true
 }
 
-/// Those who waited go on, and those whom this wakes; each of them before anything is written, so that who
-/// hangs up on himself meanwhile is not told any more what he waited for.
-pub fn resume_woken(srv: &mut Server) {
-    while let Some(id) = srv.clients.woken.pop_front() {
-        if srv.clients.get(id).is_some() {
-            resume(srv, id);
-        }
-    }
-}
-
-/// Runs what a client sent while it was blocked; before that, what a pause held up when a key was ready.
-fn resume(srv: &mut Server, id: ClientId) {
+/// Runs what clients sent while they were blocked; before that, what a pause held up when a key was ready.
+pub fn resume(srv: &mut Server, id: ClientId) {
     let held_up = |b: &Block| b.keys.is_empty() && matches!(b.wait, Wait::Key { .. });
     if srv.blocked.get(id).is_some_and(held_up) && !srv.clients[id].has(flag::PAUSED) {
         retry(srv, id);

@@ -222,7 +222,10 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Refusal {
         return Refusal::Error(why);
     }
     let paused = &srv.pause;
+    // Upstream holds up SCRIPT KILL as well; then a script without end that began in the EXEC of a pause
+    // could never be ended.
     if !c.has(LISTENER)
+        && !srv.gate.has(Gate::BUSY)
         && (paused.has(action::ALL)
             || paused.has(action::WRITE) && acts.any(cf::WRITE | cf::MAY_REPLICATE))
     {

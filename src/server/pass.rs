@@ -2,7 +2,7 @@
 //! command; it goes on with the events that the outer pass has not got to, and skips whoever executes.
 //!
 //! ```text
-//! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron ─► who was woken
+//! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
 //! ```
 //!
 //! Between reading and running stand the next clients' reads: what was read is parsed and its memory
@@ -51,8 +51,8 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    let goes_on = srv.run.pass_depth == 0 && (srv.eviction.running || !srv.clients.woken.is_empty());
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || goes_on {
+    let evicting = srv.eviction.running && srv.run.pass_depth == 0;
+    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
         timeout = Duration::ZERO;
     }
     srv.reactor.wait(Some(timeout));
@@ -72,7 +72,11 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let Some(id) = srv.clients.to_read.pop_front() else { break };
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_READ);
-            readable(srv, id, false);
+            // What has been parsed ahead is run by `readable` first.
+            if !c.has(flag::ARRIVED) {
+                blocking::resume(srv, id);
+            }
+            readable(srv, id);
         }
     }
     // Nothing that has arrived waits while the loop sleeps.
@@ -89,9 +93,6 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.clock.mono_ms >= srv.run.next_cron_ms {
         cron::run(srv);
-    }
-    if srv.run.pass_depth == 1 {
-        blocking::resume_woken(srv);
     }
     srv.run.pass_depth -= 1;
 }
@@ -124,8 +125,14 @@ fn handle(srv: &mut Server, e: Ready) {
                 c.clear(flag::WRITE_BLOCKED);
                 srv.clients.wants_write(id);
             }
+            // Told once: reads may come to it later.
+            if e.closed
+                && let Some(c) = srv.clients.get_mut(id)
+            {
+                c.set(flag::HUNG_UP);
+            }
             if e.readable || e.closed {
-                readable(srv, id, e.closed);
+                readable(srv, id);
             }
         }
     }
@@ -197,13 +204,12 @@ const DENIED: &str = "-DENIED Redis is running in protected mode because protect
 pub struct Arrival {
     id: ClientId,
     got: Got,
-    hang_up: bool,
     prepared: Option<batch::Scratch>,
 }
 
 /// Reads what the client sent; it runs when the memory it needs has arrived, or the pass has nothing
 /// else to read.
-fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {
+fn readable(srv: &mut Server, id: ClientId) {
     let Some(c) = srv.clients.get(id) else { return };
     if c.has(flag::ARRIVED) {
         // A nested pass hears of a client whose last input has not run.
@@ -225,7 +231,7 @@ fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {
         batch::warm(srv, *id, s);
     }
     srv.clients[id].set(flag::ARRIVED);
-    srv.arrivals.push_back(Arrival { id, got, hang_up, prepared });
+    srv.arrivals.push_back(Arrival { id, got, prepared });
     if srv.arrivals.len() > LOOK_AHEAD {
         run_arrival(srv);
     }
@@ -233,7 +239,7 @@ fn readable(srv: &mut Server, id: ClientId, hang_up: bool) {
 
 /// Runs the oldest arrival; false when there is none.
 fn run_arrival(srv: &mut Server) -> bool {
-    let Some(Arrival { id, mut got, hang_up, mut prepared }) = srv.arrivals.pop_front() else {
+    let Some(Arrival { id, mut got, mut prepared }) = srv.arrivals.pop_front() else {
         return false;
     };
     if srv.arrivals.is_empty()
@@ -248,7 +254,7 @@ fn run_arrival(srv: &mut Server) -> bool {
         let goes_on = batch::process_input(srv, id, prepared.take());
         match got {
             Got::Nothing => return true,
-            Got::Some if !hang_up => return true,
+            Got::Some if srv.clients.get(id).is_none_or(|c| !c.has(flag::HUNG_UP)) => return true,
             Got::Full if !goes_on => break,
             _ => {}
         }

@@ -124,6 +124,6 @@ fn resume(srv: &mut Server) {
         let Some(c) = srv.clients.get_mut(id) else { continue };
         c.clear(flag::PAUSED);
         c.set(flag::WAS_PAUSED);
-        srv.clients.woken.push_back(id);
+        srv.clients.wants_read(id);
     }
 }
