@@ -182,8 +182,6 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// An element as a bulk string.
-#[inline]
 /// Chance for one command, apart from the keyspace that its values are borrowed from.
 pub fn chance(ctx: &mut Ctx<'_>) -> Rng {
     Rng::seeded(ctx.srv.ks.rng.next_u64())

@@ -161,8 +161,6 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// An element as a bulk string.
-#[inline]
 pub fn push_event(end: End) -> &'static str {
     if end == End::Head { "lpush" } else { "rpush" }
 }
