@@ -47,7 +47,6 @@ use comparer::crowd::Crowd;
 use comparer::driver::Driver;
 use comparer::legal;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// From here on a run that misses a command or an option has failed.
 const ENOUGH: usize = 200_000;
@@ -68,11 +67,7 @@ fn alone_it_lives_and_its_data_is_sound() {
 
 #[test]
 fn ours_and_a_real_server_agree() {
-    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
-        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
-        return;
-    };
-    let theirs = Server::of(Path::new(&binary), legal::OPTIONS);
+    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
     drive(Some(&theirs), number("COMPARE_COMMANDS", 20_000));
 }
 
@@ -83,33 +78,23 @@ fn a_crowd_alone_is_served() {
 
 #[test]
 fn a_crowd_is_served_as_by_a_real_server() {
-    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
-        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
-        return;
-    };
-    let theirs = Server::of(Path::new(&binary), legal::OPTIONS);
+    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
     crowd(Some(&theirs), number("COMPARE_STEPS", 10_000));
 }
 
 #[test]
 fn directives_agree() {
-    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
-        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
-        return;
-    };
-    let (ours, theirs) = (Server::with(legal::OPTIONS), Server::of(Path::new(&binary), legal::OPTIONS));
+    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
+    let ours = Server::with(legal::OPTIONS);
     let told = comparer::directives::compare(&ours, &theirs);
     assert!(told.is_empty(), "{} directives differ\n{}", told.len(), told.join("\n"));
 }
 
 #[test]
 fn what_they_tell_of_themselves_agrees() {
-    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
-        eprintln!("skipped: REDIS_SERVER names no real server to compare with");
-        return;
-    };
     let options = ["--enable-debug-command", "yes"];
-    let (ours, theirs) = (Server::with(&options), Server::of(Path::new(&binary), &options));
+    let Some(theirs) = Server::real(&options) else { return };
+    let ours = Server::with(&options);
     let told = comparer::shapes::compare(&ours, &theirs);
     assert!(told.is_empty(), "{} facts differ\n{}", told.len(), told.join("\n"));
 }

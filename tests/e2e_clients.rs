@@ -107,12 +107,8 @@ fn what_a_pause_held_up_is_no_part_of_the_command_that_ends_it() {
     assert_eq!((writer.read(), writer.read()), (Value::Int(1), Value::Int(2)));
     // What was told once, or was held up, is no news.
     assert!(m.read().text().ends_with(r#""APPEND" "s" "y""#));
-    let mut text = String::new();
-    wait_until("all is in the file", || {
-        let file = std::fs::read(s.dir.join("appendonlydir/appendonly.aof.1.incr.aof"));
-        text = String::from_utf8_lossy(&file.expect("the file of the server")).into_owned();
-        text.matches("APPEND").count() == 2
-    });
+    let text = s.aof();
+    assert_eq!(text.matches("APPEND").count(), 2, "{text}");
     assert!(text.contains("LPOP") && !text.contains("UNPAUSE"), "{text}");
 }
 

@@ -3,7 +3,6 @@
 mod common;
 
 use common::{Array, Bulk, Conn, Double, Error, Int, Null, NullArray, Server, Value};
-use std::fs;
 
 const SICILY: &str = "GEOADD sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania";
 
@@ -254,10 +253,7 @@ fn the_log_holds_what_happened_and_no_more() {
     c.run("PFCOUNT p none");
     c.run("PFMERGE q p");
     let (score, q) = (c.run("ZSCORE d Palermo"), c.run("GET q"));
-    let dir = srv.dir.join("appendonlydir");
-    let mut files = fs::read_dir(dir).expect("a folder").map(|f| f.expect("a file").path());
-    let incr = files.find(|p| p.to_string_lossy().ends_with(".incr.aof")).expect("an increment");
-    let text = String::from_utf8_lossy(&fs::read(incr).expect("readable")).into_owned();
+    let text = srv.aof();
     let words: Vec<&str> = text.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).collect();
     assert_eq!(
         words.join(" ").trim(),

@@ -83,10 +83,10 @@ fn evicted_keys_are_announced_and_leave_a_del_in_the_log() {
     let Value::Array(first) = listener.read() else { panic!("a message") };
     let name = first[2].text();
     assert_eq!(c.cmd(&["EXISTS", &name]), Int(0));
-    let log = std::fs::read(srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof")).expect("the log");
-    let dels = String::from_utf8_lossy(&log).matches("$3\r\nDEL\r\n").count() as i64;
+    let log = srv.aof();
+    let dels = log.matches("$3\r\nDEL\r\n").count() as i64;
     assert!(dels >= evicted, "{dels} for {evicted}");
-    assert!(!String::from_utf8_lossy(&log).contains("MULTI"), "each is a unit of its own");
+    assert!(!log.contains("MULTI"), "each is a unit of its own");
 }
 
 #[test]
@@ -170,6 +170,5 @@ fn lazy_eviction_frees_on_the_thread_and_leaves_as_unlink() {
     assert!(gone > 0, "the sets do not fit");
     wait_until("the thread to free them", || c.figure("lazyfree_pending_objects") == 0);
     assert_eq!(c.figure("lazyfreed_objects"), gone);
-    let log = std::fs::read(srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof")).expect("the log");
-    assert!(String::from_utf8_lossy(&log).contains("UNLINK"));
+    assert!(srv.aof().contains("UNLINK"));
 }

@@ -14,12 +14,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const AOF: [&str; 2] = ["--appendonly", "yes"];
 
-fn field(c: &mut Conn, name: &str) -> String {
-    let text = c.cmd(&["INFO", "persistence"]).text();
-    let found = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
-    found.unwrap_or_else(|| panic!("no {name} in\n{text}"))
-}
-
 #[track_caller]
 fn ok(v: Value) {
     assert_eq!(v, Value::ok());
@@ -27,9 +21,9 @@ fn ok(v: Value) {
 
 fn no_child(c: &mut Conn) {
     wait_until("the child to end", || {
-        field(c, "rdb_bgsave_in_progress") == "0"
-            && field(c, "aof_rewrite_in_progress") == "0"
-            && field(c, "aof_rewrite_scheduled") == "0"
+        c.figure("rdb_bgsave_in_progress") == 0
+            && c.figure("aof_rewrite_in_progress") == 0
+            && c.figure("aof_rewrite_scheduled") == 0
     });
 }
 
@@ -116,13 +110,13 @@ fn a_save_point_saves_by_itself() {
     let mut srv = Server::with(&["--save", "1 3"]);
     let mut c = srv.connect();
     c.pipeline(&["SET a 1", "SET b 2"]);
-    assert_eq!(field(&mut c, "rdb_changes_since_last_save"), "2");
+    assert_eq!(c.figure("rdb_changes_since_last_save"), 2);
     c.run("SET c 3");
-    wait_until("the save point", || field(&mut c, "rdb_saves") == "1");
+    wait_until("the save point", || c.figure("rdb_saves") == 1);
     no_child(&mut c);
     assert!(srv.log().contains("3 changes in 1 seconds. Saving..."), "{}", srv.log());
-    assert_eq!(field(&mut c, "rdb_changes_since_last_save"), "0");
-    assert_eq!(field(&mut c, "rdb_last_bgsave_status"), "ok");
+    assert_eq!(c.figure("rdb_changes_since_last_save"), 0);
+    assert_eq!(c.fact("rdb_last_bgsave_status"), "ok");
     srv.kill();
     srv.restart();
     assert_eq!(srv.connect().run("MGET a b c"), Value::bulks(&["1", "2", "3"]));
@@ -136,9 +130,9 @@ fn writes_are_refused_while_saving_fails() {
     // A folder cannot be replaced by a file.
     fs::create_dir(srv.dir.join("dump.rdb")).expect("our folder");
     assert_eq!(c.run("SAVE").error(), "ERR");
-    assert_eq!(field(&mut c, "rdb_last_bgsave_status"), "ok", "only the background one counts");
+    assert_eq!(c.fact("rdb_last_bgsave_status"), "ok", "only the background one counts");
     assert_eq!(c.run("BGSAVE").text(), "Background saving started");
-    wait_until("the failure", || field(&mut c, "rdb_last_bgsave_status") == "err");
+    wait_until("the failure", || c.fact("rdb_last_bgsave_status") == "err");
     let begin =
         "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist";
     for line in ["SET a 2", "PING", "DEL a", "EVAL return(redis.call('SET','a','3')) 0"] {
@@ -175,8 +169,8 @@ fn flushall_leaves_an_empty_snapshot_and_no_child() {
     assert_eq!(c.run("BGSAVE SCHEDULE").error(), "ERR Background save already in progress");
     ok(c.run("CONFIG SET rdb-key-save-delay 0"));
     ok(c.run("FLUSHALL"));
-    assert_eq!(field(&mut c, "rdb_bgsave_in_progress"), "0");
-    assert_eq!(field(&mut c, "rdb_changes_since_last_save"), "0");
+    assert_eq!(c.figure("rdb_bgsave_in_progress"), 0);
+    assert_eq!(c.figure("rdb_changes_since_last_save"), 0);
     let temps = |dir: &Path| {
         let all = fs::read_dir(dir).expect("our folder").map(|e| e.expect("readable").file_name());
         all.filter(|n| n.to_string_lossy().starts_with("temp-")).count()
@@ -210,6 +204,7 @@ fn every_type_survives_a_rewrite_in_both_forms() {
         );
         let files = log_files(&srv);
         assert_eq!(files, [format!("appendonly.aof.2.{base}"), "appendonly.aof.2.incr.aof".into()]);
+        srv.wait_logged();
         srv.kill();
         srv.restart();
         let mut c = srv.connect();
@@ -231,13 +226,13 @@ fn the_log_is_switched_on_and_off_at_run_time() {
     ok(c.run("CONFIG SET appendonly yes"));
     ok(c.run("SET meanwhile 1"));
     no_child(&mut c);
-    assert_eq!(field(&mut c, "aof_enabled"), "1");
+    assert_eq!(c.figure("aof_enabled"), 1);
     ok(c.run("SET after 1"));
     let before = digest(&mut c);
     ok(c.run("DEBUG LOADAOF"));
     assert_eq!(digest(&mut c), before);
     ok(c.run("CONFIG SET appendonly no"));
-    assert_eq!(field(&mut c, "aof_enabled"), "0");
+    assert_eq!(c.figure("aof_enabled"), 0);
     ok(c.run("SET lost 1"));
     ok(c.run("CONFIG SET appendonly yes"));
     no_child(&mut c);
@@ -251,13 +246,13 @@ fn the_log_is_switched_on_and_off_at_run_time() {
 
 #[test]
 fn saves_and_rewrites_wait_for_each_other() {
-    let srv = Server::with(&[AOF[0], AOF[1], "--rdb-key-save-delay", "200000"]);
+    let srv = Server::with(&[AOF[0], AOF[1], "--rdb-key-save-delay", "500000"]);
     let mut c = srv.connect();
     c.pipeline(&["SET a 1", "SET b 2", "SET c 3"]);
     assert_eq!(c.run("BGSAVE").text(), "Background saving started");
     assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting scheduled");
-    assert_eq!(field(&mut c, "aof_rewrite_scheduled"), "1");
-    wait_until("the rewrite", || field(&mut c, "aof_rewrite_in_progress") == "1");
+    assert_eq!(c.figure("aof_rewrite_scheduled"), 1);
+    wait_until("the rewrite", || c.figure("aof_rewrite_in_progress") == 1);
     assert_eq!(
         c.run("BGREWRITEAOF").error(),
         "ERR Background append only file rewriting already in progress"
@@ -265,16 +260,14 @@ fn saves_and_rewrites_wait_for_each_other() {
     assert!(c.run("BGSAVE").error().starts_with("ERR Another child process is active (AOF?)"));
     assert_eq!(c.run("BGSAVE SCHEDULE").text(), "Background saving scheduled");
     ok(c.run("CONFIG SET rdb-key-save-delay 0"));
-    wait_until("both", || field(&mut c, "rdb_saves") == "2");
+    wait_until("both", || c.figure("rdb_saves") == 2);
     no_child(&mut c);
     let answers = c.pipeline(&["MULTI", "BGREWRITEAOF", "BGSAVE", "EXEC"]);
     assert_eq!(
         answers[3].items().iter().map(Value::text).collect::<Vec<_>>(),
         ["Background append only file rewriting scheduled", "Background saving scheduled"]
     );
-    wait_until("both again", || {
-        field(&mut c, "rdb_saves") == "3" && field(&mut c, "aof_rewrites") == "2"
-    });
+    wait_until("both again", || c.figure("rdb_saves") == 3 && c.figure("aof_rewrites") == 2);
 }
 
 #[test]
@@ -286,10 +279,10 @@ fn a_log_that_has_grown_is_rewritten_by_itself() {
     for _ in 0..100 {
         ok(c.cmd(&["SET", "key", &value]));
     }
-    wait_until("the rewrite", || field(&mut c, "aof_rewrites") != "0");
+    wait_until("the rewrite", || c.figure("aof_rewrites") != 0);
     no_child(&mut c);
     assert!(srv.log().contains("Starting automatic rewriting of AOF on "));
-    let size: u64 = field(&mut c, "aof_current_size").parse().expect("a number");
+    let size = c.figure("aof_current_size");
     assert!(size < 60_000, "{size}");
 }
 
@@ -298,9 +291,8 @@ fn timestamps_stand_in_the_log_and_are_skipped() {
     let mut srv = Server::with(&[AOF[0], AOF[1], "--aof-timestamp-enabled", "yes"]);
     let mut c = srv.connect();
     ok(c.run("SET a 1"));
+    let log = srv.aof();
     srv.kill();
-    let log =
-        fs::read_to_string(srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof")).expect("there");
     assert!(log.starts_with("#TS:"), "{log:?}");
     srv.restart();
     assert_eq!(srv.connect().run("GET a").text(), "1");
@@ -336,6 +328,7 @@ fn a_log_of_one_file_is_adopted() {
             ["file appendonly.aof seq 1 type b", "file appendonly.aof.1.incr.aof seq 1 type i"]
         );
         ok(c.run("SET new 3"));
+        srv.wait_logged();
         srv.kill();
         srv.restart();
         assert_eq!(srv.connect().run("MGET from:tail new"), Value::bulks(&["2", "3"]));
@@ -388,6 +381,7 @@ fn what_was_cut_short_is_dropped_from_the_last_file_only() {
         let file = srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof");
         assert_eq!(fs::metadata(&file).expect("there").len(), whole);
         ok(c.run("SET e 5"));
+        srv.wait_logged();
         srv.kill();
         srv.restart();
         assert_eq!(srv.connect().run("MGET b e"), Value::bulks(&["2", "5"]));
@@ -473,6 +467,7 @@ fn a_log_that_ends_inside_a_transaction_is_cut_before_it() {
         let dir = prepared(b"", &tail);
         let mut srv = Server::with_folder(&AOF, dir);
         ok(srv.connect().run("SET c 3"));
+        srv.wait_logged();
         srv.kill();
         srv.restart();
         // What came after is no part of it.
@@ -496,7 +491,7 @@ fn a_full_disk_refuses_writes_under_everysec() {
     let srv = Server::with_folder(&AOF, full_disk());
     let mut c = srv.connect();
     ok(c.run("SET a 1"));
-    wait_until("the failed write", || field(&mut c, "aof_last_write_status") == "err");
+    wait_until("the failed write", || c.fact("aof_last_write_status") == "err");
     let why = "MISCONF Errors writing to the AOF file: No space left on device";
     assert_eq!(c.run("SET a 2").error(), why);
     assert_eq!(c.run("PING").error(), why);

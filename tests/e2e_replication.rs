@@ -6,7 +6,6 @@ mod common;
 
 use common::Value::Int;
 use common::{Conn, Server, Value, wait_until};
-use std::path::Path;
 
 /// A replica by hand: what stands behind the snapshot is commands.
 struct Raw {
@@ -69,12 +68,6 @@ fn read_snapshot(conn: &mut Conn) -> Vec<u8> {
     assert_eq!(first, b"$");
     let len = String::from_utf8(conn.line()).expect("digits").parse().expect("a length");
     conn.take(len)
-}
-
-fn field(c: &mut Conn, section: &str, name: &str) -> String {
-    let text = c.cmd(&["INFO", section]).text();
-    let found = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
-    found.unwrap_or_else(|| panic!("no {name} in\n{text}"))
 }
 
 fn quiet() -> Server {
@@ -150,15 +143,13 @@ fn what_happens_during_the_snapshot_follows_it() {
     }
     let mut conn = srv.connect();
     conn.put(&["SYNC"]);
-    wait_until("the snapshot to begin", || {
-        field(&mut c, "persistence", "rdb_bgsave_in_progress") == "1"
-    });
+    wait_until("the snapshot to begin", || c.figure("rdb_bgsave_in_progress") == 1);
     assert_eq!(c.run("SET during snapshot"), Value::ok());
-    assert!(field(&mut c, "replication", "slave0").contains("state=wait_bgsave"));
+    assert!(c.fact("slave0").contains("state=wait_bgsave"));
     // A second one gets the same snapshot, and the same stream.
     let mut second = srv.connect();
     second.put(&["SYNC"]);
-    wait_until("the second replica", || field(&mut c, "replication", "connected_slaves") == "2");
+    wait_until("the second replica", || c.figure("connected_slaves") == 2);
     assert_eq!(c.run("SET during later"), Value::ok());
     for conn in [conn, second] {
         let mut r = Raw { snapshot: Vec::new(), conn };
@@ -172,7 +163,7 @@ fn what_happens_during_the_snapshot_follows_it() {
         got.retain(|g| g != "SELECT 0");
         assert_eq!(got, ["SET during snapshot", "SET during later"]);
     }
-    assert_eq!(field(&mut c, "stats", "total_forks"), "1");
+    assert_eq!(c.figure("total_forks"), 1);
 }
 
 #[test]
@@ -185,19 +176,18 @@ fn a_replica_that_has_gone_is_nowhere_and_can_go_on_where_it_was() {
     let line = p.read().text();
     let words: Vec<&str> = line.split(' ').collect();
     let [_, replid, offset] = words[..] else { panic!("{line}") };
-    assert_eq!(field(&mut c, "replication", "master_replid"), replid);
+    assert_eq!(c.fact("master_replid"), replid);
     read_snapshot(&mut p);
-    wait_until("it to be online", || field(&mut c, "replication", "slave0").contains("state=online"));
+    wait_until("it to be online", || c.fact("slave0").contains("state=online"));
     p.put(&["REPLCONF", "ACK", "1"]);
     wait_until("the acknowledgement", || {
-        field(&mut c, "replication", "slave0")
-            .starts_with("ip=127.0.0.1,port=7777,state=online,offset=1,")
+        c.fact("slave0").starts_with("ip=127.0.0.1,port=7777,state=online,offset=1,")
     });
     let role = c.run("ROLE");
     assert_eq!(role.items()[2], Value::Array(vec![Value::bulks(&["127.0.0.1", "7777", "1"])]));
     assert!(c.run("CLIENT LIST TYPE replica").text().contains(" flags=S "));
     p.stream().shutdown(std::net::Shutdown::Both).expect("connected");
-    wait_until("it to be gone", || field(&mut c, "replication", "connected_slaves") == "0");
+    wait_until("it to be gone", || c.figure("connected_slaves") == 0);
     assert_eq!(c.run("ROLE").items()[2], Value::Array(Vec::new()));
     assert_eq!(c.run("SET missed it"), Value::ok());
     let mut again = srv.connect();
@@ -211,11 +201,11 @@ fn a_replica_that_has_gone_is_nowhere_and_can_go_on_where_it_was() {
         all.push(r.next());
     }
     assert_eq!(all.last().map(String::as_str), Some("SET missed it"));
-    assert_eq!(field(&mut c, "stats", "sync_partial_ok"), "1");
+    assert_eq!(c.figure("sync_partial_ok"), 1);
     let mut late = srv.connect();
     let answer = late.run(&format!("PSYNC {replid} 1000000")).text();
     assert!(answer.starts_with(&format!("FULLRESYNC {replid} ")), "{answer}");
-    assert_eq!(field(&mut c, "stats", "sync_partial_err"), "1");
+    assert_eq!(c.figure("sync_partial_err"), 1);
 }
 
 #[test]
@@ -223,7 +213,7 @@ fn a_replica_hears_that_its_master_lives() {
     let srv = Server::with(&["--repl-ping-replica-period", "1"]);
     let (mut c, mut r) = settled(&srv);
     assert_eq!([r.conn.read(), r.conn.read()], [Value::bulks(&["PING"]), Value::bulks(&["PING"])]);
-    let offset: u64 = field(&mut c, "replication", "master_repl_offset").parse().expect("a number");
+    let offset = c.figure("master_repl_offset") as u64;
     assert!(offset >= 28 && offset.is_multiple_of(14), "two PINGs and more");
     // The database is selected when it matters, not before.
     c.run("SET k v");
@@ -252,7 +242,7 @@ fn who_wants_the_snapshot_only_is_closed_behind_it() {
     assert_eq!(c.run("SET k v"), Value::ok());
     assert!(read_snapshot(&mut p).starts_with(b"REDIS0011"));
     assert!(p.at_end());
-    assert_eq!(field(&mut c, "replication", "connected_slaves"), "0");
+    assert_eq!(c.figure("connected_slaves"), 0);
 }
 
 #[test]
@@ -273,7 +263,7 @@ fn who_wants_no_keys_gets_the_head_of_a_snapshot_and_then_the_stream() {
     assert_eq!(c.run("SET k w"), Value::ok());
     let mut raw = Raw { conn, snapshot };
     raw.expect(&["SELECT 0", "SET k w"]);
-    assert_eq!(field(&mut c, "persistence", "rdb_saves"), "0");
+    assert_eq!(c.figure("rdb_saves"), 0);
 }
 
 #[test]
@@ -299,10 +289,10 @@ fn a_replica_that_does_not_read_is_closed_and_its_share_of_the_stream_goes() {
     let big = "x".repeat(256 * 1024);
     wait_until("the limit to be reached", || {
         c.cmd(&["SET", "k", &big]);
-        field(&mut c, "replication", "connected_slaves") == "0"
+        c.figure("connected_slaves") == 0
     });
     assert!(srv.log().contains("for overcoming of output buffer limits."));
-    let kept: u64 = field(&mut c, "replication", "repl_backlog_histlen").parse().expect("a number");
+    let kept = c.figure("repl_backlog_histlen") as u64;
     assert!(kept < 1024 * 1024, "{kept} bytes are still kept for nobody");
     drop(raw);
 }
@@ -315,7 +305,7 @@ fn too_few_good_replicas_refuse_writes() {
     assert_eq!(c.run("SET k v").error(), refused);
     let r = Raw::sync(&srv);
     wait_until("the replica to count", || c.run("SET k v") == Value::ok());
-    assert_eq!(field(&mut c, "replication", "min_slaves_good_slaves"), "1");
+    assert_eq!(c.figure("min_slaves_good_slaves"), 1);
     drop(r);
     wait_until("the replica to be missed", || matches!(c.run("SET k v"), Value::Error(_)));
     assert_eq!(c.run("SET k v").error(), refused);
@@ -390,12 +380,9 @@ fn digest(c: &mut Conn) -> Value {
 
 #[test]
 fn a_real_replica_ends_with_the_same_dataset() {
-    let Some(binary) = std::env::var_os("REDIS_SERVER") else {
-        eprintln!("skipped: REDIS_SERVER names no real server to be our replica");
-        return;
-    };
     let open = ["--enable-debug-command", "yes"];
-    let (srv, real) = (Server::with(&open), Server::of(Path::new(&binary), &open));
+    let Some(real) = Server::real(&open) else { return };
+    let srv = Server::with(&open);
     let (mut c, mut r) = (srv.connect(), real.connect());
     let mut dice = Dice(11);
     let mut play = |c: &mut Conn, n: usize| {
@@ -406,9 +393,9 @@ fn a_real_replica_ends_with_the_same_dataset() {
     };
     play(&mut c, 50);
     assert_eq!(r.cmd(&["REPLICAOF", "127.0.0.1", &srv.port.to_string()]), Value::ok());
-    wait_until("the fork", || field(&mut c, "replication", "connected_slaves") == "1");
+    wait_until("the fork", || c.figure("connected_slaves") == 1);
     play(&mut c, 50);
-    wait_until("the link", || field(&mut r, "replication", "master_link_status") == "up");
+    wait_until("the link", || r.fact("master_link_status") == "up");
     c.run("SELECT 5");
     play(&mut c, 50);
     wait_until("the same dataset", || digest(&mut c) == digest(&mut r));
@@ -421,6 +408,6 @@ fn a_real_replica_ends_with_the_same_dataset() {
     r.run("CLIENT KILL TYPE master");
     play(&mut c, 20);
     wait_until("the same dataset", || digest(&mut c) == digest(&mut r));
-    assert_eq!(field(&mut c, "stats", "sync_full"), "1");
-    assert_eq!(field(&mut c, "stats", "sync_partial_ok"), "1");
+    assert_eq!(c.figure("sync_full"), 1);
+    assert_eq!(c.figure("sync_partial_ok"), 1);
 }

@@ -3,14 +3,8 @@
 mod common;
 
 use common::Value::{Array, Int};
-use common::{Conn, Server, Value, free_port, wait_until};
+use common::{Server, Value, free_port, wait_until};
 use std::os::unix::fs::PermissionsExt;
-
-fn info(c: &mut Conn, section: &str, field: &str) -> String {
-    let text = c.cmd(&["INFO", section]).text();
-    let found = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
-    found.unwrap_or_else(|| panic!("INFO {section} has no {field}:\n{text}"))
-}
 
 /// The marks stand in the log in this order.
 fn in_order(log: &str, marks: &[&str]) {
@@ -85,8 +79,7 @@ fn ports_move_and_a_taken_one_changes_nothing() {
         "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. \
          Check server logs."
     );
-    let before = [srv.port.to_string(), "10".into()];
-    assert_eq!([info(&mut c, "server", "tcp_port"), info(&mut c, "server", "configured_hz")], before);
+    assert_eq!((c.figure("tcp_port"), c.figure("configured_hz")), (srv.port.into(), 10));
     drop(srv.connect());
     let free = free_port();
     assert_eq!(c.cmd(&["CONFIG", "SET", "port", &free.to_string()]), Value::ok());
@@ -154,24 +147,22 @@ fn info_shows_the_sections_asked_for() {
     let everything = titles(&c.cmd(&["INFO", "everything"]).text());
     assert!(everything.contains(&"Latencystats".into()) && !everything.contains(&"Debug".into()));
     assert_eq!(c.cmd(&["INFO", "nosuch"]), Value::bulk(""));
-    assert_eq!(info(&mut c, "server", "process_id"), srv.pid().to_string());
+    assert_eq!(c.figure("process_id"), srv.pid().into());
 }
 
 #[test]
 fn an_idle_server_wakes_for_its_cron_only() {
     let srv = Server::start();
     let mut c = srv.connect();
-    let cycles = |c: &mut Conn| info(c, "stats", "eventloop_cycles").parse::<u64>().expect("a number");
-    let uptime = |c: &mut Conn| info(c, "server", "server_time_usec").parse::<u64>().expect("a number");
-    let (began, before) = (uptime(&mut c), cycles(&mut c));
+    let (began, before) = (c.figure("server_time_usec"), c.figure("eventloop_cycles"));
     let mut asked = 2;
     wait_until("half a second to pass", || {
         std::thread::sleep(std::time::Duration::from_millis(100));
         asked += 1;
-        uptime(&mut c) - began > 500_000
+        c.figure("server_time_usec") - began > 500_000
     });
-    let spent = (uptime(&mut c) - began) / 100_000;
-    let woken = cycles(&mut c) - before;
+    let woken = c.figure("eventloop_cycles") - before;
+    let spent = (c.figure("server_time_usec") - began) / 100_000;
     assert!(woken <= asked + spent + 6, "{woken} passes in {spent} ticks and {asked} requests");
 }
 
@@ -219,13 +210,13 @@ fn clients_are_served_while_the_dataset_is_read() {
     let (mut loads, mut asks) = (srv.connect(), srv.connect());
     assert_eq!(loads.cmd(&["DEBUG", "POPULATE", "4000", "key", "100"]), Value::ok());
     loads.put(&["DEBUG", "RELOAD"]);
-    wait_until("the load", || info(&mut asks, "persistence", "loading") == "1");
+    wait_until("the load", || asks.figure("loading") == 1);
     assert_eq!(asks.cmd(&["GET", "key:1"]).error(), "LOADING Redis is loading the dataset in memory");
     let refused = asks.cmd(&["CONFIG", "SET", "appendonly", "yes"]);
     assert_eq!(refused.error(), "LOADING Redis is loading the dataset in memory");
     assert_eq!(asks.cmd(&["CONFIG", "SET", "key-load-delay", "0"]), Value::ok());
     assert_eq!(loads.read(), Value::ok());
-    assert_eq!(info(&mut asks, "persistence", "loading"), "0");
+    assert_eq!(asks.figure("loading"), 0);
     assert_eq!(asks.cmd(&["DBSIZE"]), Int(4000));
 }
 

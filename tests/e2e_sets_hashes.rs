@@ -5,7 +5,6 @@ mod common;
 
 use common::{Array, Bulk, Conn, Double, Error, Int, Map, Null, Server, Set, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 /// Small thresholds.
 fn small() -> Server {
@@ -385,12 +384,7 @@ fn the_log_holds_what_was_popped_and_computed() {
     c.run("HSET h f 10");
     c.run("HINCRBYFLOAT h f 0.1");
     c.run("HDEL h nosuch");
-    let dir = fs::read_dir(srv.dir.join("appendonlydir")).expect("a folder");
-    let incr = dir
-        .map(|f| f.expect("a file").path())
-        .find(|p| p.to_string_lossy().ends_with(".incr.aof"))
-        .expect("an increment");
-    let text = String::from_utf8_lossy(&fs::read(incr).expect("readable")).into_owned();
+    let text = srv.aof();
     let words: Vec<&str> = text.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).collect();
     let three = three.join(" ");
     assert_eq!(

@@ -276,8 +276,7 @@ fn changes_are_announced_in_order() {
 
 /// Words of the commands in the append only file, without their lengths.
 fn written(srv: &Server) -> Vec<String> {
-    let file = srv.dir.join("appendonlydir/appendonly.aof.1.incr.aof");
-    let text = std::fs::read_to_string(file).expect("the server writes it");
+    let text = srv.aof();
     let mut commands: Vec<String> = Vec::new();
     for line in text.split("\r\n").filter(|l| !l.is_empty() && !l.starts_with(['$', '#'])) {
         match line.strip_prefix('*') {

@@ -13,7 +13,6 @@ mod common;
 
 use common::{Conn, Server};
 use oxidis::algo::rng::Rng;
-use std::path::Path;
 use std::time::Instant;
 
 const CALLS: usize = 20_000;
@@ -158,9 +157,7 @@ fn costs_by_size() {
     let sizes: Vec<usize> =
         sizes.split(',').map(|s| s.trim().parse().expect("a list of sizes")).collect();
     let mut servers = vec![("Oxidis", Server::start())];
-    if let Some(binary) = std::env::var_os("REDIS_SERVER") {
-        servers.push(("Redis", Server::of(Path::new(&binary), &["--save", ""])));
-    }
+    servers.extend(Server::real(&[]).map(|real| ("Redis", real)));
     let head: Vec<String> = sizes.iter().map(usize::to_string).collect();
     println!("| us per call | server | {} |\n|---|---|{}", head.join(" | "), "---|".repeat(sizes.len()));
     let tables: Vec<_> = servers.iter().map(|(name, srv)| (name, costs(srv, &sizes))).collect();

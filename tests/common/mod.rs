@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until `happened` is true.
 #[track_caller]
@@ -71,6 +71,15 @@ impl Server {
     /// Ours, in a folder that was prepared (see `own_folder`) and is removed with the server.
     pub fn with_folder(options: &[&str], dir: PathBuf) -> Server {
         Self::in_folder(&binary(), options, dir)
+    }
+
+    /// The real redis-server 7.2 whose binary REDIS_SERVER names; None, and a word about it, without one.
+    pub fn real(options: &[&str]) -> Option<Server> {
+        let binary = std::env::var_os("REDIS_SERVER");
+        if binary.is_none() {
+            eprintln!("skipped: REDIS_SERVER names no real server to go with ours");
+        }
+        Some(Self::of(Path::new(&binary?), options))
     }
 
     fn in_folder(binary: &Path, options: &[&str], mut dir: PathBuf) -> Server {
@@ -123,6 +132,21 @@ impl Server {
     pub fn log(&self) -> String {
         let bytes = fs::read(self.dir.join("server.log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the append only file has all that was done: `everysec` lets a write wait for a sync.
+    #[track_caller]
+    pub fn wait_logged(&self) {
+        let mut c = self.connect();
+        wait_until("the log to be written", || c.figure("aof_buffer_length") == 0);
+    }
+
+    /// The first increment of the append only file, with all that was done.
+    #[track_caller]
+    pub fn aof(&self) -> String {
+        self.wait_logged();
+        let file = fs::read(self.dir.join("appendonlydir/appendonly.aof.1.incr.aof"));
+        String::from_utf8_lossy(&file.expect("the log of the server")).into_owned()
     }
 
     /// A raw connection.
@@ -426,10 +450,16 @@ impl Conn {
         text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_owned))
     }
 
+    /// A field of INFO that is there.
+    #[track_caller]
+    pub fn fact(&mut self, field: &str) -> String {
+        self.info(field).unwrap_or_else(|| panic!("no {field} in INFO"))
+    }
+
     /// A number of INFO.
     #[track_caller]
     pub fn figure(&mut self, field: &str) -> i64 {
-        let text = self.info(field).unwrap_or_else(|| panic!("no {field} in INFO"));
+        let text = self.fact(field);
         text.parse().unwrap_or_else(|_| panic!("{field} is {text}"))
     }
 
