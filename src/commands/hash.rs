@@ -11,7 +11,7 @@ use super::scan;
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
-use crate::ds::listpack::{Element, Sink};
+use crate::ds::listpack::Element;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
 use crate::object::hash::Hash;
@@ -451,13 +451,7 @@ fn hgetall(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let h = ctx.srv.ks.value::<Hash>(&f)?;
     ctx.out.map(h.len());
-    match &*h {
-        Hash::Packed(l) => _ = ctx.out.run(&mut l.iter(), l.len()),
-        Hash::Table(t) => t.iter().for_each(|(field, value)| {
-            ctx.out.bulk(field);
-            ctx.out.bulk(value);
-        }),
-    }
+    h.show(ctx.out);
     Ok(Flow::Done)
 }
 

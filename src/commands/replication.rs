@@ -250,17 +250,13 @@ fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.array(3);
     ctx.out.bulk(b"master");
     ctx.out.int(srv.repl.offset().cast_signed());
-    let shown = |r: &&crate::replication::replicas::Replica| r.stage == Stage::Online;
-    let all = srv.repl.replicas.iter().filter(shown);
-    let all: Vec<_> = all
-        .filter_map(|r| Some((master::ip(srv.clients.get(r.id)?, &r.about)?, r.about.port, r.acked)))
-        .collect();
-    ctx.out.array(all.len());
-    for (ip, port, acked) in all {
+    let online: Vec<_> = master::known(srv).filter(|(r, _)| r.stage == Stage::Online).collect();
+    ctx.out.array(online.len());
+    for (r, ip) in online {
         ctx.out.array(3);
         ctx.out.bulk(ip.as_bytes());
-        ctx.out.bulk_int(port);
-        ctx.out.bulk_int(acked);
+        ctx.out.bulk_int(r.about.port);
+        ctx.out.bulk_int(r.acked);
     }
     Ok(Flow::Done)
 }

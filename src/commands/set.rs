@@ -12,7 +12,6 @@ use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
 use crate::algo::num::parse_i64;
-use crate::ds::listpack::Sink;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Effect, Found, Keyspace, class};
 use crate::object::set::Set;
@@ -380,10 +379,7 @@ fn smembers(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     };
     let s = ctx.srv.ks.value::<Set>(&f)?;
     ctx.out.set(s.len());
-    match &*s {
-        Set::Packed(l) => _ = ctx.out.run(&mut l.iter(), l.len()),
-        s => s.for_each(|m| ctx.out.element(m)),
-    }
+    s.show(ctx.out);
     Ok(Flow::Done)
 }
 
@@ -520,7 +516,7 @@ fn spop_all(ctx: &mut Ctx<'_>, f: Found<'_>, len: usize) -> Result<Flow, CmdErro
     ctx.srv.ks.stats.hits += 1;
     let s = ctx.srv.ks.value::<Set>(&f)?;
     ctx.out.set(len);
-    s.for_each(|m| ctx.out.element(m));
+    s.show(ctx.out);
     let lazy = ctx.srv.ks.policy.lazy_server_del;
     let t = ctx.srv.ks.remove(f, lazy);
     ctx.srv.ks.dirty += len as u64;

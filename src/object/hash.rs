@@ -8,7 +8,7 @@ use super::tables::{self, Full};
 use super::value::Kind;
 use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
-use crate::ds::listpack::{Element, Listpack, safe_to_add};
+use crate::ds::listpack::{Element, Listpack, Sink, safe_to_add};
 use crate::ds::pairs::Pairs;
 
 /// Draws with repetition from a listpack, in one walk through it (HRANDFIELD_RANDOM_SAMPLE_LIMIT).
@@ -170,6 +170,17 @@ impl Hash {
         match self {
             Hash::Packed(l) => l.pairs().for_each(|(k, v)| f(k, v)),
             Hash::Table(t) => t.iter().for_each(|(k, v)| f(Element::Str(k), Element::Str(v))),
+        }
+    }
+
+    /// Hands out every field, followed by its value.
+    pub fn show(&self, sink: &mut impl Sink) {
+        match self {
+            Hash::Packed(l) => _ = sink.run(&mut l.iter(), l.len()),
+            Hash::Table(t) => t.iter().for_each(|(k, v)| {
+                sink.one(Element::Str(k));
+                sink.one(Element::Str(v));
+            }),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
 use crate::ds::intset::Intset;
-use crate::ds::listpack::{Element, Listpack, safe_to_add};
+use crate::ds::listpack::{Element, Listpack, Sink, safe_to_add};
 use crate::ds::pairs::Pairs;
 
 /// Draws with repetition from a listpack, in one walk through it (SRANDFIELD_RANDOM_SAMPLE_LIMIT).
@@ -425,6 +425,14 @@ impl Set {
             Set::Ints(s) => s.iter().for_each(|n| f(Element::Int(n))),
             Set::Packed(l) => l.iter().for_each(f),
             Set::Table(t) => t.keys().for_each(|k| f(Element::Str(k))),
+        }
+    }
+
+    /// Hands out every member.
+    pub fn show(&self, sink: &mut impl Sink) {
+        match self {
+            Set::Packed(l) => _ = sink.run(&mut l.iter(), l.len()),
+            s => s.for_each(|m| sink.one(m)),
         }
     }
 }

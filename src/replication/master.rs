@@ -32,8 +32,14 @@ const MEASURED: u64 = 16 * 1024;
 
 // ---- attaching ---------------------------------------------------------------------------------
 
+/// The replicas whose address is known, with it, as INFO and ROLE show them.
+pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
+    let all = srv.repl.replicas.iter();
+    all.filter_map(|r| Some((r, ip(srv.clients.get(r.id)?, &r.about)?)))
+}
+
 /// The address of a replica: what it says, or where it comes from.
-pub fn ip(c: &Client, r: &super::replicas::About) -> Option<String> {
+fn ip(c: &Client, r: &super::replicas::About) -> Option<String> {
     match &r.ip {
         Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
         None => c.stream.as_ref().and_then(Stream::peer_ip),

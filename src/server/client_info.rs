@@ -42,10 +42,7 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
     }
     let parked = srv.blocked.get(id).map_or(0, |b| b.args.iter().map(|a| a.len()).sum());
     f.argv += parked;
-    (f.oll, f.omem) = c.out.list();
-    if c.has(flag::REPLICA) {
-        f.omem += srv.repl.owed(id);
-    }
+    (f.oll, f.omem) = unsent(srv, id, c);
     let first = if c.has(flag::EXECUTING) { c.reply_class as usize } else { c.out.buf.capacity() };
     f.total = size_of::<Client>()
         + room
@@ -59,6 +56,14 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
         + subscriptions(srv, id, c)
         + srv.watches.of(id).len() * WATCH;
     f
+}
+
+/// Pieces of the reply behind the first buffer, and what they hold; for a replica also what of the stream
+/// it has not been sent.
+pub fn unsent(srv: &Server, id: ClientId, c: &Client) -> (usize, usize) {
+    let (pieces, bytes) = c.out.list();
+    let owed = if c.has(flag::REPLICA) { srv.repl.owed(id) } else { 0 };
+    (pieces, bytes + owed)
 }
 
 /// What no argument has been made of, and the bytes of arguments that wait: those of an unfinished

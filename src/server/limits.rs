@@ -37,14 +37,13 @@ pub fn refresh(srv: &mut Server) {
     eviction_changed(srv);
 }
 
-/// Does the reply that waits go over the soft limit for too long, or over the hard one?
-fn over_limit(srv: &mut Server, id: ClientId) -> bool {
+/// Do so many bytes that wait go over the soft limit for too long, or over the hard one?
+fn over_limit(srv: &mut Server, id: ClientId, held: usize) -> bool {
     let now = srv.clock.unix_secs() as u32;
-    let Some(c) = srv.clients.get(id) else { return false };
+    let c = &srv.clients[id];
     if c.out.over {
         return true;
     }
-    let held = c.out.list().1 + srv.repl.owed(id);
     let kind = c.kind();
     let limit = output_limit(srv, kind);
     let hard = srv.clients.output_limits[kind as usize];
@@ -64,9 +63,10 @@ fn over_limit(srv: &mut Server, id: ClientId) -> bool {
 /// Closes a client that leaves too much unread; true when it goes.
 pub fn check_output(srv: &mut Server, id: ClientId, from_cron: bool) -> bool {
     let Some(c) = srv.clients.get(id) else { return false };
-    let held = c.out.list().1 + if c.has(flag::REPLICA) { srv.repl.owed(id) } else { 0 };
+    let held = client_info::unsent(srv, id, c).1;
     let nothing = held == 0 && !c.out.over && c.soft_since == 0;
-    if nothing || c.stream.is_none() || c.has(flag::DYING | flag::PROTECTED) || !over_limit(srv, id) {
+    let exempt = c.stream.is_none() || c.has(flag::DYING | flag::PROTECTED);
+    if nothing || exempt || !over_limit(srv, id, held) {
         return false;
     }
     let line = client_info::line(srv, id, &[]);

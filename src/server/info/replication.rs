@@ -28,9 +28,7 @@ pub fn write(srv: &Server, out: &mut String) {
 
 fn replicas(srv: &Server, out: &mut String) {
     let now = srv.clock.unix_secs();
-    let known = srv.repl.replicas.iter();
-    let shown = known.filter_map(|r| Some((r, master::ip(srv.clients.get(r.id)?, &r.about)?)));
-    for (n, (r, ip)) in shown.enumerate() {
+    for (n, (r, ip)) in master::known(srv).enumerate() {
         let lag = if r.stage == Stage::Online { now - r.ack_at } else { 0 };
         let (port, state, acked) = (r.about.port, r.stage.name(), r.acked);
         line(out, format_args!("slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag}"));
