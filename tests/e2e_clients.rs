@@ -152,6 +152,25 @@ fn keys_do_not_expire_while_writes_rest() {
 }
 
 #[test]
+fn what_is_written_over_an_expired_key_while_writes_rest_is_the_only_one_of_its_name() {
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = s.connect();
+    assert_eq!(c.run("DEBUG SET-ACTIVE-EXPIRE 0"), Value::ok());
+    let lines = ["SET a old PX 1", "SET b old PX 1", "SET c old PX 1", "SET last old PX 1", "SET d new"];
+    c.pipeline(&lines);
+    wait_until("their time to be over", || c.run("EXISTS last") == Value::Int(0));
+    let lines = ["MULTI", "CLIENT PAUSE 100000 WRITE", "SET a new", "RPUSH b new", "RENAME d c", "EXEC"];
+    let all = c.pipeline(&lines);
+    assert_eq!(all[5], Value::Array(vec![Value::ok(), Value::ok(), Value::Int(1), Value::ok()]));
+    assert_eq!(c.run("DBSIZE"), Value::Int(3));
+    assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
+    assert_eq!(c.run("MGET a c"), Value::bulks(&["new", "new"]));
+    assert_eq!(c.run("LRANGE b 0 -1"), Value::bulks(&["new"]));
+    assert_eq!(c.run("DEL a b c"), Value::Int(3));
+    assert_eq!(c.run("DBSIZE"), Value::Int(0));
+}
+
+#[test]
 fn monitors_see_what_runs_without_secrets_and_administration() {
     let s = Server::start();
     let (mut m, mut c) = (s.connect(), s.connect());

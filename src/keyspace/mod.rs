@@ -61,12 +61,18 @@ pub enum Expiry {
     Report,
     /// A writable replica: reads report, what is about to be written over is deleted.
     DeleteOnWrite,
-    /// A master while writes rest: reports. What is given a time in the past still goes at once.
+    /// A master while writes rest: reports. What is given a time in the past still goes at once, and so does
+    /// what a transaction or script that is under way writes over.
     Paused,
     Delete,
 }
 
 impl Expiry {
+    /// May a key be there that a lookup did not show?
+    pub fn hides(self) -> bool {
+        matches!(self, Expiry::Report | Expiry::DeleteOnWrite | Expiry::Paused)
+    }
+
     /// Is a time in the past no time, but a deletion?
     pub fn past_deletes(self) -> bool {
         matches!(self, Expiry::Delete | Expiry::Paused)

@@ -156,6 +156,9 @@ impl Keyspace {
     fn add(&mut self, db: usize, key: Key, t: u8, e: u8, value: Payload, ttl: Ttl) {
         let when = if let Ttl::At(at) = ttl { Some(at) } else { None };
         let lru = self.fresh_lru();
+        if self.policy.expiry.hides() {
+            self.remove_hidden(db, key);
+        }
         if self.policy.memory_limit > 0 {
             self.hold_growth(db, when.is_some());
         }
@@ -163,6 +166,15 @@ impl Keyspace {
         entry.set_lru(lru);
         self.signal_ready(db, key.bytes, t);
         self.event(db, key.bytes, class::NEW, "new");
+    }
+
+    /// An expired key that stayed where lookups only report it gives way to what is written in its place.
+    #[cold]
+    fn remove_hidden(&mut self, db: usize, key: Key) {
+        if let Some(e) = self.peek(db, key) {
+            debug_assert!(self.is_expired(e), "the key is there, and was not passed on");
+            self.expire(db, key, e);
+        }
     }
 
     /// A table whose next array would break the memory limit waits with growing: evicting keys to make
@@ -211,7 +223,10 @@ impl Keyspace {
     /// else it is a new key there: its LRU begins anew.
     pub fn relocate(&mut self, f: Found, to_db: usize, to: Key) {
         debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        debug_assert!(self.peek(to_db, to).is_none(), "the destination is taken");
+        debug_assert!(
+            self.peek(to_db, to).is_none_or(|e| self.is_expired(e)),
+            "the destination is taken"
+        );
         let (entry, t, e) = (f.entry, f.entry.ty(), f.entry.enc());
         let ttl = entry.when().map_or(Ttl::Clear, Ttl::At);
         // For a moment there are two of it, as upstream has it: so tables grow when upstream's do.

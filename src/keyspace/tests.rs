@@ -55,7 +55,7 @@ impl Pair {
             Expiry::Delete if gone => {
                 self.twin[db].remove(name);
             }
-            Expiry::Report if gone => return None,
+            Expiry::Report | Expiry::Paused if gone => return None,
             _ => {}
         }
         self.twin[db].get_mut(name)
@@ -71,10 +71,6 @@ impl Pair {
 
     fn set(&mut self, src: &mut Source, db: usize, name: &[u8]) {
         let found = self.admit(db, name, mode::WRITE);
-        // Where an expired key is only reported it is still there, and a write finds it again.
-        if found.is_none() && self.ks.peek(db, Key::new(name)).is_some() {
-            return;
-        }
         let now = self.ks.now_ms;
         let (ttl, kept) = match src.below(4) {
             0 => (Ttl::Keep, found.and_then(|f| f.entry.when())),
@@ -146,9 +142,6 @@ impl Pair {
         else {
             return;
         };
-        if self.ks.peek(to_db, Key::new(to)).is_some() {
-            return;
-        }
         let entry = self.ks.peek(db, Key::new(name)).expect("admitted");
         let found = self.ks.token(db, Key::new(name), entry);
         self.ks.relocate(found, to_db, Key::new(to));
@@ -187,7 +180,8 @@ impl Pair {
                 self.twin.swap(db, 0);
             }
             11 => {
-                let all = [Expiry::Delete, Expiry::Delete, Expiry::Report, Expiry::Ignore];
+                let all =
+                    [Expiry::Delete, Expiry::Delete, Expiry::Report, Expiry::Paused, Expiry::Ignore];
                 self.ks.policy.expiry = src.pick(&all);
             }
             _ => {
@@ -261,6 +255,7 @@ fn an_expired_key_is_deleted_reported_or_ignored_as_policy_says() {
         (Expiry::Delete, mode::WRITE, false, false),
         (Expiry::Delete, mode::NOEXPIRE, false, true),
         (Expiry::Report, mode::WRITE, false, true),
+        (Expiry::Paused, mode::WRITE, false, true),
         (Expiry::DeleteOnWrite, mode::READ, false, true),
         (Expiry::DeleteOnWrite, mode::WRITE, false, false),
         (Expiry::Ignore, mode::READ, true, true),
