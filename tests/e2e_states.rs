@@ -5,7 +5,7 @@
 //!
 //! Nobody looks at the replies. What is asserted is that the server lives and answers afterwards: in
 //! the profile of the tests its own assertions are on, and `make asan` runs the same with every access
-//! to memory checked.
+//! to memory checked. SMOKE_SEED is another course of events, SMOKE_ROUNDS a longer one of the second.
 
 mod common;
 
@@ -158,6 +158,10 @@ const SCRIPTS: &[&str] = &[
     "redis.call('set', 'a', string.rep('x', 60000)) return redis.call('get', 'a')",
 ];
 
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |s| s.parse().expect("a number"))
+}
+
 fn words(rng: &mut Rng, newest: u64) -> Vec<String> {
     let line = match rng.below(100) {
         0..=56 => DATA[rng.index(DATA.len())],
@@ -237,7 +241,7 @@ fn smoke_clients_in_every_state() {
         "--repl-diskless-sync-delay",
         "0",
     ]);
-    let mut rng = Rng::seeded(7);
+    let mut rng = Rng::seeded(setting("SMOKE_SEED", 7) as u64);
     let (mut all, mut newest): (Vec<Wild>, u64) = (Vec::new(), 2);
     let mut sent = 0;
     while sent < REQUESTS {
@@ -365,8 +369,8 @@ impl Counting {
 /// twice or before an earlier one of its client.
 #[test]
 fn smoke_requests_of_one_pass() {
-    let seed = std::env::var("SMOKE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(11);
-    let rounds = std::env::var("SMOKE_ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(700);
+    let seed = setting("SMOKE_SEED", 11) as u64;
+    let rounds = setting("SMOKE_ROUNDS", 700);
     let mut srv = Server::with(&["--enable-debug-command", "yes", "--lua-time-limit", "1"]);
     let mut rng = Rng::seeded(seed);
     let (mut all, mut names): (Vec<Counting>, usize) = (Vec::new(), 0);
