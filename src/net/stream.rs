@@ -12,6 +12,9 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// So many pieces are handed to one call of `write_vectored` at most.
+    pub const PIECES: usize = 64;
+
     pub fn fd(&self) -> RawFd {
         match self {
             Stream::Tcp(s) => s.as_raw_fd(),

@@ -26,7 +26,6 @@ use std::os::unix::fs::FileExt;
 const MAX_WRITE: usize = 1024 * 1024;
 /// Bytes of a snapshot read at once.
 const PIECE: usize = 64 * 1024;
-const IOV: usize = 64;
 /// Whoever is less behind is measured once a second, like every client.
 const MEASURED: u64 = 16 * 1024;
 
@@ -301,7 +300,7 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
         Next::Nothing => return Ok(0),
         Next::Head => stream.write(&r.head),
         Next::Stream(at) => match &srv.repl.backlog {
-            Some(b) => stream.write_vectored(&b.slices(at, IOV)),
+            Some(b) => stream.write_vectored(&b.slices(at, Stream::PIECES)),
             None => return Ok(0),
         },
         Next::Bulk(at) => {

@@ -2,12 +2,12 @@
 
 use super::{Gate, Server, disk, expire_cycle, kill, limits, policy, settle};
 use crate::clients::{ClientId, flag};
+use crate::net::stream::Stream;
 use crate::replication::master;
 use std::io::ErrorKind;
 
 /// A client may write so much per pass while others wait (NET_MAX_WRITES_PER_EVENT).
 const MAX_WRITE: usize = 64 * 1024;
-const IOV: usize = 64;
 
 pub fn run(srv: &mut Server) {
     if srv.run.pass_depth == 0 {
@@ -64,7 +64,7 @@ pub fn write(srv: &mut Server, id: ClientId) {
         }
         let r = match c.out.single() {
             Some(b) => stream.write(b),
-            None => stream.write_vectored(&c.out.slices(IOV)),
+            None => stream.write_vectored(&c.out.slices(Stream::PIECES)),
         };
         match r {
             Ok(n) => {
