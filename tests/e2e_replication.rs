@@ -5,7 +5,7 @@
 mod common;
 
 use common::Value::Int;
-use common::{Conn, Server, Value, wait_until};
+use common::{Conn, Server, Value, signal, wait_until};
 
 /// A replica by hand: what stands behind the snapshot is commands.
 struct Raw {
@@ -136,7 +136,7 @@ fn a_key_that_expires_leaves_as_a_deletion_of_its_own() {
 
 #[test]
 fn what_happens_during_the_snapshot_follows_it() {
-    let srv = Server::with(&["--repl-ping-replica-period", "3600", "--rdb-key-save-delay", "2000"]);
+    let srv = Server::with(&["--repl-ping-replica-period", "3600", "--rdb-key-save-delay", "5000"]);
     let mut c = srv.connect();
     for i in 0..200 {
         c.cmd(&["SET", &format!("key:{i}"), &"x".repeat(2000)]);
@@ -144,6 +144,9 @@ fn what_happens_during_the_snapshot_follows_it() {
     let mut conn = srv.connect();
     conn.put(&["SYNC"]);
     wait_until("the snapshot to begin", || c.figure("rdb_bgsave_in_progress") == 1);
+    // However slow we are, all of this happens before it ends.
+    let child = srv.saver();
+    signal(&child, "STOP");
     assert_eq!(c.run("SET during snapshot"), Value::ok());
     assert!(c.fact("slave0").contains("state=wait_bgsave"));
     // A second one gets the same snapshot, and the same stream.
@@ -151,6 +154,7 @@ fn what_happens_during_the_snapshot_follows_it() {
     second.put(&["SYNC"]);
     wait_until("the second replica", || c.figure("connected_slaves") == 2);
     assert_eq!(c.run("SET during later"), Value::ok());
+    signal(&child, "CONT");
     for conn in [conn, second] {
         let mut r = Raw { snapshot: Vec::new(), conn };
         r.snapshot = read_snapshot(&mut r.conn);

@@ -137,6 +137,7 @@ pub fn fork(srv: &mut Server, kind: Kind) -> io::Result<Option<Report>> {
                 // A list that this machine cannot follow leaves the scheduler free.
                 let _ = cpu::bind(cpus);
             }
+            listen::leave(srv);
             let delay_us = srv.config.rdb_key_save_delay;
             Ok(Some(Report { writer, kind, keys: 0, total, sent_ms: unix_ms(), delay_us }))
         }

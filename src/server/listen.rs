@@ -141,6 +141,13 @@ pub fn close(srv: &mut Server) {
     }
 }
 
+/// In a child: a successor of its parent may listen while the child still works. The sockets are only
+/// closed, since what is registered is registered for the parent as well.
+pub fn leave(srv: &mut Server) {
+    srv.net.tcp.clear();
+    srv.net.unix = None;
+}
+
 /// Shows the process title; false when its template cannot be expanded.
 pub fn show_title(srv: &Server) -> bool {
     show_title_as(srv, srv.run.argv.first().map_or(b"", |a| a))

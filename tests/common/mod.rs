@@ -171,8 +171,14 @@ impl Server {
 
     /// Sends a signal by its name (`TERM`, `USR1`).
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "kill -s {name}");
+        signal(&self.pid().to_string(), name);
+    }
+
+    /// The child that was started last for a snapshot.
+    pub fn saver(&self) -> String {
+        let log = self.log();
+        let told = log.rsplit_once("Background saving started by pid ").expect("there was one").1;
+        told.lines().next().expect("a number").to_owned()
     }
 
     /// An orderly shutdown; returns how the process ended.
@@ -195,9 +201,25 @@ impl Server {
         assert!(self.child.try_wait().expect("our own child").is_some(), "stop it first");
         let old = self.dir.join("server.log");
         fs::rename(&old, self.dir.join("earlier.log")).expect("the log of the first start");
-        self.child = launch(&self.binary, self.port, &self.dir, &self.options);
-        self.wait_ready().unwrap_or_else(|log| panic!("no restart:\n{log}"));
+        let begun = Instant::now();
+        loop {
+            self.child = launch(&self.binary, self.port, &self.dir, &self.options);
+            match self.wait_ready() {
+                Ok(()) => return,
+                // A child of the one that was killed has the port until it first runs.
+                Err(log) if log.contains("Address already in use") && begun.elapsed() < PATIENCE => {}
+                Err(log) => panic!("no restart:\n{log}"),
+            }
+        }
     }
+}
+
+/// Sends a signal by its name to a process that is there. The shell can do it itself, so no other program
+/// is needed.
+#[track_caller]
+pub fn signal(pid: &str, name: &str) {
+    let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, pid]).status();
+    assert!(sent.expect("a shell").success(), "kill -s {name} {pid}");
 }
 
 fn binary() -> PathBuf {
