@@ -170,6 +170,51 @@ fn what_is_written_over_an_expired_key_while_writes_rest_is_the_only_one_of_its_
     assert_eq!(c.run("DBSIZE"), Value::Int(0));
 }
 
+/// `#` is a key that has expired, `!` a payload of DUMP.
+const WRITERS: &str = "SET # v|SETNX # v|SETEX # 1000 v|GETSET # v|MSET # v|MSETNX # v|APPEND # v|\
+    INCR #|INCRBYFLOAT # 1|SETRANGE # 1 v|SETBIT # 1 1|BITFIELD # SET u8 0 1|BITOP NOT # str|PFADD # a|\
+    PFMERGE # none|RPUSH # v|LPUSH # v|LMOVE src # LEFT LEFT|RPOPLPUSH src #|SORT src ALPHA STORE #|\
+    SADD # v|SMOVE set # a|SUNIONSTORE # set|SINTERSTORE # set set|SDIFFSTORE # set|ZADD # 1 v|\
+    ZINCRBY # 1 v|ZUNIONSTORE # 1 zset|ZRANGESTORE # zset 0 -1|GEOADD # 1 1 v|\
+    GEOSEARCHSTORE # geo FROMLONLAT 1 1 BYRADIUS 1 km|HSET # f v|HSETNX # f v|HINCRBY # f 1|\
+    XADD # * f v|XGROUP CREATE # g $ MKSTREAM|COPY str #|RENAME str #|MOVE # 0|RESTORE # 0 !";
+
+#[test]
+fn every_writer_writes_over_what_has_expired_when_a_pause_begins() {
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = s.connect();
+    c.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    c.pipeline(&["RPUSH src a b c", "SADD set a b", "ZADD zset 1 a", "SET str x", "GEOADD geo 1 1 a"]);
+    let Value::Bulk(payload) = c.run("DUMP str") else { panic!("no payload") };
+    let n = WRITERS.split('|').count();
+    for i in 0..n {
+        // Something of another type, bigger and bigger.
+        c.run(&format!("HSET k{i} old {}", "x".repeat(i * 10)));
+        c.run(&format!("PEXPIRE k{i} 1"));
+        c.pipeline(&["SELECT 1", &format!("SET k{i} v"), "SELECT 0"]);
+    }
+    wait_until("all to expire", || c.run("KEYS k*").items().is_empty());
+    let there = c.run("DBSIZE").int();
+    c.pipeline(&["MULTI", "CLIENT PAUSE 100000 WRITE"]);
+    for (i, line) in WRITERS.split('|').enumerate() {
+        let key = format!("k{i}");
+        let words = line.split(' ').map(|w| match w {
+            "#" => key.as_bytes(),
+            "!" => &payload,
+            word => word.as_bytes(),
+        });
+        c.run(if line.starts_with("MOVE") { "SELECT 1" } else { "SELECT 0" });
+        c.cmd(&words.collect::<Vec<_>>());
+    }
+    c.run("SELECT 0");
+    let all = c.run("EXEC");
+    let refused: Vec<_> = all.items().iter().filter(|v| matches!(v, Value::Error(_))).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(c.run("KEYS k*").items().len(), n, "all have a value that is seen");
+    assert_eq!(c.run("DBSIZE"), Value::Int(there - 1), "and one each; str has another name");
+    assert_eq!(c.run("CLIENT UNPAUSE"), Value::ok());
+}
+
 #[test]
 fn monitors_see_what_runs_without_secrets_and_administration() {
     let s = Server::start();
@@ -316,7 +361,8 @@ fn what_an_earlier_client_does_holds_for_what_a_later_one_has_sent_already() {
     assert_eq!(meet(&mut boss, &much, &mut late, b"SET k over\r\n"), Value::Int(1));
     assert!(late.at_end());
 
-    let mut late = s.connect();
+    // Whoever is here is read in the order of sending; a newcomer is read when he is let in.
+    let mut late = named(&s, "late");
     let less = b"CONFIG SET proto-max-bulk-len 1mb\r\n";
     assert_eq!(
         meet(&mut boss, less, &mut late, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2000000\r\n"),
@@ -325,7 +371,7 @@ fn what_an_earlier_client_does_holds_for_what_a_later_one_has_sent_already() {
     assert_eq!(late.read().error(), "ERR Protocol error: invalid bulk length");
     assert_eq!(boss.run("EXISTS k"), Value::Int(0));
 
-    let mut late = s.connect();
+    let mut late = named(&s, "late");
     let pause = b"CLIENT PAUSE 100000 WRITE\r\n";
     assert_eq!(meet(&mut boss, pause, &mut late, b"APPEND k a\r\nAPPEND k b\r\n"), Value::ok());
     assert_eq!(boss.run("EXISTS k"), Value::Int(0));

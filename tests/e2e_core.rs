@@ -200,12 +200,14 @@ fn a_snapshot_is_read_back() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x55;
     std::fs::write(&path, &bytes).expect("writable");
-    let status = std::process::Command::new(env!("CARGO_BIN_EXE_redis-server"))
-        .args(["--port", "0", "--dir"])
+    let end = std::process::Command::new(env!("CARGO_BIN_EXE_redis-server"))
+        .args(["--port", "0", "--unixsocket", "s.sock", "--dir"])
         .arg(&srv.dir)
-        .status()
+        .output()
         .expect("the binary");
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(end.status.code(), Some(1));
+    let log = String::from_utf8_lossy(&end.stdout);
+    assert!(log.contains("Loading RDB") && !log.contains("Done loading RDB"), "{log}");
     assert_eq!(std::fs::read(&path).expect("still there"), bytes);
 }
 
@@ -223,8 +225,9 @@ fn a_deep_pipeline_does_not_wait_for_the_clock() {
             assert_eq!(c.take(7 * 1000), b"+PONG\r\n".repeat(1000));
         }
     });
-    // It took a tick for each 64 KiB.
-    assert!(begun.elapsed() < common::PATIENCE, "the server slept over what it had to do");
+    // It took a tick for each 64 KiB: more than a minute.
+    let most = std::time::Duration::from_secs(40);
+    assert!(begun.elapsed() < most, "the server slept over what it had to do");
 }
 
 #[test]

@@ -7,13 +7,23 @@ use common::{Server, Value::*, request, wait_blocked, wait_until};
 use oxidis::sys::limits;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Clients of the largest crowd.
+const MOST: usize = 10_000;
 /// Descriptors of a test besides those of its crowd.
 const SPARE: usize = 300;
 
+/// One crowd at a time: all tests of this file share the descriptors of one process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// As many connections as there are to be, or as this machine lets a process have.
 fn crowd(srv: &Server, wanted: usize) -> Vec<TcpStream> {
-    let files = u32::try_from(wanted + SPARE).expect("a small number");
+    // The same for all, since a limit that was set is not raised again without privileges.
+    let files = u32::try_from(MOST + SPARE).expect("a small number");
     let allowed = limits::adjust_open_files(files).expect("a limit that leaves room");
     let n = wanted.min((allowed as usize).saturating_sub(SPARE));
     assert!(n >= 500, "too few descriptors to make a crowd");
@@ -43,16 +53,16 @@ fn calls(c: &mut common::Conn, name: &str) -> usize {
 
 #[test]
 fn ten_thousand_wait_in_line() {
+    let _alone = alone();
     let srv = Server::with(&["--maxclients", "15000"]);
     let mut c = srv.connect();
-    let mut waiting = crowd(&srv, 10_000);
+    let mut waiting = crowd(&srv, MOST);
     let n = waiting.len();
     for (i, s) in waiting.iter_mut().enumerate() {
         // One after the other, so that the line is known; several keys each, one of them common.
         send(s, &format!("BLPOP own:{i} common other 0"));
-        if i % 500 == 499 || i + 1 == n {
-            wait_blocked(&mut c, i + 1);
-        }
+        let blocked = format!("\r\nblocked_clients:{}\r\n", i + 1);
+        wait_until("the next in line", || c.run("INFO clients").text().contains(&blocked));
     }
     // A key that only one of them waits for wakes that one.
     c.run("CONFIG RESETSTAT");
@@ -82,6 +92,7 @@ fn ten_thousand_wait_in_line() {
 
 #[test]
 fn a_crowd_that_leaves_is_forgotten() {
+    let _alone = alone();
     let srv = Server::with(&["--maxclients", "15000"]);
     let mut c = srv.connect();
     let mut waiting = crowd(&srv, 3000);

@@ -170,7 +170,10 @@ fn time_runs_out() {
         assert_eq!(c.cmd(&["BLPOP", "k", timeout]).error(), why);
     }
     // Tried again and blocked anew, a request keeps the time it had.
-    let mut w = waiting(&srv, &mut c, "BLPOP k 0.2");
+    let mut w = srv.connect();
+    w.put(&["BLPOP", "k", "0.5"]);
+    let soon = std::time::Duration::from_millis(1);
+    wait_until("it to wait", || c.figure("blocked_clients") == 1 || w.ready(soon));
     c.pipeline(&["MULTI", "LPUSH k v", "DEL k", "EXEC"]);
     assert_eq!(w.read(), NullArray);
 }

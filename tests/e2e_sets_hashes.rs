@@ -173,11 +173,12 @@ fn a_command_does_all_or_nothing() {
     assert_eq!(c.run("SMOVE none string a"), Int(0));
 }
 
-/// Every element is drawn about as often as any other: within six deviations of a fair draw.
+/// Every element is drawn about as often as any other: within seven and a half deviations of a fair draw,
+/// which one run in a billion leaves by chance, over all that is drawn here.
 #[track_caller]
 fn fair(drawn: &BTreeMap<String, usize>, of: usize, rounds: usize, chance: f64, what: &str) {
     let mean = rounds as f64 * chance;
-    let slack = 6.0 * (mean * (1.0 - chance)).sqrt();
+    let slack = 7.5 * (mean * (1.0 - chance)).sqrt();
     assert_eq!(drawn.len(), of, "{what}: all are drawn");
     for (m, n) in drawn {
         assert!((*n as f64 - mean).abs() < slack, "{what}: {m} {n} times of {mean}");
@@ -234,7 +235,7 @@ fn picks_are_fair_in_every_encoding() {
 #[test]
 fn what_is_popped_is_gone_and_fair() {
     const MEMBERS: usize = 12;
-    const ROUNDS: usize = 2500;
+    const ROUNDS: usize = 1000;
     let srv = Server::start();
     let mut c = srv.connect();
     let all: Vec<String> = (0..MEMBERS).map(|i| format!("m{i}")).collect();
@@ -242,7 +243,7 @@ fn what_is_popped_is_gone_and_fair() {
         c.cmd(&["CONFIG", "SET", "set-max-listpack-entries", limit]);
         for count in [1, 2, 9] {
             let mut drawn = BTreeMap::new();
-            for _ in 0..ROUNDS / 5 {
+            for _ in 0..ROUNDS {
                 let fill = format!("SADD s {}", all.join(" "));
                 let pop = format!("SPOP s {count}");
                 let replies = c.pipeline(&["DEL s", &fill, &pop, "SMEMBERS s"]);
@@ -256,7 +257,7 @@ fn what_is_popped_is_gone_and_fair() {
                 popped.into_iter().for_each(|m| *drawn.entry(m).or_insert(0) += 1);
             }
             let chance = count as f64 / MEMBERS as f64;
-            fair(&drawn, MEMBERS, ROUNDS / 5, chance, &format!("{kind}: SPOP s {count}"));
+            fair(&drawn, MEMBERS, ROUNDS, chance, &format!("{kind}: SPOP s {count}"));
         }
     }
 }

@@ -206,7 +206,14 @@ fn files_of_older_servers_are_loaded() {
 
 #[test]
 fn how_keys_were_used_survives_a_reload() {
-    let srv = Server::with(&["--maxmemory-policy", "allkeys-lru", "--enable-debug-command", "yes"]);
+    let srv = Server::with(&[
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--lfu-decay-time",
+        "0",
+        "--enable-debug-command",
+        "yes",
+    ]);
     let mut c = srv.connect();
     c.run("SET k v");
     let Bulk(payload) = c.run("DUMP k") else { panic!("no payload") };

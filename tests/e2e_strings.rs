@@ -253,15 +253,13 @@ fn set_has_many_options() {
             ("SET k v NX", Value::ok()),
             ("SET k w NX GET", b("v")),
             ("SET k w GET", b("v")),
-            ("SET k x EX 100", Value::ok()),
+            ("SET k x EXAT 99999999999", Value::ok()),
             ("SET k y KEEPTTL", Value::ok()),
-            ("TTL k", Int(100)),
+            ("EXPIRETIME k", Int(99_999_999_999)),
             ("SET k y", Value::ok()),
             ("TTL k", Int(-1)),
             ("SET k y pxat 99999999999999 get", b("y")),
             ("PEXPIRETIME k", Int(99_999_999_999_999)),
-            ("SET k y EX 1 EX 100", Value::ok()),
-            ("TTL k", Int(100)),
             ("SET k y EX 1 PX 2", err(SYNTAX)),
             ("SET k y EX", err(SYNTAX)),
             ("SET k y NX XX", err(SYNTAX)),
@@ -281,6 +279,8 @@ fn set_has_many_options() {
             ("EXISTS k", Int(0)),
         ],
     );
+    // The last word counts.
+    assert_eq!(c.pipeline(&["SET k y EX 1 EX 100", "TTL k"]), [Value::ok(), Int(100)]);
 }
 
 #[test]

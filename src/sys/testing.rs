@@ -31,9 +31,9 @@ pub fn play(name: &str, role: &str) -> Output {
     respawn(name, role).output().expect("the test binary starts")
 }
 
-/// Waits until `ready` says so; ten seconds are the bound after which the test has failed.
+/// Waits until `ready` says so; half a minute is the bound after which the test has failed.
 pub fn wait_until(mut ready: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !ready() {
         assert!(std::time::Instant::now() < end, "the condition never came true");
         std::thread::sleep(std::time::Duration::from_millis(2));

@@ -177,7 +177,7 @@ fn samples_are_fair() {
         *counts.entry(e.key().to_vec()).or_default() += 1;
     }
     assert_eq!(counts.len(), 100);
-    assert!(counts.values().all(|&n| (800..1200).contains(&n)), "{counts:?}");
+    assert!(counts.values().all(|&n| (750..1250).contains(&n)), "{counts:?}");
 }
 
 #[test]
@@ -193,7 +193,8 @@ fn some_gives_as_many_as_there_are() {
 
 #[test]
 fn memory_comes_back() {
-    crate::sys::alloc::register_thread(1); // nobody else counts into it
+    // A slot of its own, that no other test counts in.
+    crate::sys::alloc::register_thread(crate::sys::alloc::slot::TESTS + 3);
     (0..70_000u64).for_each(|n| {
         item(n);
     });
