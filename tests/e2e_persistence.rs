@@ -529,8 +529,7 @@ fn a_child_that_outlives_its_master_holds_no_port() {
 
 /// One writer: counts and appends in one transaction, and remembers what it was told is done. Ends when
 /// the server does.
-fn write_until_the_end(port: u16, n: usize, acknowledged: &AtomicU64) {
-    let mut s = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+fn write_until_the_end(mut s: TcpStream, n: usize, acknowledged: &AtomicU64) {
     let (count, list) = (format!("count:{n}"), format!("list:{n}"));
     let one = [
         request(&["MULTI"]),
@@ -577,12 +576,15 @@ fn killed_under_load(options: &[&str], enough: u64, rewrites: bool) {
         let over = AtomicBool::new(false);
         let before: u64 = acknowledged.iter().map(|a| a.load(Ordering::SeqCst)).sum();
         std::thread::scope(|s| {
+            // A thread may begin late, when the server is gone: so the connections are there before.
+            let connect = || TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
             for (n, a) in acknowledged.iter().enumerate() {
-                s.spawn(move || write_until_the_end(port, n, a));
+                let stream = connect();
+                s.spawn(move || write_until_the_end(stream, n, a));
             }
             if rewrites {
-                s.spawn(|| {
-                    let mut c = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+                let (mut c, over) = (connect(), &over);
+                s.spawn(move || {
                     let mut room = [0; 256];
                     while !over.load(Ordering::SeqCst)
                         && c.write_all(&request(&["BGREWRITEAOF"])).is_ok()
