@@ -121,17 +121,17 @@ fn slow_commands_are_kept_trimmed_and_without_secrets() {
 fn spikes_are_monitored_and_histograms_counted() {
     let srv = Server::with(&["--enable-debug-command", "yes"]);
     let mut c = srv.connect();
-    // Nothing else takes so long by chance.
+    // Nothing else takes so long by chance, and two clocks need not agree to the millisecond.
     let said = c.pipeline(&[
-        "CONFIG SET latency-monitor-threshold 500",
-        "DEBUG SLEEP 0.5",
+        "CONFIG SET latency-monitor-threshold 300",
+        "DEBUG SLEEP 0.6",
         "CONFIG SET latency-monitor-threshold 1000000",
     ]);
     assert!(said.iter().all(|v| *v == Value::ok()), "{said:?}");
     let latest = c.cmd(&["LATENCY", "LATEST"]);
     let event = latest.items()[0].items();
     assert_eq!(event[0].text(), "command");
-    assert!(event[2].int() >= 500);
+    assert!((500..60_000).contains(&event[2].int()), "{event:?}");
     assert!(c.cmd(&["LATENCY", "GRAPH", "command"]).text().starts_with("command - high"));
     assert_eq!(
         c.cmd(&["LATENCY", "GRAPH", "nope"]).error(),
