@@ -52,6 +52,17 @@ pub fn ticks() -> u64 {
     mono_ns()
 }
 
+/// Counter and monotonic nanoseconds at the same moment: of a few readings the one that took least, since
+/// the process may lose the processor between the two.
+fn moment() -> (u64, u64) {
+    let reading = || {
+        let (before, ns, after) = (ticks(), mono_ns(), ticks());
+        (after.saturating_sub(before), before, ns)
+    };
+    let (_, ticks, ns) = (0..4).map(|_| reading()).min().expect("four readings");
+    (ticks, ns)
+}
+
 /// Wall clock and counter, tied together.
 #[derive(Debug, Clone)]
 pub struct Clock {
@@ -75,7 +86,7 @@ impl Clock {
     pub fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
         COUNTER.store(if counter_is_invariant() { 1 } else { 2 }, Ordering::Relaxed);
-        let (born_ticks, born_ns) = (ticks(), mono_ns());
+        let (born_ticks, born_ns) = moment();
         while mono_ns() < born_ns + 1_000_000 {}
         let mut clock = Clock {
             unix_ms: 0,
@@ -94,8 +105,8 @@ impl Clock {
 
     /// Measures the tick over all the time since the start; more exact each time.
     pub fn calibrate(&mut self) {
-        let dt = ticks().saturating_sub(self.born_ticks);
-        let dn = mono_ns().saturating_sub(self.born_ns);
+        let (ticks, ns) = moment();
+        let (dt, dn) = (ticks.saturating_sub(self.born_ticks), ns.saturating_sub(self.born_ns));
         if dt > 0 && dn > 0 {
             self.scale = (((dn as u128) << 32) / dt as u128) as u64;
         }
