@@ -284,6 +284,27 @@ fn a_replica_that_asks_is_closed_and_may_not_touch_keys() {
 }
 
 #[test]
+fn a_replica_that_says_later_what_it_wants_loses_nothing_of_the_stream() {
+    let srv = quiet();
+    let mut c = srv.connect();
+    assert_eq!(c.run("CONFIG SET repl-backlog-size 16384"), Value::ok());
+    let mut raw = Raw::sync(&srv);
+    // The acknowledgement shows that this has been read, and keeps it from being answered.
+    raw.conn.put(&["REPLCONF", "rdb-only", "1", "ack", "7"]);
+    wait_until("the acknowledgement", || c.run("INFO replication").text().contains("offset=7,"));
+    // More than sockets hold.
+    let (big, sets) = ("x".repeat(512 * 1024), 64);
+    for _ in 0..sets {
+        assert_eq!(c.cmd(&["SET", "k", &big]), Value::ok());
+    }
+    assert_eq!(raw.next(), "SELECT 0");
+    for _ in 0..sets {
+        assert!(raw.next() == format!("SET k {big}"));
+    }
+    raw.ends(&mut c);
+}
+
+#[test]
 fn a_replica_that_does_not_read_is_closed_and_its_share_of_the_stream_goes() {
     let srv = quiet();
     let mut c = srv.connect();

@@ -181,6 +181,7 @@ fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
+    let attached = ctx.srv.repl.replicas.get(ctx.client).is_some();
     let about = ctx.srv.repl.replicas.about(ctx.client);
     match option {
         b"listening-port" => about.port = integer(value)?,
@@ -197,6 +198,8 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
             about.psync2 |= value.eq_ignore_ascii_case(b"psync2");
         }
         b"rdb-only" => match integer(value)? {
+            // Whether the stream is kept for it is settled: what it has not been sent must not go.
+            0..=1 if attached => {}
             n @ 0..=1 => about.rdb_only = n == 1,
             _ => {
                 return Err(CmdError::Msg(&"ERR value is out of range, value must between 0 and 1"));

@@ -143,7 +143,8 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let c = &mut ctx.srv.clients[ctx.client];
     let denied = c.has(flag::DENY_BLOCKING);
     c.set(flag::DENY_BLOCKING);
-    ctx.srv.run.in_exec = true;
+    // A load may serve another EXEC inside this one.
+    let outer = std::mem::replace(&mut ctx.srv.run.in_exec, true);
     ctx.out.array(m.queue.len());
     let mut argv: Vec<&[u8]> = Vec::new();
     for q in &m.queue {
@@ -155,7 +156,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             ctx.out.end();
         }
     }
-    ctx.srv.run.in_exec = false;
+    ctx.srv.run.in_exec = outer;
     let c = &mut ctx.srv.clients[ctx.client];
     if !denied {
         c.clear(flag::DENY_BLOCKING);
