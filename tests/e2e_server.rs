@@ -263,3 +263,19 @@ fn a_dataset_is_not_reloaded_while_it_is_being_read() {
     assert_eq!(c.read(), Value::ok());
     assert_eq!(c.run("DBSIZE"), Int(4000));
 }
+
+#[test]
+fn a_transaction_served_by_the_load_of_another_does_not_end_that() {
+    let options = ["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"];
+    let srv = Server::with(&options);
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    assert_eq!(c.run("DEBUG POPULATE 4000 k 100"), Value::ok());
+    assert_eq!(other.run("CONFIG SET key-load-delay 3000"), Value::ok());
+    c.pipeline(&["MULTI", "DEBUG RELOAD", "BGREWRITEAOF"]);
+    c.put(&["EXEC"]);
+    wait_until("the reading to begin", || other.run("GET x").kind() == "-LOADING");
+    let all = other.pipeline(&["MULTI", "CONFIG SET key-load-delay 0", "EXEC"]);
+    assert_eq!(all[2].items(), [Value::ok()]);
+    let scheduled = Value::Status("Background append only file rewriting scheduled".into());
+    assert_eq!(c.read().items(), [Value::ok(), scheduled]);
+}
