@@ -7,7 +7,7 @@
 //! ```
 //!
 //! LuaJIT bounds its own stacks, but not the C stack under functions that call back (gsub, coroutines,
-//! natives): those look how deep they are (`too_deep`) before they go on.
+//! natives): those look how deep they are (`stop_if_too_deep`) before they go on.
 //!
 //! A Lua error unwinds through the frames between `lua_error` and `lua_pcall`. No frame of ours that it
 //! crosses may own anything: natives return what shall be raised, and `native` raises at the edge.
@@ -64,6 +64,8 @@ pub struct Kept {
     pub json: cjson::Config,
     pub random: random::Rand48,
     scripts_run: u32,
+    /// Bytes of the C stack that a script may take.
+    stack_room: usize,
     /// The script may use the C stack down to this address.
     stack_end: usize,
 }
@@ -75,14 +77,19 @@ fn stack_here() -> usize {
     std::hint::black_box(&raw const mark).addr()
 }
 
-/// Has the script used up its share of the C stack?
+/// Raises when the script has used up its share of the C stack.
 ///
 /// # Safety
-/// What natives keep, alive.
+/// A live state with room for a value, and what natives keep, alive. The frame that calls owns nothing.
 #[inline]
-unsafe fn too_deep(kept: *const Kept) -> bool {
+unsafe fn stop_if_too_deep(l: *mut lua_State, kept: *const Kept) {
     // SAFETY: by contract; a plain read of what only `Vm::run` writes, while no native runs.
-    stack_here() < unsafe { (*kept).stack_end }
+    unsafe {
+        if stack_here() < (*kept).stack_end {
+            push_bytes(l, TOO_DEEP);
+            lua::lua_error(l);
+        }
+    }
 }
 
 /// A function written in Rust: takes its arguments from the stack, says how many results it has pushed.
@@ -544,10 +551,7 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
         let f = lua::lua_touserdata(l, lua::lua_upvalueindex(1));
         let f = std::mem::transmute::<*mut c_void, Native>(f);
         let kept = lua::lua_touserdata(l, lua::lua_upvalueindex(2)).cast::<Kept>();
-        if too_deep(kept) {
-            push_bytes(l, TOO_DEEP);
-            lua::lua_error(l);
-        }
+        stop_if_too_deep(l, kept);
         match f(&mut Stack { l, kept }) {
             Ok(n) => n,
             Err(r) => {
@@ -569,10 +573,7 @@ unsafe extern "C-unwind" fn watched(l: *mut lua_State) -> c_int {
     unsafe {
         let f = lua::lua_touserdata(l, lua::lua_upvalueindex(1));
         let f = std::mem::transmute::<*mut c_void, lua::lua_CFunction>(f);
-        if too_deep(lua::lua_touserdata(l, lua::lua_upvalueindex(2)).cast::<Kept>()) {
-            push_bytes(l, TOO_DEEP);
-            lua::lua_error(l);
-        }
+        stop_if_too_deep(l, lua::lua_touserdata(l, lua::lua_upvalueindex(2)).cast::<Kept>());
         f(l)
     }
 }
@@ -730,7 +731,8 @@ const LIBRARIES: &[(&str, Library)] = &[
 
 impl Vm {
     pub fn new() -> Vm {
-        let kept = Box::into_raw(Box::default());
+        let stack_room = C_STACK.min(crate::sys::limits::stack() / 2);
+        let kept = Box::into_raw(Box::new(Kept { stack_room, ..Kept::default() }));
         // SAFETY: a fresh state; every push is balanced, and nothing here can fail but for want of
         // memory.
         unsafe {
@@ -860,8 +862,7 @@ impl Vm {
         // frame.
         unsafe {
             let top = lua::lua_gettop(l);
-            let room = C_STACK.min(crate::sys::limits::stack() / 2);
-            (*self.kept).stack_end = stack_here().saturating_sub(room);
+            (*self.kept).stack_end = stack_here().saturating_sub((*self.kept).stack_room);
             // A script before may have given its thread other globals.
             push_registered(l, GLOBALS);
             lua::lua_replace(l, lua::LUA_GLOBALSINDEX);
