@@ -41,7 +41,7 @@
 mod common;
 mod comparer;
 
-use common::Server;
+use common::{Server, number, setting};
 use comparer::coverage::Coverage;
 use comparer::crowd::Crowd;
 use comparer::driver::Driver;
@@ -50,15 +50,6 @@ use std::collections::BTreeMap;
 
 /// From here on a run that misses a command or an option has failed.
 const ENOUGH: usize = 200_000;
-
-fn setting(name: &str, default: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| default.into())
-}
-
-fn number(name: &str, default: usize) -> usize {
-    let text = setting(name, &default.to_string());
-    text.parse().unwrap_or_else(|_| panic!("{name} wants a number, not {text:?}"))
-}
 
 #[test]
 fn alone_it_lives_and_its_data_is_sound() {

@@ -6,6 +6,7 @@ mod common;
 
 use common::Value::Int;
 use common::{Conn, Server, Value, signal, wait_until};
+use oxidis::algo::rng::Rng;
 
 /// A replica by hand: what stands behind the snapshot is commands.
 struct Raw {
@@ -370,32 +371,23 @@ fn a_master_stays_one() {
 }
 
 /// Small and seeded: the same commands in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn line(&mut self) -> String {
-        let (k, m, v) = (self.below(40), self.below(100), self.below(1 << 20));
-        match self.below(14) {
-            0 => format!("SET s{k} {v}"),
-            1 => format!("INCRBYFLOAT f{k} {m}.5"),
-            2 => format!("RPUSH l{k} {v} {m}"),
-            3 => format!("LPOP l{k} 2"),
-            4 => format!("SADD m{k} {m} {v}"),
-            5 => format!("SPOP m{k} 2"),
-            6 => format!("ZADD z{k} {m} {v}"),
-            7 => format!("ZPOPMIN z{k} 1"),
-            8 => format!("HSET h{k} {m} {v}"),
-            9 => format!("XADD x{k} * f {v}"),
-            10 => format!("EXPIRE s{k} 1000"),
-            11 => format!("GETEX s{k} PX 500000"),
-            12 => format!("COPY l{k} l{m} REPLACE"),
-            _ => format!("DEL h{m} x{m} s{k}"),
-        }
+fn random_line(rng: &mut Rng) -> String {
+    let (k, m, v) = (rng.below(40), rng.below(100), rng.below(1 << 20));
+    match rng.below(14) {
+        0 => format!("SET s{k} {v}"),
+        1 => format!("INCRBYFLOAT f{k} {m}.5"),
+        2 => format!("RPUSH l{k} {v} {m}"),
+        3 => format!("LPOP l{k} 2"),
+        4 => format!("SADD m{k} {m} {v}"),
+        5 => format!("SPOP m{k} 2"),
+        6 => format!("ZADD z{k} {m} {v}"),
+        7 => format!("ZPOPMIN z{k} 1"),
+        8 => format!("HSET h{k} {m} {v}"),
+        9 => format!("XADD x{k} * f {v}"),
+        10 => format!("EXPIRE s{k} 1000"),
+        11 => format!("GETEX s{k} PX 500000"),
+        12 => format!("COPY l{k} l{m} REPLACE"),
+        _ => format!("DEL h{m} x{m} s{k}"),
     }
 }
 
@@ -409,10 +401,10 @@ fn a_real_replica_ends_with_the_same_dataset() {
     let Some(real) = Server::real(&open) else { return };
     let srv = Server::with(&open);
     let (mut c, mut r) = (srv.connect(), real.connect());
-    let mut dice = Dice(11);
+    let mut rng = Rng::seeded(11);
     let mut play = |c: &mut Conn, n: usize| {
         for _ in 0..n {
-            let lines: Vec<String> = (0..20).map(|_| dice.line()).collect();
+            let lines: Vec<String> = (0..20).map(|_| random_line(&mut rng)).collect();
             c.pipeline(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         }
     };

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Value::{Array, Int};
-use common::{Server, Value, free_port, wait_until};
+use common::{Conn, Server, Value, free_port, wait_until};
 use std::os::unix::fs::PermissionsExt;
 
 /// The marks stand in the log in this order.
@@ -208,18 +208,19 @@ fn shutdown_words_are_checked() {
     assert_eq!(srv.wait_exit().code(), Some(0));
 }
 
+/// A server that takes long to read its 4,000 keys `key:N` and serves others meanwhile, and two of those.
+fn slow_to_load() -> (Server, Conn, Conn) {
+    let options = ["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"];
+    let srv = Server::with(&options);
+    let (mut c, mut other) = (srv.connect(), srv.connect());
+    assert_eq!(c.run("DEBUG POPULATE 4000 key 100"), Value::ok());
+    assert_eq!(other.run("CONFIG SET key-load-delay 3000"), Value::ok());
+    (srv, c, other)
+}
+
 #[test]
 fn clients_are_served_while_the_dataset_is_read() {
-    let srv = Server::with(&[
-        "--enable-debug-command",
-        "yes",
-        "--key-load-delay",
-        "3000",
-        "--loading-process-events-interval-bytes",
-        "1024",
-    ]);
-    let (mut loads, mut asks) = (srv.connect(), srv.connect());
-    assert_eq!(loads.cmd(&["DEBUG", "POPULATE", "4000", "key", "100"]), Value::ok());
+    let (_srv, mut loads, mut asks) = slow_to_load();
     loads.put(&["DEBUG", "RELOAD"]);
     wait_until("the load", || asks.figure("loading") == 1);
     assert_eq!(asks.cmd(&["GET", "key:1"]).error(), "LOADING Redis is loading the dataset in memory");
@@ -249,11 +250,7 @@ fn writes_want_replicas_when_told_so() {
 
 #[test]
 fn a_dataset_is_not_reloaded_while_it_is_being_read() {
-    let options = ["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"];
-    let srv = Server::with(&options);
-    let (mut c, mut other) = (srv.connect(), srv.connect());
-    assert_eq!(c.run("DEBUG POPULATE 4000 k 100"), Value::ok());
-    assert_eq!(other.run("CONFIG SET key-load-delay 3000"), Value::ok());
+    let (_srv, mut c, mut other) = slow_to_load();
     c.put(&["DEBUG", "RELOAD"]);
     wait_until("the reading to begin", || other.run("GET x").kind() == "-LOADING");
     for line in ["DEBUG RELOAD", "DEBUG RELOAD NOSAVE", "DEBUG LOADAOF"] {
@@ -266,11 +263,7 @@ fn a_dataset_is_not_reloaded_while_it_is_being_read() {
 
 #[test]
 fn a_transaction_served_by_the_load_of_another_does_not_end_that() {
-    let options = ["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"];
-    let srv = Server::with(&options);
-    let (mut c, mut other) = (srv.connect(), srv.connect());
-    assert_eq!(c.run("DEBUG POPULATE 4000 k 100"), Value::ok());
-    assert_eq!(other.run("CONFIG SET key-load-delay 3000"), Value::ok());
+    let (_srv, mut c, mut other) = slow_to_load();
     c.pipeline(&["MULTI", "DEBUG RELOAD", "BGREWRITEAOF"]);
     c.put(&["EXEC"]);
     wait_until("the reading to begin", || other.run("GET x").kind() == "-LOADING");

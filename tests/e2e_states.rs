@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Conn, Server, Value, request, wait_until};
+use common::{Conn, Server, Value, number, request, wait_until};
 use oxidis::algo::rng::Rng;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -158,10 +158,6 @@ const SCRIPTS: &[&str] = &[
     "redis.call('set', 'a', string.rep('x', 60000)) return redis.call('get', 'a')",
 ];
 
-fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |s| s.parse().expect("a number"))
-}
-
 fn words(rng: &mut Rng, newest: u64) -> Vec<String> {
     let line = match rng.below(100) {
         0..=56 => DATA[rng.index(DATA.len())],
@@ -260,7 +256,7 @@ fn smoke_clients_in_every_state() {
         "--repl-diskless-sync-delay",
         "0",
     ]);
-    let mut rng = Rng::seeded(setting("SMOKE_SEED", 7) as u64);
+    let mut rng = Rng::seeded(number("SMOKE_SEED", 7) as u64);
     let (mut all, mut newest): (Vec<Wild>, u64) = (Vec::new(), 2);
     let mut sent = 0;
     while sent < REQUESTS {
@@ -383,8 +379,8 @@ impl Counting {
 /// twice or before an earlier one of its client.
 #[test]
 fn smoke_requests_of_one_pass() {
-    let seed = setting("SMOKE_SEED", 11) as u64;
-    let rounds = setting("SMOKE_ROUNDS", 700);
+    let seed = number("SMOKE_SEED", 11) as u64;
+    let rounds = number("SMOKE_ROUNDS", 700);
     let mut srv = Server::with(&["--enable-debug-command", "yes", "--lua-time-limit", "1"]);
     let mut rng = Rng::seeded(seed);
     let (mut all, mut names): (Vec<Counting>, usize) = (Vec::new(), 0);

@@ -41,6 +41,16 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
+/// What a variable of the environment says.
+pub fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.into())
+}
+
+pub fn number(name: &str, default: usize) -> usize {
+    let text = setting(name, &default.to_string());
+    text.parse().unwrap_or_else(|_| panic!("{name} wants a number, not {text:?}"))
+}
+
 // ---- servers -----------------------------------------------------------------------------------
 
 /// A server process with a port and a folder of its own.
