@@ -46,7 +46,7 @@ fn the_log_tells_of_a_start_and_an_orderly_end() {
 fn a_signal_to_end_waits_for_the_busy_script() {
     let mut srv = Server::with(&["--save", "1000 1", "--lua-time-limit", "20"]);
     let (mut c, mut other) = (srv.connect(), srv.connect());
-    // It ends when more than two have come, besides the one who asked whether the server was up.
+    // It ends when more than two have come, besides the one that asked whether the server was up.
     let script = "redis.call('set', 'half', 1) \
                   repeat local all = redis.call('info', 'clients') \
                   until tonumber(all:match('connected_clients:(%d+)')) > 3 \

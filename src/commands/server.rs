@@ -3,6 +3,7 @@
 use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, ROW, cat};
+use crate::blocked::Wait;
 use crate::clients::flag as client;
 use crate::config::shutdown as flag;
 use crate::proto::error::CmdError;
@@ -89,6 +90,9 @@ fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if shutdown::begin(ctx.srv, flags) {
         // Without unwinding: a script may stand between here and the loop.
         std::process::exit(0);
+    }
+    if ctx.srv.run.shutdown_at_ms.is_some() && ctx.may_block() {
+        return Ok(ctx.block(Wait::Shutdown, &[], 0));
     }
     Err(CmdError::Msg(&"ERR Errors trying to SHUTDOWN. Check logs."))
 }
