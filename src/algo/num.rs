@@ -233,7 +233,7 @@ impl NumberText<'_> {
     }
 
     /// Hexadecimal digits too small for a normal double, none of which is lost. Decimal digits that small
-    /// always lose some, but for those of hundreds of digits that nobody writes.
+    /// always lose some, but for those of hundreds of digits, which do not occur in practice.
     fn is_kept_whole(&self) -> bool {
         if !self.hex {
             return false;

@@ -277,7 +277,7 @@ fn read_and_write(ctx: &mut Ctx<'_>, ops: &[Op], bytes: usize) -> Result<Flow, C
             let mut s = Sds::with_capacity(bytes);
             s.resize(bytes);
             let changes = run(ops, &mut s, true, ctx.out);
-            // A new key without a change is a key all the same, but nobody hears of it.
+            // Without a change the new key is created all the same, but no event announces it.
             let new = New::Value(Value::Str(enc::RAW, s));
             let _ = ctx.srv.ks.put(ctx.db, key, new, Ttl::Clear, None);
             if changes > 0 {

@@ -1,4 +1,4 @@
-//! CLIENT: who is connected, what becomes of them, and how this connection wants to be treated.
+//! CLIENT: the list of connections, kills and pauses, and the settings of this connection.
 
 use super::docs;
 use super::row::flag::*;
@@ -189,7 +189,7 @@ fn by_number(ctx: &Ctx<'_>, n: i64) -> Option<ClientId> {
 // ---- KILL
 // ------------------------------------------------------------------------------------------------
 
-/// Whom CLIENT KILL means; all that is given must fit.
+/// The clients that CLIENT KILL means: all conditions that are given must hold.
 #[derive(Default)]
 struct Filter<'a> {
     addr: Option<&'a [u8]>,
@@ -374,7 +374,7 @@ fn unpause(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- tracking, while nobody tracks
+// ---- tracking, which no client can turn on yet
 // -----------------------------------------------------------------------
 
 fn caching(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -423,7 +423,7 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    * LADDR (<ip:port>|<unixsocket>:0): our address",
         "    * SKIPME (YES|NO): spare this connection (yes by default)",
         "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB): what it is used for",
-        "    * USER <username>: who has logged in",
+        "    * USER <username>: the user it has logged in as",
         "LIST [options ...]",
         "    One line for each connection. Options:",
         "    * ID <id> [<id> ...]: only these",

@@ -181,7 +181,7 @@ static SUBS: &[Sub] = &[
     sub(
         "SET-ACTIVE-EXPIRE",
         3..=3,
-        &["SET-ACTIVE-EXPIRE <0|1>", "    Whether keys expire while nobody looks at them."],
+        &["SET-ACTIVE-EXPIRE <0|1>", "    Whether keys expire without being looked at."],
         |ctx| {
             ctx.srv.switches.active_expire = loose(ctx.args[2]) != 0;
             ok(ctx)

@@ -1,7 +1,7 @@
 //! Expiry: EXPIRE and its kin, TTL and its kin, PERSIST.
 //!
 //! Whatever way a time is given, it is kept as Unix milliseconds and leaves to the AOF and the replicas
-//! as PEXPIREAT, so that everybody's key goes at the same moment. A time in the past deletes the key at
+//! as PEXPIREAT, so that the key expires at the same moment everywhere. A time in the past deletes the key at
 //! once, and that is what leaves.
 
 use super::docs;

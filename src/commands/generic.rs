@@ -1,7 +1,7 @@
 //! Commands that work on keys of any type.
 //!
-//! A key that moves (RENAME, MOVE) keeps its value and its expiry; to watchers, trackers and those who
-//! are blocked it is a deletion here and a new key there.
+//! A key that moves (RENAME, MOVE) keeps its value and its expiry; to watchers, trackers and
+//! blocked clients it is a deletion here and a new key there.
 
 use super::databases::checked;
 use super::docs;

@@ -343,7 +343,7 @@ impl<'a> Query<'a> {
                 &args[6..]
             }
             Form::RadiusByMember => {
-                // Without a set nobody looks at these words.
+                // Without a set these words are not looked at.
                 if z.is_some() {
                     q.centre = Some((Centre::Member, member_place(z, args[2])?));
                     q.shape = Some(circle(args[3], args[4])?);

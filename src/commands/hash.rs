@@ -318,7 +318,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     })?;
     ctx.out.bulk(&text);
     if ctx.srv.ks.policy.ops {
-        // Nobody is to add for himself, and perhaps differently.
+        // The sum is propagated, not the addition: a replay with other arithmetic must not differ.
         ctx.instead(&[b"HSET", ctx.args[1], field, &text]);
     }
     Ok(Flow::Done)

@@ -224,7 +224,7 @@ const RSS: &str = "Resident size: the process occupies more than 1.4 times of wh
     its blocks.";
 const FRAGMENTED: &str = "Fragmentation: more than a tenth of the allocator's pages in use is holes \
     between blocks. Blocks of many sizes that come and go leave them behind.";
-const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that nobody uses, in case \
+const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that are unused, in case \
     they are wanted again. MEMORY PURGE gives them back.";
 const OUTSIDE: &str = "Beyond the allocator: more than a tenth of the resident size was not allocated by \
     the server itself. Scripts and modules are the usual suspects.";

@@ -148,7 +148,7 @@ fn object_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             "    Tell the access counter of <key>, which grows with the logarithm of how",
             "    often the key is used.",
             "IDLETIME <key>",
-            "    Tell for how many seconds, more or less, nobody has used <key>.",
+            "    Tell for how many seconds, more or less, <key> has not been used.",
             "REFCOUNT <key>",
             "    Tell how many references there are to the value of <key>.",
         ],

@@ -86,7 +86,7 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     if srv.jobs.child.is_some() || srv.run.in_exec {
         srv.aof.rewrite.scheduled = true;
-        // Whoever asks by hand does not wait for the end of a delay.
+        // A rewrite asked for by command does not wait for the end of the delay after failures.
         srv.aof.rewrite.failures = 0;
         ctx.out.status("Background append only file rewriting scheduled");
     } else if rewrite::begin(srv) {

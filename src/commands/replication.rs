@@ -65,11 +65,11 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// Whoever gets the stream already asks in vain, and without an answer. False for them.
+/// False, without a reply, for a client that gets the stream already.
 fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     let (srv, id) = (&mut *ctx.srv, ctx.client);
     let c = &srv.clients[id];
-    // Nobody without a connection is fed: what stands in a log is no replica.
+    // A client without a connection is not fed: a SYNC that stands in a log makes no replica.
     if c.has(client::REPLICA | client::MONITOR | client::PSEUDO) {
         return Ok(false);
     }

@@ -425,7 +425,7 @@ fn weight_of(e: Element<'_>) -> Option<f64> {
     }
 }
 
-/// Sorts as far as the window shows it. `cmp` tells all apart that are not the same to everybody.
+/// Sorts as far as the window shows it. `cmp` orders any two items whose difference is visible.
 fn sort_window(items: &mut [Item], window: Range<usize>, cmp: impl Fn(&Item, &Item) -> Ordering) {
     let mut items = items;
     if window.is_empty() {

@@ -178,7 +178,7 @@ struct Options {
     trim: Option<Trimming>,
 }
 
-/// Who reads the options.
+/// The command that reads the options.
 #[derive(Clone, Copy)]
 struct Reader {
     xadd: bool,
@@ -308,7 +308,7 @@ fn replaced(ctx: &mut Ctx<'_>, words: &[(usize, &[u8])]) {
 struct Added {
     id: Id,
     trimmed: bool,
-    /// Of a trim of whole blocks, when somebody wants to hear of it.
+    /// The result of a trim of whole blocks, when it is to be propagated.
     outcome: Option<Vec<u8>>,
 }
 
@@ -327,7 +327,7 @@ impl Options {
 struct Now {
     ms: u64,
     limits: crate::object::stream::entries::Limits,
-    /// Somebody takes ops.
+    /// There is an AOF or a replica.
     heard: bool,
 }
 

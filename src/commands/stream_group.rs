@@ -260,7 +260,7 @@ fn xgroup_destroy(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.int(i64::from(gone));
     if gone {
         changed(ctx, "xgroup-destroy");
-        // Who waits as a member has to be told.
+        // Clients that block as members of the group get an error.
         ctx.srv.ks.signal_ready(db, key, ty::STREAM);
     }
     Ok(Flow::Done)
@@ -385,7 +385,7 @@ fn xpending(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// How much is pending, from where to where, and with whom.
+/// How much is pending, from which ID to which, and with which consumers.
 fn summary(out: &mut Reply, group: &Group) {
     out.array(4);
     out.int(group.pending_len() as i64);
@@ -431,7 +431,7 @@ fn list(out: &mut Reply, group: &Group, part: &Part<'_>, now: i64) {
     match part.consumer {
         None => group.for_each_pending(part.from, show),
         Some(name) => {
-            let consumer = group.who(name).map(|who| group.consumer(who));
+            let consumer = group.find_consumer(name).map(|at| group.consumer(at));
             let next = |from: Option<Id>| from.and_then(|from| consumer?.next_pending(from));
             let mut at = next(Some(part.from));
             while let Some(id) = at {

@@ -1,8 +1,8 @@
 //! Strings that are numbers: INCR and its kin.
 //!
 //! Integers have 64 bits and never wrap: what would overflow is refused. Floats are added as 80-bit long
-//! doubles (`algo::longdouble`), and what leaves to the AOF and the replicas is the sum, so that nobody
-//! adds differently.
+//! doubles (`algo::longdouble`), and what leaves to the AOF and the replicas is the sum, so that a
+//! replay with other arithmetic cannot differ.
 
 use super::docs;
 use super::numbers::integer;

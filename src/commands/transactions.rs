@@ -151,7 +151,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         argv.clear();
         argv.extend(q.args.iter().map(|a| &a[..]));
         call(ctx.srv, ctx.client, q.cmd, Args::new(&argv), ctx.out, How::Nested);
-        // Who has killed himself runs the rest, and hears nothing of it.
+        // A client that killed itself runs the rest of its transaction; the replies are dropped.
         if ctx.srv.clients[ctx.client].has(flag::CLOSE_AFTER_REPLY) {
             ctx.out.end();
         }

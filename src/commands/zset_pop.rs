@@ -1,7 +1,7 @@
 //! Popping from sorted sets, at once or when there is something to pop.
 //!
 //! The first of the keys that exists is popped from. Blocking commands leave as ZPOPMIN or ZPOPMAX of
-//! that key, so that nobody who replays them waits.
+//! that key, so that a replay never blocks.
 
 use super::docs;
 use super::keys;

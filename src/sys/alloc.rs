@@ -7,7 +7,7 @@
 //! only the sum has a meaning. Threads that never registered share one slot and pay for an atomic add.
 //!
 //! What goes to the lazy-free thread leaves `used_memory` at the moment it is handed over, by an
-//! estimate; the thread frees it `uncounted`, into a slot that nobody sums, and then corrects the
+//! estimate; the thread frees it `uncounted`, into a slot outside of the sum, and then corrects the
 //! estimate.
 //!
 //! jemalloc is built with a quantum of 8 bytes (`.cargo/config.toml`), so its classes are
@@ -50,7 +50,7 @@ thread_local! {
     static TRASHED: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Gives the calling thread the slot `n` (0 for the main thread). Nobody else may have it.
+/// Gives the calling thread the slot `n` (0 for the main thread). No other thread may have it.
 pub fn register_thread(n: usize) {
     assert!(n < SHARED, "more worker threads than allocator slots");
     MINE.with(|m| m.set(n));

@@ -87,10 +87,10 @@ fn waitpid(pid: pid_t, flags: i32) -> Option<(pid_t, Ended)> {
             0 => return None,
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             -1 => return None,
-            who if libc::WIFSIGNALED(status) => {
-                return Some((who, Ended::Signaled(libc::WTERMSIG(status))));
+            pid if libc::WIFSIGNALED(status) => {
+                return Some((pid, Ended::Signaled(libc::WTERMSIG(status))));
             }
-            who => return Some((who, Ended::Exited(libc::WEXITSTATUS(status)))),
+            pid => return Some((pid, Ended::Exited(libc::WEXITSTATUS(status)))),
         }
     }
 }
@@ -241,7 +241,7 @@ pub fn info_pipe() -> io::Result<(InfoReader, InfoWriter)> {
     if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made these descriptors, nobody else owns them.
+    // SAFETY: the kernel has just made these descriptors, nothing else owns them.
     let [r, w] = fds.map(|fd| unsafe { File::from(OwnedFd::from_raw_fd(fd)) });
     // SAFETY: fcntl on a descriptor we own; F_SETFL takes an int.
     if unsafe { libc::fcntl(r.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } == -1 {
