@@ -1,8 +1,8 @@
 //! XCLAIM and XAUTOCLAIM: what is pending with one consumer becomes another's.
 //!
 //! An entry that is pending but has been deleted is not claimed: it is no longer pending. Every change
-//! leaves as an XCLAIM of its own that states the consumer, the time and the count, so a replay does not depend on
-//! its own clock or on the consumer that had the entry.
+//! leaves as an XCLAIM of its own that states the consumer, the time and the count, so a replay does not
+//! depend on its own clock or on the consumer that had the entry.
 
 use super::docs;
 use super::row::flag::*;

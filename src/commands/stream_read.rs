@@ -8,8 +8,8 @@
 //!          what is pending         > (XREADGROUP)  what the group has not delivered yet
 //! ```
 //!
-//! The command of a blocked client runs again with the same words, where `$` has become the ID that it meant; so a stream
-//! that was emptied, a group that is gone, or a key that holds something else speak for themselves.
+//! The command of a blocked client runs again with the same words, where `$` has become the ID that it
+//! meant; so a stream that was emptied, a group that is gone, or a key of another type answers by itself.
 //!
 //! XREADGROUP never leaves as it came. What it did leaves as XCLAIM for each entry that is pending now,
 //! as XGROUP SETID where nothing becomes pending (NOACK), and as XGROUP CREATECONSUMER.
