@@ -1,7 +1,7 @@
 //! One client: its connection, its session, and what it is in the middle of. What few clients have is
 //! boxed, so that an idle connection stays under 700 bytes with everything.
 
-use crate::multi::Multi;
+use super::multi::Multi;
 use crate::net::stream::Stream;
 use crate::proto::parse;
 use crate::proto::reply::Reply;

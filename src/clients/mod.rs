@@ -9,26 +9,18 @@
 //! passes (`reap`). A stale id finds nothing, since the slot's generation has moved on.
 
 pub mod client;
+pub mod id;
+pub mod multi;
 pub mod pool;
 pub mod usage;
 
 pub use client::{Client, Input, Kind, flag};
+pub use id::ClientId;
+pub use multi::Multi;
 
 use crate::proto::reply::Reply;
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-pub struct ClientId {
-    pub index: u32,
-    pub generation: u32,
-}
-
-impl ClientId {
-    pub fn token(self) -> usize {
-        (self.generation as usize) << 32 | self.index as usize
-    }
-}
 
 struct Slot {
     /// Above 0 while and after a client lives here; see `net::reactor` for 0.

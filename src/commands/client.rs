@@ -1,13 +1,13 @@
 //! CLIENT: who is connected, what becomes of them, and how this connection wants to be treated.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Docs, Flow, Handler, ROW, cat};
 use crate::algo::num::parse_i64;
 use crate::clients::client::Client;
 use crate::clients::{ClientId, Kind, flag};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Docs, Flow, cat};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, Handler, ROW};
 use crate::server::pause::{self, Purpose, action};
 use crate::server::{blocking, client_info, kill, limits};
 

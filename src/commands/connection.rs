@@ -1,15 +1,14 @@
 //! Commands about the connection itself: greeting, authentication, its state, its end, and MONITOR.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
-use super::transactions::discard_of;
 use crate::algo::num::parse_i64;
-use crate::clients::{ClientId, flag};
+use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
-use crate::server::ctx::Ctx;
-use crate::server::{Gate, Server, policy};
+use crate::server::ctx::{Command, Ctx, ROW};
+use crate::server::{Gate, auth, policy, transaction};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -114,7 +113,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.retain(|m| *m != id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
-    discard_of(srv, id);
+    transaction::discard(srv, id);
     for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
         for name in srv.pubsub.of(kind, id) {
             srv.pubsub.unsubscribe(kind, id, &name);
@@ -142,7 +141,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.resp3 = false;
     // RESET itself may be the command whose reply is skipped.
     ctx.out.mute(srv.clients[id].has(flag::SKIP));
-    default_user(srv, id);
+    auth::default_user(srv, id);
     policy::refresh(srv);
     crate::server::limits::account(srv, id);
     ctx.out.status("RESET");
@@ -162,16 +161,6 @@ fn monitor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.srv.gate.put(Gate::MONITORS, true);
     ctx.out.ok();
     Ok(Flow::Done)
-}
-
-/// A fresh connection is the default user; it is authenticated when that one needs no password.
-pub fn default_user(srv: &mut Server, id: ClientId) {
-    let open = srv.config.requirepass.is_none();
-    let c = &mut srv.clients[id];
-    c.clear(flag::AUTHENTICATED);
-    if open {
-        c.set(flag::AUTHENTICATED);
-    }
 }
 
 const WRONG_PASSWORD: CmdError =

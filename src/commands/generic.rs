@@ -4,16 +4,16 @@
 //! are blocked it is a deletion here and a new key there.
 
 use super::databases::checked;
-use super::docs;
 use super::numbers::int32;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{class, mode};
 use crate::object::value::{Value, type_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

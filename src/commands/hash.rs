@@ -3,21 +3,21 @@
 //! A field's value is a `Element`: a listpack gives small integers as integers, a table gives bytes.
 //! Replies are written straight from either.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
 use crate::object::hash::Hash;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

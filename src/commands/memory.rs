@@ -4,17 +4,17 @@
 //! in one block), its places in the tables, and what the value holds on its own. Elements of big values
 //! are sampled.
 
-use super::docs;
 use super::help;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, container, key};
 use crate::algo::num::F64Text;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, key};
 use crate::ds::entry::Entry;
 use crate::object::value::{SAMPLES, Value};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 use crate::server::info::memory::{Overhead, Pages};
 use crate::sys::alloc;
 

@@ -1,11 +1,11 @@
 //! SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::server::child::{self, Kind};
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{jobs, rewrite};
 
 pub static ROWS: &[Command] = &[

@@ -1,16 +1,16 @@
 //! Commands that replicas send: SYNC, PSYNC, REPLCONF; and those about the role: ROLE, REPLICAOF.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
 use crate::algo::num::parse_i64;
 use crate::algo::quote::split_args;
 use crate::clients::flag as client;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
-use crate::replication::master;
 use crate::replication::replicas::Stage;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
+use crate::server::master;
 use crate::{notice, warning};
 
 pub static ROWS: &[Command] = &[

@@ -4,12 +4,12 @@
 //! leaves as an XCLAIM of its own that states all there is to say, so whoever replays it need not know
 //! what time it was, or ask who had the entry.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::stream::{interval_start, reply_entry, strict_id};
 use super::stream_read::{Said, acting_consumer, no_group};
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::{Found, class};
 use crate::object::stream::entries::Log;
 use crate::object::stream::group::{Group, Who};
@@ -17,7 +17,7 @@ use crate::object::stream::id::Id;
 use crate::object::stream::{Parts, Stream};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

@@ -4,13 +4,13 @@
 //! What changes in a group counts as a change, but the key's watchers hear nothing of it: only a key
 //! that is made (MKSTREAM) or that goes is news to them.
 
-use super::docs;
 use super::help;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, container, key};
 use super::stream::{interval_end, interval_start, strict_id};
 use super::stream_read::no_group;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
@@ -20,7 +20,7 @@ use crate::object::stream::id::Id;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 
 pub static ROWS: &[Command] = &[
     Command {

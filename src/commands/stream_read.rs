@@ -14,15 +14,15 @@
 //! XREADGROUP never leaves as it came. What it did leaves as XCLAIM for each entry that is pending now,
 //! as XGROUP SETID where nothing becomes pending (NOACK), and as XGROUP CREATECONSUMER.
 
-use super::docs;
-use super::keys;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::stream::{reply_entries, reply_entry, strict_id};
 use super::timeout;
 use crate::blocked::Wait;
 use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::keyspace::{Effect, Keyspace, class};
 use crate::object::stream::entries::Log;
@@ -32,7 +32,7 @@ use crate::object::stream::{Parts, Stream};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

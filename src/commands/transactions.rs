@@ -1,15 +1,14 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use crate::clients::{ClientId, flag};
-use crate::multi::Multi;
+use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 use crate::server::call::{How, call};
-use crate::server::ctx::{Ctx, Propagation};
-use crate::server::{Server, policy};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
+use crate::server::{policy, transaction};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -75,19 +74,9 @@ fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if !ctx.srv.clients[ctx.client].has(flag::MULTI) {
         return Err(CmdError::Msg(&"ERR DISCARD without MULTI"));
     }
-    discard_of(ctx.srv, ctx.client);
+    transaction::discard(ctx.srv, ctx.client);
     ctx.out.ok();
     Ok(Flow::Done)
-}
-
-/// Forgets what was queued and watched.
-pub fn discard_of(srv: &mut Server, id: ClientId) -> Option<Box<Multi>> {
-    let c = &mut srv.clients[id];
-    c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
-    let m = c.multi.take();
-    srv.watches.remove_all(id);
-    policy::refresh(srv);
-    m
 }
 
 fn watch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -131,7 +120,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(&"ERR EXEC without MULTI"));
     }
     let (spoilt, failed) = (c.has(flag::DIRTY_CAS) || watched_key_expired(ctx), c.has(flag::DIRTY_EXEC));
-    let m = discard_of(ctx.srv, ctx.client).unwrap_or_default();
+    let m = transaction::discard(ctx.srv, ctx.client).unwrap_or_default();
     if failed {
         return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
     }

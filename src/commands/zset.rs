@@ -7,12 +7,12 @@
 //! it). Scores are parsed before the key is looked up, so that a command is either carried out whole or
 //! not at all.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan::{Options, cursor};
 use crate::algo::num::{F64Text, parse_f64, push_f64_17g};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
 use crate::keyspace::{
     class,
@@ -22,7 +22,7 @@ use crate::object::value::Variant;
 use crate::object::zset::{Outcome, Rules, Score, Zset};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use std::collections::HashSet;
 
 pub static ROWS: &[Command] = &[

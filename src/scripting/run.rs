@@ -4,8 +4,8 @@
 use super::header::Flags;
 use super::{Running, ffi, ffi::Vm};
 use crate::clients::{Client, ClientId, flag};
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;

@@ -10,7 +10,8 @@
 //! ends the start, as does one that is broken in its middle: going on would lose data silently.
 
 use super::aof::{self, shown};
-use super::call::{How, call, queue};
+use super::call::{How, call};
+use super::transaction::queue;
 use super::{Server, jobs, kill, loading};
 use crate::clients::{Client, ClientId, flag};
 use crate::config::PropagationError;

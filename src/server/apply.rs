@@ -39,7 +39,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
             alloc::background_thread(srv.config.jemalloc_bg_thread);
         }
         Apply::Watchdog => watchdog(srv),
-        Apply::GoodReplicas => crate::replication::master::refresh_good(srv),
+        Apply::GoodReplicas => super::master::refresh_good(srv),
         Apply::CrashLog => crash_log(srv),
         // Read where they matter, or of parts that do not exist yet.
         Apply::Nothing

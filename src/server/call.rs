@@ -7,10 +7,10 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Gate, Server, dispatch, settle};
-use crate::clients::{ClientId, flag};
-use crate::commands::row::Flow;
-use crate::commands::table::CmdId;
+use super::{Gate, Server, settle};
+use crate::clients::ClientId;
+use crate::cmd::row::Flow;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -91,17 +91,4 @@ fn count_errors(srv: &mut Server, cmd: CmdId, out: &mut Reply) {
     for e in out.take_errors() {
         srv.stats.count_error(&e);
     }
-}
-
-/// Inside MULTI: keeps the command for EXEC.
-pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    let flags = dispatch::flags_of_call(srv, srv.table.get(cmd), args);
-    let c = &mut srv.clients[id];
-    debug_assert!(c.has(flag::MULTI));
-    // A transaction that cannot run any more need not remember what it would have done.
-    if !c.has(flag::DIRTY_CAS | flag::DIRTY_EXEC) {
-        c.multi.get_or_insert_default().push(cmd, flags, args.to_owned());
-    }
-    out.status("QUEUED");
-    Flow::Done
 }

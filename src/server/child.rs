@@ -8,9 +8,8 @@
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
-use super::{Server, jobs, listen, rewrite};
+use super::{Server, jobs, listen, master, rewrite};
 use crate::ds::table::{Resize, set_resize};
-use crate::replication::master;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::cpu;
 use crate::sys::process::{self, ChildInfo, Ended, Fork, InfoKind, InfoReader, InfoWriter};

@@ -3,9 +3,11 @@
 
 use super::Server;
 use crate::clients::{ClientId, flag};
-use crate::commands::table::CmdId;
+use crate::cmd::row::{Flow, Row};
+use crate::cmd::table::{self, CmdId};
 use crate::keyspace::{Found, Touched};
 use crate::proto::args::{Args, Key};
+use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 
 pub struct Ctx<'a> {
@@ -19,6 +21,20 @@ pub struct Ctx<'a> {
     pub args: Args<'a>,
     pub out: &'a mut Reply,
     pub prop: Propagation,
+}
+
+/// Runs one command.
+pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
+pub type Command = Row<Handler>;
+pub type Entry = table::Entry<Handler>;
+pub type Table = table::Table<Handler>;
+
+/// What a row leaves out.
+pub const ROW: Command = Row::blank(container);
+
+/// The handler of a row that only holds subcommands: dispatch has refused the call before.
+pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    Err(CmdError::Msg(&"ERR unknown subcommand"))
 }
 
 /// How a command reaches the AOF and the replicas, when it changed something.

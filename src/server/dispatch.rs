@@ -4,22 +4,18 @@
 //! counter and clock 14; stats 6; effects and policy 8. Whatever a feature adds here shows in its line
 //! of this list.
 
-use super::call::{How, call, queue};
+use super::call::{How, call};
+use super::ctx::Entry;
 use super::pause::{self, action};
-use super::{Gate, Server, client_info, disk, evict, kill, limits, monitor, settle};
+use super::transaction::{self, queue};
+use super::{Gate, Server, auth, client_info, disk, evict, kill, limits, monitor, settle};
 use crate::clients::{Client, ClientId, flag};
-use crate::commands::row::{Flow, flag as cf};
-use crate::commands::table::{CmdId, Entry};
-use crate::commands::{scripting, transactions};
+use crate::cmd::row::{Flow, flag as cf};
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-
-/// Must the client authenticate before anything else?
-#[inline]
-pub fn auth_required(srv: &Server, c: &Client) -> bool {
-    srv.config.requirepass.is_some() && !c.has(flag::AUTHENTICATED)
-}
+use crate::scripting::{Scripting, Sha, header, name_of};
 
 /// Looks at a request of a client and runs it, or says why not.
 #[inline]
@@ -72,7 +68,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     let e = srv.table.get(cmd);
     let c = &srv.clients[id];
     let guarded = e.flags & cf::PROTECTED != 0;
-    if !srv.gate.open() || c.has(flag::SPECIAL) || srv.config.requirepass.is_some() || guarded {
+    if !srv.gate.open() || c.has(flag::SPECIAL) || auth::passwords(srv) || guarded {
         match refusal(srv, id, cmd, args) {
             Refusal::None => {}
             Refusal::Error(why) => {
@@ -158,7 +154,28 @@ impl Acts {
 /// What a call does: a script may say more about it than the row does.
 pub(super) fn flags_of_call(srv: &Server, e: &Entry, args: Args) -> u64 {
     let runs_script = e.cmd.name.starts_with("eval") && e.parent.is_none();
-    if runs_script { scripting::flags_of_call(&srv.scripting, e, &args) } else { e.flags }
+    if runs_script { flags_of_script(&srv.scripting, e, &args) } else { e.flags }
+}
+
+/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
+/// script says more in its header.
+fn flags_of_script(scripting: &Scripting, e: &Entry, args: &[&[u8]]) -> u64 {
+    let (by_name, Some(what)) = (e.cmd.name.starts_with("evalsha"), args.get(1)) else {
+        return e.flags;
+    };
+    let name = match by_name {
+        true => Sha::try_from(what.to_ascii_lowercase()).ok(),
+        false => Some(name_of(what)),
+    };
+    let flags = match name.and_then(|n| scripting.scripts.get(&n)) {
+        Some(known) => known.flags,
+        None if by_name => return e.flags,
+        None => match header::parse(what) {
+            Ok((flags, _)) => flags,
+            Err(_) => return e.flags,
+        },
+    };
+    flags.of_command(e.flags)
 }
 
 /// Memory is short, and the command might need some.
@@ -181,7 +198,7 @@ fn refusal(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Refusal {
     {
         return Refusal::Error(why);
     }
-    if auth_required(srv, c) && e.flags & cf::NO_AUTH == 0 {
+    if auth::required(srv, c) && e.flags & cf::NO_AUTH == 0 {
         return Refusal::Error(CmdError::Msg(&"NOAUTH Authentication required."));
     }
     if e.flags & cf::PROTECTED != 0
@@ -324,7 +341,7 @@ pub fn reject(
         c.set(flag::DIRTY_EXEC);
     }
     if ends {
-        transactions::discard_of(srv, id);
+        transaction::discard(srv, id);
         // A general code says nothing behind EXECABORT.
         let why = why.strip_prefix(b"ERR ").unwrap_or(why);
         out.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());

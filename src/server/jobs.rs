@@ -7,8 +7,8 @@
 //! ```
 
 use super::child::{self, Child, Exit, Kind};
-use super::{Server, loading};
-use crate::commands::numbers::loose;
+use super::{Server, loading, master};
+use crate::algo::num::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
 use crate::keyspace::Keyspace;
@@ -17,7 +17,6 @@ use crate::persist::check;
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader, SHORT, UNKNOWN_TYPE};
 use crate::persist::rdb::save::{Options, Told, save};
 use crate::proto::args::Key;
-use crate::replication::master;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
 use std::io::{self, BufWriter, Write};

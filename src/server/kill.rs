@@ -13,7 +13,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     srv.watches.remove_all(id);
     srv.pubsub.forget(id);
     srv.pause.forget(id);
-    crate::replication::master::forget(srv, id);
+    super::master::forget(srv, id);
     super::policy::refresh(srv);
     srv.monitors.retain(|m| *m != id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());

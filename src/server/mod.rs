@@ -3,6 +3,7 @@
 pub mod aof;
 pub mod aof_load;
 pub mod apply;
+pub mod auth;
 pub mod batch;
 pub mod before_sleep;
 pub mod blocking;
@@ -24,6 +25,7 @@ pub mod lend;
 pub mod limits;
 pub mod listen;
 pub mod loading;
+pub mod master;
 pub mod monitor;
 pub mod pass;
 pub mod pause;
@@ -33,11 +35,11 @@ pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
+pub mod transaction;
 
 use crate::bio::Bio;
 use crate::blocked::Blocked;
 use crate::clients::{ClientId, Clients};
-use crate::commands::table::Table;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
@@ -49,6 +51,7 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use ctx::Table;
 use std::cell::Cell;
 
 pub struct Server {

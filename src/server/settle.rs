@@ -7,14 +7,14 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Gate, Server, blocking, monitor, slow};
+use super::{Gate, Server, blocking, master, monitor, slow};
 use crate::clients::{ClientId, flag};
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::keyspace::{Effect, class};
 use crate::proto::args::{Args, Key};
 use crate::pubsub::{self, Kind};
-use crate::replication::{master, ops::to};
+use crate::replication::ops::to;
 
 /// Drains the outbox; what an effect causes is drained before the next one.
 #[cold]

@@ -53,7 +53,7 @@ fn finish(srv: &mut Server) -> bool {
         warning!("Error trying to save the DB. Exit anyway.");
     }
     remove_pidfile(srv);
-    crate::replication::master::farewell(srv);
+    super::master::farewell(srv);
     listen::close(srv);
     warning!("Redis is now ready to exit, bye bye...");
     true

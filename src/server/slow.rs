@@ -10,8 +10,8 @@
 
 use super::{Server, client_info, monitor};
 use crate::clients::ClientId;
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 
 /// After `slowlog-log-slower-than`, `slowlog-max-len` or `latency-monitor-threshold` has changed.

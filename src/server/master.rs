@@ -10,12 +10,12 @@
 //! The head of a replica's output and the stream never pass through the client's reply: whatever stands
 //! there was answered to a replica that has no business to ask, and closes it.
 
-use super::replicas::{Next, Replica, Source, Stage};
+use super::aof::State;
+use super::child::{self, Kind};
+use super::{Gate, Server, client_info, jobs, kill, limits, policy};
 use crate::clients::{Client, ClientId, flag};
 use crate::net::stream::Stream;
-use crate::server::aof::State;
-use crate::server::child::{self, Kind};
-use crate::server::{Gate, Server, client_info, jobs, kill, limits, policy};
+use crate::replication::replicas::{Next, Replica, Source, Stage};
 use crate::sys::errno;
 use crate::{notice, warning};
 use std::fs::File;
@@ -38,7 +38,7 @@ pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
 }
 
 /// The address of a replica: what it says, or where it comes from.
-fn ip(c: &Client, r: &super::replicas::About) -> Option<String> {
+fn ip(c: &Client, r: &crate::replication::replicas::About) -> Option<String> {
     match &r.ip {
         Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
         None => c.stream.as_ref().and_then(Stream::peer_ip),
@@ -70,7 +70,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
         srv.repl.open_backlog();
-        srv.ops.replicas = Some(super::ops::Sink::default());
+        srv.ops.replicas = Some(crate::replication::ops::Sink::default());
         policy::refresh(srv);
         let r = &srv.repl;
         notice!(

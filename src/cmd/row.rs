@@ -4,7 +4,6 @@
 //! Names, flag names and the order in which they print are those of `COMMAND INFO` in Redis 7.2.
 
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
 
 /// Command flags, one bit each; `NAMES` gives the texts of COMMAND INFO in print order.
 pub mod flag {
@@ -422,16 +421,14 @@ pub enum Flow {
     Postponed,
 }
 
-/// Runs one command.
-pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
-
 /// Finds the keys of a command whose specs do not tell all: positions and `key` flags; None for bad
 /// arguments.
 pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
 
-/// One command, as data, and the function that runs it.
+/// One command, as data, and the function that runs it. What a handler `H` takes is named where the
+/// server is: this room knows neither.
 #[derive(Clone, Copy)]
-pub struct Command {
+pub struct Row<H: 'static> {
     pub name: &'static str,
     /// Number of arguments with the name; below zero: at least so many.
     pub arity: i32,
@@ -439,27 +436,26 @@ pub struct Command {
     pub acl: u32,
     pub keys: &'static [KeySpec],
     pub getkeys: Option<KeyFinder>,
-    pub run: Handler,
-    pub subs: &'static [Command],
+    pub run: H,
+    pub subs: &'static [Row<H>],
     pub docs: &'static Docs,
 }
 
-/// What a row leaves out.
-pub const ROW: Command = Command {
-    name: "",
-    arity: 0,
-    flags: 0,
-    acl: 0,
-    keys: &[],
-    getkeys: None,
-    run: container,
-    subs: &[],
-    docs: &Docs::NONE,
-};
-
-/// The handler of a row that only holds subcommands: dispatch has refused the call before.
-pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    Err(CmdError::Msg(&"ERR unknown subcommand"))
+impl<H> Row<H> {
+    /// What a row leaves out; `run` is the handler of rows that only hold subcommands.
+    pub const fn blank(run: H) -> Self {
+        Row {
+            name: "",
+            arity: 0,
+            flags: 0,
+            acl: 0,
+            keys: &[],
+            getkeys: None,
+            run,
+            subs: &[],
+            docs: &Docs::NONE,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Result<Flow, CmdError>>() <= 16);
