@@ -41,6 +41,8 @@ pub struct Clients {
     pub to_write: Vec<ClientId>,
     /// Have parsed or unread input that this pass did not get to.
     pub to_read: VecDeque<ClientId>,
+    /// Marked dying, in order: what follows from it for others is done at the end of the unit.
+    pub leaving: VecDeque<ClientId>,
     /// Marked dying; reaped between passes.
     pub dying: Vec<ClientId>,
     pub pool: pool::Pool,
@@ -140,6 +142,7 @@ impl Clients {
         let Some(c) = self.get(id) else { return false };
         let streamed = c.stream.is_some();
         self.connected -= streamed as usize;
+        self.leaving.push_back(id);
         self.dying.push(id);
         true
     }

@@ -82,7 +82,7 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     if !ctx.out.is_empty() {
         return Err(CmdError::Msg(&"ERR SYNC and PSYNC are invalid with pending output"));
     }
-    let about = srv.repl.replicas.about(id);
+    let about = srv.repl.replicas.about_mut(id);
     if about.filtered && !about.eof {
         return Err(CmdError::Msg(&"ERR Filtered replica requires EOF capability"));
     }
@@ -182,7 +182,7 @@ fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
     let attached = ctx.srv.repl.replicas.get(ctx.client).is_some();
-    let about = ctx.srv.repl.replicas.about(ctx.client);
+    let about = ctx.srv.repl.replicas.about_mut(ctx.client);
     match option {
         b"listening-port" => about.port = integer(value)?,
         b"ip-address" if value.len() < HOST => about.ip = Some(value.into()),

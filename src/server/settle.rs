@@ -7,7 +7,7 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Gate, Server, blocking, master, monitor, slow};
+use super::{Gate, Server, blocking, kill, master, monitor, slow};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -136,6 +136,9 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
+    }
+    if !srv.clients.leaving.is_empty() {
+        kill::leave_all(srv);
     }
     srv.clock.advance(now);
     srv.ks.now_ms = srv.clock.unix_ms;
