@@ -20,6 +20,7 @@ pub mod blocked;
 pub mod clients;
 pub mod cmd;
 pub mod config;
+pub mod jobs;
 pub mod latency;
 pub mod lazyfree;
 pub mod multi;

@@ -26,9 +26,6 @@
 use super::dtoa;
 use std::ops::Deref;
 
-/// The length of the longest `i64`, sign included.
-pub const MAX_I64_LEN: usize = 20;
-
 #[inline]
 fn digit(byte: u8) -> Option<u64> {
     let value = byte.wrapping_sub(b'0');

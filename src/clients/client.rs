@@ -45,8 +45,6 @@ pub mod flag {
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
-    /// The socket has more to read than the last pass took.
-    pub const UNREAD: u64 = 1 << 27;
     /// The peer has sent its last: the end follows whatever is still to be read.
     pub const HUNG_UP: u64 = 1 << 28;
     /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.

@@ -11,6 +11,7 @@
 pub mod client;
 pub mod id;
 pub mod multi;
+pub mod pause;
 pub mod pool;
 pub mod usage;
 

@@ -24,7 +24,6 @@ pub mod flag {
     pub const NO_AUTH: u64 = 1 << 14;
     pub const MAY_REPLICATE: u64 = 1 << 15;
     pub const SENTINEL: u64 = 1 << 16;
-    pub const ONLY_SENTINEL: u64 = 1 << 17;
     pub const NO_MANDATORY_KEYS: u64 = 1 << 18;
     pub const PROTECTED: u64 = 1 << 19;
     pub const NO_ASYNC_LOADING: u64 = 1 << 20;

@@ -2,13 +2,14 @@
 
 use crate::algo::num::parse_i64;
 use crate::clients::client::Client;
+use crate::clients::pause::{Purpose, action};
 use crate::clients::{ClientId, Kind, flag};
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Docs, Flow, cat};
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, Handler, ROW};
-use crate::server::pause::{self, Purpose, action};
+use crate::server::pause;
 use crate::server::{blocking, client_info, kill, limits};
 
 const SUB: u64 = NOSCRIPT | LOADING | STALE | SENTINEL;

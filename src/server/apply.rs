@@ -6,6 +6,7 @@
 use super::{Gate, Server, aof, listen, policy, slow};
 use crate::config::kinds::Reason;
 use crate::config::{Apply, OomScoreAdj, rewrite};
+use crate::jobs::aof::State;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::{alloc, crash, limits, log, oom, startup};
 use crate::warning;
@@ -61,8 +62,8 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
 
 fn append_only(srv: &mut Server) -> bool {
     match (srv.config.appendonly, srv.aof.state) {
-        (true, aof::State::Off) => aof::start(srv),
-        (false, aof::State::On | aof::State::WaitRewrite) => {
+        (true, State::Off) => aof::start(srv),
+        (false, State::On | State::WaitRewrite) => {
             aof::stop(srv);
             true
         }

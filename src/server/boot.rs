@@ -16,6 +16,7 @@ use super::{
 use crate::bio::Bio;
 use crate::clients::Clients;
 use crate::config::{Config, REDIS_VERSION, Supervised, argv, load};
+use crate::jobs::aof::State;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
@@ -332,7 +333,7 @@ fn load_data(srv: &mut Server) -> bool {
     let Some(manifest) = aof_load::read_manifest(srv) else { return false };
     srv.aof.manifest = manifest;
     if srv.config.appendonly {
-        srv.aof.state = aof::State::On;
+        srv.aof.state = State::On;
         if !aof_load::at_start(srv) {
             return false;
         }

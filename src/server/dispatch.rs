@@ -6,9 +6,10 @@
 
 use super::call::{How, call};
 use super::ctx::Entry;
-use super::pause::{self, action};
+use super::pause;
 use super::transaction::{self, queue};
 use super::{Gate, Server, auth, client_info, disk, evict, kill, limits, monitor, settle};
+use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::{Flow, flag as cf};
 use crate::cmd::table::CmdId;

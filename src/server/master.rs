@@ -10,10 +10,11 @@
 //! The head of a replica's output and the stream never pass through the client's reply: whatever stands
 //! there was answered to a replica that has no business to ask, and closes it.
 
-use super::aof::State;
-use super::child::{self, Kind};
+use super::child;
 use super::{Gate, Server, client_info, jobs, kill, limits, policy};
 use crate::clients::{Client, ClientId, flag};
+use crate::jobs::aof::State;
+use crate::jobs::child::ChildKind;
 use crate::net::stream::Stream;
 use crate::replication::replicas::{About, Next, Replica, Source, Stage};
 use crate::sys::errno;
@@ -91,7 +92,7 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     attach(srv, id, silent, Stage::WaitStart);
     if srv.repl.replicas.about(id).is_some_and(|a| a.filtered) {
         without_keys(srv, id);
-    } else if child::runs(srv, Kind::Snapshot) {
+    } else if child::runs(srv, ChildKind::Snapshot) {
         let replid = srv.repl.replid.clone();
         if srv.repl.replicas.join(id, &replid) {
             select_again(srv);

@@ -39,8 +39,12 @@ pub mod transaction;
 
 use crate::bio::Bio;
 use crate::blocked::Blocked;
+use crate::clients::pause::Pause;
 use crate::clients::{ClientId, Clients};
 use crate::config::Config;
+use crate::jobs::Jobs;
+use crate::jobs::aof::Aof;
+use crate::jobs::loading::Loading;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
@@ -80,15 +84,15 @@ pub struct Server {
     pub ops: Ops,
     pub repl: Replication,
     pub scripting: Scripting,
-    pub jobs: jobs::Jobs,
-    pub aof: aof::Aof,
+    pub jobs: Jobs,
+    pub aof: Aof,
     pub bio: Bio,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
     pub eviction: evict::Eviction,
-    pub pause: pause::Pause,
-    pub loading: loading::Loading,
+    pub pause: Pause,
+    pub loading: Loading,
 }
 
 /// What the process is doing.

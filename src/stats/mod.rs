@@ -31,11 +31,9 @@ pub struct Stats {
     pub writes_processed: u64,
     pub peak_memory: usize,
     pub total_forks: u64,
-    pub slow_fork_us: u64,
     pub expired_stale_perc: f64,
     pub expired_time_cap: u64,
     pub expire_cycle_cpu_us: u64,
-    pub active_time_us: u64,
     /// Passes of the loop, and microseconds spent in them and in commands.
     pub eventloop_cycles: u64,
     pub eventloop_us: u64,
