@@ -1,6 +1,7 @@
 //! One client: its connection, its session, and what it is in the middle of. What few clients have is
 //! boxed, so that an idle connection stays under 700 bytes with everything.
 
+use super::id::UserId;
 use super::multi::Multi;
 use crate::net::stream::Stream;
 use crate::proto::parse;
@@ -37,9 +38,13 @@ pub mod flag {
     pub const SCRIPT: u64 = 1 << 17;
     pub const DENY_BLOCKING: u64 = 1 << 18;
     pub const REPLICA: u64 = 1 << 19;
+    /// The link to the master.
     pub const MASTER: u64 = 1 << 20;
+    /// What it asks has been judged before, and is done: the log, and the link to the master.
+    pub const OBEYED: u64 = 1 << 27;
     pub const TRACKING: u64 = 1 << 21;
-    pub const AUTHENTICATED: u64 = 1 << 22;
+    /// Has to log in before anything else, while users need passwords.
+    pub const UNAUTHENTICATED: u64 = 1 << 22;
     pub const READONLY: u64 = 1 << 23;
     pub const ASKING: u64 = 1 << 24;
     pub const UNIX: u64 = 1 << 25;
@@ -71,10 +76,12 @@ pub mod flag {
         | DENY_BLOCKING
         | REPLICA
         | MASTER
+        | OBEYED
         | TRACKING
         | PAUSED
         | NO_TOUCH
         | PSEUDO
+        | UNAUTHENTICATED
         | MONITOR;
 }
 
@@ -144,6 +151,7 @@ pub struct Client {
     pub flags: u64,
     pub stream: Option<Stream>,
     pub db: u32,
+    pub user: UserId,
     pub resp: u8,
     /// Index of the last command's row; u16::MAX for none.
     pub last_cmd: u16,
@@ -186,7 +194,6 @@ pub struct Extra {
     pub lib_ver: Option<Box<[u8]>>,
     pub peer: Option<Box<str>>,
     pub local: Option<Box<str>>,
-    pub user: Option<Box<[u8]>>,
 }
 
 impl Client {
@@ -197,6 +204,7 @@ impl Client {
             flags: flag::PSEUDO,
             stream: None,
             db: 0,
+            user: UserId::DEFAULT,
             resp: 2,
             last_cmd: u16::MAX,
             soft_since: 0,

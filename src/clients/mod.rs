@@ -16,7 +16,7 @@ pub mod pool;
 pub mod usage;
 
 pub use client::{Client, Input, Kind, flag};
-pub use id::ClientId;
+pub use id::{ClientId, UserId};
 pub use multi::Multi;
 
 use crate::proto::reply::Reply;

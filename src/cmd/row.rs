@@ -25,13 +25,36 @@ pub mod flag {
     pub const MAY_REPLICATE: u64 = 1 << 15;
     pub const SENTINEL: u64 = 1 << 16;
     pub const NO_MANDATORY_KEYS: u64 = 1 << 18;
-    pub const PROTECTED: u64 = 1 << 19;
+    /// Runs only where the configuration says so.
+    pub const PROTECTED: u64 = PROTECTED_DEBUG | PROTECTED_MODULE;
+    /// Under `enable-debug-command`.
+    pub const PROTECTED_DEBUG: u64 = 1 << 19;
+    /// Under `enable-module-command`.
+    pub const PROTECTED_MODULE: u64 = 1 << 17;
     pub const NO_ASYNC_LOADING: u64 = 1 << 20;
     pub const NO_MULTI: u64 = 1 << 21;
     pub const ALLOW_BUSY: u64 = 1 << 22;
     pub const TOUCHES_ARBITRARY_KEYS: u64 = 1 << 23;
     /// Keys depend on the arguments in a way that the key specs do not fully express.
     pub const MOVABLE_KEYS: u64 = 1 << 24;
+    /// Begins a transaction.
+    pub const MULTI: u64 = 1 << 25;
+    /// Runs what a transaction has queued: does what that does.
+    pub const EXEC: u64 = 1 << 26;
+    /// Ends a transaction, one way or another.
+    pub const ENDS_MULTI: u64 = 1 << 27;
+    /// Inside MULTI it runs at once instead of being queued.
+    pub const INSIDE_MULTI: u64 = 1 << 28;
+    /// Runs a script, which may say more about itself than the row does.
+    pub const RUNS_SCRIPT: u64 = 1 << 29;
+    /// The script is given by the digest of its body.
+    pub const SCRIPT_BY_NAME: u64 = 1 << 30;
+    /// A RESP2 client that is subscribed may call it.
+    pub const WHILE_SUBSCRIBED: u64 = 1 << 31;
+    /// Refused as a write is when the disk fails, so that health checks see it.
+    pub const REPORTS_DISK: u64 = 1 << 32;
+    /// Counts as a use of its keys also after CLIENT NO-TOUCH.
+    pub const TOUCHES: u64 = 1 << 33;
 
     /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[
@@ -435,6 +458,9 @@ pub struct Row<H: 'static> {
     pub acl: u32,
     pub keys: &'static [KeySpec],
     pub getkeys: Option<KeyFinder>,
+    /// Where the first argument stands that is looked up in the value of the key, and fetched ahead; 0 for
+    /// nowhere.
+    pub member_at: u8,
     pub run: H,
     pub subs: &'static [Row<H>],
     pub docs: &'static Docs,
@@ -450,6 +476,7 @@ impl<H> Row<H> {
             acl: 0,
             keys: &[],
             getkeys: None,
+            member_at: 0,
             run,
             subs: &[],
             docs: &Docs::NONE,

@@ -28,7 +28,7 @@ pub struct Entry<H: 'static> {
     pub subs: Vec<(Box<str>, CmdId)>,
     /// Argument whose hash is worth having early: the first key's place, 0 for none.
     pub key_at: u16,
-    /// See `MEMBERS`.
+    /// As in the row.
     pub member_at: u8,
 }
 
@@ -45,6 +45,13 @@ impl<H> Entry<H> {
         let arity = self.cmd.arity;
         if arity >= 0 { n == arity as usize } else { n >= arity.unsigned_abs() as usize }
     }
+}
+
+/// Why words mean no command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    Command,
+    Subcommand,
 }
 
 pub struct Table<H: 'static> {
@@ -118,31 +125,6 @@ fn implicit_categories<H>(c: &Row<H>) -> u32 {
     }
     acl
 }
-
-/// Where the first member stands that a command looks up in the value of its key: fetched ahead.
-const MEMBERS: &[(&str, u8)] = &[
-    ("hdel", 2),
-    ("hexists", 2),
-    ("hget", 2),
-    ("hincrby", 2),
-    ("hincrbyfloat", 2),
-    ("hmget", 2),
-    ("hmset", 2),
-    ("hset", 2),
-    ("hsetnx", 2),
-    ("hstrlen", 2),
-    ("sadd", 2),
-    ("sismember", 2),
-    ("smismember", 2),
-    ("srem", 2),
-    ("zadd", 3),
-    ("zincrby", 3),
-    ("zmscore", 2),
-    ("zrank", 2),
-    ("zrem", 2),
-    ("zrevrank", 2),
-    ("zscore", 2),
-];
 
 /// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand
 /// elsewhere.
@@ -244,10 +226,7 @@ impl<H> Table<H> {
             served: true,
             subs: Vec::new(),
             key_at: u16::try_from(first).unwrap_or(0),
-            member_at: MEMBERS
-                .iter()
-                .find(|(n, _)| parent.is_none() && *n == cmd.name)
-                .map_or(0, |m| m.1),
+            member_at: cmd.member_at,
         });
         id
     }
@@ -296,6 +275,22 @@ impl<H> Table<H> {
     pub fn find_sub(&self, id: CmdId, name: &[u8]) -> Option<CmdId> {
         let subs = &self.entries[id as usize].subs;
         subs.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name)).map(|(_, id)| *id)
+    }
+
+    /// The command that the words of a request mean.
+    #[inline]
+    pub fn resolve(&self, words: &[&[u8]]) -> Result<CmdId, Unknown> {
+        let cmd = words.first().and_then(|name| self.find(name)).ok_or(Unknown::Command)?;
+        self.resolve_sub(cmd, words)
+    }
+
+    /// The same, when the command is known already.
+    #[inline]
+    pub fn resolve_sub(&self, cmd: CmdId, words: &[&[u8]]) -> Result<CmdId, Unknown> {
+        match words.get(1) {
+            Some(sub) if self.get(cmd).has_subs() => self.find_sub(cmd, sub).ok_or(Unknown::Subcommand),
+            _ => Ok(cmd),
+        }
     }
 
     /// By full name, `config|get`.

@@ -49,7 +49,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "ping",
         arity: -1,
-        flags: FAST | SENTINEL,
+        flags: FAST | SENTINEL | WHILE_SUBSCRIBED | REPORTS_DISK,
         acl: cat::CONNECTION,
         run: ping,
         docs: &docs::PING,
@@ -58,7 +58,15 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "quit",
         arity: -1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        flags: NOSCRIPT
+            | LOADING
+            | STALE
+            | FAST
+            | NO_AUTH
+            | ALLOW_BUSY
+            | ENDS_MULTI
+            | INSIDE_MULTI
+            | WHILE_SUBSCRIBED,
         acl: cat::CONNECTION,
         run: quit,
         docs: &docs::QUIT,
@@ -67,7 +75,15 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "reset",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        flags: NOSCRIPT
+            | LOADING
+            | STALE
+            | FAST
+            | NO_AUTH
+            | ALLOW_BUSY
+            | ENDS_MULTI
+            | INSIDE_MULTI
+            | WHILE_SUBSCRIBED,
         acl: cat::CONNECTION,
         run: reset,
         docs: &docs::RESET,
@@ -135,7 +151,6 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     c.resp = 2;
     if let Some(e) = &mut c.extra {
         e.name = None;
-        e.user = None;
     }
     ctx.db = 0;
     ctx.out.resp3 = false;
@@ -168,30 +183,15 @@ const WRONG_PASSWORD: CmdError =
 
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    let right = match &ctx.srv.config.requirepass {
-        None => true,
-        Some(p) => same(p, password),
-    };
-    if user != b"default" || !right {
+    if !auth::log_in(ctx.srv, ctx.client, user, password) {
         return Err(WRONG_PASSWORD);
     }
-    ctx.srv.clients[ctx.client].set(flag::AUTHENTICATED);
     Ok(())
-}
-
-/// Equality that takes as long whatever the bytes are.
-fn same(secret: &[u8], guess: &[u8]) -> bool {
-    let mut differ = secret.len() ^ guess.len();
-    for (i, g) in guess.iter().enumerate() {
-        let s = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
-        differ |= usize::from(s ^ g);
-    }
-    differ == 0
 }
 
 fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (user, password) = match *ctx.args.slice() {
-        [_, password] if ctx.srv.config.requirepass.is_some() => (&b"default"[..], password),
+        [_, password] if auth::passwords(ctx.srv) => (&b"default"[..], password),
         [_, _] => {
             return Err(CmdError::Msg(
                 &"ERR AUTH <password> called without any password configured for the default user. \
@@ -250,7 +250,7 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         authenticate(ctx, user, password)?;
     }
     let c = &mut ctx.srv.clients[ctx.client];
-    if !c.has(flag::AUTHENTICATED) {
+    if c.has(flag::UNAUTHENTICATED) {
         return Err(CmdError::Msg(
             &"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
               <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
@@ -287,15 +287,6 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_are_equal_only_to_themselves() {
-        for (a, b) in [("", "a"), ("a", ""), ("abc", "abd"), ("abc", "abcabc"), ("abcabc", "abc")] {
-            assert!(!same(a.as_bytes(), b.as_bytes()), "{a} {b}");
-        }
-        assert!(same(b"abc", b"abc") && same(b"", b"") && same(b"a\0b", b"a\0b"));
-        assert!(!same(b"a\0b", b"a\0c"));
-    }
 
     #[test]
     fn greetings_are_read_in_order() {

@@ -44,7 +44,7 @@ use std::time::Duration;
 pub static ROWS: &[Command] = &[Command {
     name: "debug",
     arity: -2,
-    flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED_DEBUG,
     run: debugCommand,
     docs: &docs::DEBUG,
     ..ROW

@@ -85,7 +85,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "touch",
         arity: -2,
-        flags: READONLY | FAST,
+        flags: READONLY | FAST | TOUCHES,
         acl: cat::KEYSPACE,
         keys: &[KeySpec::range(key::RO, 1, -1, 1)],
         run: touch,

@@ -101,6 +101,7 @@ pub fn families() -> &'static [&'static [Command]] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmd::row::flag;
     use crate::server::ctx::Table;
 
     #[test]
@@ -133,6 +134,35 @@ mod tests {
             assert!(seen.insert(&e.name), "{} twice", e.name);
             assert_ne!(e.cmd.arity, 0, "{}", e.name);
             assert!(!e.cmd.docs.summary.is_empty(), "{} has docs", e.name);
+        }
+    }
+
+    /// What the judge reads of rows, by name: a flag that is lost changes who is refused.
+    #[test]
+    fn rows_say_what_the_judge_asks() {
+        let t = Table::new(families(), &[]).expect("no renames");
+        let having = |flag: u64| {
+            let mut names: Vec<_> =
+                t.entries.iter().filter(|e| e.flags & flag != 0).map(|e| &*e.name).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        let subscribers =
+            "psubscribe punsubscribe quit reset ssubscribe subscribe sunsubscribe unsubscribe";
+        let expected = [
+            (flag::MULTI, "multi"),
+            (flag::EXEC, "exec"),
+            (flag::ENDS_MULTI, "discard exec quit reset"),
+            (flag::INSIDE_MULTI, "discard exec multi quit reset watch"),
+            (flag::RUNS_SCRIPT, "eval eval_ro evalsha evalsha_ro"),
+            (flag::SCRIPT_BY_NAME, "evalsha evalsha_ro"),
+            (flag::WHILE_SUBSCRIBED, &*format!("ping {subscribers}")),
+            (flag::REPORTS_DISK, "ping"),
+            (flag::TOUCHES, "touch"),
+            (flag::PROTECTED, "debug"),
+        ];
+        for (flag, names) in expected {
+            assert_eq!(having(flag), names);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::{Server, policy};
 
-const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE;
+const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED;
 
 const fn row(
     name: &'static str,

@@ -11,8 +11,8 @@ use crate::scripting::{Script, Sha, ffi::Vm, header, name_of, run};
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::monitor;
 
-const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS;
-const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS;
+const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | RUNS_SCRIPT;
+const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | RUNS_SCRIPT;
 
 const fn sub(
     name: &'static str,
@@ -40,7 +40,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "evalsha",
         arity: -3,
-        flags: RUNS,
+        flags: RUNS | SCRIPT_BY_NAME,
         acl: cat::SCRIPTING,
         keys: &[KeySpec::keynum(key::RW | key::ACCESS | key::UPDATE, 2)],
         run: evalsha,
@@ -51,7 +51,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "evalsha_ro",
         arity: -3,
-        flags: RUNS_RO,
+        flags: RUNS_RO | SCRIPT_BY_NAME,
         acl: cat::SCRIPTING,
         keys: &[KeySpec::keynum(key::RO | key::ACCESS, 2)],
         run: evalsha_ro,

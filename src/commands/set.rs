@@ -27,6 +27,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RW | key::INSERT, 1)],
+        member_at: 2,
         run: sadd,
         docs: &docs::SADD,
         ..ROW
@@ -98,6 +99,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RO, 1)],
+        member_at: 2,
         run: sismember,
         docs: &docs::SISMEMBER,
         ..ROW
@@ -118,6 +120,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: smismember,
         docs: &docs::SMISMEMBER,
         ..ROW
@@ -161,6 +164,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RW | key::DELETE, 1)],
+        member_at: 2,
         run: srem,
         docs: &docs::SREM,
         ..ROW

@@ -6,6 +6,7 @@ use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
+use crate::server::admit::{self, Caller, Verdict};
 use crate::server::call::{How, call};
 use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 use crate::server::{policy, transaction};
@@ -14,7 +15,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "discard",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | ENDS_MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: discard,
         docs: &docs::DISCARD,
@@ -23,7 +24,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "exec",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
+        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | EXEC | ENDS_MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: exec,
         docs: &docs::EXEC,
@@ -32,7 +33,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "multi",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: multi,
         docs: &docs::MULTI,
@@ -50,7 +51,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "watch",
         arity: -2,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         keys: &[KeySpec::range(key::RO, 1, -1, 1)],
         run: watch,
@@ -139,8 +140,13 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     for q in &m.queue {
         argv.clear();
         argv.extend(q.args.iter().map(|a| &a[..]));
-        call(ctx.srv, ctx.client, q.cmd, Args::new(&argv), ctx.out, How::Nested);
-        // Who has killed himself runs the rest, and hears nothing of it.
+        match admit::admit(ctx.srv, Caller::Queued(ctx.client), q.cmd, Args::new(&argv)) {
+            Verdict::Refused(why) => ctx.out.error(why.as_str()),
+            _ => {
+                call(ctx.srv, ctx.client, q.cmd, Args::new(&argv), ctx.out, How::Nested);
+            }
+        }
+        // A client that has killed itself runs the rest, and is not told of it.
         if ctx.srv.clients[ctx.client].has(flag::CLOSE_AFTER_REPLY) {
             ctx.out.end();
         }

@@ -32,6 +32,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RW | key::UPDATE, 1)],
+        member_at: 3,
         run: zadd,
         docs: &docs::ZADD,
         ..ROW
@@ -52,6 +53,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RW | key::ACCESS | key::UPDATE, 1)],
+        member_at: 3,
         run: zincrby,
         docs: &docs::ZINCRBY,
         ..ROW
@@ -62,6 +64,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zmscore,
         docs: &docs::ZMSCORE,
         ..ROW
@@ -82,6 +85,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zrank,
         docs: &docs::ZRANK,
         ..ROW
@@ -92,6 +96,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RW | key::DELETE, 1)],
+        member_at: 2,
         run: zrem,
         docs: &docs::ZREM,
         ..ROW
@@ -102,6 +107,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zrevrank,
         docs: &docs::ZREVRANK,
         ..ROW
@@ -122,6 +128,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zscore,
         docs: &docs::ZSCORE,
         ..ROW

@@ -413,7 +413,7 @@ fn build(
         stats: Stats::default(),
         clock,
         reactor,
-        net: listen::Net::default(),
+        net: Default::default(),
         run,
         gate: Gate::default(),
         scratches: Vec::new(),

@@ -12,9 +12,9 @@ use crate::proto::reply::Reply;
 
 pub struct Ctx<'a> {
     pub srv: &'a mut Server,
-    /// Who runs the command: for a script or a module its pseudo-client.
+    /// The client that the command runs as: for a script or a module its pseudo-client.
     pub client: ClientId,
-    /// Who really asked.
+    /// The client whose request this is in the end: for a script its caller.
     pub origin: ClientId,
     pub db: usize,
     pub cmd: CmdId,
@@ -82,9 +82,9 @@ impl<'a> Ctx<'a> {
         self.srv.ks.now_ms
     }
 
-    /// Whatever this client says is to be done: the master has checked it.
+    /// Is whatever this client asks to be done? A master has judged it before.
     pub fn obeys(&self) -> bool {
-        self.srv.clients[self.client].has(flag::MASTER)
+        self.srv.clients[self.client].has(flag::OBEYED)
     }
 
     /// The full name of the command, as errors show it.

@@ -1,5 +1,6 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod admit;
 pub mod aof;
 pub mod aof_load;
 pub mod apply;
@@ -48,6 +49,7 @@ use crate::jobs::loading::Loading;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
+use crate::net::listeners::Net;
 use crate::net::reactor::Reactor;
 use crate::pubsub::Pubsub;
 use crate::replication::Replication;
@@ -68,7 +70,7 @@ pub struct Server {
     pub stats: Stats,
     pub clock: Clock,
     pub reactor: Reactor,
-    pub net: listen::Net,
+    pub net: Net,
     pub run: Run,
     pub gate: Gate,
     /// Room for batches that nobody uses at the moment.

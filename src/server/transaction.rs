@@ -1,6 +1,6 @@
 //! What happens to a transaction outside of the handlers: a command is queued, all is forgotten.
 
-use super::{Server, dispatch, policy};
+use super::{Server, admit, policy};
 use crate::clients::{ClientId, Multi, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
@@ -9,7 +9,7 @@ use crate::proto::reply::Reply;
 
 /// Inside MULTI: keeps the command for EXEC.
 pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    let flags = dispatch::flags_of_call(srv, srv.table.get(cmd), args);
+    let flags = admit::flags_of_call(srv, srv.table.get(cmd), args);
     let c = &mut srv.clients[id];
     debug_assert!(c.has(flag::MULTI));
     // A transaction that cannot run any more need not remember what it would have done.
