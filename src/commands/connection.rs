@@ -10,6 +10,7 @@ use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
 use crate::server::ctx::Ctx;
 use crate::server::{Gate, Server, policy};
+use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -184,6 +185,7 @@ fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), C
         Some(p) => same(p, password),
     };
     if user != b"default" || !right {
+        ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
         return Err(WRONG_PASSWORD);
     }
     ctx.srv.clients[ctx.client].set(flag::AUTHENTICATED);

@@ -335,15 +335,15 @@ fn read(ctx: &mut Ctx<'_>, grouped: bool) -> Result<Flow, CmdError> {
 
 /// Parks the request; `$` now is the ID that it meant.
 fn wait(ctx: &mut Ctx<'_>, ask: &Ask<'_>, ids: &[Id], until: i64) -> Flow {
-    let mut args = ctx.args.to_owned();
-    let first = args.len() - ask.ids.len();
+    let first = ctx.args.len() - ask.ids.len();
+    let mut others = None;
     for (at, id) in (first..).zip(ids).take(ask.ids.len()) {
-        if &*args[at] == b"$" {
-            args[at] = Box::from(&id.text()[..]);
+        if ctx.args[at] == b"$" {
+            others.get_or_insert_with(|| ctx.args.to_owned())[at] = Box::from(&id.text()[..]);
         }
     }
     let wait = Wait::Key { ty: ty::STREAM, any_change: ask.group.is_some() };
-    ctx.block_as(wait, ask.keys, until, args)
+    ctx.block_as(wait, ask.keys, until, others)
 }
 
 /// The name of a stream, which its entries follow.

@@ -290,7 +290,10 @@ impl Run {
         if srv.clients[self.id].has(flag::MULTI) && !exec {
             queue(srv, self.id, cmd, args, &mut self.out);
         } else {
+            // What the log repeats is not a command of a client.
+            let counted = srv.stats.commands;
             call(srv, self.id, cmd, args, &mut self.out, How::Nested);
+            srv.stats.commands = counted;
         }
         let reply = self.out.take_bytes();
         if let Some(why) = reply.strip_prefix(b"-") {

@@ -54,18 +54,14 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     srv.run.nesting -= 1;
     let end = ticks();
     let spent = end.saturating_sub(begun);
-    // Who blocks has not run yet: the call that serves it counts.
-    if flow != Flow::Block {
-        let s = &mut srv.cmdstats[cmd as usize];
-        s.calls += 1;
-        s.ticks += spent;
-        if srv.config.latency_tracking {
-            s.latency.get_or_insert_default().record(srv.clock.ns(spent));
-        }
+    if flow == Flow::Block {
+        // The attempt that serves the request counts as the call, with the time of this one.
+        srv.blocked.spent(id, spent);
+    } else {
+        count_call(srv, cmd, spent);
     }
     if how == How::Client {
         srv.run.ticks = end;
-        srv.stats.commands += u64::from(flow != Flow::Block);
         srv.stats.command_ticks += spent;
     }
     if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {
@@ -75,6 +71,18 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         settle::unit_end(srv, cmd, end);
     }
     flow
+}
+
+/// Books a call that is over. The commands of EXEC and of scripts count as much as the command around them.
+#[inline]
+pub(super) fn count_call(srv: &mut Server, cmd: CmdId, ticks: u64) {
+    srv.stats.commands += 1;
+    let s = &mut srv.cmdstats[cmd as usize];
+    s.calls += 1;
+    s.ticks += ticks;
+    if srv.config.latency_tracking {
+        s.latency.get_or_insert_default().record(srv.clock.ns(ticks));
+    }
 }
 
 #[cold]

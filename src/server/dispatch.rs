@@ -95,13 +95,23 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
 }
 
 /// A request that was blocked is tried again, through the refusals that may have come up meanwhile.
-pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
+/// The attempts before took `spent` ticks.
+pub fn run_again(
+    srv: &mut Server,
+    id: ClientId,
+    cmd: CmdId,
+    args: Args,
+    spent: u64,
+    out: &mut Reply,
+) -> Flow {
     match refusal(srv, id, cmd, args) {
         Refusal::Error(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Refusal::Postpone => Flow::Postponed,
         Refusal::Gone => Flow::Done,
         Refusal::None | Refusal::Queue => {
-            srv.run.ticks = crate::sys::clock::ticks();
+            // The call is measured from an earlier beginning; what the attempts took has been booked before.
+            srv.run.ticks = crate::sys::clock::ticks().saturating_sub(spent);
+            srv.stats.command_ticks = srv.stats.command_ticks.saturating_sub(spent);
             call(srv, id, cmd, args, out, How::Client)
         }
     }
