@@ -164,7 +164,8 @@ fn blocking_commands_are_slow_commands_however_they_end() {
     c.run(&format!("CLIENT UNBLOCK {number}"));
     freed.read();
     let kept: Vec<String> = slow_words(&mut c);
-    let blocking: Vec<&String> = kept.iter().filter(|w| w.starts_with('B') || w.contains("BLOCK ")).collect();
+    let blocking: Vec<&String> =
+        kept.iter().filter(|w| w.starts_with('B') || w.contains("BLOCK ")).collect();
     let unblock = |how: &str| format!("CLIENT UNBLOCK {number}{how}");
     assert_eq!(
         blocking,
@@ -187,10 +188,44 @@ fn blocking_commands_are_slow_commands_however_they_end() {
 }
 
 #[test]
+fn renamed_commands_keep_their_secrets() {
+    let options = "--slowlog-log-slower-than 0 --requirepass right --rename-command AUTH LOGIN \
+                   --rename-command CONFIG SETUP --rename-command HELLO HI";
+    let srv = Server::with(&options.split_whitespace().collect::<Vec<_>>());
+    let mut c = srv.connect();
+    c.send(b"LOGIN right\r\n");
+    assert_eq!(c.read(), Value::ok());
+    let mut watch = srv.connect();
+    watch.run("LOGIN right");
+    watch.run("MONITOR");
+    c.run("LOGIN default right");
+    c.run("HI 2 AUTH default right SETNAME me");
+    c.run("SETUP SET maxmemory 0 requirepass right masterauth secret");
+    c.run("SET right right");
+    let kept = slow_words(&mut c);
+    for line in [
+        "LOGIN (redacted)",
+        "LOGIN (redacted) (redacted)",
+        "HI 2 AUTH (redacted) (redacted) SETNAME me",
+        "SETUP SET maxmemory 0 requirepass (redacted) masterauth (redacted)",
+        "SET right right",
+    ] {
+        assert!(kept.iter().any(|k| k == line), "{line:?} is not in {kept:?}");
+    }
+    for line in
+        ["\"LOGIN\" \"(redacted)\" \"(redacted)\"", "\"HI\" \"2\" \"AUTH\" \"(redacted)\" ", "\"SET\" "]
+    {
+        let said = watch.read().text();
+        assert!(said.contains(line), "{said}");
+    }
+}
+
+#[test]
 fn refused_logins_are_counted() {
     let srv = Server::with(&["--requirepass", "right"]);
     let mut c = srv.connect();
-    for line in ["AUTH wrong", "AUTH nobody right", "HELLO 3 AUTH default wrong", "HELLO 3 AUTH x right"] {
+    for line in ["AUTH wrong", "AUTH nobody right", "HELLO 3 AUTH default wrong", "HELLO 3 AUTH x right"]
+    {
         assert!(c.run(line).error().starts_with("WRONGPASS"), "{line}");
     }
     c.run("AUTH a b c");

@@ -18,6 +18,7 @@ pub static ROWS: &[Command] = &[
         arity: -2,
         flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
         acl: cat::CONNECTION,
+        secrets: Some(login_secrets),
         run: auth,
         docs: &docs::AUTH,
         ..ROW
@@ -36,6 +37,7 @@ pub static ROWS: &[Command] = &[
         arity: -1,
         flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
         acl: cat::CONNECTION,
+        secrets: Some(greeting_secrets),
         run: hello,
         docs: &docs::HELLO,
         ..ROW
@@ -219,6 +221,31 @@ fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
+/// All arguments of AUTH, when it has no more than it can have.
+fn login_secrets(args: &[&[u8]]) -> Vec<usize> {
+    (1..args.len()).filter(|_| args.len() <= 3).collect()
+}
+
+/// User and password of HELLO, up to the first option that it does not know; nothing when the version is
+/// refused.
+fn greeting_secrets(args: &[&[u8]]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let version = args.get(1).and_then(|v| parse_i64(v));
+    let mut i = if version.is_some_and(|v| (2..=3).contains(&v)) { 2 } else { args.len() };
+    while i < args.len() {
+        let more = args.len() - 1 - i;
+        if args[i].eq_ignore_ascii_case(b"auth") && more >= 2 {
+            found.extend([i + 1, i + 2]);
+            i += 3;
+        } else if args[i].eq_ignore_ascii_case(b"setname") && more >= 1 {
+            i += 2;
+        } else {
+            break;
+        }
+    }
+    found
+}
+
 /// What HELLO asks for.
 #[derive(Default)]
 struct Greeting<'a> {
@@ -308,6 +335,19 @@ mod tests {
         }
         assert!(same(b"abc", b"abc") && same(b"", b"") && same(b"a\0b", b"a\0b"));
         assert!(!same(b"a\0b", b"a\0c"));
+    }
+
+    #[test]
+    fn secrets_are_found_where_they_stand() {
+        let of = |find: fn(&[&[u8]]) -> Vec<usize>, line: &str| {
+            find(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+        };
+        assert_eq!(of(login_secrets, "auth pw"), [1]);
+        assert_eq!(of(login_secrets, "login user pw"), [1, 2]);
+        assert!(of(login_secrets, "auth a b c").is_empty());
+        assert_eq!(of(greeting_secrets, "hello 3 SETNAME auth AUTH user pw"), [5, 6]);
+        assert!(of(greeting_secrets, "hello 3 auth user").is_empty());
+        assert!(of(greeting_secrets, "hello 4 auth user pw").is_empty());
     }
 
     #[test]

@@ -429,6 +429,10 @@ pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
 /// arguments.
 pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
 
+/// Places of the arguments that nothing may show: passwords, and the names that go with them. Asked by the
+/// slow log, MONITOR, and whatever else keeps or prints arguments.
+pub type SecretFinder = fn(&[&[u8]]) -> Vec<usize>;
+
 /// One command, as data, and the function that runs it.
 #[derive(Clone, Copy)]
 pub struct Command {
@@ -439,6 +443,8 @@ pub struct Command {
     pub acl: u32,
     pub keys: &'static [KeySpec],
     pub getkeys: Option<KeyFinder>,
+    /// None for a command whose arguments may be shown.
+    pub secrets: Option<SecretFinder>,
     pub run: Handler,
     pub subs: &'static [Command],
     pub docs: &'static Docs,
@@ -452,6 +458,7 @@ pub const ROW: Command = Command {
     acl: 0,
     keys: &[],
     getkeys: None,
+    secrets: None,
     run: container,
     subs: &[],
     docs: &Docs::NONE,

@@ -324,21 +324,19 @@ pub fn reject(
     why: &[u8],
     out: &mut Reply,
 ) -> Flow {
-    let mut ends = false;
     if let Some(cmd) = cmd {
         srv.cmdstats[cmd as usize].rejected += 1;
-        ends = is(srv.table.get(cmd), "exec");
     }
     let c = &mut srv.clients[id];
     if c.has(flag::MULTI) {
         c.set(flag::DIRTY_EXEC);
     }
-    if ends {
+    if let Some(exec) = cmd.filter(|cmd| is(srv.table.get(*cmd), "exec")) {
         transactions::discard_of(srv, id);
         // A general code says nothing behind EXECABORT.
         let why = why.strip_prefix(b"ERR ").unwrap_or(why);
         out.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());
-        monitor::feed(srv, id, args);
+        monitor::feed(srv, id, exec, args);
     } else {
         out.error_bytes(why);
     }

@@ -8,7 +8,7 @@
 //!
 //! `slow_ticks` is the lower of the two, so that a command pays one comparison for both.
 
-use super::{Server, client_info, monitor};
+use super::{Server, client_info};
 use crate::clients::ClientId;
 use crate::commands::row::flag as cf;
 use crate::commands::table::CmdId;
@@ -57,8 +57,7 @@ pub fn log(srv: &mut Server, id: ClientId, cmd: CmdId, args: &[&[u8]], ticks: u6
     }
     let Some(c) = srv.clients.get(id) else { return };
     let (peer, _) = client_info::addresses(srv, c);
-    let mut shown: Vec<&[u8]> = args.to_vec();
-    monitor::secrets(args).into_iter().for_each(|i| shown[i] = b"(redacted)");
+    let shown = srv.table.get(cmd).shown(args);
     let max = usize::try_from(srv.config.slowlog_max_len).unwrap_or(usize::MAX);
     srv.slowlog.push(max, srv.clock.unix_secs(), us, &shown, peer, c.name());
 }
