@@ -253,7 +253,7 @@ fn databases_know_what_they_hold() {
 /// What a handler writes while a value is open belongs to the reply, not to the database.
 #[test]
 fn a_reply_written_inside_an_edit_is_not_booked_as_bytes_of_the_value() {
-    counted(3, || {
+    counted(4, || {
         let mut ks = Keyspace::new(1);
         let key = Key::new(b"k");
         let _ = ks.put(0, key, New::Int(1), Ttl::Clear, None);
