@@ -17,7 +17,6 @@ pub mod usage;
 
 pub use client::{Client, Input, Kind, flag};
 pub use id::{ClientId, UserId};
-pub use multi::Multi;
 
 use crate::proto::reply::Reply;
 use std::collections::{HashMap, VecDeque};

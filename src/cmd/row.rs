@@ -447,6 +447,10 @@ pub enum Flow {
 /// arguments.
 pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
 
+/// Places of the arguments that nothing may show: passwords, and the names that go with them. Asked by the
+/// slow log, MONITOR, and whatever else keeps or prints arguments.
+pub type SecretFinder = fn(&[&[u8]]) -> Vec<usize>;
+
 /// One command, as data, and the function that runs it. What a handler `H` takes is named where the
 /// server is: this room knows neither.
 #[derive(Clone, Copy)]
@@ -458,6 +462,8 @@ pub struct Row<H: 'static> {
     pub acl: u32,
     pub keys: &'static [KeySpec],
     pub getkeys: Option<KeyFinder>,
+    /// None for a command whose arguments may be shown.
+    pub secrets: Option<SecretFinder>,
     /// Where the first argument stands that is looked up in the value of the key, and fetched ahead; 0 for
     /// nowhere.
     pub member_at: u8,
@@ -476,6 +482,7 @@ impl<H> Row<H> {
             acl: 0,
             keys: &[],
             getkeys: None,
+            secrets: None,
             member_at: 0,
             run,
             subs: &[],

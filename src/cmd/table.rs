@@ -14,6 +14,9 @@ use std::collections::HashMap;
 /// Index into `Table::entries`.
 pub type CmdId = u16;
 
+/// Stands for an argument that nothing may show.
+const REDACTED: &[u8] = b"(redacted)";
+
 /// A command as it is served here.
 pub struct Entry<H: 'static> {
     pub cmd: &'static Row<H>,
@@ -37,6 +40,14 @@ impl<H> Entry<H> {
     #[inline]
     pub fn has_subs(&self) -> bool {
         !self.subs.is_empty()
+    }
+
+    /// The arguments of a call as they may be shown.
+    pub fn shown<'a>(&self, args: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let mut shown = args.to_vec();
+        let secrets = self.cmd.secrets.map_or_else(Vec::new, |find| find(args));
+        secrets.into_iter().for_each(|i| shown[i] = REDACTED);
+        shown
     }
 
     /// Does the number of arguments (with the name) fit?

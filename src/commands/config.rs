@@ -43,7 +43,15 @@ pub static ROWS: &[Command] = &[Command {
             docs: &docs::CONFIG_REWRITE,
             ..ROW
         },
-        Command { name: "set", arity: -4, flags: SUB, run: set, docs: &docs::CONFIG_SET, ..ROW },
+        Command {
+            name: "set",
+            arity: -4,
+            flags: SUB,
+            secrets: Some(set_secrets),
+            run: set,
+            docs: &docs::CONFIG_SET,
+            ..ROW
+        },
     ],
     ..ROW
 }];
@@ -77,6 +85,12 @@ fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             Err(CmdError::Replied)
         }
     }
+}
+
+/// The values of directives that hold a password.
+fn set_secrets(args: &[&[u8]]) -> Vec<usize> {
+    let values = (3..args.len()).step_by(2);
+    values.filter(|i| getset::is_sensitive(args[i - 1])).collect()
 }
 
 fn rewrite_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -117,4 +131,17 @@ fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    Write the configuration back into its file.",
     ];
     help::reply(ctx, &lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_secret_directives_are_found() {
+        let of = |line: &str| set_secrets(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        assert_eq!(of("setup set port 1 requirepass pw"), [5]);
+        assert_eq!(of("config set MASTERAUTH a requirepass b requirepass"), [3, 5]);
+        assert!(of("config set port requirepass").is_empty());
+    }
 }

@@ -9,6 +9,7 @@ use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{Gate, auth, policy, transaction};
+use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -16,6 +17,7 @@ pub static ROWS: &[Command] = &[
         arity: -2,
         flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
         acl: cat::CONNECTION,
+        secrets: Some(login_secrets),
         run: auth,
         docs: &docs::AUTH,
         ..ROW
@@ -34,6 +36,7 @@ pub static ROWS: &[Command] = &[
         arity: -1,
         flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
         acl: cat::CONNECTION,
+        secrets: Some(greeting_secrets),
         run: hello,
         docs: &docs::HELLO,
         ..ROW
@@ -184,6 +187,7 @@ const WRONG_PASSWORD: CmdError =
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
     if !auth::log_in(ctx.srv, ctx.client, user, password) {
+        ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
         return Err(WRONG_PASSWORD);
     }
     Ok(())
@@ -204,6 +208,31 @@ fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     authenticate(ctx, user, password)?;
     ctx.out.ok();
     Ok(Flow::Done)
+}
+
+/// All arguments of AUTH, when it has no more than it can have.
+fn login_secrets(args: &[&[u8]]) -> Vec<usize> {
+    (1..args.len()).filter(|_| args.len() <= 3).collect()
+}
+
+/// User and password of HELLO, up to the first option that it does not know; nothing when the version is
+/// refused.
+fn greeting_secrets(args: &[&[u8]]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let version = args.get(1).and_then(|v| parse_i64(v));
+    let mut i = if version.is_some_and(|v| (2..=3).contains(&v)) { 2 } else { args.len() };
+    while i < args.len() {
+        let more = args.len() - 1 - i;
+        if args[i].eq_ignore_ascii_case(b"auth") && more >= 2 {
+            found.extend([i + 1, i + 2]);
+            i += 3;
+        } else if args[i].eq_ignore_ascii_case(b"setname") && more >= 1 {
+            i += 2;
+        } else {
+            break;
+        }
+    }
+    found
 }
 
 /// What HELLO asks for.
@@ -287,6 +316,19 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_found_where_they_stand() {
+        let of = |find: fn(&[&[u8]]) -> Vec<usize>, line: &str| {
+            find(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+        };
+        assert_eq!(of(login_secrets, "auth pw"), [1]);
+        assert_eq!(of(login_secrets, "login user pw"), [1, 2]);
+        assert!(of(login_secrets, "auth a b c").is_empty());
+        assert_eq!(of(greeting_secrets, "hello 3 SETNAME auth AUTH user pw"), [5, 6]);
+        assert!(of(greeting_secrets, "hello 3 auth user").is_empty());
+        assert!(of(greeting_secrets, "hello 4 auth user pw").is_empty());
+    }
 
     #[test]
     fn greetings_are_read_in_order() {

@@ -106,7 +106,7 @@ fn evalsha_ro(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     // Before the commands of the script, which are shown as they run.
-    monitor::feed(ctx.srv, ctx.client, ctx.args);
+    monitor::feed(ctx.srv, ctx.client, ctx.cmd, ctx.args);
     let body = ctx.args[1];
     keys_and_args(ctx)?;
     let name = keep(ctx, body)?;
@@ -114,7 +114,7 @@ fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
 }
 
 fn by_name(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
-    monitor::feed(ctx.srv, ctx.client, ctx.args);
+    monitor::feed(ctx.srv, ctx.client, ctx.cmd, ctx.args);
     let name = Sha::try_from(ctx.args[1].to_ascii_lowercase()).map_err(|_| NO_SCRIPT)?;
     keys_and_args(ctx)?;
     if !ctx.srv.scripting.scripts.contains_key(&name) {

@@ -1,5 +1,6 @@
 //! A load of the dataset under way, as INFO shows it.
 
+use crate::clients::ClientId;
 use std::time::Duration;
 
 /// What INFO persistence tells of a load under way.
@@ -10,6 +11,8 @@ pub struct Loading {
     pub loaded: u64,
     /// What the dataset took when the file was written, by its own word.
     pub used_then: u64,
+    /// The client that runs the commands of a log.
+    pub reader: Option<ClientId>,
     pub keys: u64,
 }
 

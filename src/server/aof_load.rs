@@ -209,8 +209,10 @@ fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, bef
     c.set(flag::OBEYED | flag::DENY_BLOCKING);
     let id = srv.clients.add(c);
     let outer = srv.run.current.replace(id);
+    srv.loading.reader = Some(id);
     let mut run = Run { id, out: Reply::new(false), whole: at, before_multi: at };
     let end = run.all(srv, name, Reader::new(from, at), before);
+    srv.loading.reader = None;
     srv.run.current = outer;
     let open = srv.clients[id].has(flag::MULTI);
     // Out of every registry: a log may hold anything.
@@ -282,35 +284,39 @@ impl Run {
             return false;
         };
         let e = srv.table.get(cmd);
-        if e.flags & cf::MULTI != 0 {
+        let open = srv.clients[self.id].has(flag::MULTI);
+        // One that stands inside another is queued like any command: the outer one is what is open.
+        if e.flags & cf::MULTI != 0 && !open {
             self.before_multi = self.whole;
         }
         srv.clients[self.id].last_cmd = cmd;
         if let Verdict::Queue = admit(srv, Caller::Log(self.id), cmd, args) {
             queue(srv, self.id, cmd, args, &mut self.out);
         } else {
+            // What the log repeats is not a command of a client.
+            let counted = srv.stats.commands;
             call(srv, self.id, cmd, args, &mut self.out, How::Nested);
+            srv.stats.commands = counted;
         }
-        let reply = self.out.take_bytes();
-        if let Some(why) = reply.strip_prefix(b"-") {
-            self.complain(srv, why.trim_ascii_end(), args);
-        }
+        self.out.take_bytes();
         true
     }
+}
 
-    /// A command that went well once fails now: the file and this server disagree about something.
-    #[cold]
-    fn complain(&self, srv: &mut Server, why: &[u8], args: Args) {
-        srv.stats.unexpected_errors += 1;
-        warning!(
-            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after \
-             processing the command '{}'",
-            as_logged(why),
-            shown(args.first().copied().unwrap_or_default()).to_lowercase()
-        );
-        if srv.config.propagation_error_behavior == PropagationError::Panic {
-            process::exit_child(1);
-        }
+/// A command that went well once fails now: the log and this server disagree about something. Within
+/// EXEC it is that which the log says has failed.
+#[cold]
+pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
+    srv.stats.unexpected_errors += 1;
+    let cmd = srv.clients[id].last_cmd;
+    warning!(
+        "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after processing \
+         the command '{}'",
+        as_logged(why.trim_ascii_end().as_bytes()),
+        srv.table.get(cmd).name
+    );
+    if srv.config.propagation_error_behavior == PropagationError::Panic {
+        process::exit_child(1);
     }
 }
 

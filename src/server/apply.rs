@@ -139,9 +139,10 @@ pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()>
     rewrite::rewrite_file(path, &srv.config, options, |_| false, |_| {})
 }
 
-/// CONFIG RESETSTAT.
+/// CONFIG RESETSTAT. Refusals of the access rules are counted from the start of the server, as upstream.
 pub fn reset_stats(srv: &mut Server) {
-    srv.stats = Stats { peak_memory: alloc::used(), ..Stats::default() };
+    let acl_denied = srv.stats.acl_denied;
+    srv.stats = Stats { peak_memory: alloc::used(), acl_denied, ..Stats::default() };
     srv.cmdstats.iter_mut().for_each(|s| *s = CmdStats::default());
     srv.ks.stats = Default::default();
     srv.lazyfree.reset_stats();

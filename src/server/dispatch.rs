@@ -83,13 +83,23 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
 }
 
 /// A request that was blocked is tried again, past the judge: what refuses it may have come up meanwhile.
-pub fn run_again(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
+/// The attempts before took `spent` ticks.
+pub fn run_again(
+    srv: &mut Server,
+    id: ClientId,
+    cmd: CmdId,
+    args: Args,
+    spent: u64,
+    out: &mut Reply,
+) -> Flow {
     match admit::admit(srv, Caller::Client(id), cmd, args) {
         Verdict::Refused(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Verdict::Postpone => Flow::Postponed,
         Verdict::Gone => Flow::Done,
         Verdict::Run | Verdict::Queue => {
-            srv.run.ticks = crate::sys::clock::ticks();
+            // The call is measured from an earlier beginning; what the attempts took has been booked before.
+            srv.run.ticks = crate::sys::clock::ticks().saturating_sub(spent);
+            srv.stats.command_ticks = srv.stats.command_ticks.saturating_sub(spent);
             call(srv, id, cmd, args, out, How::Client)
         }
     }
@@ -118,21 +128,19 @@ pub fn reject(
     why: &[u8],
     out: &mut Reply,
 ) -> Flow {
-    let mut ends = false;
     if let Some(cmd) = cmd {
         srv.cmdstats[cmd as usize].rejected += 1;
-        ends = srv.table.get(cmd).flags & cf::EXEC != 0;
     }
     let c = &mut srv.clients[id];
     if c.has(flag::MULTI) {
         c.set(flag::DIRTY_EXEC);
     }
-    if ends {
+    if let Some(exec) = cmd.filter(|cmd| srv.table.get(*cmd).flags & cf::EXEC != 0) {
         transaction::discard(srv, id);
         // A general code says nothing behind EXECABORT.
         let why = why.strip_prefix(b"ERR ").unwrap_or(why);
         out.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());
-        monitor::feed(srv, id, args);
+        monitor::feed(srv, id, exec, args);
     } else {
         out.error_bytes(why);
     }

@@ -142,8 +142,6 @@ pub struct Run {
     pub cron_client: usize,
     /// When somebody was last warned of for speaking HTTP, in Unix seconds.
     pub http_warning: i64,
-    /// The deadline of the blocked request that is being tried again.
-    pub retry_deadline: Option<i64>,
 }
 
 /// Reasons why commands may have to be looked at twice. While none holds, and the client is not

@@ -1,7 +1,7 @@
 //! What happens to a transaction outside of the handlers: a command is queued, all is forgotten.
 
 use super::{Server, admit, policy};
-use crate::clients::{ClientId, Multi, flag};
+use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
@@ -21,11 +21,10 @@ pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut R
 }
 
 /// Forgets what was queued and watched.
-pub fn discard(srv: &mut Server, id: ClientId) -> Option<Box<Multi>> {
+pub fn discard(srv: &mut Server, id: ClientId) {
     let c = &mut srv.clients[id];
     c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
-    let m = c.multi.take();
+    c.multi = None;
     srv.watches.remove_all(id);
     policy::refresh(srv);
-    m
 }

@@ -24,6 +24,7 @@ pub struct Stats {
     pub dump_sanitizations: u64,
     pub query_limit_disconnections: u64,
     pub output_limit_disconnections: u64,
+    /// Refused logins, commands, keys and channels.
     pub acl_denied: [u64; 4],
     pub reply_buffer_shrinks: u64,
     pub reply_buffer_expands: u64,
@@ -53,6 +54,9 @@ pub struct Stats {
     /// By error code, without the dash.
     pub errors: HashMap<Box<str>, u64>,
 }
+
+/// The place of refused logins in `acl_denied`.
+pub const DENIED_AUTH: usize = 0;
 
 /// A rate per second, averaged over sixteen samples of 100 ms (STATS_METRIC_SAMPLES).
 #[derive(Debug, Default, Clone)]
