@@ -50,6 +50,18 @@ pub struct Block {
     pub deadline: i64,
     pub cmd: u16,
     pub args: Vec<Box<[u8]>>,
+    /// The request as it came, when `args` says something else; what the slow log shows.
+    pub original: Option<Vec<Box<[u8]>>>,
+    /// Ticks that the attempts took so far.
+    pub spent: u64,
+}
+
+/// What the running attempt of a parked request takes over from the attempts before.
+#[derive(Debug, Default)]
+pub struct Retry {
+    pub deadline: i64,
+    pub original: Option<Vec<Box<[u8]>>>,
+    pub spent: u64,
 }
 
 /// The clients that wait for one key.
@@ -73,6 +85,8 @@ pub struct Blocked {
     by_type: [usize; 8],
     modules: usize,
     next_seq: u64,
+    /// Set while a parked request is tried again.
+    pub retry: Option<Retry>,
 }
 
 impl Blocked {
@@ -157,6 +171,14 @@ impl Blocked {
         Some(b)
     }
 
+    /// Books the time of an attempt that ended in waiting.
+    #[cold]
+    pub fn spent(&mut self, id: ClientId, ticks: u64) {
+        if let Some((_, b)) = self.clients.get_mut(&id) {
+            b.spent += ticks;
+        }
+    }
+
     fn line(&self, db: usize, key: &[u8]) -> Option<&Line> {
         self.lines.get(db)?.get(key)
     }
@@ -236,7 +258,8 @@ mod tests {
 
     fn block(wait: Wait, keys: &[&str], deadline: i64) -> Block {
         let keys = keys.iter().map(|k| Box::from(k.as_bytes())).collect();
-        Block { wait, db: 0, keys, deadline, cmd: 0, args: Vec::new() }
+        let args = Vec::new();
+        Block { wait, db: 0, keys, deadline, cmd: 0, args, original: None, spent: 0 }
     }
 
     fn line(b: &Blocked, key: &str) -> Vec<u32> {

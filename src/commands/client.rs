@@ -1,15 +1,16 @@
 //! CLIENT: the list of connections, kills and pauses, and the settings of this connection.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Docs, Flow, Handler, ROW, cat};
 use crate::algo::num::parse_i64;
 use crate::clients::client::Client;
-use crate::clients::{ClientId, Kind, flag};
+use crate::clients::pause::{Purpose, action};
+use crate::clients::{ClientId, Kind, UserId, flag};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Docs, Flow, cat};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
-use crate::server::pause::{self, Purpose, action};
-use crate::server::{blocking, client_info, kill, limits};
+use crate::server::ctx::{Command, Ctx, Handler, ROW};
+use crate::server::pause;
+use crate::server::{auth, blocking, client_info, kill, limits};
 
 const SUB: u64 = NOSCRIPT | LOADING | STALE | SENTINEL;
 
@@ -196,7 +197,7 @@ struct Filter<'a> {
     laddr: Option<&'a [u8]>,
     kind: Option<Kind>,
     id: Option<u64>,
-    user: Option<&'a [u8]>,
+    user: Option<UserId>,
     keep_me: bool,
 }
 
@@ -212,8 +213,10 @@ fn filter<'a>(ctx: &mut Ctx<'a>) -> Result<Filter<'a>, CmdError> {
             b"type" => f.kind = Some(kind(ctx, value)?),
             b"addr" => f.addr = Some(value),
             b"laddr" => f.laddr = Some(value),
-            b"user" if value == b"default" => f.user = Some(value),
-            b"user" => return Err(quoting(ctx, "ERR No such user '", value, "'")),
+            b"user" => match auth::named(value) {
+                Some(user) => f.user = Some(user),
+                None => return Err(quoting(ctx, "ERR No such user '", value, "'")),
+            },
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => f.keep_me = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => f.keep_me = false,
             _ => return Err(CmdError::Syntax),
@@ -233,10 +236,9 @@ impl Filter<'_> {
                 return false;
             }
         }
-        let user = c.extra.as_ref().and_then(|e| e.user.as_deref()).unwrap_or(b"default");
         self.kind.is_none_or(|k| c.kind() == k)
             && self.id.is_none_or(|n| c.id == n)
-            && self.user.is_none_or(|u| user == u)
+            && self.user.is_none_or(|u| c.user == u)
             && !(self.keep_me && id == ctx.client)
     }
 }

@@ -4,14 +4,14 @@
 //! as PEXPIREAT, so that the key expires at the same moment everywhere. A time in the past deletes the key at
 //! once, and that is what leaves.
 
-use super::docs;
 use super::help::c_text;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::{class, mode};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

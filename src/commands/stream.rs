@@ -9,10 +9,10 @@
 //! What leaves for the AOF and replicas says what was done, not what was asked for: the ID that was
 //! made, and for a trim of whole blocks (`~`) where the stream begins now, to be trimmed to exactly that.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::class;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::stream::Stream;
@@ -22,7 +22,7 @@ use crate::object::stream::node::Entry;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

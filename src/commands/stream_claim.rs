@@ -4,12 +4,12 @@
 //! leaves as an XCLAIM of its own that states the consumer, the time and the count, so a replay does not
 //! depend on its own clock or on the consumer that had the entry.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::stream::{interval_start, reply_entry, strict_id};
 use super::stream_read::{GroupOps, acting_consumer, no_group};
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::{Found, class};
 use crate::object::stream::entries::Log;
 use crate::object::stream::group::{ConsumerIndex, Group};
@@ -17,7 +17,7 @@ use crate::object::stream::id::Id;
 use crate::object::stream::{Parts, Stream};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -143,17 +143,17 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut ops = GroupOps::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
-    let group = groups.get_mut(name).expect("it was just looked up");
+    let mut group = groups.get_mut(name).expect("it was just looked up");
     let mut moved_on = claim.last_id > group.last_id;
     if moved_on {
         group.last_id = claim.last_id;
     }
-    let (owner, is_new) = acting_consumer(group, consumer, now);
+    let (owner, is_new) = acting_consumer(&mut group, consumer, now);
     let (mut n, mut changes) = (0, 0);
     let mark = out.defer();
     for text in claim.ids {
         let id = strict_id(text)?;
-        match claim_one(log, group, (id, text), owner, (&claim, now), &mut ops) {
+        match claim_one(log, &mut group, (id, text), owner, (&claim, now), &mut ops) {
             Claimed::No => continue,
             Claimed::Gone => {}
             Claimed::Yes => {
@@ -166,10 +166,11 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         changes += 1;
     }
     if moved_on {
-        ops.progress(group);
+        ops.progress(&group);
         changes += 1;
     }
     out.set_array(mark, n);
+    drop(group);
     // Changes, but none that watchers hear of.
     e.unchanged();
     ks.dirty += changes;
@@ -345,15 +346,16 @@ fn xautoclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut ops = GroupOps::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
-    let group = groups.get_mut(name).expect("it was just looked up");
-    let (owner, is_new) = acting_consumer(group, consumer, now);
-    let swept = auto.sweep(log, group, (owner, now), &mut ops);
+    let mut group = groups.get_mut(name).expect("it was just looked up");
+    let (owner, is_new) = acting_consumer(&mut group, consumer, now);
+    let swept = auto.sweep(log, &mut group, (owner, now), &mut ops);
     out.array(3);
     out.bulk(&swept.next.text());
     out.array(swept.claimed.len());
     swept.claimed.iter().for_each(|id| reply_claimed(out, log, *id, auto.just_id));
     out.array(swept.gone.len());
     swept.gone.iter().for_each(|id| out.bulk(&id.text()));
+    drop(group);
     // Changes, but none that watchers hear of.
     e.unchanged();
     ks.dirty += (swept.claimed.len() + swept.gone.len()) as u64;

@@ -14,15 +14,15 @@
 //! XREADGROUP never leaves as it came. What it did leaves as XCLAIM for each entry that is pending now,
 //! as XGROUP SETID where nothing becomes pending (NOACK), and as XGROUP CREATECONSUMER.
 
-use super::docs;
-use super::keys;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::stream::{reply_entries, reply_entry, strict_id};
 use super::timeout;
 use crate::blocked::Wait;
 use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::keyspace::{Effect, Keyspace, class};
 use crate::object::stream::entries::Log;
@@ -32,7 +32,7 @@ use crate::object::stream::{Parts, Stream};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -335,15 +335,15 @@ fn read(ctx: &mut Ctx<'_>, grouped: bool) -> Result<Flow, CmdError> {
 
 /// Parks the request; `$` now is the ID that it meant.
 fn wait(ctx: &mut Ctx<'_>, ask: &Ask<'_>, ids: &[Id], until: i64) -> Flow {
-    let mut args = ctx.args.to_owned();
-    let first = args.len() - ask.ids.len();
+    let first = ctx.args.len() - ask.ids.len();
+    let mut others = None;
     for (at, id) in (first..).zip(ids).take(ask.ids.len()) {
-        if &*args[at] == b"$" {
-            args[at] = Box::from(&id.text()[..]);
+        if ctx.args[at] == b"$" {
+            others.get_or_insert_with(|| ctx.args.to_owned())[at] = Box::from(&id.text()[..]);
         }
     }
     let wait = Wait::Key { ty: ty::STREAM, any_change: ask.group.is_some() };
-    ctx.block_as(wait, ask.keys, until, args)
+    ctx.block_as(wait, ask.keys, until, others)
 }
 
 /// The name of a stream, which its entries follow.
@@ -380,9 +380,9 @@ fn serve_group(
     let mut ops = GroupOps::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
-    let group = groups.get_mut(name).expect("it was looked up before");
+    let mut group = groups.get_mut(name).expect("it was looked up before");
     let more = id == NEW && log.last_live().is_some_and(|last| last > group.last_id);
-    let (owner, is_new) = acting_consumer(group, consumer, now);
+    let (owner, is_new) = acting_consumer(&mut group, consumer, now);
     if is_new && ask.noack {
         ops.new_consumer(consumer);
     }
@@ -390,10 +390,11 @@ fn serve_group(
         head(out, key);
     }
     if more {
-        deliver(out, log, group, &Delivery { owner, now, ask }, &mut ops);
+        deliver(out, log, &mut group, &Delivery { owner, now, ask }, &mut ops);
     } else if id != NEW {
-        repeat(out, log, group, &Delivery { owner, now, ask }, id);
+        repeat(out, log, &mut group, &Delivery { owner, now, ask }, id);
     }
+    drop(group);
     // Changes, but none that watchers hear of.
     e.unchanged();
     if is_new {

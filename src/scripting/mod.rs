@@ -70,6 +70,11 @@ pub struct Scripting {
 const CACHED: usize = 64;
 
 impl Scripting {
+    /// The client whose request `id` acts for: the caller of the script, for the client of scripts.
+    pub fn origin(&self, id: ClientId) -> ClientId {
+        self.running.as_ref().filter(|_| self.client == Some(id)).map_or(id, |r| r.caller)
+    }
+
     /// Bytes that the interpreter holds.
     pub fn vm_memory(&self) -> usize {
         self.vm.as_ref().map_or(0, |vm| vm.memory())

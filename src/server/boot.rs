@@ -9,13 +9,14 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
+use super::ctx::{Command, Table};
 use super::{
     Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::bio::Bio;
 use crate::clients::Clients;
-use crate::commands::table::Table;
 use crate::config::{Config, REDIS_VERSION, Supervised, argv, load};
+use crate::jobs::aof::State;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
@@ -45,8 +46,12 @@ struct Plan {
     table: Table,
 }
 
-/// Runs what `args` (the program's name first) describe; returns the exit code.
-pub fn main(args: Vec<Vec<u8>>) -> i32 {
+/// Rows of all commands, by family.
+type Families = &'static [&'static [Command]];
+
+/// Runs what `args` (the program's name first) describe, with the commands of `families`; returns the
+/// exit code.
+pub fn main(args: Vec<Vec<u8>>, families: Families) -> i32 {
     alloc::register_thread(0);
     log::init();
     crash::install(REDIS_VERSION);
@@ -63,7 +68,7 @@ pub fn main(args: Vec<Vec<u8>>) -> i32 {
         argv::Invocation::Help => help(),
         argv::Invocation::CheckSystem => hostcheck::check_system(),
         argv::Invocation::TestMemory(megabytes) => test_memory(megabytes),
-        argv::Invocation::Serve(options) => match plan(args, options) {
+        argv::Invocation::Serve(options) => match plan(args, options, families) {
             Ok(plan) => start(plan),
             Err(text) => {
                 eprint!("{}", String::from_utf8_lossy(&text));
@@ -146,7 +151,7 @@ fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
 }
 
 /// Reads the configuration; an error is the text for standard error.
-fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
+fn plan(argv: Vec<Vec<u8>>, options: argv::Options, families: Families) -> Result<Plan, Vec<u8>> {
     let mut config = Config::default();
     let mut stdin = std::io::stdin();
     let sources = load::Sources {
@@ -156,7 +161,7 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
         sentinel_mode: false,
     };
     let startup = load::load(&mut config, sources).map_err(|e| e.text())?;
-    let table = renamed(&startup.rename_commands)?;
+    let table = renamed(families, &startup.rename_commands)?;
     if let Some(module) = startup.modules.first() {
         let path = String::from_utf8_lossy(module.args.first().map_or(b"", |p| p));
         let text = format!("Can't load module from {path}: server aborting\n");
@@ -170,12 +175,13 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
     Ok(Plan { argv, bare: options.bare, file: options.file, config, table })
 }
 
-fn renamed(lines: &[load::Line]) -> Result<Table, Vec<u8>> {
+fn renamed(families: Families, lines: &[load::Line]) -> Result<Table, Vec<u8>> {
     let renames: Vec<(Vec<u8>, Vec<u8>)> =
         lines.iter().filter_map(|l| Some((l.args.first()?.clone(), l.args.get(1)?.clone()))).collect();
-    Table::new(&renames).map_err(|reason| {
+    Table::new(families, &renames).map_err(|reason| {
         // The first line that cannot be carried out is the one to blame.
-        let bad = (1..=renames.len()).find(|n| Table::new(&renames[..*n]).is_err()).unwrap_or(1);
+        let bad =
+            (1..=renames.len()).find(|n| Table::new(families, &renames[..*n]).is_err()).unwrap_or(1);
         lines
             .get(bad - 1)
             .map_or_else(Vec::new, |l| load::LoadError::at(&l.place, reason.as_str()).text())
@@ -264,7 +270,7 @@ fn init(
     policy::refresh(&mut srv);
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
-    crate::replication::master::refresh_good(&mut srv);
+    super::master::refresh_good(&mut srv);
     Ok(srv)
 }
 
@@ -327,7 +333,7 @@ fn load_data(srv: &mut Server) -> bool {
     let Some(manifest) = aof_load::read_manifest(srv) else { return false };
     srv.aof.manifest = manifest;
     if srv.config.appendonly {
-        srv.aof.state = aof::State::On;
+        srv.aof.state = State::On;
         if !aof_load::at_start(srv) {
             return false;
         }
@@ -407,7 +413,7 @@ fn build(
         stats: Stats::default(),
         clock,
         reactor,
-        net: listen::Net::default(),
+        net: Default::default(),
         run,
         gate: Gate::default(),
         scratches: Vec::new(),

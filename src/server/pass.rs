@@ -13,7 +13,7 @@
 //! ```
 
 use super::batch::BIG_ARG;
-use super::{Server, batch, before_sleep, blocking, client_info, cron, evict, kill};
+use super::{Server, auth, batch, before_sleep, blocking, client_info, cron, evict, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{self, Ready, Source, source};
@@ -168,7 +168,7 @@ fn accept(srv: &mut Server, n: usize) {
 
 fn welcome(srv: &mut Server, mut stream: Stream) {
     let full = srv.clients.connected() as u64 >= srv.config.maxclients;
-    if full || srv.config.protected_mode && srv.config.requirepass.is_none() && !stream.is_local() {
+    if full || srv.config.protected_mode && !auth::passwords(srv) && !stream.is_local() {
         srv.stats.rejected_connections += 1;
         let why = if full { "-ERR max number of clients reached\r\n" } else { DENIED };
         // Whether the peer still hears it does not matter to anybody here.
@@ -178,7 +178,7 @@ fn welcome(srv: &mut Server, mut stream: Stream) {
     srv.stats.connections += 1;
     stream.tune(srv.config.tcp_keepalive);
     let id = srv.clients.add(Client::new(srv.clock.unix_ms));
-    crate::commands::connection::default_user(srv, id);
+    auth::default_user(srv, id);
     if stream.register(srv.reactor.registry(), mio::Token(id.token())).is_err() {
         srv.clients.remove(id);
         return;

@@ -35,9 +35,8 @@ const SHARED: usize = SLOTS - 1;
 const TRASH: usize = SLOTS;
 static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
 
-/// Slots of the worker threads.
+/// Slots of the worker threads; the main thread has the first.
 pub mod slot {
-    pub const MAIN: usize = 0;
     pub const LAZYFREE: usize = 1;
     pub const DISK: usize = 2;
     /// From here on: one for each test that counts.

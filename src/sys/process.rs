@@ -21,7 +21,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
 
 use super::{clock, crash, errno, log, signals};
@@ -250,12 +250,6 @@ pub fn info_pipe() -> io::Result<(InfoReader, InfoWriter)> {
     let writer =
         InfoWriter { pipe: w, cow: 0, cow_updated: 0, cow_cost: 0, peak: 0, sum: 0, readings: 0 };
     Ok((InfoReader { pipe: r, partial: [0; MESSAGE], got: 0 }, writer))
-}
-
-impl InfoReader {
-    pub fn raw_fd(&self) -> RawFd {
-        self.pipe.as_raw_fd()
-    }
 }
 
 impl Iterator for InfoReader {

@@ -1,6 +1,6 @@
 //! Nodes, slots and shards of a cluster.
 
-use crate::commands::row::{ArgDoc as Arg, Docs};
+use crate::cmd::row::{ArgDoc as Arg, Docs};
 
 const fn doc(since: &'static str, summary: &'static str, complexity: &'static str) -> Docs {
     Docs::new("cluster", since, summary, complexity)

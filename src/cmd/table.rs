@@ -1,4 +1,4 @@
-//! Joins the families' rows into the table that dispatch, COMMAND and ACL read.
+//! Joins the families' rows, which the start hands in, into the table that dispatch, COMMAND and ACL read.
 //!
 //! ```text
 //! rows (static) ──► Table: entries by CmdId (commands, then their subcommands), and an index by name
@@ -8,16 +8,18 @@
 //! A name of up to 16 bytes is found by one comparison of two words after a multiplicative hash; longer
 //! ones in a map.
 
-use super::row::{Command, Find, cat, flag};
-use crate::commands;
+use super::row::{Begin, Find, Row, cat, flag, key};
 use std::collections::HashMap;
 
 /// Index into `Table::entries`.
 pub type CmdId = u16;
 
+/// Stands for an argument that nothing may show.
+const REDACTED: &[u8] = b"(redacted)";
+
 /// A command as it is served here.
-pub struct Entry {
-    pub cmd: &'static Command,
+pub struct Entry<H: 'static> {
+    pub cmd: &'static Row<H>,
     /// `get`, `config|get`; under the name that `rename-command` gave.
     pub name: Box<str>,
     pub flags: u64,
@@ -29,15 +31,23 @@ pub struct Entry {
     pub subs: Vec<(Box<str>, CmdId)>,
     /// Argument whose hash is worth having early: the first key's place, 0 for none.
     pub key_at: u16,
-    /// See `MEMBERS`.
+    /// As in the row.
     pub member_at: u8,
 }
 
-impl Entry {
+impl<H> Entry<H> {
     /// Only subcommands of it can be called (COMMAND alone is both).
     #[inline]
     pub fn has_subs(&self) -> bool {
         !self.subs.is_empty()
+    }
+
+    /// The arguments of a call as they may be shown.
+    pub fn shown<'a>(&self, args: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let mut shown = args.to_vec();
+        let secrets = self.cmd.secrets.map_or_else(Vec::new, |find| find(args));
+        secrets.into_iter().for_each(|i| shown[i] = REDACTED);
+        shown
     }
 
     /// Does the number of arguments (with the name) fit?
@@ -48,8 +58,15 @@ impl Entry {
     }
 }
 
-pub struct Table {
-    pub entries: Vec<Entry>,
+/// Why words mean no command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    Command,
+    Subcommand,
+}
+
+pub struct Table<H: 'static> {
+    pub entries: Vec<Entry<H>>,
     /// Packed names, open addressing; an empty place has id u16::MAX.
     packed: Vec<([u64; 2], CmdId)>,
     long: HashMap<Box<[u8]>, CmdId>,
@@ -94,7 +111,7 @@ fn place(p: [u64; 2]) -> usize {
 const _: () = assert!(PLACES == 1 << 11);
 
 /// Categories that follow from the flags, as upstream's table adds them.
-fn implicit_categories(c: &Command) -> u32 {
+fn implicit_categories<H>(c: &Row<H>) -> u32 {
     let mut acl = c.acl;
     if c.flags & flag::WRITE != 0 {
         acl |= cat::WRITE;
@@ -120,35 +137,9 @@ fn implicit_categories(c: &Command) -> u32 {
     acl
 }
 
-/// Where the first member stands that a command looks up in the value of its key: fetched ahead.
-const MEMBERS: &[(&str, u8)] = &[
-    ("hdel", 2),
-    ("hexists", 2),
-    ("hget", 2),
-    ("hincrby", 2),
-    ("hincrbyfloat", 2),
-    ("hmget", 2),
-    ("hmset", 2),
-    ("hset", 2),
-    ("hsetnx", 2),
-    ("hstrlen", 2),
-    ("sadd", 2),
-    ("sismember", 2),
-    ("smismember", 2),
-    ("srem", 2),
-    ("zadd", 3),
-    ("zincrby", 3),
-    ("zmscore", 2),
-    ("zrank", 2),
-    ("zrem", 2),
-    ("zrevrank", 2),
-    ("zscore", 2),
-];
-
 /// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand
 /// elsewhere.
-pub fn legacy_range(c: &Command) -> ((i64, i64, i64), bool) {
-    use super::row::{Begin, key};
+pub fn legacy_range<H>(c: &Row<H>) -> ((i64, i64, i64), bool) {
     let ranges: Vec<_> = c
         .keys
         .iter()
@@ -187,15 +178,18 @@ pub fn legacy_range(c: &Command) -> ((i64, i64, i64), bool) {
     if first == i64::MAX { ((0, 0, 0), true) } else { ((first, last, 1), movable) }
 }
 
-impl Table {
-    /// `renames` maps names to new ones; an empty new name takes the command away.
-    pub fn new(renames: &[(Vec<u8>, Vec<u8>)]) -> Result<Table, String> {
+impl<H> Table<H> {
+    /// The table of all `families`. `renames` maps names to new ones; an empty new name takes the command away.
+    pub fn new(
+        families: &[&'static [Row<H>]],
+        renames: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Table<H>, String> {
         let mut t = Table {
             entries: Vec::new(),
             packed: vec![([0; 2], CmdId::MAX); PLACES],
             long: HashMap::new(),
         };
-        for cmd in commands::families().iter().flat_map(|f| f.iter()) {
+        for cmd in families.iter().flat_map(|f| f.iter()) {
             let id = t.add(cmd, None);
             for sub in cmd.subs {
                 let s = t.add(sub, Some(id));
@@ -226,7 +220,7 @@ impl Table {
         Ok(t)
     }
 
-    fn add(&mut self, cmd: &'static Command, parent: Option<CmdId>) -> CmdId {
+    fn add(&mut self, cmd: &'static Row<H>, parent: Option<CmdId>) -> CmdId {
         let name = match parent {
             Some(p) => format!("{}|{}", self.entries[p as usize].name, cmd.name),
             None => cmd.name.to_string(),
@@ -243,10 +237,7 @@ impl Table {
             served: true,
             subs: Vec::new(),
             key_at: u16::try_from(first).unwrap_or(0),
-            member_at: MEMBERS
-                .iter()
-                .find(|(n, _)| parent.is_none() && *n == cmd.name)
-                .map_or(0, |m| m.1),
+            member_at: cmd.member_at,
         });
         id
     }
@@ -297,6 +288,22 @@ impl Table {
         subs.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name)).map(|(_, id)| *id)
     }
 
+    /// The command that the words of a request mean.
+    #[inline]
+    pub fn resolve(&self, words: &[&[u8]]) -> Result<CmdId, Unknown> {
+        let cmd = words.first().and_then(|name| self.find(name)).ok_or(Unknown::Command)?;
+        self.resolve_sub(cmd, words)
+    }
+
+    /// The same, when the command is known already.
+    #[inline]
+    pub fn resolve_sub(&self, cmd: CmdId, words: &[&[u8]]) -> Result<CmdId, Unknown> {
+        match words.get(1) {
+            Some(sub) if self.get(cmd).has_subs() => self.find_sub(cmd, sub).ok_or(Unknown::Subcommand),
+            _ => Ok(cmd),
+        }
+    }
+
     /// By full name, `config|get`.
     pub fn find_full(&self, name: &[u8]) -> Option<CmdId> {
         match name.iter().position(|b| *b == b'|') {
@@ -307,50 +314,12 @@ impl Table {
 
     /// The commands that can be called, without subcommands.
     pub fn served(&self) -> impl Iterator<Item = CmdId> + '_ {
-        let whole = |e: &Entry| e.parent.is_none() && e.served;
+        let whole = |e: &Entry<H>| e.parent.is_none() && e.served;
         self.entries.iter().enumerate().filter(move |(_, e)| whole(e)).map(|(i, _)| i as CmdId)
     }
 
     #[inline]
-    pub fn get(&self, id: CmdId) -> &Entry {
+    pub fn get(&self, id: CmdId) -> &Entry<H> {
         &self.entries[id as usize]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_command_is_found_by_its_name_in_any_case() {
-        let t = Table::new(&[]).expect("no renames");
-        for (i, e) in t.entries.iter().enumerate() {
-            assert_eq!(t.find_full(e.name.as_bytes()), Some(i as CmdId), "{}", e.name);
-            assert_eq!(t.find_full(e.name.to_uppercase().as_bytes()), Some(i as CmdId), "{}", e.name);
-        }
-        assert_eq!(t.find(b"nosuchcommand"), None);
-        assert_eq!(t.find(b"ge"), None);
-        assert_eq!(t.find("gé".as_bytes()), None);
-    }
-
-    #[test]
-    fn renamed_commands_answer_to_the_new_name_only() {
-        let to = |a: &str, b: &str| (a.as_bytes().to_vec(), b.as_bytes().to_vec());
-        let t = Table::new(&[to("GET", "fetch"), to("set", "")]).expect("both exist");
-        assert!(t.find(b"get").is_none() && t.find(b"set").is_none());
-        assert_eq!(&*t.get(t.find(b"FETCH").expect("renamed")).name, "get");
-        assert!(Table::new(&[to("nosuch", "x")]).is_err());
-        assert!(Table::new(&[to("get", "del")]).is_err());
-    }
-
-    #[test]
-    fn names_are_unique_and_arity_is_given() {
-        let t = Table::new(&[]).expect("no renames");
-        let mut seen = std::collections::HashSet::new();
-        for e in &t.entries {
-            assert!(seen.insert(&e.name), "{} twice", e.name);
-            assert_ne!(e.cmd.arity, 0, "{}", e.name);
-            assert!(!e.cmd.docs.summary.is_empty(), "{} has docs", e.name);
-        }
     }
 }

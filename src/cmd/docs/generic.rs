@@ -1,6 +1,6 @@
 //! Keys of any type: life, names, expiry, sorting, moving between servers.
 
-use crate::commands::row::{ArgDoc as Arg, Docs};
+use crate::cmd::row::{ArgDoc as Arg, Docs};
 
 const fn doc(since: &'static str, summary: &'static str, complexity: &'static str) -> Docs {
     Docs::new("generic", since, summary, complexity)

@@ -11,9 +11,8 @@
 //! of this file. Arguments come from outside: every place is checked, and a command that makes no sense
 //! has no keys; its handler will say what is wrong with it.
 
-use super::numbers::loose32;
-use super::row::{Begin, Command, Find, KeySpec, key};
-use crate::algo::num::parse_i64;
+use super::row::{Begin, Find, KeySpec, Row, key};
+use crate::algo::num::{loose32, parse_i64};
 
 /// Places of keys among the arguments (the name is 0), each with its `key` flags.
 pub type Keys = Vec<(usize, u32)>;
@@ -28,12 +27,12 @@ pub struct Search {
 }
 
 /// Could a call of this command name keys at all?
-pub fn may_have(cmd: &Command) -> bool {
+pub fn may_have<H>(cmd: &Row<H>) -> bool {
     cmd.getkeys.is_some() || cmd.keys.iter().any(|s| s.flags & key::NOT_KEY == 0)
 }
 
 /// The keys of a call.
-pub fn find(cmd: &Command, args: &[&[u8]], how: Search) -> Keys {
+pub fn find<H>(cmd: &Row<H>, args: &[&[u8]], how: Search) -> Keys {
     let named = cmd.keys.iter().any(|s| s.flags & key::NOT_KEY == 0 || how.not_keys);
     let depends = cmd.keys.iter().any(|s| s.flags & key::VARIABLE_FLAGS != 0);
     if named
@@ -46,7 +45,7 @@ pub fn find(cmd: &Command, args: &[&[u8]], how: Search) -> Keys {
 }
 
 /// What the specs alone tell; None where one does not apply or does not tell all.
-pub fn by_specs(cmd: &Command, args: &[&[u8]], how: Search) -> Option<Keys> {
+pub fn by_specs<H>(cmd: &Row<H>, args: &[&[u8]], how: Search) -> Option<Keys> {
     let mut keys = Keys::new();
     for spec in cmd.keys {
         if spec.flags & key::NOT_KEY != 0 && !how.not_keys {
@@ -262,31 +261,32 @@ pub fn migrate(args: &[&[u8]]) -> Option<Keys> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::ROW;
     use super::*;
+
+    const ROW: Row<()> = Row::blank(());
 
     fn words(line: &str) -> Vec<&[u8]> {
         line.split(' ').map(str::as_bytes).collect()
     }
 
-    fn places(cmd: &Command, line: &str) -> Vec<usize> {
+    fn places(cmd: &Row<()>, line: &str) -> Vec<usize> {
         find(cmd, &words(line), Search::default()).iter().map(|k| k.0).collect()
     }
 
     #[test]
     fn ranges_count_from_either_end() {
-        let all = Command { keys: const { &[KeySpec::range(key::RO, 1, -1, 1)] }, ..ROW };
+        let all = Row { keys: const { &[KeySpec::range(key::RO, 1, -1, 1)] }, ..ROW };
         assert_eq!(places(&all, "del a b c"), [1, 2, 3]);
-        let pairs = Command { keys: const { &[KeySpec::range(key::OW, 1, -1, 2)] }, ..ROW };
+        let pairs = Row { keys: const { &[KeySpec::range(key::OW, 1, -1, 2)] }, ..ROW };
         assert_eq!(places(&pairs, "mset a 1 b 2"), [1, 3]);
-        let but_last = Command { keys: const { &[KeySpec::range(key::RW, 1, -2, 1)] }, ..ROW };
+        let but_last = Row { keys: const { &[KeySpec::range(key::RW, 1, -2, 1)] }, ..ROW };
         assert_eq!(places(&but_last, "blpop a b 0"), [1, 2]);
         assert!(places(&all, "del").is_empty(), "no key at all is the handler's problem");
     }
 
     #[test]
     fn counts_out_of_place_name_no_keys() {
-        let cmd = Command { keys: const { &[KeySpec::keynum(key::RO, 1)] }, ..ROW };
+        let cmd = Row { keys: const { &[KeySpec::keynum(key::RO, 1)] }, ..ROW };
         assert_eq!(places(&cmd, "sintercard 2 a b limit 1"), [2, 3]);
         for bad in
             ["sintercard 3 a b", "sintercard 0 a", "sintercard -1 a", "sintercard x a", "sintercard"]
@@ -299,18 +299,16 @@ mod tests {
 
     #[test]
     fn keywords_are_found_from_both_ends() {
-        let cmd = Command {
-            keys: const { &[KeySpec::keyword(key::RO, "STREAMS", 1, -1, 1).limit(2)] },
-            ..ROW
-        };
+        let cmd =
+            Row { keys: const { &[KeySpec::keyword(key::RO, "STREAMS", 1, -1, 1).limit(2)] }, ..ROW };
         assert_eq!(places(&cmd, "xread count 2 streams a b 0 0"), [4, 5]);
         assert!(places(&cmd, "xread count 2").is_empty());
-        let store = Command {
+        let store = Row {
             keys: const { &[KeySpec::one(key::RO, 1), KeySpec::keyword(key::OW, "STORE", 2, 0, 1)] },
             ..ROW
         };
         assert_eq!(by_specs(&store, &words("x a store"), Search::default()), Some(vec![(1, key::RO)]));
-        let back = Command { keys: const { &[KeySpec::keyword(key::RW, "KEYS", -2, -1, 1)] }, ..ROW };
+        let back = Row { keys: const { &[KeySpec::keyword(key::RW, "KEYS", -2, -1, 1)] }, ..ROW };
         assert_eq!(places(&back, "migrate h p x 0 10 keys a b"), [7, 8]);
     }
 
@@ -318,7 +316,7 @@ mod tests {
     fn an_incomplete_spec_asks_the_finder() {
         const SPECS: &[KeySpec] = &[KeySpec::one(key::RO, 1), KeySpec::unknown(key::OW)];
         let specs = SPECS;
-        let cmd = Command { keys: specs, getkeys: Some(sort), ..ROW };
+        let cmd = Row { keys: specs, getkeys: Some(sort), ..ROW };
         let args = words("sort a by nosort store b");
         let found = find(&cmd, &args, Search::default());
         assert_eq!(found, [(1, key::RO | key::ACCESS), (5, key::OW | key::UPDATE)]);

@@ -4,7 +4,6 @@
 //! Names, flag names and the order in which they print are those of `COMMAND INFO` in Redis 7.2.
 
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
 
 /// Command flags, one bit each; `NAMES` gives the texts of COMMAND INFO in print order.
 pub mod flag {
@@ -25,15 +24,37 @@ pub mod flag {
     pub const NO_AUTH: u64 = 1 << 14;
     pub const MAY_REPLICATE: u64 = 1 << 15;
     pub const SENTINEL: u64 = 1 << 16;
-    pub const ONLY_SENTINEL: u64 = 1 << 17;
     pub const NO_MANDATORY_KEYS: u64 = 1 << 18;
-    pub const PROTECTED: u64 = 1 << 19;
+    /// Runs only where the configuration says so.
+    pub const PROTECTED: u64 = PROTECTED_DEBUG | PROTECTED_MODULE;
+    /// Under `enable-debug-command`.
+    pub const PROTECTED_DEBUG: u64 = 1 << 19;
+    /// Under `enable-module-command`.
+    pub const PROTECTED_MODULE: u64 = 1 << 17;
     pub const NO_ASYNC_LOADING: u64 = 1 << 20;
     pub const NO_MULTI: u64 = 1 << 21;
     pub const ALLOW_BUSY: u64 = 1 << 22;
     pub const TOUCHES_ARBITRARY_KEYS: u64 = 1 << 23;
     /// Keys depend on the arguments in a way that the key specs do not fully express.
     pub const MOVABLE_KEYS: u64 = 1 << 24;
+    /// Begins a transaction.
+    pub const MULTI: u64 = 1 << 25;
+    /// Runs what a transaction has queued: does what that does.
+    pub const EXEC: u64 = 1 << 26;
+    /// Ends a transaction, one way or another.
+    pub const ENDS_MULTI: u64 = 1 << 27;
+    /// Inside MULTI it runs at once instead of being queued.
+    pub const INSIDE_MULTI: u64 = 1 << 28;
+    /// Runs a script, which may say more about itself than the row does.
+    pub const RUNS_SCRIPT: u64 = 1 << 29;
+    /// The script is given by the digest of its body.
+    pub const SCRIPT_BY_NAME: u64 = 1 << 30;
+    /// A RESP2 client that is subscribed may call it.
+    pub const WHILE_SUBSCRIBED: u64 = 1 << 31;
+    /// Refused as a write is when the disk fails, so that health checks see it.
+    pub const REPORTS_DISK: u64 = 1 << 32;
+    /// Counts as a use of its keys also after CLIENT NO-TOUCH.
+    pub const TOUCHES: u64 = 1 << 33;
 
     /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[
@@ -422,16 +443,18 @@ pub enum Flow {
     Postponed,
 }
 
-/// Runs one command.
-pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
-
 /// Finds the keys of a command whose specs do not tell all: positions and `key` flags; None for bad
 /// arguments.
 pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
 
-/// One command, as data, and the function that runs it.
+/// Places of the arguments that nothing may show: passwords, and the names that go with them. Asked by the
+/// slow log, MONITOR, and whatever else keeps or prints arguments.
+pub type SecretFinder = fn(&[&[u8]]) -> Vec<usize>;
+
+/// One command, as data, and the function that runs it. What a handler `H` takes is named where the
+/// server is: this room knows neither.
 #[derive(Clone, Copy)]
-pub struct Command {
+pub struct Row<H: 'static> {
     pub name: &'static str,
     /// Number of arguments with the name; below zero: at least so many.
     pub arity: i32,
@@ -439,27 +462,33 @@ pub struct Command {
     pub acl: u32,
     pub keys: &'static [KeySpec],
     pub getkeys: Option<KeyFinder>,
-    pub run: Handler,
-    pub subs: &'static [Command],
+    /// None for a command whose arguments may be shown.
+    pub secrets: Option<SecretFinder>,
+    /// Where the first argument stands that is looked up in the value of the key, and fetched ahead; 0 for
+    /// nowhere.
+    pub member_at: u8,
+    pub run: H,
+    pub subs: &'static [Row<H>],
     pub docs: &'static Docs,
 }
 
-/// What a row leaves out.
-pub const ROW: Command = Command {
-    name: "",
-    arity: 0,
-    flags: 0,
-    acl: 0,
-    keys: &[],
-    getkeys: None,
-    run: container,
-    subs: &[],
-    docs: &Docs::NONE,
-};
-
-/// The handler of a row that only holds subcommands: dispatch has refused the call before.
-pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    Err(CmdError::Msg(&"ERR unknown subcommand"))
+impl<H> Row<H> {
+    /// What a row leaves out; `run` is the handler of rows that only hold subcommands.
+    pub const fn blank(run: H) -> Self {
+        Row {
+            name: "",
+            arity: 0,
+            flags: 0,
+            acl: 0,
+            keys: &[],
+            getkeys: None,
+            secrets: None,
+            member_at: 0,
+            run,
+            subs: &[],
+            docs: &Docs::NONE,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Result<Flow, CmdError>>() <= 16);

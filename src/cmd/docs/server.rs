@@ -1,6 +1,6 @@
 //! The server as a whole: configuration, persistence, replication, introspection.
 
-use crate::commands::row::{ArgDoc as Arg, Docs};
+use crate::cmd::row::{ArgDoc as Arg, Docs};
 
 const fn doc(since: &'static str, summary: &'static str, complexity: &'static str) -> Docs {
     Docs::new("server", since, summary, complexity)

@@ -1,6 +1,6 @@
 //! Streams, consumer groups, and what is pending in them.
 
-use crate::commands::row::{ArgDoc as Arg, Docs};
+use crate::cmd::row::{ArgDoc as Arg, Docs};
 
 const fn doc(since: &'static str, summary: &'static str, complexity: &'static str) -> Docs {
     Docs::new("stream", since, summary, complexity)

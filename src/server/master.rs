@@ -4,18 +4,19 @@
 //! SYNC ─► full_resync ─► start_save ─► (child) ─► saved ─► file opened ┐
 //! unit ─► feed: sink ─► backlog ─► marks those who are online ─────────┴─► before_sleep ─► write
 //! once a second: PING, line ends for those who wait, silent ones go, the backlog ages
-//! kill ─► forget: the place in the stream is free, a snapshot that nobody waits for any more is stopped
+//! kill ─► leave ─► left: the place in the stream is free, a snapshot that no replica waits for is stopped
 //! ```
 //!
 //! The head of a replica's output and the stream never pass through the client's reply: whatever stands
 //! there was answered to a replica that has no business to ask, and closes it.
 
-use super::replicas::{Next, Replica, Source, Stage};
+use super::child;
+use super::{Gate, Server, client_info, jobs, kill, limits, policy};
 use crate::clients::{Client, ClientId, flag};
+use crate::jobs::aof::State;
+use crate::jobs::child::ChildKind;
 use crate::net::stream::Stream;
-use crate::server::aof::State;
-use crate::server::child::{self, Kind};
-use crate::server::{Gate, Server, client_info, jobs, kill, limits, policy};
+use crate::replication::replicas::{About, Next, Replica, Source, Stage};
 use crate::sys::errno;
 use crate::{notice, warning};
 use std::fs::File;
@@ -38,7 +39,7 @@ pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
 }
 
 /// The address of a replica: what it says, or where it comes from.
-fn ip(c: &Client, r: &super::replicas::About) -> Option<String> {
+fn ip(c: &Client, r: &About) -> Option<String> {
     match &r.ip {
         Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
         None => c.stream.as_ref().and_then(Stream::peer_ip),
@@ -46,10 +47,14 @@ fn ip(c: &Client, r: &super::replicas::About) -> Option<String> {
 }
 
 /// As the log calls a replica.
-pub fn name(srv: &mut Server, id: ClientId) -> String {
-    let about = srv.repl.replicas.about(id).clone();
+pub fn name(srv: &Server, id: ClientId) -> String {
+    let unknown = About::default();
+    name_of(srv, id, srv.repl.replicas.about(id).unwrap_or(&unknown))
+}
+
+fn name_of(srv: &Server, id: ClientId, about: &About) -> String {
     let Some(c) = srv.clients.get(id) else { return String::new() };
-    match ip(c, &about) {
+    match ip(c, about) {
         None => format!("client id #{}", c.id),
         Some(ip) if about.port == 0 => format!("{ip}:<unknown-replica-port>"),
         Some(ip) if ip.contains(':') => format!("[{ip}]:{}", about.port),
@@ -70,7 +75,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
         srv.repl.open_backlog();
-        srv.ops.replicas = Some(super::ops::Sink::default());
+        srv.ops.replicas = Some(crate::replication::ops::Sink::default());
         policy::refresh(srv);
         let r = &srv.repl;
         notice!(
@@ -85,9 +90,9 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
 pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     srv.stats.sync_full += 1;
     attach(srv, id, silent, Stage::WaitStart);
-    if srv.repl.replicas.about(id).filtered {
+    if srv.repl.replicas.about(id).is_some_and(|a| a.filtered) {
         without_keys(srv, id);
-    } else if child::runs(srv, Kind::Snapshot) {
+    } else if child::runs(srv, ChildKind::Snapshot) {
         let replid = srv.repl.replid.clone();
         if srv.repl.replicas.join(id, &replid) {
             select_again(srv);
@@ -375,19 +380,16 @@ fn answered(srv: &mut Server, id: ClientId) {
 
 // ---- leaving -----------------------------------------------------------------------------------
 
-/// The client is being killed; it may be a replica.
-pub fn forget(srv: &mut Server, id: ClientId) {
-    let is = srv.clients.get(id).is_some_and(|c| c.has(flag::REPLICA));
-    let name = if is { name(srv, id) } else { String::new() };
-    let Some(r) = srv.repl.replicas.forget(id) else { return };
-    notice!("Connection with replica {name} lost.");
+/// A replica has been killed.
+pub fn left(srv: &mut Server, r: &Replica) {
+    notice!("Connection with replica {} lost.", name_of(srv, r.id, &r.about));
     if srv.repl.replicas.is_empty() {
         srv.repl.alone_since = srv.clock.unix_secs();
     }
     let waited = r.stage == Stage::WaitEnd;
     let needless = waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
     if needless && srv.config.save.is_empty() {
-        // Nobody else wants the file.
+        // No other replica waits for the file, and no save point asked for it.
         jobs::kill_child(srv);
     }
     refresh_good(srv);

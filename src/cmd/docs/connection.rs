@@ -1,6 +1,6 @@
 //! The connection itself, and the other clients.
 
-use crate::commands::row::{ArgDoc as Arg, Docs};
+use crate::cmd::row::{ArgDoc as Arg, Docs};
 
 const fn doc(since: &'static str, summary: &'static str, complexity: &'static str) -> Docs {
     Docs::new("connection", since, summary, complexity)

@@ -1,6 +1,6 @@
 //! HyperLogLogs: counting without remembering.
 
-use crate::commands::row::{ArgDoc as Arg, Docs};
+use crate::cmd::row::{ArgDoc as Arg, Docs};
 
 const fn doc(since: &'static str, summary: &'static str, complexity: &'static str) -> Docs {
     Docs::new("hyperloglog", since, summary, complexity)
