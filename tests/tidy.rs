@@ -60,7 +60,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/",
     "src/object/value.rs",
     "src/proto/args.rs",
-    "src/scripting/ffi.rs",
+    "src/scripting/ffi/",
     "src/server/lend.rs",
     "src/modules/",
 ];

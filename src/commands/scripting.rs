@@ -7,9 +7,10 @@ use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
-use crate::scripting::{Script, Sha, ffi::Vm, header, name_of, run};
+use crate::scripting::{Script, Scripting, Sha, api, ffi::Vm, header, name_of, run};
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::monitor;
+use std::sync::Arc;
 
 const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | RUNS_SCRIPT;
 const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | RUNS_SCRIPT;
@@ -76,6 +77,7 @@ pub static ROWS: &[Command] = &[
         arity: -2,
         docs: &docs::SCRIPT,
         subs: &[
+            sub("debug", 3, NOSCRIPT, debug, &docs::SCRIPT_DEBUG),
             sub("exists", -3, NOSCRIPT, exists, &docs::SCRIPT_EXISTS),
             sub("flush", -2, NOSCRIPT, flush, &docs::SCRIPT_FLUSH),
             sub("help", 2, LOADING | STALE, help_, &docs::SCRIPT_HELP),
@@ -155,6 +157,7 @@ fn start(ctx: &mut Ctx<'_>, name: Sha, read_only: bool) -> Result<Flow, CmdError
 
 /// Compiles a script and keeps it under its name.
 fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
+    no_script_runs(ctx)?;
     let name = name_of(body);
     let s = &mut ctx.srv.scripting;
     if s.scripts.contains_key(&name) {
@@ -168,12 +171,14 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
         }
     };
     // Without its header, but with the line end: lines keep their numbers.
-    let vm = s.vm.get_or_insert_with(Vm::new);
-    if let Err(why) = vm.compile(&name, &body[skipped..]) {
-        ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
-        return Err(CmdError::Replied);
-    }
-    s.scripts.insert(name, Script { body: body.into(), flags });
+    let vm = s.vm.get_or_insert_with(|| Vm::new(api::CALLS, Arc::clone(&s.vm_bytes)));
+    match vm.compile(&body[skipped..]) {
+        Err(why) => {
+            ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
+            return Err(CmdError::Replied);
+        }
+        Ok(compiled) => s.scripts.insert(name, Script { body: body.into(), flags, compiled }),
+    };
     Ok(name)
 }
 
@@ -202,10 +207,22 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     no_script_runs(ctx)?;
     let s = &mut ctx.srv.scripting;
     s.scripts = Default::default();
-    if let Some(vm) = s.vm.take() {
-        vm.close();
-    }
+    s.vm = None;
     ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+/// There is no debugger: a client that asks for one must not run its script for real.
+fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    match &ctx.args[2].to_ascii_lowercase()[..] {
+        b"no" => ctx.out.ok(),
+        b"yes" | b"sync" => {
+            return Err(CmdError::Msg(
+                &"ERR SCRIPT DEBUG is not supported: there is no script debugger",
+            ));
+        }
+        _ => return Err(CmdError::Msg(&"ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    }
     Ok(Flow::Done)
 }
 
@@ -217,6 +234,8 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
+        "DEBUG (YES|SYNC|NO)",
+        "    Only NO is taken: there is no script debugger.",
         "EXISTS <sha1> [<sha1> ...]",
         "    Return for each name whether its script is cached.",
         "FLUSH [ASYNC|SYNC]",

@@ -2,7 +2,7 @@
 //! its end.
 
 use super::header::Flags;
-use super::{Running, ffi, ffi::Vm};
+use super::{Running, ffi};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -38,7 +38,8 @@ pub fn eval(
     read_only: bool,
 ) -> Result<(), CmdError> {
     let srv = &mut *ctx.srv;
-    let flags = srv.scripting.scripts.get(&name).map_or(Flags(Flags::COMPAT), |s| s.flags);
+    let script = srv.scripting.scripts.get(&name).expect("kept before it runs");
+    let (flags, compiled) = (script.flags, script.compiled);
     if let Some(why) = admit::script(srv, ctx.client, flags, read_only) {
         return Err(why);
     }
@@ -58,10 +59,12 @@ pub fn eval(
         resp: 2,
         repl: to::ALL,
     });
-    let vm: Vm = srv.scripting.vm.as_ref().expect("compiled before it runs").alias();
+    let watched = srv.config.busy_reply_threshold > 0;
+    let mut vm = srv.scripting.vm.take().expect("compiled before it runs, and one script at a time");
     let out = &mut *ctx.out;
     let resp = || lend::with_lent(|srv| srv.scripting.running.as_ref().map_or(2, |r| r.resp));
-    let result = lend::lend(srv, || vm.run(&name, keys, argv, out, resp));
+    let result = lend::lend(srv, || vm.run(compiled, keys, argv, watched, out, resp));
+    srv.scripting.vm = Some(vm);
     let over = srv.scripting.running.take().expect("set above");
     if over.timed_out {
         srv.gate.put(Gate::BUSY, false);
