@@ -227,12 +227,22 @@ impl<'a> Encoded<'a> {
 
     /// Whether `entry`, which holds the same value, has the same bytes.
     pub fn is(&self, entry: &[u8]) -> bool {
+        // Most are short, and two calls to compare a byte or two would cost more than all the rest.
+        if let [first, .., last] = entry
+            && self.head_len == 1
+            && self.len() < 128
+        {
+            return entry.len() == self.len() + 1
+                && *first == self.head[0]
+                && usize::from(*last) == self.len();
+        }
         let mut backlen = [0; 5];
         // SAFETY: no backlen has more than five bytes.
         unsafe { write_backlen(backlen.as_mut_ptr(), self.len()) };
+        let same = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a == b);
         entry.len() == self.size()
-            && entry.starts_with(&self.head[..self.head_len])
-            && entry.ends_with(&backlen[..self.size() - self.len()])
+            && same(entry, &self.head[..self.head_len])
+            && same(&entry[self.len()..], &backlen)
     }
 
     /// Writes the entry and gives the place behind it.
