@@ -37,7 +37,7 @@ pub fn took_long(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: 
         return;
     }
     let Some(c) = srv.clients.get(id) else { return };
-    let (peer, _) = client_info::addresses(srv, c);
+    let peer = client_info::addresses(srv, c).peer.to_string();
     let mut shown: Vec<&[u8]> = args.to_vec();
     monitor::secrets(&args).into_iter().for_each(|i| shown[i] = b"(redacted)");
     let max = usize::try_from(srv.config.slowlog_max_len).unwrap_or(usize::MAX);
