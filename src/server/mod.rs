@@ -1,5 +1,6 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod adopt;
 pub mod aof;
 pub mod aof_load;
 pub mod apply;
@@ -113,6 +114,7 @@ pub struct Run {
     pub recent_output: [usize; 8],
     /// Depth of commands that run commands; 0 between execution units.
     pub nesting: u32,
+    pub adoption: adopt::Adoption,
     /// Who is being served, for crash reports and for kills that hit the caller.
     pub current: Option<ClientId>,
     /// The counter's reading at the end of the last command: where the next one begins.
