@@ -262,6 +262,20 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// Whether an entry that was found valid has the bytes that its value is written with.
+#[inline]
+pub fn is_shortest(value: Element<'_>, entry: &[u8]) -> bool {
+    let Element::Str(s) = value else { return Encoded::of(value).is(entry) };
+    let number = s.first().is_some_and(|c| c.is_ascii_digit() || *c == b'-') && parse_i64(s).is_some();
+    if s.len() < 64 {
+        // One byte before the string and one behind it.
+        return !number
+            && entry.len() == s.len() + 2
+            && entry.last().is_some_and(|b| usize::from(*b) == s.len() + 1);
+    }
+    Encoded::of(value).is(entry)
+}
+
 /// # Safety
 /// `backlen_size(len)` bytes at `to` may be written.
 #[inline]
@@ -628,7 +642,8 @@ pub fn validate_entries(
         let after = at.saturating_add(size);
         // A backlen may carry superfluous zero groups that reach into the string: what counts is that
         // reading it backwards gives this entry's length.
-        if read_backlen(bytes.get(..after).unwrap_or(entry)) != Some(len) {
+        let plain = len < 128 && entry.last().is_some_and(|b| usize::from(*b) == len);
+        if !plain && read_backlen(bytes.get(..after).unwrap_or(entry)) != Some(len) {
             return wrong(at, "listpack entry's lengths differ");
         }
         let range = entry.as_ptr_range();
