@@ -6,6 +6,7 @@ use super::multi::Multi;
 use crate::net::stream::Stream;
 use crate::proto::parse;
 use crate::proto::reply::Reply;
+use std::cell::OnceCell;
 
 /// Bits of `Client::flags`.
 pub mod flag {
@@ -169,6 +170,8 @@ pub struct Client {
     /// Pushed by others while this client executes; follows its reply.
     pub pushes: Option<Box<Reply>>,
     pub extra: Option<Box<Extra>>,
+    /// Asked of the system once, when they are first shown.
+    pub ends: OnceCell<Box<Ends>>,
     pub multi: Option<Box<Multi>>,
     /// What `Usage` holds of this client.
     pub counted: Counted,
@@ -186,14 +189,19 @@ pub struct Counted {
     pub bucket: u8,
 }
 
+/// The two ends of a connection, as CLIENT LIST shows them.
+#[derive(Debug)]
+pub struct Ends {
+    pub peer: Box<str>,
+    pub local: Box<str>,
+}
+
 /// What few clients have.
 #[derive(Debug, Default)]
 pub struct Extra {
     pub name: Option<Box<[u8]>>,
     pub lib_name: Option<Box<[u8]>>,
     pub lib_ver: Option<Box<[u8]>>,
-    pub peer: Option<Box<str>>,
-    pub local: Option<Box<str>>,
 }
 
 impl Client {
@@ -217,6 +225,7 @@ impl Client {
             out: Reply::new(false),
             pushes: None,
             extra: None,
+            ends: OnceCell::new(),
             multi: None,
             counted: Counted::default(),
         })

@@ -229,10 +229,10 @@ impl Filter<'_> {
     fn fits(&self, ctx: &Ctx<'_>, id: ClientId) -> bool {
         let c = &ctx.srv.clients[id];
         if self.addr.is_some() || self.laddr.is_some() {
-            let (peer, local) = client_info::addresses(ctx.srv, c);
+            let ends = client_info::addresses(ctx.srv, c);
             let differs =
                 |want: Option<&[u8]>, is: &str| want.is_some_and(|w| c_text(w) != is.as_bytes());
-            if differs(self.addr, &peer) || differs(self.laddr, &local) {
+            if differs(self.addr, &ends.peer) || differs(self.laddr, &ends.local) {
                 return false;
             }
         }

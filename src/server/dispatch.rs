@@ -187,7 +187,7 @@ fn security_warning(srv: &mut Server, id: ClientId) {
     let now = srv.clock.unix_secs();
     if (now - srv.run.http_warning).abs() > 60 {
         srv.run.http_warning = now;
-        let from = client_info::addresses(srv, &srv.clients[id]).0;
+        let from = &client_info::addresses(srv, &srv.clients[id]).peer;
         crate::warning!(
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands \
              to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to \

@@ -1,6 +1,7 @@
 //! The composition root: one field per subsystem, no logic.
 
 pub mod admit;
+pub mod adopt;
 pub mod aof;
 pub mod aof_load;
 pub mod apply;
@@ -122,6 +123,7 @@ pub struct Run {
     pub recent_output: [usize; 8],
     /// Depth of commands that run commands; 0 between execution units.
     pub nesting: u32,
+    pub adoption: adopt::Adoption,
     /// Who is being served, for crash reports and for kills that hit the caller.
     pub current: Option<ClientId>,
     /// The counter's reading at the end of the last command: where the next one begins.

@@ -43,7 +43,7 @@ pub fn feed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
         line.extend_from_slice(b"unix:");
         line.extend_from_slice(srv.config.unixsocket.as_deref().unwrap_or(b""));
     } else {
-        line.extend_from_slice(addresses(srv, c).0.as_bytes());
+        line.extend_from_slice(addresses(srv, c).peer.as_bytes());
     }
     line.push(b']');
     for a in srv.table.get(cmd).shown(&args) {

@@ -333,14 +333,15 @@ fn query_limit_reached(srv: &mut Server, id: ClientId) {
     );
 }
 
-/// How much to read: what fits, or exactly the rest of a big argument.
+/// How much to read: what fits, but of a big argument exactly the rest.
 fn room_wanted(i: &Input) -> usize {
+    let free = i.buf.capacity() - i.buf.len();
+    let free = if free == 0 { QUERY } else { free };
     if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
         let end = i.pos + i.state.at() + bulk + 2;
         if end > i.buf.len() {
-            return end - i.buf.len();
+            return free.min(end - i.buf.len());
         }
     }
-    let free = i.buf.capacity() - i.buf.len();
-    if free == 0 { QUERY } else { free }
+    free
 }
