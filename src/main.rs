@@ -1,5 +1,5 @@
-//! `redis-server`, and by the name it is called by also `redis-sentinel`, `redis-check-rdb`,
-//! `redis-check-aof`.
+//! `redis-server`, and by the name it is called by also `redis-check-rdb` and `redis-check-aof`; each is
+//! known by its `valkey-` name, too.
 
 use std::os::unix::ffi::OsStringExt;
 

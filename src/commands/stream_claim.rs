@@ -18,6 +18,7 @@ use crate::object::stream::{Parts, Stream};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::server::ctx::{Command, Ctx, Propagation, ROW};
+use crate::sys::alloc;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -276,7 +277,7 @@ impl AutoClaim {
     /// Would the IDs that this may reply find room?
     fn fits(&self) -> bool {
         let n = usize::try_from(self.count).unwrap_or(usize::MAX);
-        self.count <= MODEST_COUNT || Vec::<Id>::new().try_reserve_exact(n).is_ok()
+        self.count <= MODEST_COUNT || alloc::fallible(|| Vec::<Id>::new().try_reserve_exact(n)).is_ok()
     }
 }
 

@@ -24,7 +24,10 @@
 //! What the table does not know are the lines that are no values: `include`, `rename-command`, `user`,
 //! `loadmodule`, `sentinel` and the directives of modules (`name.option`). Loading collects them in
 //! [`load::Startup`].
+//!
+//! What a directive asks for and this build does not have stands in [`absent`].
 
+pub mod absent;
 pub mod argv;
 pub mod choices;
 pub mod getset;

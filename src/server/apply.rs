@@ -5,7 +5,7 @@
 
 use super::{Gate, Server, aof, listen, policy, slow};
 use crate::config::kinds::Reason;
-use crate::config::{Apply, OomScoreAdj, rewrite};
+use crate::config::{Apply, OomScoreAdj, absent, rewrite};
 use crate::jobs::aof::State;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::{alloc, crash, limits, log, oom, startup};
@@ -136,7 +136,8 @@ pub fn crash_log(srv: &Server) {
 /// CONFIG REWRITE: writes the configuration back; `all` writes defaults, too.
 pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()> {
     let options = rewrite::Options { force_all: all, ..rewrite::Options::default() };
-    rewrite::rewrite_file(path, &srv.config, options, |_| false, |_| {})
+    let user = absent::default_user(&srv.config);
+    rewrite::rewrite_file(path, &srv.config, options, |_| false, |out| out.owned("user", [user]))
 }
 
 /// CONFIG RESETSTAT. Refusals of the access rules are counted from the start of the server, as upstream.

@@ -3,8 +3,11 @@
 //! ```text
 //!           fork ───► child: writes its file, reports keys and copied memory ──► _exit
 //! parent:   tables and LRU bits rest, so that few pages are copied
-//! cron:     reports are read ─► it has ended ─► jobs::done | rewrite::done
+//! SIGCHLD, cron:  it has ended ─► the last reports are read ─► jobs::done | rewrite::done
 //! ```
+//!
+//! Other children are none of the server's making: as the first process of a container it inherits those
+//! whose parents are gone. They are taken in, so that they do not stay as zombies.
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
@@ -12,9 +15,12 @@ use super::{Server, jobs, listen, master, rewrite};
 use crate::ds::table::{Resize, set_resize};
 use crate::jobs::child::{Child, ChildKind, Exit, Progress, REPORT_MS, Report};
 use crate::sys::clock::{mono_ns, unix_ms};
-use crate::sys::cpu;
-use crate::sys::process::{self, Fork};
+use crate::sys::process::{self, Ended, Fork};
+use crate::sys::{cpu, signals};
 use std::io;
+
+/// The number of the process that orphans are given to: strangers are its everyday life.
+const FIRST_PROCESS: u32 = 1;
 
 /// Forks. None in the parent, which remembers the child.
 pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
@@ -84,19 +90,37 @@ pub fn kill(srv: &mut Server, kind: ChildKind) -> Option<u32> {
     Some(child.pid.unsigned_abs())
 }
 
-/// From the cron: what does the child say, and has it ended?
+/// What does the child say, and which children have ended? From the cron, and when a signal says that
+/// one has.
 pub fn reap(srv: &mut Server) {
-    let Some(child) = &mut srv.jobs.child else { return };
-    let now = unix_ms();
-    let end = process::reap_pid(child.pid);
-    if end.is_some() || now - child.read_ms >= REPORT_MS {
-        child.read_ms = now;
-        let mut copied = [srv.jobs.last_cow, srv.aof.last_cow];
-        child.hear(&mut copied);
-        [srv.jobs.last_cow, srv.aof.last_cow] = copied;
+    if srv.jobs.child.as_ref().is_some_and(|c| unix_ms() - c.read_ms >= REPORT_MS) {
+        hear(srv);
     }
-    let Some(end) = end else { return };
-    let child = srv.jobs.child.take().expect("looked at above");
+    // Without a child and a signal there is nothing to ask the kernel for.
+    if !signals::child_ended() && srv.jobs.child.is_none() {
+        return;
+    }
+    while let Some((pid, end)) = process::reap() {
+        if srv.jobs.child.as_ref().is_some_and(|c| c.pid == pid) {
+            ended(srv, end);
+        } else if std::process::id() != FIRST_PROCESS {
+            crate::warning!("Warning, detected child with unmatched pid: {pid}");
+        }
+    }
+}
+
+fn hear(srv: &mut Server) {
+    let mut copied = [srv.jobs.last_cow, srv.aof.last_cow];
+    if let Some(child) = &mut srv.jobs.child {
+        child.read_ms = unix_ms();
+        child.hear(&mut copied);
+    }
+    [srv.jobs.last_cow, srv.aof.last_cow] = copied;
+}
+
+fn ended(srv: &mut Server, end: Ended) {
+    hear(srv);
+    let child = srv.jobs.child.take().expect("the caller has compared its number");
     rest(srv, false);
     match child.kind {
         ChildKind::Snapshot => jobs::done(srv, &child, Exit::of(end)),

@@ -68,7 +68,8 @@ fn temp_of(pid: u32) -> PathBuf {
 /// Writes the snapshot, here and now; `each` hears of every key.
 fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
     let written = fsx::replace(&temp_of(std::process::id()), &file_of(srv), 0o644, |file| {
-        let mut buffered = BufWriter::with_capacity(256 << 10, file);
+        let steady = fsx::Steady::new(file, srv.config.rdb_save_incremental_fsync);
+        let mut buffered = BufWriter::with_capacity(256 << 10, steady);
         let saved = |_: &_| {
             each();
             Ok(())

@@ -13,12 +13,13 @@
 //! ```
 
 use super::batch::BIG_ARG;
-use super::{Server, auth, batch, before_sleep, blocking, client_info, cron, evict, kill};
+use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{self, Ready, Source, source};
 use crate::net::stream::Stream;
 use crate::sys::clock::{mono_ns, ticks};
+use crate::sys::signals;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -138,14 +139,21 @@ fn handle(srv: &mut Server, e: Ready) {
     }
 }
 
-/// A handler has written: the cron, which asks what happened, runs at the end of this pass.
+/// A handler has written: a child has ended, or a shutdown is asked for, which the cron does at the end of
+/// this pass.
 fn signalled(srv: &mut Server) {
     let mut bytes = [0; 64];
     if let Some((_, from_handlers)) = &mut srv.net.signals {
         // Drained, or somebody was faster: both are fine.
         while std::io::Read::read(from_handlers, &mut bytes).is_ok_and(|n| n > 0) {}
     }
-    srv.run.next_cron_ms = 0;
+    if signals::shutdown_asked().is_some() {
+        srv.run.next_cron_ms = 0;
+    }
+    // Not inside of a command: the end of a save or a rewrite changes what the command works with.
+    if srv.run.pass_depth == 1 && srv.run.nesting == 0 {
+        child::reap(srv);
+    }
 }
 
 fn accept(srv: &mut Server, n: usize) {

@@ -56,7 +56,8 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
         let why = errno::text(e);
         warning!("Opening the temp file for AOF rewrite in rewriteAppendOnlyFile(): {why}");
     })?;
-    let mut out = BufWriter::with_capacity(256 << 10, &file);
+    let steady = fsx::Steady::new(&file, srv.config.aof_rewrite_incremental_fsync);
+    let mut out = BufWriter::with_capacity(256 << 10, steady);
     if srv.config.aof_use_rdb_preamble {
         save(&srv.ks, &jobs::options(srv, true), &mut out, |_| {
             each();

@@ -249,7 +249,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     if text.starts_with("assertion") {
         tell_assertion(text.strip_prefix("assertion failed: ").unwrap_or(text), file, line);
     } else {
-        tell_failure(text, file, line);
+        tell_failure(format_args!("{text}"), file, line);
     }
     report_and_abort()
 }
@@ -264,7 +264,7 @@ pub fn assertion_failed(expression: &str, file: &str, line: u32) -> ! {
 /// Ends the server as DEBUG PANIC and unrecoverable states do.
 pub fn software_failure(text: &str, file: &str, line: u32) -> ! {
     begin_or_abort();
-    tell_failure(text, file, line);
+    tell_failure(format_args!("{text}"), file, line);
     report_and_abort()
 }
 
@@ -273,7 +273,17 @@ fn tell_assertion(expression: &str, file: &str, line: u32) {
     say(format_args!("==> {file}:{line} '{expression}' is not true"));
 }
 
-fn tell_failure(text: &str, file: &str, line: u32) {
+/// Ends the server for want of memory. No allocation on the way to the report.
+#[cold]
+pub fn out_of_memory(bytes: usize) -> ! {
+    say(format_args!("Out Of Memory allocating {bytes} bytes!"));
+    begin_or_abort();
+    let text = format_args!("Redis aborting for OUT OF MEMORY. Allocating {bytes} bytes!");
+    tell_failure(text, file!(), line!());
+    report_and_abort()
+}
+
+fn tell_failure(text: fmt::Arguments<'_>, file: &str, line: u32) {
     say(format_args!("------------------------------------------------"));
     say(format_args!("!!! Software Failure. Press left mouse button to continue"));
     say(format_args!("Guru Meditation: {text} #{file}:{line}"));
