@@ -56,7 +56,12 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
         timeout = Duration::ZERO;
     }
-    srv.reactor.wait(Some(timeout));
+    let bound = srv.config.busy_poll_us * 1000;
+    if let Some(polled) = srv.reactor.wait(timeout, bound, &srv.clock) {
+        srv.stats.busy_polls += 1;
+        srv.stats.busy_poll_hits += u64::from(polled.hit);
+        srv.stats.busy_poll_ticks += polled.ticks;
+    }
     srv.run.ticks = srv.clock.sync();
     if srv.run.pass_depth == 0 {
         (srv.run.cycle_ticks, srv.run.cycle_commands) = (srv.run.ticks, srv.stats.commands);

@@ -43,6 +43,10 @@ pub struct Stats {
     /// The longest pass.
     pub eventloop_max_us: u64,
     pub commands_per_cycle_max: u64,
+    /// Waits for events that began by polling, how many of them an event ended, and the time they took.
+    pub busy_polls: u64,
+    pub busy_poll_hits: u64,
+    pub busy_poll_ticks: u64,
     /// Spent in commands, by the clock's counter.
     pub command_ticks: u64,
     pub instant_ops: Rate,
