@@ -70,7 +70,6 @@ const BAND_EXCEPTIONS: &[(&str, &str, &str)] = &[];
 /// (file, lines it may have, reason).
 const FILE_EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("src/scripting/ffi.rs", 1500, "until the interpreter is Lua 5.1, which splits it"),
-    ("src/ds/table.rs", 1100, "until entries are bound to the keyspace"),
     ("src/ds/listpack.rs", 1100, "until entries are bound to the keyspace"),
 ];
 /// (folder, folder it reaches, reason): an arrow that may close a circle.

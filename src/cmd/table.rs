@@ -179,7 +179,8 @@ pub fn legacy_range<H>(c: &Row<H>) -> ((i64, i64, i64), bool) {
 }
 
 impl<H> Table<H> {
-    /// The table of all `families`. `renames` maps names to new ones; an empty new name takes the command away.
+    /// The table of all `families`. `renames` maps names to new ones; an empty new name takes the command
+    /// away.
     pub fn new(
         families: &[&'static [Row<H>]],
         renames: &[(Vec<u8>, Vec<u8>)],

@@ -7,7 +7,7 @@ use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
-use crate::scripting::{Script, Scripting, Sha, api, ffi::Vm, header, name_of, run};
+use crate::scripting::{Script, Sha, api, ffi::Vm, header, name_of, run};
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::monitor;
 use std::sync::Arc;

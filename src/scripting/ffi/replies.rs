@@ -122,7 +122,7 @@ unsafe fn argument_count(l: *mut lua_State) -> Result<usize, &'static [u8]> {
 /// # Safety
 /// A live state, natively, inside a C function whose arguments are strings and numbers. They stay where
 /// they are as long as `args` is used.
-unsafe fn arguments<'a>(l: *mut lua_State, args: &mut [&'a [u8]]) {
+unsafe fn arguments(l: *mut lua_State, args: &mut [&[u8]]) {
     for (i, arg) in (1..).zip(args) {
         // SAFETY: by contract; a C function has room for a value more.
         unsafe {
