@@ -171,6 +171,8 @@ config! {
     client_output_buffer_limit: [OutputLimit; class::COUNT],
     proto_max_bulk_len: u64,
     tracking_table_max_keys: u64,
+    /// Microseconds; 0 is off.
+    busy_poll_us: u64,
     io_threads: u64,
     io_threads_do_reads: bool,
 

@@ -97,7 +97,6 @@ impl Apply {
     pub const INVALID_LOCALE: &'static str = "Invalid locale name";
     pub const CANNOT_LISTEN: &'static str = "Unable to listen on this port. Check server logs.";
     pub const CANNOT_BIND: &'static str = "Failed to bind to specified addresses.";
-    pub const CANNOT_START_AOF: &'static str = "Unable to turn on AOF. Check server logs.";
     pub const CANNOT_SET_OOM_SCORE: &'static str =
         "Failed to set current oom_score_adj. Check server logs.";
     pub const CANNOT_SET_TITLE: &'static str = "failed to set process title";

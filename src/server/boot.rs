@@ -9,14 +9,15 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
+use super::ctx::{Command, Table};
 use super::{
     Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::bio::Bio;
 use crate::clients::Clients;
-use crate::commands::table::Table;
 use crate::config::load::LoadError;
 use crate::config::{Config, REDIS_VERSION, Supervised, absent, argv, load};
+use crate::jobs::aof::State;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
@@ -48,8 +49,12 @@ struct Plan {
     warnings: Vec<String>,
 }
 
-/// Runs what `args` (the program's name first) describe; returns the exit code.
-pub fn main(args: Vec<Vec<u8>>) -> i32 {
+/// Rows of all commands, by family.
+type Families = &'static [&'static [Command]];
+
+/// Runs what `args` (the program's name first) describe, with the commands of `families`; returns the
+/// exit code.
+pub fn main(args: Vec<Vec<u8>>, families: Families) -> i32 {
     alloc::register_thread(0);
     log::init();
     crash::install(REDIS_VERSION);
@@ -66,7 +71,7 @@ pub fn main(args: Vec<Vec<u8>>) -> i32 {
         argv::Invocation::Help => help(),
         argv::Invocation::CheckSystem => hostcheck::check_system(),
         argv::Invocation::TestMemory(megabytes) => test_memory(megabytes),
-        argv::Invocation::Serve(options) => match plan(args, options) {
+        argv::Invocation::Serve(options) => match plan(args, options, families) {
             Ok(plan) => start(plan),
             Err(fault) => {
                 let text = fault.text();
@@ -159,7 +164,7 @@ fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
 }
 
 /// Reads the configuration.
-fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, LoadError> {
+fn plan(argv: Vec<Vec<u8>>, options: argv::Options, families: Families) -> Result<Plan, LoadError> {
     let mut config = Config::default();
     let mut stdin = std::io::stdin();
     let sources = load::Sources {
@@ -173,7 +178,7 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, LoadError> {
         // told on standard output.
         let _ = open_log(&config);
     })?;
-    let table = renamed(&startup.rename_commands)?;
+    let table = renamed(families, &startup.rename_commands)?;
     let warnings = absent::check(&mut config, &startup)?;
     if !startup.module_configs.is_empty() {
         let text = "Module Configuration detected without loadmodule directive or no ApplyConfig call: \
@@ -183,12 +188,13 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, LoadError> {
     Ok(Plan { argv, bare: options.bare, file: options.file, config, table, warnings })
 }
 
-fn renamed(lines: &[load::Line]) -> Result<Table, LoadError> {
+fn renamed(families: Families, lines: &[load::Line]) -> Result<Table, LoadError> {
     let renames: Vec<(Vec<u8>, Vec<u8>)> =
         lines.iter().filter_map(|l| Some((l.args.first()?.clone(), l.args.get(1)?.clone()))).collect();
-    Table::new(&renames).map_err(|reason| {
+    Table::new(families, &renames).map_err(|reason| {
         // The first line that cannot be carried out is the one to blame.
-        let bad = (1..=renames.len()).find(|n| Table::new(&renames[..*n]).is_err()).unwrap_or(1);
+        let bad =
+            (1..=renames.len()).find(|n| Table::new(families, &renames[..*n]).is_err()).unwrap_or(1);
         let place = lines.get(bad - 1).map(|line| line.place.clone());
         LoadError::Refused { place, reason: reason.into_bytes() }
     })
@@ -279,7 +285,7 @@ fn init(
     policy::refresh(&mut srv);
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
-    crate::replication::master::refresh_good(&mut srv);
+    super::master::refresh_good(&mut srv);
     Ok(srv)
 }
 
@@ -342,7 +348,7 @@ fn load_data(srv: &mut Server) -> bool {
     let Some(manifest) = aof_load::read_manifest(srv) else { return false };
     srv.aof.manifest = manifest;
     if srv.config.appendonly {
-        srv.aof.state = aof::State::On;
+        srv.aof.state = State::On;
         if !aof_load::at_start(srv) {
             return false;
         }
@@ -422,7 +428,7 @@ fn build(
         stats: Stats::default(),
         clock,
         reactor,
-        net: listen::Net::default(),
+        net: Default::default(),
         run,
         gate: Gate::default(),
         scratches: Vec::new(),

@@ -8,11 +8,13 @@
 //!
 //! While replicas are waited for, writes rest, so that the replicas can reach the end of the stream.
 
-use super::pause::{self, Purpose, action};
-use super::{Gate, Server, aof, blocking, child, jobs, listen, rewrite};
+use super::pause;
+use super::{Gate, Server, aof, blocking, child, jobs, listen, master, rewrite};
 use crate::blocked::Wait;
+use crate::clients::pause::{Purpose, action};
 use crate::config::{Supervised, shutdown as flag};
-use crate::replication::master;
+use crate::jobs::aof::State;
+use crate::jobs::child::ChildKind;
 use crate::sys::{process, signals, supervise};
 use crate::{notice, warning};
 use std::os::unix::ffi::OsStrExt;
@@ -67,11 +69,11 @@ fn cancel(srv: &mut Server) {
 fn finish(srv: &mut Server) -> bool {
     master::tell_lagging(srv);
     let flags = srv.run.shutdown_flags;
-    if child::runs(srv, child::Kind::Snapshot) {
+    if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
     }
-    if srv.aof.state != aof::State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
+    if srv.aof.state != State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
         return false;
     }
     let by_points = !srv.config.save.is_empty() && flags & flag::NOSAVE == 0;
@@ -95,8 +97,8 @@ fn finish(srv: &mut Server) -> bool {
 
 /// Leaves the log whole on the disk. False when there is none yet, which would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
-    if child::runs(srv, child::Kind::Rewrite) {
-        if srv.aof.state == aof::State::WaitRewrite {
+    if child::runs(srv, ChildKind::Rewrite) {
+        if srv.aof.state == State::WaitRewrite {
             if !force {
                 warning!("Writing initial AOF, can't exit.");
                 if srv.run.supervised == Supervised::Systemd {

@@ -7,7 +7,7 @@
 //! only the sum has a meaning. Threads that never registered share one slot and pay for an atomic add.
 //!
 //! What goes to the lazy-free thread leaves `used_memory` at the moment it is handed over, by an
-//! estimate; the thread frees it `uncounted`, into a slot that nobody sums, and then corrects the
+//! estimate; the thread frees it `uncounted`, into a slot outside of the sum, and then corrects the
 //! estimate.
 //!
 //! jemalloc is built with a quantum of 8 bytes (`.cargo/config.toml`), so its classes are
@@ -37,9 +37,8 @@ const SHARED: usize = SLOTS - 1;
 const TRASH: usize = SLOTS;
 static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
 
-/// Slots of the worker threads.
+/// Slots of the worker threads; the main thread has the first.
 pub mod slot {
-    pub const MAIN: usize = 0;
     pub const LAZYFREE: usize = 1;
     pub const DISK: usize = 2;
     /// From here on: one for each test that counts.
@@ -53,7 +52,7 @@ thread_local! {
     static FALLIBLE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Gives the calling thread the slot `n` (0 for the main thread). Nobody else may have it.
+/// Gives the calling thread the slot `n` (0 for the main thread). No other thread may have it.
 pub fn register_thread(n: usize) {
     assert!(n < SHARED, "more worker threads than allocator slots");
     MINE.with(|m| m.set(n));

@@ -9,7 +9,7 @@
 //!  a crash while reporting ──────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! This file knows no Server: whoever does registers [`Sections`], functions that write INFO, the
+//! This file knows no Server: band 3 registers [`Sections`], functions that write INFO, the
 //! client list and so on. They run in a process that is already broken, so each may panic or crash
 //! again: a panic ends that section only, a crash ends the report.
 //!
@@ -313,7 +313,7 @@ fn report_and_abort() -> ! {
     std::process::abort()
 }
 
-/// Kills this process by the signal that crashed it, so that whoever waits for it sees it, and a core
+/// Kills this process by the signal that crashed it, so that its parent sees the signal, and a core
 /// is dumped.
 fn die(sig: i32) -> ! {
     signals::set(sig, libc::SIG_DFL, 0);
@@ -508,7 +508,7 @@ fn test_memory() {
 }
 
 /// The code from the beginning of the crashed function to a little past the instruction, in hex, and
-/// whom it calls.
+/// the functions it calls.
 fn print_code(symbols: &Symbols, eip: usize) {
     let Some(s) = symbols.find(eip) else { return };
     let len = (eip - s.base + 128).min(s.size);

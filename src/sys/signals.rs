@@ -54,7 +54,7 @@ pub fn install_in_child(expected: bool) {
     set(libc::SIGUSR1, on_kill_child as extern "C" fn(i32) as libc::sighandler_t, 0);
 }
 
-/// The signal that asked for a shutdown, if one did and nobody cleared it.
+/// The signal that asked for a shutdown, if one did and it has not been cleared.
 pub fn shutdown_asked() -> Option<i32> {
     ASKED.load(SeqCst).then(|| LAST.load(SeqCst))
 }
@@ -95,7 +95,7 @@ pub(super) fn set(sig: i32, handler: libc::sighandler_t, flags: i32) {
 extern "C" fn on_shutdown(sig: i32) {
     // SAFETY: errno belongs to this thread; the interrupted code must find it unchanged.
     let errno = unsafe { *libc::__errno_location() };
-    // First the state, then the line: whoever reads the line may send the next signal at once, and
+    // First the state, then the line: a reader of the line may send the next signal at once, and
     // another thread may take it.
     LAST.store(sig, SeqCst);
     if ASKED.swap(true, SeqCst) && sig == libc::SIGINT {
