@@ -17,6 +17,7 @@
 //!   COMPARE_COMMANDS   how many commands, over all seeds
 //!   COMPARE_STEPS      how many steps of a crowd, over all seeds
 //!   COMPARE_SCRIPTS    how many scripts, over all seeds
+//!   COMPARE_BATCH      how many scripts are sent at once (50)
 //!   COMPARE_SEEDS      list of seeds (1,2,3,4); an even one speaks RESP3
 //!   COMPARE_ONLY       commands and groups to drive, instead of all: zset,sort
 //!   COMPARE_REPORT     how many differences are told in full (10), two of a command at most
