@@ -85,7 +85,7 @@ fn scripts_alone_have_replies() {
 
 #[test]
 fn scripts_have_the_replies_of_a_real_server() {
-    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
+    let Some(theirs) = Server::real(&script_options()) else { return };
     scripts(Some(&theirs), number("COMPARE_SCRIPTS", 10_000));
 }
 
@@ -127,10 +127,15 @@ fn crowd(theirs: Option<&Server>, steps: usize) {
     agree(&differences);
 }
 
+/// Scripts of many lines are longer than the strings of the other tests may be.
+fn script_options() -> Vec<&'static str> {
+    [legal::OPTIONS, &["--proto-max-bulk-len", "8388608"]].concat()
+}
+
 fn scripts(theirs: Option<&Server>, count: usize) {
     let seeds = seeds();
     let each = count.div_ceil(seeds.len());
-    let ours = Server::with(legal::OPTIONS);
+    let ours = Server::with(&script_options());
     let mut differences = Vec::new();
     for seed in seeds {
         let mut all = Scripts::new(&ours, theirs, seed, number("COMPARE_REPORT", 10));
