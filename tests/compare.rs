@@ -32,8 +32,8 @@
 //!   together, as transactions, scripts and clients who wait.
 //! - `comparer::crowd`: several clients at once, who wait, listen and get into each other's way;
 //!   `comparer::crowd_words`: what they say.
-//! - `comparer::scripts`: random scripts in Lua and their replies; `comparer::lua` writes them from a grammar,
-//!   `scripts.grammar`, and `comparer::literals`.
+//! - `comparer::scripts`: random scripts in Lua and their replies; `comparer::lua` writes them from a
+//!   grammar, `scripts.grammar`, and `comparer::literals`.
 //! - `comparer::directives`: CONFIG SET, by itself.
 //! - `comparer::shapes`: INFO, COMMAND and the like: names and kinds of what a server tells of itself.
 //! - `comparer::coverage`: what was reached. Every command and option runs ten times at least.

@@ -19,11 +19,11 @@
 //!   GETEX                              PEXPIREAT, PERSIST, DEL or UNLINK, or nothing
 //! ```
 
-use super::docs;
-use super::keys;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::store::{New, Ttl};
@@ -31,7 +31,7 @@ use crate::keyspace::{Touched, class};
 use crate::object::value::{StrRef, Value};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

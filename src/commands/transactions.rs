@@ -1,21 +1,21 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use crate::clients::{ClientId, flag};
-use crate::multi::Multi;
+use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
+use crate::server::admit::{self, Caller, Verdict};
 use crate::server::call::{How, call};
-use crate::server::ctx::{Ctx, Propagation};
-use crate::server::{Server, policy};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
+use crate::server::{policy, transaction};
 
 pub static ROWS: &[Command] = &[
     Command {
         name: "discard",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | ENDS_MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: discard,
         docs: &docs::DISCARD,
@@ -24,7 +24,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "exec",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
+        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | EXEC | ENDS_MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: exec,
         docs: &docs::EXEC,
@@ -33,7 +33,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "multi",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: multi,
         docs: &docs::MULTI,
@@ -51,7 +51,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "watch",
         arity: -2,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         keys: &[KeySpec::range(key::RO, 1, -1, 1)],
         run: watch,
@@ -72,22 +72,17 @@ fn multi(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    if !ctx.srv.clients[ctx.client].has(flag::MULTI) {
+    let c = &ctx.srv.clients[ctx.client];
+    if !c.has(flag::MULTI) {
         return Err(CmdError::Msg(&"ERR DISCARD without MULTI"));
     }
-    discard_of(ctx.srv, ctx.client);
+    // Only a log can have queued it. The other commands of that transaction are not to be lost for it.
+    if c.multi.as_ref().is_some_and(|m| m.runs) {
+        return Err(CmdError::Msg(&"ERR DISCARD inside MULTI is not allowed"));
+    }
+    transaction::discard(ctx.srv, ctx.client);
     ctx.out.ok();
     Ok(Flow::Done)
-}
-
-/// Forgets what was queued and watched.
-pub fn discard_of(srv: &mut Server, id: ClientId) -> Option<Box<Multi>> {
-    let c = &mut srv.clients[id];
-    c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
-    let m = c.multi.take();
-    srv.watches.remove_all(id);
-    policy::refresh(srv);
-    m
 }
 
 fn watch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -131,27 +126,46 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(&"ERR EXEC without MULTI"));
     }
     let (spoilt, failed) = (c.has(flag::DIRTY_CAS) || watched_key_expired(ctx), c.has(flag::DIRTY_EXEC));
-    let m = discard_of(ctx.srv, ctx.client).unwrap_or_default();
-    if failed {
-        return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
-    }
-    if spoilt {
+    if spoilt || failed {
+        transaction::discard(ctx.srv, ctx.client);
+        if failed {
+            return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
+        }
         ctx.out.null_array();
         return Ok(Flow::Done);
     }
     ctx.prop = Propagation::Never;
+    ctx.srv.watches.remove_all(ctx.client);
+    policy::refresh(ctx.srv);
+    run_queue(ctx);
+    transaction::discard(ctx.srv, ctx.client);
+    Ok(Flow::Done)
+}
+
+/// Runs what the client has queued. The client stays inside its transaction meanwhile: CLIENT INFO shows
+/// it so, and a MULTI that a log has queued does not begin another one.
+fn run_queue(ctx: &mut Ctx<'_>) {
     let c = &mut ctx.srv.clients[ctx.client];
     let denied = c.has(flag::DENY_BLOCKING);
     c.set(flag::DENY_BLOCKING);
+    let m = c.multi.get_or_insert_default();
+    m.runs = true;
+    // The client keeps the queue, which CLIENT INFO counts, but its arguments are out of reach of what runs.
+    let queue: Vec<_> = m.queue.iter_mut().map(|q| (q.cmd, std::mem::take(&mut q.args))).collect();
     // A load may serve another EXEC inside this one.
     let outer = std::mem::replace(&mut ctx.srv.run.in_exec, true);
-    ctx.out.array(m.queue.len());
+    ctx.out.array(queue.len());
     let mut argv: Vec<&[u8]> = Vec::new();
-    for q in &m.queue {
+    for (cmd, args) in &queue {
         argv.clear();
-        argv.extend(q.args.iter().map(|a| &a[..]));
-        call(ctx.srv, ctx.client, q.cmd, Args::new(&argv), ctx.out, How::Nested);
-        // Who has killed himself runs the rest, and hears nothing of it.
+        argv.extend(args.iter().map(|a| &a[..]));
+        match admit::admit(ctx.srv, Caller::Queued(ctx.client), *cmd, Args::new(&argv)) {
+            Verdict::Refused(why) => ctx.out.error(why.as_str()),
+            _ => {
+                call(ctx.srv, ctx.client, *cmd, Args::new(&argv), ctx.out, How::Nested);
+            }
+        }
+        // A client that has killed itself gets no reply to the commands behind it, which run all the same.
         if ctx.srv.clients[ctx.client].has(flag::CLOSE_AFTER_REPLY) {
             ctx.out.end();
         }
@@ -161,5 +175,4 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if !denied {
         c.clear(flag::DENY_BLOCKING);
     }
-    Ok(Flow::Done)
 }

@@ -469,8 +469,6 @@ pub struct Table<E> {
     new: Array,
     /// Next bucket of `old` to move; only meaningful while `new` exists.
     rehash_at: usize,
-    /// Rehash steps are suspended while above zero.
-    paused: u32,
     /// Growth waits for a higher load: the memory for it is not there.
     held: bool,
     _elems: PhantomData<E>,
@@ -487,14 +485,7 @@ impl<E: Elem> Default for Table<E> {
 
 impl<E: Elem> Table<E> {
     pub const fn new() -> Self {
-        Table {
-            old: Array::NONE,
-            new: Array::NONE,
-            rehash_at: 0,
-            paused: 0,
-            held: false,
-            _elems: PhantomData,
-        }
+        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, held: false, _elems: PhantomData }
     }
 
     #[inline]
@@ -695,18 +686,10 @@ impl<E: Elem> Table<E> {
         self.is_rehashing() || self.old.bits != before
     }
 
-    pub fn pause_rehash(&mut self) {
-        self.paused += 1;
-    }
-
-    pub fn resume_rehash(&mut self) {
-        self.paused = self.paused.checked_sub(1).expect("paired with pause_rehash");
-    }
-
     /// Moves up to `n` chains. True while more are left.
     pub fn rehash(&mut self, n: usize) -> bool {
-        if !self.is_rehashing() || self.paused > 0 {
-            return self.is_rehashing();
+        if !self.is_rehashing() {
+            return false;
         }
         let policy = resize_policy();
         let ratio = self.old.size().max(self.new.size()) / self.old.size().min(self.new.size()).max(1);
@@ -837,22 +820,6 @@ impl<E: Elem> Table<E> {
             }
             at = (at + 1) % total;
         }
-    }
-
-    /// Replaces elements in place (defragmentation): `f` returns the new handle of an element that
-    /// moved.
-    pub fn for_each_slot_mut(&mut self, cursor: u64, mut f: impl FnMut(E) -> Option<E>) -> u64 {
-        let mut moved: Vec<(E, E)> = Vec::new();
-        let next = self.scan(cursor, |e| {
-            if let Some(to) = f(e) {
-                moved.push((e, to));
-            }
-        });
-        for (from, to) in moved {
-            let done = self.replace(hash(to.key()), from, to);
-            debug_assert!(done);
-        }
-        next
     }
 
     /// Forgets every element (the owner has freed them) and gives the arrays back.

@@ -90,11 +90,6 @@ impl State {
         self.at
     }
 
-    /// Arguments complete so far.
-    pub fn complete_args(&self) -> usize {
-        self.spans.len()
-    }
-
     /// Room held for spans, in bytes.
     pub fn footprint(&self) -> usize {
         self.spans.capacity() * size_of::<Span>()

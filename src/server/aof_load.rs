@@ -9,10 +9,13 @@
 //! may begin with a snapshot that commands follow. A file that the manifest names and that is not there
 //! ends the start, as does one that is broken in its middle: going on would lose data silently.
 
+use super::admit::{Caller, Verdict, admit};
 use super::aof::{self, shown};
-use super::call::{How, call, queue};
+use super::call::{How, call};
+use super::transaction::queue;
 use super::{Server, jobs, kill, loading};
 use crate::clients::{Client, ClientId, flag};
+use crate::cmd::row::flag as cf;
 use crate::config::PropagationError;
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::aof::read::{Broken, Reader};
@@ -203,11 +206,13 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
 /// The commands of a file, through a client of its own; the first `at` bytes of it are done with.
 fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, before: u64) -> Outcome {
     let mut c = Client::new(srv.clock.unix_ms);
-    c.set(flag::AUTHENTICATED | flag::MASTER | flag::DENY_BLOCKING);
+    c.set(flag::OBEYED | flag::DENY_BLOCKING);
     let id = srv.clients.add(c);
     let outer = srv.run.current.replace(id);
+    srv.loading.reader = Some(id);
     let mut run = Run { id, out: Reply::new(false), whole: at, before_multi: at };
     let end = run.all(srv, name, Reader::new(from, at), before);
+    srv.loading.reader = None;
     srv.run.current = outer;
     let open = srv.clients[id].has(flag::MULTI);
     // Out of every registry: a log may hold anything.
@@ -272,46 +277,46 @@ impl Run {
     /// Runs one; false when it is none that this server knows.
     fn command(&mut self, srv: &mut Server, name: &[u8], args: Args) -> bool {
         let Some(&word) = args.first() else { return false };
-        let found = srv.table.find(word).and_then(|cmd| match args.get(1) {
-            Some(sub) if srv.table.get(cmd).has_subs() => srv.table.find_sub(cmd, sub),
-            _ => Some(cmd),
-        });
-        let Some(cmd) = found.filter(|cmd| srv.table.get(*cmd).accepts(args.len())) else {
+        let found = srv.table.resolve(&args).ok().filter(|cmd| srv.table.get(*cmd).accepts(args.len()));
+        let Some(cmd) = found else {
             let (word, file) = (shown(word), shown(name));
             warning!("Unknown command '{word}' reading the append only file {file}");
             return false;
         };
         let e = srv.table.get(cmd);
-        let (multi, exec) = (e.cmd.name == "multi", e.cmd.name == "exec");
-        if multi {
+        let open = srv.clients[self.id].has(flag::MULTI);
+        // One that stands inside another is queued like any command: the outer one is what is open.
+        if e.flags & cf::MULTI != 0 && !open {
             self.before_multi = self.whole;
         }
         srv.clients[self.id].last_cmd = cmd;
-        if srv.clients[self.id].has(flag::MULTI) && !exec {
+        if let Verdict::Queue = admit(srv, Caller::Log(self.id), cmd, args) {
             queue(srv, self.id, cmd, args, &mut self.out);
         } else {
+            // What the log repeats is not a command of a client.
+            let counted = srv.stats.commands;
             call(srv, self.id, cmd, args, &mut self.out, How::Nested);
+            srv.stats.commands = counted;
         }
-        let reply = self.out.take_bytes();
-        if let Some(why) = reply.strip_prefix(b"-") {
-            self.complain(srv, why.trim_ascii_end(), args);
-        }
+        self.out.take_bytes();
         true
     }
+}
 
-    /// A command that went well once fails now: the file and this server disagree about something.
-    #[cold]
-    fn complain(&self, srv: &mut Server, why: &[u8], args: Args) {
-        srv.stats.unexpected_errors += 1;
-        warning!(
-            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after \
-             processing the command '{}'",
-            as_logged(why),
-            shown(args.first().copied().unwrap_or_default()).to_lowercase()
-        );
-        if srv.config.propagation_error_behavior == PropagationError::Panic {
-            process::exit_child(1);
-        }
+/// A command that went well once fails now: the log and this server disagree about something. Within
+/// EXEC it is that which the log says has failed.
+#[cold]
+pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
+    srv.stats.unexpected_errors += 1;
+    let cmd = srv.clients[id].last_cmd;
+    warning!(
+        "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after processing \
+         the command '{}'",
+        as_logged(why.trim_ascii_end().as_bytes()),
+        srv.table.get(cmd).name
+    );
+    if srv.config.propagation_error_behavior == PropagationError::Panic {
+        process::exit_child(1);
     }
 }
 

@@ -24,10 +24,11 @@
 //! The batch is one request before authentication, and it stops when the client blocks, is
 //! paused, dies or changes kind; what was parsed ahead is then parsed again later.
 
-use super::{Server, adopt, client_info, dispatch, kill, limits};
+use super::ctx::Table;
+use super::{Server, adopt, auth, client_info, dispatch, kill, limits};
 use crate::clients::{ClientId, Input, flag};
-use crate::commands::row::Flow;
-use crate::commands::table::{CmdId, Table};
+use crate::cmd::row::Flow;
+use crate::cmd::table::CmdId;
 use crate::ds::entry::Entry;
 use crate::ds::hash::hash;
 use crate::object::value::{Fetch, prefetch_member};
@@ -359,7 +360,7 @@ fn run_batch(
 fn limits(srv: &Server, id: ClientId) -> Limits {
     Limits {
         max_bulk: srv.config.proto_max_bulk_len as i64,
-        authenticated: !dispatch::auth_required(srv, &srv.clients[id]),
+        authenticated: !auth::required(srv, &srv.clients[id]),
     }
 }
 

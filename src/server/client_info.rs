@@ -5,7 +5,7 @@
 //! command runs, its buffers are lent out; `Input::lent` remembers how long and how large the query
 //! buffer is.
 
-use super::Server;
+use super::{Server, auth};
 use crate::clients::client::Ends;
 use crate::clients::{Client, ClientId, flag};
 use crate::net::stream::Stream;
@@ -205,7 +205,7 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let _ = write!(
         s,
         " events={events} cmd={cmd} user={} redir=-1 resp={} lib-name={} lib-ver={}",
-        extra.user.as_deref().map(String::from_utf8_lossy).unwrap_or("default".into()),
+        auth::name(c.user),
         c.resp,
         text(&extra.lib_name),
         text(&extra.lib_ver)
