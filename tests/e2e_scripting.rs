@@ -479,3 +479,19 @@ fn a_busy_script_sees_the_time_move_and_its_keys_stand() {
                   return {tostring(now() ~= before), redis.call('PTTL', KEYS[1])}";
     assert_eq!(eval(&mut c, script), Array(vec![Value::bulk("true"), Int(100_000)]));
 }
+
+#[test]
+fn the_format_of_a_verbatim_string_has_three_bytes_whatever_they_are() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["HELLO", "3"]).kind(), "map");
+    for (format, shown) in
+        [("' \\218'", b" \xda "), ("'mkdown'", b"mkd"), ("'a\\0b'", b"a  "), ("''", b"   ")]
+    {
+        let script = format!("return {{verbatim_string = {{format = {format}, string = 'text'}}}}");
+        c.put(&["EVAL", &script, "0"]);
+        let expected = [b"=8\r\n".as_slice(), shown, b":text\r\n"].concat();
+        assert_eq!(c.take(expected.len()), expected, "{format}");
+    }
+    assert_eq!(c.cmd(&["PING"]).text(), "PONG");
+}

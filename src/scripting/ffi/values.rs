@@ -172,10 +172,11 @@ unsafe fn reply_verbatim(l: *mut lua_State, out: &mut Reply) -> bool {
             text_field(l, c"format", false).zip(text_field(l, c"string", false))
         });
         let Some((format, text)) = found else { return false };
-        // Three letters, whatever the script gave.
-        let mut ext: Vec<u8> = one_line(&format);
-        ext.resize(3, b' ');
-        out.verbatim(&String::from_utf8_lossy(&ext), &text);
+        // Three bytes, whatever the script gave; a NUL ends them.
+        let mut ext = [b' '; 3];
+        let given = one_line(&format);
+        ext.iter_mut().zip(given.iter().take_while(|b| **b != 0)).for_each(|(to, b)| *to = *b);
+        out.verbatim(&ext, &text);
         true
     }
 }
