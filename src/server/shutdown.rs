@@ -73,7 +73,7 @@ fn finish(srv: &mut Server) -> bool {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
     }
-    if srv.aof.state != State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
+    if !leave_log(srv, flags & flag::FORCE != 0) {
         return false;
     }
     let by_points = !srv.config.save.is_empty() && flags & flag::NOSAVE == 0;
@@ -95,7 +95,8 @@ fn finish(srv: &mut Server) -> bool {
     true
 }
 
-/// Leaves the log whole on the disk. False when there is none yet, which would lose the dataset.
+/// Ends a rewrite, and leaves the log whole on the disk. False when its first file is not written yet:
+/// the end would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
     if child::runs(srv, ChildKind::Rewrite) {
         if srv.aof.state == State::WaitRewrite {
@@ -112,8 +113,10 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
         warning!("There is a child rewriting the AOF. Killing it!");
         rewrite::kill_child(srv);
     }
-    notice!("Calling fsync() on the AOF file.");
-    aof::flush_and_sync(srv);
+    if srv.aof.state != State::Off {
+        notice!("Calling fsync() on the AOF file.");
+        aof::flush_and_sync(srv);
+    }
     true
 }
 
@@ -171,6 +174,6 @@ pub fn pidfile(srv: &Server) -> Option<Vec<u8>> {
 fn remove_pidfile(srv: &Server) {
     let Some(path) = pidfile(srv) else { return };
     notice!("Removing the pid file.");
-    // Somebody may have removed it before; then it is gone, too.
+    // A file that is missing already is as good as one removed now.
     let _ = process::remove_pidfile(Path::new(std::ffi::OsStr::from_bytes(&path)));
 }
