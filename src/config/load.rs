@@ -127,8 +127,10 @@ pub fn load(config: &mut Config, sources: Sources<'_>) -> Result<Startup, LoadEr
     };
     if let Some(stdin) = sources.stdin {
         notice!("Reading config from stdin");
-        // What was read before an error counts, as with a file that ends there.
-        let _ = stdin.read_to_end(&mut text);
+        // Half a configuration could lack its password.
+        stdin
+            .read_to_end(&mut text)
+            .map_err(|error| LoadError::Open { path: b"-".to_vec(), reason: errno::text(&error) })?;
     }
     text.push(b'\n');
     text.extend_from_slice(sources.options);
@@ -147,14 +149,21 @@ pub fn load(config: &mut Config, sources: Sources<'_>) -> Result<Startup, LoadEr
 /// The contents of a file, or of all files that a pattern matches, none included.
 fn read_files(path: &[u8]) -> Result<Vec<u8>, LoadError> {
     let is_glob = path.iter().any(|b| matches!(b, b'*' | b'?' | b'['));
-    let paths = if is_glob { sys::glob::paths(path) } else { vec![path.to_vec()] };
+    let unread = |path: &[u8], error: &io::Error| LoadError::Open {
+        path: path.to_vec(),
+        reason: errno::text(error),
+    };
+    let paths = match is_glob {
+        true => sys::glob::paths(path).map_err(|error| unread(path, &error))?,
+        false => vec![path.to_vec()],
+    };
     let mut text = Vec::new();
     for path in paths {
         match std::fs::read(Path::new(std::ffi::OsStr::from_bytes(&path))) {
             Ok(mut bytes) => text.append(&mut bytes),
-            // A folder opens but has no lines.
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
-            Err(error) => return Err(LoadError::Open { path, reason: errno::text(&error) }),
+            // A pattern finds folders, too, which have no lines.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory && is_glob => {}
+            Err(error) => return Err(unread(&path, &error)),
         }
     }
     Ok(text)
@@ -232,10 +241,10 @@ impl Loader<'_> {
         if !is_list && values.len() != 1 {
             return Err(WRONG_COUNT);
         }
-        // A list may come as one quoted value. One whose own quotes do not match is an empty list.
+        // A list may come as one quoted value. One whose own quotes do not match could mean any list.
         let split = match values {
             [value] if is_list && !value.is_empty() => {
-                Some(quote::split_args(value).unwrap_or_default())
+                Some(quote::split_args(value).ok_or("Unbalanced quotes in configuration line")?)
             }
             _ => None,
         };
@@ -428,7 +437,7 @@ mod tests {
         assert_eq!(save("save \"900 1 300 10\"\nsave 1 1"), "900 1 300 10 1 1");
         assert_eq!(save("save 900 1\nsave \"\""), "");
         assert_eq!(save("save \"\"\nsave 900 1"), "900 1");
-        assert_eq!(save("save '\"a'"), "", "a list with broken quotes is an empty one");
+        assert!(read("save '\"a'").is_err(), "a list with broken quotes may be any: not an empty one");
     }
 
     #[test]
@@ -489,6 +498,34 @@ mod tests {
         assert!(startup.sentinel.is_empty());
         let Read { startup, .. } = read_from(None, "sentinel monitor x", true).expect("valid");
         assert_eq!(startup.sentinel.iter().map(words).collect::<Vec<_>>(), [b"monitor x"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_end_of_the_configuration() {
+        struct Sick(usize);
+        impl io::Read for Sick {
+            fn read(&mut self, b: &mut [u8]) -> io::Result<usize> {
+                let n = self.0.min(b.len());
+                if n == 0 {
+                    return Err(io::Error::from_raw_os_error(libc::EIO));
+                }
+                self.0 -= n;
+                b[..n].fill(b'\n');
+                Ok(n)
+            }
+        }
+        let mut config = Config::default();
+        let stdin: Option<&mut dyn io::Read> = Some(&mut Sick(10));
+        let failed =
+            load(&mut config, Sources { file: None, stdin, options: b"", sentinel_mode: false });
+        let text = failed.err().expect("half a configuration is none").text();
+        assert_eq!(text, b"Fatal error, can't open config file '-': Input/output error");
+        let dir = TempDir::new("config-folder");
+        let folder = dir.path().as_os_str().as_encoded_bytes();
+        let why = read_from(Some(folder), "", false).err().expect("a folder is no file");
+        assert!(why.ends_with(": Is a directory"), "{why}");
+        let why = read("save \"\\\"900 1\"\n").err().expect("a list without an end");
+        assert!(why.contains("Unbalanced quotes in configuration line"), "{why}");
     }
 
     #[test]

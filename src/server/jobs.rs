@@ -262,8 +262,12 @@ pub fn load_at_start(srv: &mut Server) -> bool {
         Unread::Unfit => {}
         Unread::Cut | Unread::Corrupt => {
             let path = file_of(srv);
-            let bytes = std::fs::read(&path).unwrap_or_default();
-            check::rdb::check(&path.display().to_string(), &bytes, &mut io::stdout());
+            match std::fs::read(&path) {
+                Ok(bytes) => {
+                    check::rdb::check(&path.display().to_string(), &bytes, &mut io::stdout());
+                }
+                Err(e) => crate::warning!("Can't read the RDB file again: {}", errno::text(&e)),
+            }
         }
     }
     if why == Unread::Corrupt {

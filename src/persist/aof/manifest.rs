@@ -13,6 +13,7 @@
 //!
 //! A change is made to a copy, which becomes the manifest when it is on the disk.
 
+use crate::algo::num::decimal;
 use crate::algo::quote;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +194,7 @@ fn parse_line(line: &[u8]) -> Result<(Part, Kind), &'static str> {
                 return Err("File can't be a path, just a filename");
             }
             b"file" => name = Some(value.clone()),
-            b"seq" => seq = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok()).unwrap_or(0),
+            b"seq" => seq = decimal(value).unwrap_or(0),
             b"type" => kind = value.first().copied().unwrap_or(0),
             _ => {}
         }
