@@ -3,7 +3,7 @@
 mod common;
 
 use common::Value::{Array, Int};
-use common::{Conn, Server, Value, free_port, wait_until};
+use common::{Conn, Server, Value, free_port, wait_blocked, wait_until, waiting};
 use std::os::unix::fs::PermissionsExt;
 
 /// The marks stand in the log in this order.
@@ -117,6 +117,124 @@ fn slow_commands_are_kept_trimmed_and_without_secrets() {
     assert_eq!(log.items()[3].items()[5].text(), "me");
 }
 
+/// The words of each entry of the slow log, the oldest first.
+fn slow_words(c: &mut Conn) -> Vec<String> {
+    let log = c.run("SLOWLOG GET -1");
+    let words = |e: &Value| e.items()[3].items().iter().map(Value::text).collect::<Vec<_>>().join(" ");
+    log.items().iter().rev().map(words).collect()
+}
+
+#[test]
+fn commands_inside_transactions_and_scripts_count_as_processed() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let mut cost = |lines: &[&str]| {
+        let before = c.figure("total_commands_processed");
+        c.pipeline(lines);
+        // The INFO that read the figure has counted itself since.
+        c.figure("total_commands_processed") - before - 1
+    };
+    assert_eq!(cost(&["MULTI", "PING", "PING", "INCR n", "GET n", "PING", "EXEC"]), 7);
+    let before = c.figure("total_commands_processed");
+    c.cmd(&["EVAL", "for i = 1, 10 do redis.call('incr', 'n') end", "0"]);
+    assert_eq!(c.figure("total_commands_processed") - before, 12);
+    assert!(c.fact("cmdstat_incr").starts_with("calls=11,"));
+}
+
+#[test]
+fn blocking_commands_are_slow_commands_however_they_end() {
+    let srv = Server::with(&["--slowlog-log-slower-than", "0", "--slowlog-max-len", "1000000"]);
+    let mut c = srv.connect();
+    let mut served = waiting(&srv, &mut c, "BLPOP served 0");
+    c.run("RPUSH served x");
+    assert_eq!(served.read(), Value::bulks(&["served", "x"]));
+    c.run("XADD s 1-1 a b");
+    let mut stream = waiting(&srv, &mut c, "XREAD BLOCK 0 STREAMS s $");
+    c.run("XADD s 2-1 a b");
+    stream.read();
+    assert_eq!(srv.connect().run("BZPOPMIN late 0.01"), Value::NullArray);
+    let mut freed = srv.connect();
+    let number = freed.run("CLIENT ID").int();
+    freed.send(b"BLMOVE a b LEFT RIGHT 0\r\n");
+    wait_blocked(&mut c, 1);
+    c.run(&format!("CLIENT UNBLOCK {number} ERROR"));
+    assert!(freed.read().error().starts_with("UNBLOCKED"));
+    freed.send(b"XREAD BLOCK 0 STREAMS s $\r\n");
+    wait_blocked(&mut c, 1);
+    c.run(&format!("CLIENT UNBLOCK {number}"));
+    freed.read();
+    let kept: Vec<String> = slow_words(&mut c);
+    let blocking: Vec<&String> =
+        kept.iter().filter(|w| w.starts_with('B') || w.contains("BLOCK ")).collect();
+    let unblock = |how: &str| format!("CLIENT UNBLOCK {number}{how}");
+    assert_eq!(
+        blocking,
+        [
+            "BLPOP served 0",
+            "XREAD BLOCK 0 STREAMS s $",
+            "BZPOPMIN late 0.01",
+            "BLMOVE a b LEFT RIGHT 0",
+            &unblock(" ERROR"),
+            "XREAD BLOCK 0 STREAMS s $",
+            &unblock(""),
+        ],
+        "each once, as it came, when its wait ends"
+    );
+    // A wait takes no time of its own: far less than the 10 ms of the one that timed out.
+    for (name, calls) in [("blpop", 1), ("bzpopmin", 1), ("blmove", 1), ("xread", 2)] {
+        let stats = c.info(&format!("cmdstat_{name}")).expect("it has run");
+        assert!(stats.starts_with(&format!("calls={calls},usec=")), "{name}: {stats}");
+    }
+}
+
+#[test]
+fn renamed_commands_keep_their_secrets() {
+    let options = "--slowlog-log-slower-than 0 --requirepass right --rename-command AUTH LOGIN \
+                   --rename-command CONFIG SETUP --rename-command HELLO HI";
+    let srv = Server::with(&options.split_whitespace().collect::<Vec<_>>());
+    let mut c = srv.connect();
+    c.send(b"LOGIN right\r\n");
+    assert_eq!(c.read(), Value::ok());
+    let mut watch = srv.connect();
+    watch.run("LOGIN right");
+    watch.run("MONITOR");
+    c.run("LOGIN default right");
+    c.run("HI 2 AUTH default right SETNAME me");
+    c.run("SETUP SET maxmemory 0 requirepass right masterauth secret");
+    c.run("SET right right");
+    let kept = slow_words(&mut c);
+    for line in [
+        "LOGIN (redacted)",
+        "LOGIN (redacted) (redacted)",
+        "HI 2 AUTH (redacted) (redacted) SETNAME me",
+        "SETUP SET maxmemory 0 requirepass (redacted) masterauth (redacted)",
+        "SET right right",
+    ] {
+        assert!(kept.iter().any(|k| k == line), "{line:?} is not in {kept:?}");
+    }
+    for line in
+        ["\"LOGIN\" \"(redacted)\" \"(redacted)\"", "\"HI\" \"2\" \"AUTH\" \"(redacted)\" ", "\"SET\" "]
+    {
+        let said = watch.read().text();
+        assert!(said.contains(line), "{said}");
+    }
+}
+
+#[test]
+fn refused_logins_are_counted() {
+    let srv = Server::with(&["--requirepass", "right"]);
+    let mut c = srv.connect();
+    for line in ["AUTH wrong", "AUTH nobody right", "HELLO 3 AUTH default wrong", "HELLO 3 AUTH x right"]
+    {
+        assert!(c.run(line).error().starts_with("WRONGPASS"), "{line}");
+    }
+    c.run("AUTH a b c");
+    assert_eq!(c.run("AUTH right"), Value::ok());
+    assert_eq!(c.figure("acl_access_denied_auth"), 4);
+    c.run("CONFIG RESETSTAT");
+    assert_eq!(c.figure("acl_access_denied_auth"), 4, "not one of the figures that are reset");
+}
+
 #[test]
 fn spikes_are_monitored_and_histograms_counted() {
     let srv = Server::with(&["--enable-debug-command", "yes"]);
@@ -175,6 +293,27 @@ fn an_idle_server_wakes_for_its_cron_only() {
     let woken = c.figure("eventloop_cycles") - before;
     let spent = (c.figure("server_time_usec") - began) / 100_000;
     assert!(woken <= asked + spent + 6, "{woken} passes in {spent} ticks and {asked} requests");
+}
+
+#[test]
+fn a_loop_that_may_not_poll_sleeps_at_once() {
+    let srv = Server::with(&["--busy-poll-us", "0"]);
+    let mut c = srv.connect();
+    let polls = |c: &mut Conn| ["busy_polls", "busy_poll_hits", "busy_poll_usec"].map(|f| c.figure(f));
+    let ping = |c: &mut Conn, times| (0..times).for_each(|_| assert_eq!(c.run("PING").text(), "PONG"));
+    ping(&mut c, 5000);
+    assert_eq!(polls(&mut c), [0; 3]);
+    assert_eq!(c.run("CONFIG SET busy-poll-us 1000"), Value::ok());
+    ping(&mut c, 5000);
+    let [n, hits, _] = polls(&mut c);
+    assert!(hits <= n, "{n} polls, {hits} hits");
+    assert_eq!(c.run("CONFIG SET busy-poll-us 0"), Value::ok());
+    let before = polls(&mut c);
+    ping(&mut c, 1000);
+    assert_eq!(polls(&mut c), before);
+    assert!(
+        c.run("CONFIG SET busy-poll-us 1001").error().contains("argument must be between 0 and 1000")
+    );
 }
 
 #[test]

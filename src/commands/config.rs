@@ -1,11 +1,12 @@
 //! CONFIG: reading, changing and writing back the configuration.
 
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW};
-use super::{docs, help};
+use super::help;
+use crate::cmd::docs;
+use crate::cmd::row::Flow;
+use crate::cmd::row::flag::*;
 use crate::config::getset::{self, Asker};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{Gate, apply};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -42,7 +43,15 @@ pub static ROWS: &[Command] = &[Command {
             docs: &docs::CONFIG_REWRITE,
             ..ROW
         },
-        Command { name: "set", arity: -4, flags: SUB, run: set, docs: &docs::CONFIG_SET, ..ROW },
+        Command {
+            name: "set",
+            arity: -4,
+            flags: SUB,
+            secrets: Some(set_secrets),
+            run: set,
+            docs: &docs::CONFIG_SET,
+            ..ROW
+        },
     ],
     ..ROW
 }];
@@ -76,6 +85,12 @@ fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             Err(CmdError::Replied)
         }
     }
+}
+
+/// The values of directives that hold a password.
+fn set_secrets(args: &[&[u8]]) -> Vec<usize> {
+    let values = (3..args.len()).step_by(2);
+    values.filter(|i| getset::is_sensitive(args[i - 1])).collect()
 }
 
 fn rewrite_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -116,4 +131,17 @@ fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    Write the configuration back into its file.",
     ];
     help::reply(ctx, &lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_secret_directives_are_found() {
+        let of = |line: &str| set_secrets(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        assert_eq!(of("setup set port 1 requirepass pw"), [5]);
+        assert_eq!(of("config set MASTERAUTH a requirepass b requirepass"), [3, 5]);
+        assert!(of("config set port requirepass").is_empty());
+    }
 }

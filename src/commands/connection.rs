@@ -1,15 +1,15 @@
 //! Commands about the connection itself: greeting, authentication, its state, its end, and MONITOR.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
-use super::transactions::discard_of;
 use crate::algo::num::parse_i64;
-use crate::clients::{ClientId, flag};
+use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
-use crate::server::ctx::Ctx;
-use crate::server::{Gate, Server, policy};
+use crate::server::ctx::{Command, Ctx, ROW};
+use crate::server::{Gate, auth, policy, transaction};
+use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -17,6 +17,7 @@ pub static ROWS: &[Command] = &[
         arity: -2,
         flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
         acl: cat::CONNECTION,
+        secrets: Some(login_secrets),
         run: auth,
         docs: &docs::AUTH,
         ..ROW
@@ -35,6 +36,7 @@ pub static ROWS: &[Command] = &[
         arity: -1,
         flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY,
         acl: cat::CONNECTION,
+        secrets: Some(greeting_secrets),
         run: hello,
         docs: &docs::HELLO,
         ..ROW
@@ -50,7 +52,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "ping",
         arity: -1,
-        flags: FAST | SENTINEL,
+        flags: FAST | SENTINEL | WHILE_SUBSCRIBED | REPORTS_DISK,
         acl: cat::CONNECTION,
         run: ping,
         docs: &docs::PING,
@@ -59,7 +61,15 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "quit",
         arity: -1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        flags: NOSCRIPT
+            | LOADING
+            | STALE
+            | FAST
+            | NO_AUTH
+            | ALLOW_BUSY
+            | ENDS_MULTI
+            | INSIDE_MULTI
+            | WHILE_SUBSCRIBED,
         acl: cat::CONNECTION,
         run: quit,
         docs: &docs::QUIT,
@@ -68,7 +78,15 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "reset",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        flags: NOSCRIPT
+            | LOADING
+            | STALE
+            | FAST
+            | NO_AUTH
+            | ALLOW_BUSY
+            | ENDS_MULTI
+            | INSIDE_MULTI
+            | WHILE_SUBSCRIBED,
         acl: cat::CONNECTION,
         run: reset,
         docs: &docs::RESET,
@@ -114,7 +132,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.retain(|m| *m != id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
-    discard_of(srv, id);
+    transaction::discard(srv, id);
     for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
         for name in srv.pubsub.of(kind, id) {
             srv.pubsub.unsubscribe(kind, id, &name);
@@ -136,13 +154,12 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     c.resp = 2;
     if let Some(e) = &mut c.extra {
         e.name = None;
-        e.user = None;
     }
     ctx.db = 0;
     ctx.out.resp3 = false;
     // RESET itself may be the command whose reply is skipped.
     ctx.out.mute(srv.clients[id].has(flag::SKIP));
-    default_user(srv, id);
+    auth::default_user(srv, id);
     policy::refresh(srv);
     crate::server::limits::account(srv, id);
     ctx.out.status("RESET");
@@ -164,45 +181,21 @@ fn monitor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// A fresh connection is the default user; it is authenticated when that one needs no password.
-pub fn default_user(srv: &mut Server, id: ClientId) {
-    let open = srv.config.requirepass.is_none();
-    let c = &mut srv.clients[id];
-    c.clear(flag::AUTHENTICATED);
-    if open {
-        c.set(flag::AUTHENTICATED);
-    }
-}
-
 const WRONG_PASSWORD: CmdError =
     CmdError::Msg(&"WRONGPASS invalid username-password pair or user is disabled.");
 
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    let right = match &ctx.srv.config.requirepass {
-        None => true,
-        Some(p) => same(p, password),
-    };
-    if user != b"default" || !right {
+    if !auth::log_in(ctx.srv, ctx.client, user, password) {
+        ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
         return Err(WRONG_PASSWORD);
     }
-    ctx.srv.clients[ctx.client].set(flag::AUTHENTICATED);
     Ok(())
-}
-
-/// Equality that takes as long whatever the bytes are.
-fn same(secret: &[u8], guess: &[u8]) -> bool {
-    let mut differ = secret.len() ^ guess.len();
-    for (i, g) in guess.iter().enumerate() {
-        let s = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
-        differ |= usize::from(s ^ g);
-    }
-    differ == 0
 }
 
 fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (user, password) = match *ctx.args.slice() {
-        [_, password] if ctx.srv.config.requirepass.is_some() => (&b"default"[..], password),
+        [_, password] if auth::passwords(ctx.srv) => (&b"default"[..], password),
         [_, _] => {
             return Err(CmdError::Msg(
                 &"ERR AUTH <password> called without any password configured for the default user. \
@@ -215,6 +208,31 @@ fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     authenticate(ctx, user, password)?;
     ctx.out.ok();
     Ok(Flow::Done)
+}
+
+/// All arguments of AUTH, when it has no more than it can have.
+fn login_secrets(args: &[&[u8]]) -> Vec<usize> {
+    (1..args.len()).filter(|_| args.len() <= 3).collect()
+}
+
+/// User and password of HELLO, up to the first option that it does not know; nothing when the version is
+/// refused.
+fn greeting_secrets(args: &[&[u8]]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let version = args.get(1).and_then(|v| parse_i64(v));
+    let mut i = if version.is_some_and(|v| (2..=3).contains(&v)) { 2 } else { args.len() };
+    while i < args.len() {
+        let more = args.len() - 1 - i;
+        if args[i].eq_ignore_ascii_case(b"auth") && more >= 2 {
+            found.extend([i + 1, i + 2]);
+            i += 3;
+        } else if args[i].eq_ignore_ascii_case(b"setname") && more >= 1 {
+            i += 2;
+        } else {
+            break;
+        }
+    }
+    found
 }
 
 /// What HELLO asks for.
@@ -261,7 +279,7 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         authenticate(ctx, user, password)?;
     }
     let c = &mut ctx.srv.clients[ctx.client];
-    if !c.has(flag::AUTHENTICATED) {
+    if c.has(flag::UNAUTHENTICATED) {
         return Err(CmdError::Msg(
             &"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
               <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
@@ -300,12 +318,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_are_equal_only_to_themselves() {
-        for (a, b) in [("", "a"), ("a", ""), ("abc", "abd"), ("abc", "abcabc"), ("abcabc", "abc")] {
-            assert!(!same(a.as_bytes(), b.as_bytes()), "{a} {b}");
-        }
-        assert!(same(b"abc", b"abc") && same(b"", b"") && same(b"a\0b", b"a\0b"));
-        assert!(!same(b"a\0b", b"a\0c"));
+    fn secrets_are_found_where_they_stand() {
+        let of = |find: fn(&[&[u8]]) -> Vec<usize>, line: &str| {
+            find(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+        };
+        assert_eq!(of(login_secrets, "auth pw"), [1]);
+        assert_eq!(of(login_secrets, "login user pw"), [1, 2]);
+        assert!(of(login_secrets, "auth a b c").is_empty());
+        assert_eq!(of(greeting_secrets, "hello 3 SETNAME auth AUTH user pw"), [5, 6]);
+        assert!(of(greeting_secrets, "hello 3 auth user").is_empty());
+        assert!(of(greeting_secrets, "hello 4 auth user pw").is_empty());
     }
 
     #[test]

@@ -4,17 +4,17 @@
 //! in one block), its places in the tables, and what the value holds on its own. Elements of big values
 //! are sampled.
 
-use super::docs;
 use super::help;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, container, key};
 use crate::algo::num::F64Text;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, key};
 use crate::ds::entry::Entry;
-use crate::object::value::{SAMPLES, Value};
+use crate::object::value::Value;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 use crate::server::info::memory::{Overhead, Pages};
 use crate::sys::alloc;
 
@@ -68,8 +68,8 @@ fn memory_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             "STATS",
             "    Show what the memory is used for.",
             "USAGE <key> [SAMPLES <count>]",
-            "    Tell how many bytes <key> and its value occupy. Of big values only <count>",
-            "    elements are looked at (default: 5, 0 means all).",
+            "    Tell how many bytes <key> and its value occupy. All elements are counted, whatever",
+            "    <count> says.",
         ],
     )
 }
@@ -77,29 +77,29 @@ fn memory_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 /// A place in a bucket of 64 bytes, which holds eight on average when the table is full.
 const PLACE: usize = 8;
 
-/// Bytes that a key occupies, with about `samples` elements of its value measured (0: all).
-pub fn usage(e: &Entry, samples: usize) -> usize {
+/// Bytes that a key occupies.
+pub fn usage(e: &Entry) -> usize {
     let places = if e.when().is_some() { 2 * PLACE } else { PLACE };
-    let value = if e.is_inline() { 0 } else { Value::held_by(e, samples) };
+    let value = if e.is_inline() { 0 } else { Value::held_by(e) };
     e.footprint() + places + value
 }
 
 fn memory_usage(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let mut samples = SAMPLES;
+    // Values count their bytes themselves: any number of samples gives the same answer.
     let mut options = ctx.args.from(3).iter();
     while let Some(option) = options.next() {
         let n = options.next().filter(|_| option.eq_ignore_ascii_case(b"samples"));
-        samples = usize::try_from(integer(n.ok_or(CmdError::Syntax)?)?).map_err(|_| CmdError::Syntax)?;
+        usize::try_from(integer(n.ok_or(CmdError::Syntax)?)?).map_err(|_| CmdError::Syntax)?;
     }
     match ctx.srv.ks.peek(ctx.db, ctx.key(2)) {
-        Some(e) => ctx.out.int(usage(&e, samples) as i64),
+        Some(e) => ctx.out.int(usage(&e) as i64),
         None => ctx.out.null(),
     }
     Ok(Flow::Done)
 }
 
 fn memory_malloc_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.out.verbatim("txt", &alloc::malloc_stats());
+    ctx.out.verbatim(b"txt", &alloc::malloc_stats());
     Ok(Flow::Done)
 }
 
@@ -224,7 +224,7 @@ const RSS: &str = "Resident size: the process occupies more than 1.4 times of wh
     its blocks.";
 const FRAGMENTED: &str = "Fragmentation: more than a tenth of the allocator's pages in use is holes \
     between blocks. Blocks of many sizes that come and go leave them behind.";
-const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that nobody uses, in case \
+const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that are unused, in case \
     they are wanted again. MEMORY PURGE gives them back.";
 const OUTSIDE: &str = "Beyond the allocator: more than a tenth of the resident size was not allocated by \
     the server itself. Scripts and modules are the usual suspects.";
@@ -247,7 +247,7 @@ fn memory_doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         per_client: o.clients_normal / ctx.srv.clients.connected().max(1),
         scripts: ctx.srv.scripting.scripts.len(),
     };
-    ctx.out.verbatim("txt", symptoms.report().as_bytes());
+    ctx.out.verbatim(b"txt", symptoms.report().as_bytes());
     Ok(Flow::Done)
 }
 

@@ -50,6 +50,7 @@
 mod bulks;
 mod codec;
 mod find;
+mod join;
 mod random;
 #[cfg(test)]
 mod tests;
@@ -468,7 +469,7 @@ impl Listpack {
     ) -> Result<Self, Corrupt> {
         let mut shortest = true;
         codec::validate_entries(bytes, |value, entry| {
-            shortest = shortest && Encoded::of(value).is(entry);
+            shortest = shortest && codec::is_shortest(value, entry);
             accept(value)
         })?;
         let lp = Lp::trusted(bytes);
@@ -853,11 +854,14 @@ impl Listpack {
         for &pos in others {
             assert!(pos.offset() >= keep_from, "places are in ascending order, each once");
             let kept = pos.offset() - keep_from;
-            // SAFETY: both runs lie behind the header and before the entry at `pos`, which `extent`
-            // below checks and which is not yet overwritten, as `to <= keep_from`.
+            // Before anything moves: a place that is not one of this listpack ends here. The entry is not
+            // yet overwritten, as `to <= keep_from`.
+            let size = self.extent(pos, 1).1;
+            // SAFETY: both runs lie behind the header and before the entry at `pos`, which `extent` has
+            // found inside of this listpack.
             unsafe { move_bytes(self.start().add(keep_from), self.start().add(to), kept) };
             to += kept;
-            keep_from = pos.offset() + self.extent(pos, 1).1;
+            keep_from = pos.offset() + size;
         }
         let count = self.count_after(places.len(), 0);
         self.make_room(Change { at: to, removed: keep_from - to, added: 0 }, count);
@@ -904,32 +908,6 @@ impl Listpack {
             self.make_room(Change { at: pos.offset(), removed: size, added: 0 }, count);
         }
         Some(result)
-    }
-
-    /// Cuts off the entries from `index` on and gives them as a listpack of their own.
-    pub fn split_off(&mut self, index: usize) -> Listpack {
-        let mut tail = Listpack::new();
-        let Some(pos) = i64::try_from(index).ok().and_then(|i| self.seek(i)) else { return tail };
-        let (at, moved) = (pos.offset(), self.len() - index);
-        let bytes = self.total() - 1 - at;
-        let to = tail.make_room(Change { at: HEADER, removed: 0, added: bytes }, count_field(moved));
-        // SAFETY: `bytes` bytes from the entry at `at` to the end byte; the room is in another block.
-        unsafe { to.copy_from_nonoverlapping(self.start().add(at), bytes) };
-        self.make_room(Change { at, removed: bytes, added: 0 }, count_field(index));
-        tail
-    }
-
-    /// `first` followed by `second`, in the block of the longer one.
-    pub fn merge(mut first: Listpack, mut second: Listpack) -> Listpack {
-        let count = count_field(first.len() + second.len());
-        let append = first.total() >= second.total();
-        let (keep, give) = if append { (&mut first, &second) } else { (&mut second, &first) };
-        let at = if append { keep.total() - 1 } else { HEADER };
-        let added = give.total() - EMPTY_LEN;
-        let to = keep.make_room(Change { at, removed: 0, added }, count);
-        // SAFETY: `added` bytes of entries follow the header; the room is in another block.
-        unsafe { to.copy_from_nonoverlapping(give.start().add(HEADER), added) };
-        if append { first } else { second }
     }
 }
 

@@ -28,7 +28,7 @@ pub use effects::{Effect, Effects};
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
 use crate::object::Limits;
-use crate::object::value::{SAMPLES, StrRef, Value, Variant, View};
+use crate::object::value::{StrRef, Value, Variant, View};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 
@@ -46,7 +46,6 @@ pub mod class {
     pub const EVICTED: u32 = 1 << 9; // e
     pub const STREAM: u32 = 1 << 10; // t
     pub const KEY_MISS: u32 = 1 << 11; // m, not part of A
-    pub const LOADED: u32 = 1 << 12; // module only
     pub const MODULE: u32 = 1 << 13; // d
     pub const NEW: u32 = 1 << 14; // n, not part of A
     pub const ALL: u32 =
@@ -413,11 +412,9 @@ impl Keyspace {
     #[inline]
     fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
         let Some(v) = v else { return };
+        self.dbs[db].bytes -= v.heap_bytes() as isize;
         if v.worth_a_thread() && !self.policy.free_here {
-            self.dbs[db].bytes -= v.heap_bytes(SAMPLES) as isize;
             self.junk.push((Junk::Value(v), lazy));
-        } else {
-            self.dbs[db].measured(|_| drop(v));
         }
     }
 

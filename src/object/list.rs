@@ -7,10 +7,9 @@
 //!               after removing: one packed node, at half of the limit or less
 //! ```
 //!
-//! The limit is `list-max-listpack-size`, which also bounds the nodes of a quicklist. Whoever changes a
-//! list calls
-//! `grow_for` before and `shrink` after, at the moments when Redis does, because OBJECT ENCODING shows
-//! them: for LSET and LINSERT even if nothing comes of it.
+//! The limit is `list-max-listpack-size`, which also bounds the nodes of a quicklist. A change of a
+//! list calls `grow_for` before and `shrink` after, at the moments when Redis does, because OBJECT
+//! ENCODING shows them: for LSET and LINSERT even if nothing comes of it.
 //!
 //! Indices are as commands have them, negative ones from the tail.
 
@@ -63,10 +62,10 @@ impl Kind for List {
             List::Quick(q) => q.node_count(),
         }
     }
-    fn heap_bytes(&self, samples: usize) -> usize {
+    fn heap_bytes(&self) -> usize {
         match self {
             List::Packed(l) => l.alloc_size(),
-            List::Quick(q) => q.alloc_size(samples),
+            List::Quick(q) => q.alloc_size(),
         }
     }
     /// All elements, in their order.

@@ -26,15 +26,13 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// Strings up to here are called embstr as long as nobody has changed them
+/// Strings up to here are called embstr until a command changes them in place
 /// (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
 pub const EMBSTR_MAX: usize = 44;
 /// Values that take more steps than this to free go to the lazy-free thread (LAZYFREE_THRESHOLD).
 pub const LAZY_EFFORT: usize = 64;
 /// A single block of this size is worth a thread too: unmapping it takes its time.
 const BIG_BLOCK: usize = 1 << 20;
-/// Elements looked at when the size of a value is estimated (OBJ_COMPUTE_SIZE_DEF_SAMPLES).
-pub const SAMPLES: usize = 5;
 
 pub enum Value {
     Int(i64),
@@ -101,8 +99,9 @@ pub trait Kind: Sized + Clone {
     fn is_empty(&self) -> bool;
     /// Steps it takes to free the value.
     fn effort(&self) -> usize;
-    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
-    fn heap_bytes(&self, samples: usize) -> usize;
+    /// Bytes outside of the entry, told at once by what the structures count; the bytes of a database are
+    /// the sum of these, so the same value always gives the same number.
+    fn heap_bytes(&self) -> usize;
     /// Adds its content to a fingerprint.
     fn digest(&self, d: &mut Digest);
     /// Figures of its hash table, where it is one.
@@ -246,7 +245,7 @@ impl Value {
     }
 
     /// # Safety
-    /// The three came from `into_word`, and the word is taken over: nobody else frees it.
+    /// The three came from `into_word`, and the word is taken over: this value alone frees it.
     pub unsafe fn from_word(t: u8, e: u8, word: u64) -> Value {
         // SAFETY: by contract the word is what this type and encoding stored, and it is taken over.
         unsafe {
@@ -306,20 +305,21 @@ impl Value {
         }
     }
 
-    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
-    pub fn heap_bytes(&self, samples: usize) -> usize {
+    /// Bytes outside of the entry.
+    #[inline]
+    pub fn heap_bytes(&self) -> usize {
         match self {
             Value::Str(_, s) => s.footprint(),
-            other => each!(other, 0, x => x.heap_bytes(samples)),
+            other => each!(other, 0, x => x.heap_bytes()),
         }
     }
 
     /// Bytes that a value which is not inside of its entry holds.
-    pub fn held_by(e: &Entry, samples: usize) -> usize {
+    pub fn held_by(e: &Entry) -> usize {
         match StrRef::of(e) {
             Some(StrRef::Int(_)) => 0,
             Some(StrRef::Bytes(_)) => e.sds_room().2,
-            None => Value::lent(e).heap_bytes(samples),
+            None => Value::lent(e).heap_bytes(),
         }
     }
 

@@ -6,10 +6,10 @@
 //! timeout or CLIENT UNBLOCK ─► the reply of nothing, or UNBLOCKED
 //! ```
 
-use super::{Server, batch, dispatch, pause, policy};
-use crate::blocked::{Block, Wait};
+use super::{Server, batch, call, dispatch, pause, policy, slow};
+use crate::blocked::{Block, Retry, Wait};
 use crate::clients::{ClientId, flag};
-use crate::commands::row::Flow;
+use crate::cmd::row::Flow;
 use crate::proto::args::{Args, Key};
 use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;
@@ -22,22 +22,35 @@ impl Ctx<'_> {
 
     /// Parks the caller until one of `keys` is ready or `deadline` (Unix ms, 0: never) has come.
     pub fn block(&mut self, wait: Wait, keys: &[&[u8]], deadline: i64) -> Flow {
-        let args = self.args.to_owned();
-        self.block_as(wait, keys, deadline, args)
+        self.block_as(wait, keys, deadline, None)
     }
 
-    /// The same, to be tried again with other words than came.
-    pub fn block_as(&mut self, wait: Wait, keys: &[&[u8]], deadline: i64, args: Vec<Box<[u8]>>) -> Flow {
+    /// The same, to be tried again with other words than came, when there are `others`.
+    pub fn block_as(
+        &mut self,
+        wait: Wait,
+        keys: &[&[u8]],
+        deadline: i64,
+        others: Option<Vec<Box<[u8]>>>,
+    ) -> Flow {
         debug_assert!(self.may_block());
-        // A request that is tried again keeps the time it was given at first.
-        let deadline = self.srv.run.retry_deadline.unwrap_or(deadline);
+        // A request that is tried again keeps the time it was given at first, and its first words.
+        let retry = self.srv.blocked.retry.take();
+        let before = retry.unwrap_or(Retry { deadline, ..Retry::default() });
+        let came = self.args.to_owned();
+        let (args, original) = match others {
+            Some(others) => (others, Some(before.original.unwrap_or(came))),
+            None => (came, before.original),
+        };
         let b = Block {
             wait,
             db: self.db,
             keys: keys.iter().map(|k| Box::from(*k)).collect(),
-            deadline,
+            deadline: before.deadline,
             cmd: self.cmd,
             args,
+            original,
+            spent: 0,
         };
         self.srv.blocked.add(self.client, b);
         self.srv.clients[self.client].set(flag::BLOCKED);
@@ -67,15 +80,16 @@ pub fn serve(srv: &mut Server) {
 
 /// Runs a parked request again.
 pub fn retry(srv: &mut Server, id: ClientId) {
-    let Some(b) = unpark(srv, id) else { return };
+    let Some(mut b) = unpark(srv, id) else { return };
     let argv: Vec<&[u8]> = b.args.iter().map(|a| &a[..]).collect();
     let c = &mut srv.clients[id];
     c.set(flag::EXECUTING | flag::REPROCESSING);
     let mut out = std::mem::take(&mut c.out);
     let outer = srv.run.current.replace(id);
-    srv.run.retry_deadline = Some(b.deadline);
-    let flow = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), &mut out);
-    srv.run.retry_deadline = None;
+    let (deadline, spent) = (b.deadline, b.spent);
+    srv.blocked.retry = Some(Retry { deadline, original: b.original.take(), spent });
+    let flow = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), spent, &mut out);
+    b.original = srv.blocked.retry.take().and_then(|r| r.original);
     srv.run.current = outer;
     let c = &mut srv.clients[id];
     c.clear(flag::REPROCESSING);
@@ -125,10 +139,14 @@ pub fn expire(srv: &mut Server) {
 /// Ends a wait without the key: with the error, or with the reply of nothing.
 pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     let Some(b) = unpark(srv, id) else { return false };
-    // It counts as a call, of no duration.
-    srv.cmdstats[usize::from(b.cmd)].calls += 1;
+    // A call that took as long as its attempts: the time of waiting is none of its own.
+    call::count_call(srv, b.cmd, b.spent);
     srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
-    srv.stats.commands += 1;
+    if b.spent > srv.run.slow_ticks {
+        let came = b.original.as_ref().unwrap_or(&b.args);
+        let came: Vec<&[u8]> = came.iter().map(|a| &a[..]).collect();
+        slow::log(srv, id, b.cmd, &came, b.spent);
+    }
     let c = &mut srv.clients[id];
     let mut out = std::mem::take(&mut c.out);
     match error {

@@ -7,10 +7,10 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Gate, Server, aof_load, dispatch, settle};
-use crate::clients::{ClientId, flag};
-use crate::commands::row::Flow;
-use crate::commands::table::CmdId;
+use super::{Gate, Server, aof_load, settle};
+use crate::clients::ClientId;
+use crate::cmd::row::Flow;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -32,7 +32,8 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     srv.run.nesting += 1;
     srv.stats.new_errors();
     let run = srv.table.get(cmd).cmd.run;
-    let mut ctx = Ctx { srv, client: id, origin: id, db, cmd, args, out, prop: Propagation::AsIs };
+    let origin = if how == How::Client { id } else { srv.scripting.origin(id) };
+    let mut ctx = Ctx { srv, client: id, origin, db, cmd, args, out, prop: Propagation::AsIs };
     let result = run(&mut ctx);
     let Ctx { srv, prop, out, .. } = ctx;
     let flow = match result {
@@ -54,18 +55,14 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     srv.run.nesting -= 1;
     let end = ticks();
     let spent = end.saturating_sub(begun);
-    // Who blocks has not run yet: the call that serves it counts.
-    if flow != Flow::Block {
-        let s = &mut srv.cmdstats[cmd as usize];
-        s.calls += 1;
-        s.ticks += spent;
-        if srv.config.latency_tracking {
-            s.latency.get_or_insert_default().record(srv.clock.ns(spent));
-        }
+    if flow == Flow::Block {
+        // The attempt that serves the request counts as the call, with the time of this one.
+        srv.blocked.spent(id, spent);
+    } else {
+        count_call(srv, cmd, spent);
     }
     if how == How::Client {
         srv.run.ticks = end;
-        srv.stats.commands += u64::from(flow != Flow::Block);
         srv.stats.command_ticks += spent;
     }
     if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {
@@ -75,6 +72,18 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         settle::unit_end(srv, cmd, end);
     }
     flow
+}
+
+/// Books a call that is over. The commands of EXEC and of scripts count as much as the command around them.
+#[inline]
+pub(super) fn count_call(srv: &mut Server, cmd: CmdId, ticks: u64) {
+    srv.stats.commands += 1;
+    let s = &mut srv.cmdstats[cmd as usize];
+    s.calls += 1;
+    s.ticks += ticks;
+    if srv.config.latency_tracking {
+        s.latency.get_or_insert_default().record(srv.clock.ns(ticks));
+    }
 }
 
 #[cold]
@@ -95,17 +104,4 @@ fn count_errors(srv: &mut Server, id: ClientId, cmd: CmdId, out: &mut Reply) {
             aof_load::complain(srv, id, &e);
         }
     }
-}
-
-/// Inside MULTI: keeps the command for EXEC.
-pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    let flags = dispatch::flags_of_call(srv, srv.table.get(cmd), args);
-    let c = &mut srv.clients[id];
-    debug_assert!(c.has(flag::MULTI));
-    // A transaction that cannot run any more need not remember what it would have done.
-    if !c.has(flag::DIRTY_CAS | flag::DIRTY_EXEC) {
-        c.multi.get_or_insert_default().push(cmd, flags, args.to_owned());
-    }
-    out.status("QUEUED");
-    Flow::Done
 }

@@ -8,10 +8,10 @@
 //!
 //! `slow_ticks` is the lower of the two, so that a command pays one comparison for both.
 
-use super::{Server, client_info, monitor};
+use super::{Server, client_info};
 use crate::clients::ClientId;
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 
 /// After `slowlog-log-slower-than`, `slowlog-max-len` or `latency-monitor-threshold` has changed.
@@ -25,21 +25,39 @@ pub fn refresh(srv: &mut Server) {
         least.map_or(u64::MAX, |us| srv.clock.ticks_in(us.saturating_mul(1000)).saturating_sub(1));
 }
 
-/// A command, EXEC's and a script's too, has spent `ticks`. Who `waits` (is blocked) is logged when it
-/// is served.
+/// A command, EXEC's and a script's too, has spent `ticks`. One that `waits` (is blocked) is logged when
+/// its wait ends.
 pub fn took_long(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
     let us = srv.clock.ns(ticks) / 1000;
     let flags = srv.table.get(cmd).flags;
     let event = if flags & cf::FAST != 0 { "fast-command" } else { "command" };
     sample(srv, event, us / 1000);
+    if waits {
+        return;
+    }
+    // A request that had to wait is shown as it came.
+    let original = srv.blocked.retry.as_mut().and_then(|r| r.original.take());
+    match original {
+        Some(words) => {
+            let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+            log(srv, id, cmd, &words, ticks);
+        }
+        None => log(srv, id, cmd, &args, ticks),
+    }
+}
+
+/// An entry of the slow log for a command that took `ticks`, when that is long enough.
+#[cold]
+pub fn log(srv: &mut Server, id: ClientId, cmd: CmdId, args: &[&[u8]], ticks: u64) {
+    let us = srv.clock.ns(ticks) / 1000;
     let slow = u64::try_from(srv.config.slowlog_log_slower_than).is_ok_and(|limit| us >= limit);
-    if !slow || waits || flags & cf::SKIP_SLOWLOG != 0 || srv.config.slowlog_max_len == 0 {
+    let hidden = srv.table.get(cmd).flags & cf::SKIP_SLOWLOG != 0;
+    if !slow || hidden || srv.config.slowlog_max_len == 0 {
         return;
     }
     let Some(c) = srv.clients.get(id) else { return };
-    let (peer, _) = client_info::addresses(srv, c);
-    let mut shown: Vec<&[u8]> = args.to_vec();
-    monitor::secrets(&args).into_iter().for_each(|i| shown[i] = b"(redacted)");
+    let peer = client_info::addresses(srv, c).peer.to_string();
+    let shown = srv.table.get(cmd).shown(args);
     let max = usize::try_from(srv.config.slowlog_max_len).unwrap_or(usize::MAX);
     srv.slowlog.push(max, srv.clock.unix_secs(), us, &shown, peer, c.name());
 }

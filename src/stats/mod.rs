@@ -24,6 +24,7 @@ pub struct Stats {
     pub dump_sanitizations: u64,
     pub query_limit_disconnections: u64,
     pub output_limit_disconnections: u64,
+    /// Refused logins, commands, keys and channels.
     pub acl_denied: [u64; 4],
     pub reply_buffer_shrinks: u64,
     pub reply_buffer_expands: u64,
@@ -31,11 +32,9 @@ pub struct Stats {
     pub writes_processed: u64,
     pub peak_memory: usize,
     pub total_forks: u64,
-    pub slow_fork_us: u64,
     pub expired_stale_perc: f64,
     pub expired_time_cap: u64,
     pub expire_cycle_cpu_us: u64,
-    pub active_time_us: u64,
     /// Passes of the loop, and microseconds spent in them and in commands.
     pub eventloop_cycles: u64,
     pub eventloop_us: u64,
@@ -44,6 +43,10 @@ pub struct Stats {
     /// The longest pass.
     pub eventloop_max_us: u64,
     pub commands_per_cycle_max: u64,
+    /// Waits for events that began by polling, how many of them an event ended, and the time they took.
+    pub busy_polls: u64,
+    pub busy_poll_hits: u64,
+    pub busy_poll_ticks: u64,
     /// Spent in commands, by the clock's counter.
     pub command_ticks: u64,
     pub instant_ops: Rate,
@@ -55,6 +58,9 @@ pub struct Stats {
     /// By error code, without the dash.
     pub errors: HashMap<Box<str>, u64>,
 }
+
+/// The place of refused logins in `acl_denied`.
+pub const DENIED_AUTH: usize = 0;
 
 /// A rate per second, averaged over sixteen samples of 100 ms (STATS_METRIC_SAMPLES).
 #[derive(Debug, Default, Clone)]

@@ -18,7 +18,7 @@ pub const UNKNOWN: i64 = -1;
 
 /// The place of a consumer within its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Who(u32);
+pub struct ConsumerIndex(u32);
 
 /// An entry that was delivered and not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Pending {
     /// Unix time in milliseconds.
     pub delivered_at: i64,
     pub deliveries: u64,
-    pub owner: Who,
+    pub owner: ConsumerIndex,
 }
 
 #[derive(Debug)]
@@ -49,9 +49,15 @@ pub struct Group {
     consumers: Vec<Option<Box<Consumer>>>,
     /// Places of consumers that are gone.
     free: Vec<u32>,
+    /// Bytes of all consumers.
+    consumer_bytes: usize,
 }
 
 impl Consumer {
+    fn bytes(&self) -> usize {
+        size_of::<Consumer>() - size_of::<Rax<()>>() + self.name.len() + self.pending.mem_size()
+    }
+
     pub fn pending_len(&self) -> usize {
         self.pending.len()
     }
@@ -85,31 +91,34 @@ impl Group {
         self.names.len()
     }
 
-    pub fn who(&self, name: &[u8]) -> Option<Who> {
-        self.names.find(name).map(|at| Who(*at))
+    pub fn find_consumer(&self, name: &[u8]) -> Option<ConsumerIndex> {
+        self.names.find(name).map(|at| ConsumerIndex(*at))
     }
 
-    pub fn consumer(&self, who: Who) -> &Consumer {
-        self.consumers[who.0 as usize].as_deref().expect("consumers leave with all that is theirs")
+    pub fn consumer(&self, consumer: ConsumerIndex) -> &Consumer {
+        self.consumers[consumer.0 as usize].as_deref().expect("consumers leave with all that is theirs")
     }
 
-    pub fn consumer_mut(&mut self, who: Who) -> &mut Consumer {
-        self.consumers[who.0 as usize].as_deref_mut().expect("consumers leave with all that is theirs")
+    pub fn consumer_mut(&mut self, consumer: ConsumerIndex) -> &mut Consumer {
+        self.consumers[consumer.0 as usize]
+            .as_deref_mut()
+            .expect("consumers leave with all that is theirs")
     }
 
     /// A new consumer; None when the name is taken.
-    pub fn add_consumer(&mut self, name: &[u8], now_ms: i64) -> Option<Who> {
+    pub fn add_consumer(&mut self, name: &[u8], now_ms: i64) -> Option<ConsumerIndex> {
         if self.names.contains(name) {
             return None;
         }
         let c = Consumer { name: name.into(), seen_at: now_ms, active_at: -1, pending: Rax::new() };
-        let who = Who(self.free.pop().unwrap_or_else(|| {
+        let consumer = ConsumerIndex(self.free.pop().unwrap_or_else(|| {
             self.consumers.push(None);
             u32::try_from(self.consumers.len() - 1).expect("memory holds fewer consumers")
         }));
-        self.consumers[who.0 as usize] = Some(Box::new(c));
-        self.names.insert(name, who.0);
-        Some(who)
+        self.consumer_bytes += c.bytes();
+        self.consumers[consumer.0 as usize] = Some(Box::new(c));
+        self.names.insert(name, consumer.0);
+        Some(consumer)
     }
 
     /// Takes a consumer out with all that is pending with it; how much that was.
@@ -117,6 +126,7 @@ impl Group {
         let at = self.names.remove(name)?;
         let gone = self.consumers[at as usize].take().expect("its name led there");
         self.free.push(at);
+        self.consumer_bytes -= gone.bytes();
         gone.for_each_pending(|id| self.pending.remove(&id.key()).is_some());
         Some(gone.pending_len())
     }
@@ -125,7 +135,7 @@ impl Group {
     pub fn for_each_consumer(&self, mut f: impl FnMut(&Consumer)) {
         let mut walk = self.names.iter();
         while let Some((_, at)) = walk.next() {
-            f(self.consumer(Who(*at)));
+            f(self.consumer(ConsumerIndex(*at)));
         }
     }
 
@@ -168,8 +178,8 @@ impl Group {
         }
     }
 
-    /// Makes an entry pending with a consumer, whoever had it before.
-    pub fn assign(&mut self, id: Id, owner: Who, delivered_at: i64, deliveries: u64) {
+    /// Makes an entry pending with a consumer, in place of the consumer that had it before, if any.
+    pub fn assign(&mut self, id: Id, owner: ConsumerIndex, delivered_at: i64, deliveries: u64) {
         let key = id.key();
         let fresh = Box::new(Pending { delivered_at, deliveries, owner });
         if let Err(fresh) = self.pending.try_insert(&key, fresh) {
@@ -178,19 +188,29 @@ impl Group {
             if before == owner {
                 return;
             }
-            self.consumer_mut(before).pending.remove(&key);
+            self.change_pending(before, |ids| ids.remove(&key).is_some());
         }
-        let added = self.consumer_mut(owner).pending.try_insert(&key, ());
-        debug_assert!(added.is_ok(), "pending with a consumer, but not in the group");
+        let added = self.change_pending(owner, |ids| ids.try_insert(&key, ()).is_ok());
+        debug_assert!(added, "pending with a consumer, but not in the group");
     }
 
     /// An entry is no longer pending; false when it was not.
     pub fn release(&mut self, id: Id) -> bool {
         let key = id.key();
         let Some(p) = self.pending.remove(&key) else { return false };
-        let had = self.consumer_mut(p.owner).pending.remove(&key);
-        debug_assert!(had.is_some(), "pending in the group, but with nobody");
+        let had = self.change_pending(p.owner, |ids| ids.remove(&key).is_some());
+        debug_assert!(had, "pending in the group, but with no consumer");
         true
+    }
+
+    /// Changes the IDs that are pending with a consumer; the bytes follow.
+    fn change_pending<R>(&mut self, owner: ConsumerIndex, change: impl FnOnce(&mut Rax<()>) -> R) -> R {
+        let ids = &mut self.consumer_mut(owner).pending;
+        let before = ids.mem_size();
+        let result = change(ids);
+        let after = ids.mem_size();
+        self.consumer_bytes = self.consumer_bytes + after - before;
+        result
     }
 
     // ---- size
@@ -201,12 +221,7 @@ impl Group {
         let trees = self.pending.mem_size() + self.names.mem_size() - 2 * size_of::<Rax<()>>();
         let records = self.pending.len() * size_of::<Pending>();
         let places = size_of::<Option<Box<Consumer>>>() + size_of::<u32>();
-        let mut consumers = self.consumers.capacity() * places;
-        self.for_each_consumer(|c| {
-            consumers +=
-                size_of::<Consumer>() + c.name.len() + c.pending.mem_size() - size_of::<Rax<()>>();
-        });
-        trees + records + consumers
+        trees + records + self.consumers.capacity() * places + self.consumer_bytes
     }
 }
 
@@ -214,12 +229,13 @@ impl Clone for Group {
     fn clone(&self) -> Self {
         let mut copy = Group::new(self.last_id, self.entries_read);
         self.for_each_consumer(|c| {
-            let who = copy.add_consumer(&c.name, c.seen_at).expect("names are taken once");
-            copy.consumer_mut(who).active_at = c.active_at;
+            let consumer = copy.add_consumer(&c.name, c.seen_at).expect("names are taken once");
+            copy.consumer_mut(consumer).active_at = c.active_at;
         });
         self.for_each_pending(Id::MIN, |id, p| {
-            let who = copy.who(&self.consumer(p.owner).name).expect("all consumers were copied");
-            copy.assign(id, who, p.delivered_at, p.deliveries);
+            let consumer =
+                copy.find_consumer(&self.consumer(p.owner).name).expect("all consumers were copied");
+            copy.assign(id, consumer, p.delivered_at, p.deliveries);
             true
         });
         copy
@@ -261,6 +277,9 @@ mod tests {
             assert_eq!(c.next_pending(Id::MIN), want.first().copied());
         });
         assert_eq!(shown, names);
+        let mut bytes = 0;
+        g.for_each_consumer(|c| bytes += c.bytes());
+        assert_eq!(g.consumer_bytes, bytes);
     }
 
     #[test]
@@ -287,8 +306,8 @@ mod tests {
                     }
                     2 | 3 => assert_eq!(g.release(id), twin.remove(&id).is_some()),
                     _ => {
-                        if let Some(who) = g.who(&[name]) {
-                            g.assign(id, who, 1, step);
+                        if let Some(consumer) = g.find_consumer(&[name]) {
+                            g.assign(id, consumer, 1, step);
                             twin.insert(id, (name, step));
                         }
                     }

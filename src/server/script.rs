@@ -1,0 +1,212 @@
+//! Running a script from the server's side: what may keep it from running, its commands, its slowness,
+//! its end.
+
+use super::admit::{self, Caller, Verdict};
+use super::call::{How, call};
+use super::ctx::Ctx;
+use super::{Gate, Server, lend, pass};
+use crate::clients::{Client, ClientId, flag};
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
+use crate::proto::args::Args;
+use crate::proto::error::CmdError;
+use crate::proto::reply::Reply;
+use crate::replication::ops::to;
+use crate::scripting::header::Flags;
+use crate::scripting::{Running, Sha, ffi};
+use crate::sys::clock::mono_ns;
+use std::time::Duration;
+
+/// The pseudo-client of scripts.
+fn runner(srv: &mut Server) -> ClientId {
+    if let Some(id) = srv.scripting.client {
+        return id;
+    }
+    let mut c = Client::new(srv.clock.unix_ms);
+    c.set(flag::SCRIPT | flag::DENY_BLOCKING);
+    let id = srv.clients.add(c);
+    srv.scripting.client = Some(id);
+    id
+}
+
+/// Runs a compiled script for the caller of `ctx`; its value or its error is the reply.
+pub fn eval(
+    ctx: &mut Ctx<'_>,
+    name: Sha,
+    keys: &[&[u8]],
+    argv: &[&[u8]],
+    read_only: bool,
+) -> Result<(), CmdError> {
+    let srv = &mut *ctx.srv;
+    let script = srv.scripting.scripts.get(&name).expect("kept before it runs");
+    let (flags, compiled) = (script.flags, script.compiled);
+    if let Some(why) = admit::script(srv, ctx.client, flags, read_only) {
+        return Err(why);
+    }
+    let declared = |bit: u32| !flags.has(Flags::COMPAT) && flags.has(bit);
+    let runner = runner(srv);
+    srv.clients[runner].db = ctx.db as u32;
+    srv.clients[runner].resp = 2;
+    srv.scripting.running = Some(Running {
+        name,
+        caller: ctx.client,
+        started_ns: mono_ns(),
+        timed_out: false,
+        killed: false,
+        wrote: false,
+        read_only: read_only || declared(Flags::NO_WRITES),
+        allow_oom: declared(Flags::ALLOW_OOM),
+        resp: 2,
+        repl: to::ALL,
+    });
+    let watched = srv.config.busy_reply_threshold > 0;
+    let mut vm = srv.scripting.vm.take().expect("compiled before it runs, and one script at a time");
+    let out = &mut *ctx.out;
+    let resp = || lend::with_lent(|srv| srv.scripting.running.as_ref().map_or(2, |r| r.resp));
+    let result = lend::lend(srv, || vm.run(compiled, keys, argv, watched, out, resp));
+    srv.scripting.vm = Some(vm);
+    let over = srv.scripting.running.take().expect("set above");
+    if over.timed_out {
+        srv.gate.put(Gate::BUSY, false);
+        // What the cron left alone meanwhile (a child that ended, keys that expired) is due.
+        srv.run.next_cron_ms = 0;
+    }
+    if let Err(f) = result {
+        let text = failed(&name, &f);
+        if f.counted { ctx.out.counted_error(&text) } else { ctx.out.error_bytes(&text) }
+    }
+    Ok(())
+}
+
+/// The error of a script as its caller gets it.
+fn failed(name: &Sha, f: &ffi::Failure) -> Vec<u8> {
+    if f.raw {
+        let shown = &f.message[..f.message.len().min(100)];
+        return [b"ERR Error running script ", &name[..], b", ", shown].concat();
+    }
+    match &f.place {
+        None => f.message.clone(),
+        Some((source, line)) => {
+            [&f.message[..], b" script: ", name, b", on ", source, b":", line, b"."].concat()
+        }
+    }
+}
+
+/// `redis.acl_check_cmd`: may the caller run it? None for what is no command.
+pub fn may_call(srv: &Server, words: &[Vec<u8>]) -> Option<bool> {
+    let args: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+    srv.table.resolve(&args).ok().map(|_| true)
+}
+
+/// A command of the running script: its reply, or the text of an error that has been counted.
+pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
+    let Ok(cmd) = srv.table.resolve(args) else {
+        return Err(refused(srv, None, "ERR Unknown Redis command called from script"));
+    };
+    if let Verdict::Refused(why) = admit::admit(srv, Caller::Script, cmd, Args::new(args)) {
+        return Err(refused(srv, Some(cmd), why.as_str()));
+    }
+    let runner = srv.scripting.client.expect("a script runs");
+    let r = srv.scripting.running.as_mut().expect("a script runs");
+    r.wrote |= srv.table.get(cmd).flags & cf::WRITE != 0;
+    let mut out = Reply::new(r.resp == 3);
+    let outside = std::mem::replace(&mut srv.ops.denied, to::ALL & !r.repl);
+    call(srv, runner, cmd, Args::new(args), &mut out, How::Nested);
+    srv.ops.denied = outside;
+    Ok(out.take_bytes())
+}
+
+/// The error of a command that is not run, counted.
+fn refused(srv: &mut Server, cmd: Option<CmdId>, why: &str) -> Vec<u8> {
+    srv.stats.count_error(why);
+    srv.stats.new_errors();
+    if let Some(cmd) = cmd {
+        srv.cmdstats[usize::from(cmd)].rejected += 1;
+    }
+    [b"-", why.as_bytes()].concat()
+}
+
+/// `redis.setresp`.
+pub fn set_resp(srv: &mut Server, resp: u8) {
+    if let Some(r) = &mut srv.scripting.running {
+        r.resp = resp;
+    }
+    if let Some(c) = srv.scripting.client.and_then(|id| srv.clients.get_mut(id)) {
+        c.resp = resp;
+    }
+}
+
+/// `redis.set_repl`.
+pub fn set_repl(srv: &mut Server, mask: u8) {
+    if let Some(r) = &mut srv.scripting.running {
+        r.repl = mask;
+    }
+}
+
+/// Called every so many instructions: a script that runs too long lets the loop turn. True when it is
+/// to end.
+pub fn slow(srv: &mut Server) -> bool {
+    let threshold = srv.config.busy_reply_threshold;
+    let Some(r) = &mut srv.scripting.running else { return false };
+    if r.killed {
+        return true;
+    }
+    let elapsed = (mono_ns() - r.started_ns) / 1_000_000;
+    if threshold == 0 || elapsed < threshold {
+        return false;
+    }
+    if !r.timed_out {
+        r.timed_out = true;
+        crate::warning!(
+            "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing \
+             the script using the SCRIPT KILL command. Script name is: {}.",
+            String::from_utf8_lossy(&r.name)
+        );
+        srv.gate.put(Gate::BUSY, true);
+    }
+    nested_pass(srv);
+    let killed = srv.scripting.running.as_ref().is_some_and(|r| r.killed);
+    if killed {
+        crate::notice!("Lua script killed by user with SCRIPT KILL.");
+    }
+    killed
+}
+
+/// Serves those who may interrupt, with a clock of its own. What the script does stays at one instant;
+/// only TIME follows the wall, or a script that waits for it would never end.
+fn nested_pass(srv: &mut Server) {
+    let (clock, now, ticks) = (srv.clock.clone(), srv.ks.now_ms, srv.run.ticks);
+    debug_assert!(srv.ks.fx.is_empty(), "effects are settled before the loop turns");
+    pass::turn(srv, Some(Duration::ZERO));
+    debug_assert!(srv.ks.fx.is_empty(), "a nested pass changes nothing");
+    let wall = srv.clock.unix_us;
+    (srv.clock, srv.ks.now_ms, srv.run.ticks) = (clock, now, ticks);
+    srv.clock.unix_us = wall;
+}
+
+/// SCRIPT KILL.
+pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
+    let Some(r) = &mut srv.scripting.running else {
+        return Err(CmdError::Msg(&"NOTBUSY No scripts in execution right now."));
+    };
+    if srv.clients.get(r.caller).is_some_and(|c| c.has(flag::OBEYED)) {
+        return Err(CmdError::Msg(
+            &"UNKILLABLE The busy script was sent by a master instance in the context of replication \
+              and cannot be killed.",
+        ));
+    }
+    if r.wrote {
+        return Err(CmdError::Msg(
+            &"UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
+              either wait the script termination or kill the server in a hard way using the SHUTDOWN \
+              NOSAVE command.",
+        ));
+    }
+    r.killed = true;
+    Ok(())
+}
+
+/// The client whose script runs now.
+pub fn caller(srv: &Server) -> Option<ClientId> {
+    srv.scripting.running.as_ref().map(|r| r.caller)
+}
