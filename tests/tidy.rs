@@ -143,6 +143,8 @@ const DOUBT_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/server/child.rs", "process::kill(", "one that has ended is waited for all the same"),
     ("src/server/boot.rs", "cpu::bind(", "the server works on any processor"),
     ("src/server/boot.rs", "args.get(1..)", "no arguments are none"),
+    ("src/server/boot.rs", "open_log(&config)", "the start ends there; the line is printed, too"),
+    ("src/server/aof_load.rs", "table.resolve(", "a command that is not found ends the load"),
     ("src/server/boot.rs", "env::current_dir()", "the name of the folder, for the log"),
     ("src/server/jobs.rs", "env::current_dir()", "the name of the folder, for the log"),
     ("src/server/jobs.rs", "remove_file(temp_of(", "a temp file that stays is read by nothing"),
