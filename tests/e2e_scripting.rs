@@ -495,3 +495,23 @@ fn the_format_of_a_verbatim_string_has_three_bytes_whatever_they_are() {
     }
     assert_eq!(c.cmd(&["PING"]).text(), "PONG");
 }
+
+#[test]
+fn what_random_scripts_have_found() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, text) in [
+        ("return cjson.encode({[2147483648] = 1, 5})", "{\"1\":5,\"2147483648\":1}"),
+        ("return cjson.encode({[1e21] = 'x'})", "{\"1e+21\":\"x\"}"),
+        (
+            "return select(2, pcall(struct.pack, 'If', 1))",
+            "bad argument #3 to '?' (number expected, got nil)",
+        ),
+    ] {
+        assert_eq!(eval(&mut c, script), Value::bulk(text), "{script}");
+    }
+    for (text, told) in [("'\\n'", ""), ("'MY a\\r\\n\\n'", "MY a"), ("'MY a\\nb\\n'", "MY a b")] {
+        let reply = eval(&mut c, &format!("return {{err = {text}}}"));
+        assert_eq!(reply.error(), told, "{text}");
+    }
+}
