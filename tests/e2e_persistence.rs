@@ -415,6 +415,25 @@ fn broken_files_end_the_start_and_stay_as_they_are() {
     }
 }
 
+#[test]
+fn files_that_cannot_be_read_end_the_start_and_stay_as_they_are() {
+    // A folder in the place of a file opens, and its reads fail.
+    let dir = prepared(&commands(&["SET a 1"]), b"");
+    let file = dir.join("appendonlydir/appendonly.aof.1.incr.aof");
+    fs::remove_file(&file).expect("there");
+    fs::create_dir(&file).expect("writable");
+    let log = refused(&dir, &[]);
+    assert!(log.contains("Unrecoverable error reading the append only file"), "{log}");
+    assert!(log.contains("Is a directory") && !log.contains("Truncating"), "{log}");
+    fs::remove_dir_all(&dir).expect("ours");
+    // An old log that may be there: a server that began without it would begin without its data.
+    let dir = own_folder();
+    std::os::unix::fs::symlink("appendonly.aof", dir.join("appendonly.aof")).expect("a link");
+    let log = refused(&dir, &[]);
+    assert!(log.contains("Can't look for an old-style AOF file appendonly.aof"), "{log}");
+    fs::remove_dir_all(&dir).expect("ours");
+}
+
 // ---- a disk that says no -----------------------------------------------------------------------
 
 #[test]

@@ -113,6 +113,50 @@ const BANNED: &[Ban] = &[
     ban("eprint!", "log, or the reply", false, &["src/main.rs", "src/sys/"]),
 ];
 
+/// What stands on paths that delete, truncate, overwrite or open a door: a read or a parse that failed is
+/// an answer of its own there, and never an ordinary value.
+const DOUBT_FILES: &[&str] = &[
+    "src/persist/",
+    "src/server/aof.rs",
+    "src/server/aof_load.rs",
+    "src/server/child.rs",
+    "src/server/disk.rs",
+    "src/server/jobs.rs",
+    "src/server/loading.rs",
+    "src/server/rewrite.rs",
+    "src/server/boot.rs",
+    "src/server/shutdown.rs",
+    "src/config/load.rs",
+    "src/config/rewrite.rs",
+    "src/bio/",
+    "src/sys/fsx.rs",
+    "src/sys/glob.rs",
+];
+const DOUBT_WORDS: &[&str] = &["let _ =", ".ok()", ".unwrap_or_default()", ".exists()"];
+/// (file, what stands in the line, reason).
+const DOUBT_EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("src/persist/check/mod.rs", "writeln!(out", "a check that is not heard is a check all the same"),
+    ("src/persist/check/aof.rs", "Continue? [y/N]", "without an answer nothing is cut"),
+    ("src/server/aof_load.rs", "bytes.get(end..)", "behind the snapshot there may be nothing"),
+    ("src/persist/check/rdb.rs", "end.ok()", "what is wrong has been said"),
+    ("src/server/child.rs", "cpu::bind(", "the child works on any processor"),
+    ("src/server/child.rs", "process::kill(", "one that has ended is waited for all the same"),
+    ("src/server/boot.rs", "cpu::bind(", "the server works on any processor"),
+    ("src/server/boot.rs", "args.get(1..)", "no arguments are none"),
+    ("src/server/boot.rs", "open_log(&config)", "the start ends there; the line is printed, too"),
+    ("src/server/aof_load.rs", "table.resolve(", "a command that is not found ends the load"),
+    ("src/server/boot.rs", "env::current_dir()", "the name of the folder, for the log"),
+    ("src/server/jobs.rs", "env::current_dir()", "the name of the folder, for the log"),
+    ("src/server/jobs.rs", "remove_file(temp_of(", "a temp file that stays is read by nothing"),
+    ("src/server/jobs.rs", "= match value", "not a result: the place of the new key"),
+    ("src/server/jobs.rs", "save_in_background(", "it has logged the failure, and is called again"),
+    ("src/server/rewrite.rs", "remove_file(", "a temp file that stays is read by nothing"),
+    ("src/server/rewrite.rs", "from.file_name()", "a name, for the log"),
+    ("src/server/shutdown.rs", "remove_pidfile(", "the process ends in either case"),
+    ("src/config/rewrite.rs", "remove_file(", "the failure before it is the one to tell"),
+    ("src/sys/fsx.rs", "fs::remove_file(temp)", "the failure before it is the one to tell"),
+];
+
 const fn ban(
     word: &'static str,
     instead: &'static str,
@@ -626,6 +670,25 @@ fn banned(file: &str, code: &str, only_tests: bool) -> Vec<String> {
     wrong
 }
 
+fn doubts(file: &str, text: &str, code: &str) -> Vec<String> {
+    if !within(file, DOUBT_FILES) {
+        return Vec::new();
+    }
+    let regions = test_regions(code);
+    let mut wrong = Vec::new();
+    for word in DOUBT_WORDS {
+        for (at, _) in code.match_indices(word) {
+            let n = line_of(code, at);
+            let line = text.lines().nth(n - 1).expect("a line of the text");
+            let excused = DOUBT_EXCEPTIONS.iter().any(|e| e.0 == file && line.contains(e.1));
+            if !excused && !regions.iter().any(|r| r.contains(&at)) {
+                wrong.push(format!("{file}:{n}: `{word}`; write what follows when it is not known"));
+            }
+        }
+    }
+    wrong
+}
+
 fn leftovers(file: &str, text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for (word, instead) in LEFTOVERS {
@@ -685,6 +748,12 @@ fn stale_exceptions(files: &BTreeMap<String, String>, reached: &BTreeMap<String,
     for (file, _) in COLUMN_EXCEPTIONS {
         if !text(file).lines().any(|l| l.chars().count() > COLUMNS) {
             stale.push(format!("COLUMN_EXCEPTIONS: {file} has no long line"));
+        }
+    }
+    for (file, part, _) in DOUBT_EXCEPTIONS {
+        let mut lines = text(file).lines();
+        if !lines.any(|l| l.contains(part) && DOUBT_WORDS.iter().any(|w| l.contains(w))) {
+            stale.push(format!("DOUBT_EXCEPTIONS: {file} has no doubt at {part}"));
         }
     }
     for (file, word, _) in BANNED_EXCEPTIONS {
@@ -748,6 +817,9 @@ fn the_house_is_tidy() {
         wrong.extend(unsafe_code(file, text, &code));
         wrong.extend(banned(file, &code, only_tests));
         wrong.extend(leftovers(file, text));
+        if !only_tests {
+            wrong.extend(doubts(file, text, &code));
+        }
     }
     for (file, text) in &everything {
         wrong.extend(machine_paths(file, text));
@@ -869,6 +941,21 @@ fn banned_words_can_fail() {
     assert_eq!(check("src/object/list.rs", "Arc::new(my_todo!())"), 0, "parts of longer words");
     assert_eq!(leftovers("src/a.rs", concat!("// FIX", "ME later")).len(), 1);
     assert!(leftovers("src/a.rs", "// a fix").is_empty());
+}
+
+#[test]
+fn doubts_can_fail() {
+    let check = |file: &str, text: &str| doubts(file, text, &code(text)).len();
+    for line in
+        ["let _ = f.read(b);", "f.read(b).ok();", "fs::read(p).unwrap_or_default()", "p.exists()"]
+    {
+        assert_eq!(check("src/persist/rdb/load.rs", line), 1, "{line}");
+        assert_eq!(check("src/persist/rdb/load.rs", &format!("// {line}")), 0, "{line}");
+        assert_eq!(check("src/persist/a.rs", &format!("#[cfg(test)]\nmod t {{ {line} }}")), 0, "{line}");
+        assert_eq!(check("src/object/list.rs", line), 0, "{line}");
+    }
+    assert_eq!(check("src/server/jobs.rs", "let _ = remove_file(temp_of(pid));"), 0);
+    assert_eq!(check("src/server/jobs.rs", "let _ = remove_file(path);"), 1);
 }
 
 #[test]

@@ -48,6 +48,11 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
     Some(quads.wrapping_mul(42_949_672_960_001) >> 32)
 }
 
+/// The number that `text` is, by the rules of its type; None for any other text.
+pub fn decimal<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// The number, if `text` is exactly how that number is written.
 #[inline]
 pub fn parse_i64(text: &[u8]) -> Option<i64> {

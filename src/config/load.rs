@@ -37,7 +37,7 @@ const DEPRECATED: [&[u8]; 3] =
 
 /// A line, for the report of what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLine {
     /// The file it was read from; `None` for the command line alone.
     pub file: Option<Vec<u8>>,
     /// Counted from 1. The command line follows the file in the same count.
@@ -49,7 +49,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub args: Vec<Vec<u8>>,
-    pub place: Place,
+    pub place: SourceLine,
 }
 
 /// What a configuration asks for beyond values, in the order of its lines.
@@ -66,7 +66,7 @@ pub struct Startup {
     /// `sentinel ...` lines with at least one argument, in sentinel mode.
     pub sentinel: Vec<Line>,
     /// Directives whose value asks for what this build does not have, with the line that does.
-    pub asked: Vec<(&'static str, Place)>,
+    pub asked: Vec<(&'static str, SourceLine)>,
 }
 
 /// Why the configuration cannot be used.
@@ -75,12 +75,12 @@ pub enum LoadError {
     /// A file or standard input cannot be read. The text is for the log.
     Unreadable(Vec<u8>),
     /// Printed to standard error as it is. Without a place it concerns the configuration as a whole.
-    Refused { place: Option<Place>, reason: Vec<u8> },
+    Refused { place: Option<SourceLine>, reason: Vec<u8> },
 }
 
 impl LoadError {
     /// A complaint about one line.
-    pub fn at(place: &Place, reason: impl Into<Vec<u8>>) -> LoadError {
+    pub fn at(place: &SourceLine, reason: impl Into<Vec<u8>>) -> LoadError {
         LoadError::Refused { place: Some(place.clone()), reason: reason.into() }
     }
 
@@ -95,7 +95,7 @@ impl LoadError {
             LoadError::Refused { place, reason } => {
                 let mut out =
                     format!("\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n").into_bytes();
-                if let Some(Place { line, text, .. }) = place {
+                if let Some(SourceLine { line, text, .. }) = place {
                     let head = format!("Reading the configuration file, at line {line}\n>>> '");
                     out.extend_from_slice(head.as_bytes());
                     out.extend_from_slice(text);
@@ -149,18 +149,21 @@ pub fn load(config: &mut Config, sources: Sources<'_>) -> Result<Startup, LoadEr
 /// The contents of a file, or of all files that a pattern matches, none included.
 fn read_files(path: &[u8]) -> Result<Vec<u8>, LoadError> {
     let is_glob = path.iter().any(|b| matches!(b, b'*' | b'?' | b'['));
-    let paths = if is_glob { sys::glob::paths(path) } else { vec![path.to_vec()] };
+    let unread = |path: &[u8], error: &io::Error| {
+        let (head, reason) = ("Fatal error, can't open config file '", errno::text(error));
+        LoadError::Unreadable([head.as_bytes(), path, b"': ", reason.as_bytes()].concat())
+    };
+    let paths = match is_glob {
+        true => sys::glob::paths(path).map_err(|error| unread(path, &error))?,
+        false => vec![path.to_vec()],
+    };
     let mut text = Vec::new();
     for path in paths {
         match std::fs::read(Path::new(std::ffi::OsStr::from_bytes(&path))) {
             Ok(mut bytes) => text.append(&mut bytes),
-            // A folder opens but has no lines.
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
-            Err(error) => {
-                let (head, reason) = ("Fatal error, can't open config file '", errno::text(&error));
-                let text = [head.as_bytes(), &path, b"': ", reason.as_bytes()].concat();
-                return Err(LoadError::Unreadable(text));
-            }
+            // A pattern finds folders, too, which have no lines.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory && is_glob => {}
+            Err(error) => return Err(unread(&path, &error)),
         }
     }
     Ok(text)
@@ -202,7 +205,7 @@ impl Loader<'_> {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let place = Place {
+            let place = SourceLine {
                 file: file.map(<[u8]>::to_vec),
                 line: index.saturating_add(1),
                 text: line.to_vec(),
@@ -218,7 +221,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], place: &Place) -> Result<(), Fault> {
+    fn line(&mut self, line: &[u8], place: &SourceLine) -> Result<(), Fault> {
         let args = quote::split_args(line).ok_or("Unbalanced quotes in configuration line")?;
         let Some((name, values)) = args.split_first() else { return Ok(()) };
         let name = name.to_ascii_lowercase();
@@ -232,16 +235,16 @@ impl Loader<'_> {
     }
 
     /// A line that has a row.
-    fn directive(&mut self, name: &[u8], values: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
+    fn directive(&mut self, name: &[u8], values: &[Vec<u8>], place: &SourceLine) -> Result<(), Reason> {
         let named = lookup(name).expect("the caller has found it");
         let is_list = named.row.has(MULTI_ARG);
         if !is_list && values.len() != 1 {
             return Err(WRONG_COUNT);
         }
-        // A list may come as one quoted value. One whose own quotes do not match is an empty list.
+        // A list may come as one quoted value. One whose own quotes do not match could mean any list.
         let split = match values {
             [value] if is_list && !value.is_empty() => {
-                Some(quote::split_args(value).unwrap_or_default())
+                Some(quote::split_args(value).ok_or("Unbalanced quotes in configuration line")?)
             }
             _ => None,
         };
@@ -255,7 +258,7 @@ impl Loader<'_> {
     }
 
     /// A line that has no row.
-    fn other(&mut self, name: &[u8], values: &[Vec<u8>], place: &Place) -> Result<(), Fault> {
+    fn other(&mut self, name: &[u8], values: &[Vec<u8>], place: &SourceLine) -> Result<(), Fault> {
         let line = Line { args: values.to_vec(), place: place.clone() };
         match (name, values) {
             (b"include", [path]) => return self.include(path),
@@ -434,7 +437,7 @@ mod tests {
         assert_eq!(save("save \"900 1 300 10\"\nsave 1 1"), "900 1 300 10 1 1");
         assert_eq!(save("save 900 1\nsave \"\""), "");
         assert_eq!(save("save \"\"\nsave 900 1"), "900 1");
-        assert_eq!(save("save '\"a'"), "", "a list with broken quotes is an empty one");
+        assert!(read("save '\"a'").is_err(), "a list with broken quotes may be any: not an empty one");
     }
 
     #[test]
@@ -495,6 +498,16 @@ mod tests {
         assert!(startup.sentinel.is_empty());
         let Read { startup, .. } = read_from(None, "sentinel monitor x", true).expect("valid");
         assert_eq!(startup.sentinel.iter().map(words).collect::<Vec<_>>(), [b"monitor x"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_end_of_the_configuration() {
+        let dir = TempDir::new("config-folder");
+        let folder = dir.path().as_os_str().as_encoded_bytes();
+        let why = read_from(Some(folder), "", false).err().expect("a folder is no file");
+        assert!(why.ends_with(": Is a directory"), "{why}");
+        let why = read("save \"\\\"900 1\"\n").err().expect("a list without an end");
+        assert!(why.contains("Unbalanced quotes in configuration line"), "{why}");
     }
 
     #[test]

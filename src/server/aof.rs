@@ -110,21 +110,35 @@ pub fn persist(srv: &Server, m: &mut Manifest) -> bool {
     true
 }
 
-/// Does the manifest on the disk name this file? A failure to make a manifest durable leaves that open.
-pub fn named_on_disk(srv: &Server, name: &[u8]) -> bool {
+/// May the manifest on the disk name this file? A failure to make a manifest durable leaves that open. One
+/// that cannot be read may name anything: a file that it does name must not go.
+pub fn may_be_named_on_disk(srv: &Server, name: &[u8]) -> bool {
     let log = shown(&srv.config.appendfilename).into_owned();
-    let text = std::fs::read(folder(srv).join(format!("{log}.manifest"))).unwrap_or_default();
-    Manifest::parse(&text).is_ok_and(|m| m.live().any(|p| p.name == name))
+    names(std::fs::read(folder(srv).join(format!("{log}.manifest"))), name)
 }
 
-/// Opens a file of the log to append to it; `fresh` empties it.
-fn open_file(srv: &Server, name: &[u8], fresh: bool) -> Option<Arc<File>> {
+fn names(manifest: io::Result<Vec<u8>>, name: &[u8]) -> bool {
+    match manifest.map(|text| Manifest::parse(&text)) {
+        Ok(Ok(m)) => m.live().any(|p| p.name == name),
+        Ok(Err(_)) => true,
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// Opens a file of the log to append to it, with its length; `fresh` empties it.
+fn open_file(srv: &Server, name: &[u8], fresh: bool) -> Option<(Arc<File>, u64)> {
     let file = File::options().create(true).append(true).mode(0o644).open(path_of(srv, name));
     let file = file.and_then(|f| if fresh { f.set_len(0).map(|()| f) } else { Ok(f) });
     let name = shown(name);
-    file.inspect_err(|e| warning!("Can't open the append-only file {name}: {}", errno::text(e)))
-        .ok()
-        .map(Arc::new)
+    // Its length decides where a write that was cut short is taken back to.
+    let sized = file.and_then(|f| f.metadata().map(|m| (Arc::new(f), m.len())));
+    match sized {
+        Ok(sized) => Some(sized),
+        Err(e) => {
+            warning!("Can't open the append-only file {name}: {}", errno::text(&e));
+            None
+        }
+    }
 }
 
 /// After the dataset has been read, at the start: the increment is opened, the history goes.
@@ -160,8 +174,7 @@ pub fn open_at_start(srv: &mut Server) -> bool {
 }
 
 /// What is appended goes to this file from now on.
-fn adopt(srv: &mut Server, file: Arc<File>) {
-    let size = file.metadata().map_or(0, |m| m.len());
+fn adopt(srv: &mut Server, (file, size): (Arc<File>, u64)) {
     (srv.aof.increment_size, srv.aof.synced_size) = (size, size);
     srv.aof.file = Some(file);
 }
@@ -232,8 +245,12 @@ pub fn delete_history(srv: &mut Server) {
 }
 
 pub fn unlink(srv: &Server, name: &[u8]) {
-    // One that is not there needs not go.
-    let _ = srv.bio.unlink(&path_of(srv, name));
+    let path = path_of(srv, name);
+    if let Err(e) = srv.bio.unlink(&path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        warning!("Can't remove the file {}: {}", path.display(), errno::text(&e));
+    }
 }
 
 /// CONFIG SET appendonly yes: a rewrite writes the first base. False when that could not be begun.
@@ -490,5 +507,24 @@ pub fn cron(srv: &mut Server) {
 pub fn policy_changed(srv: &mut Server) {
     if srv.config.appendfsync == AppendFsync::Always {
         srv.bio.drain();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_may_name_any_file() {
+        let text = b"file a.1.base.rdb seq 1 type b\nfile a.0.base.rdb seq 1 type h\n".to_vec();
+        assert!(names(Ok(text.clone()), b"a.1.base.rdb"));
+        assert!(!names(Ok(text.clone()), b"a.2.base.rdb"));
+        assert!(!names(Ok(text), b"a.0.base.rdb"), "history is read by no start");
+        for number in [libc::EIO, libc::EMFILE, libc::EACCES, libc::ENOMEM] {
+            assert!(names(Err(io::Error::from_raw_os_error(number)), b"a.2.base.rdb"));
+        }
+        assert!(names(Ok(b"file a".to_vec()), b"a.2.base.rdb"), "half a manifest");
+        assert!(names(Ok(Vec::new()), b"a.2.base.rdb"), "an empty one");
+        assert!(!names(Err(io::Error::from_raw_os_error(libc::ENOENT)), b"a.2.base.rdb"));
     }
 }

@@ -138,10 +138,18 @@ fn upgrade(srv: &mut Server) -> bool {
     let log = srv.config.appendfilename.clone();
     let old = Path::new(std::ffi::OsStr::from_bytes(&log)).to_path_buf();
     let new = aof::path_of(srv, &log);
+    // A log that may be there must not be passed over: the server would begin without its data.
+    let (is_old_there, is_new_there) = match old.try_exists().and_then(|o| Ok((o, new.try_exists()?))) {
+        Ok(there) => there,
+        Err(e) => {
+            warning!("Can't look for an old-style AOF file {}: {}", shown(&log), errno::text(&e));
+            return false;
+        }
+    };
     let m = &srv.aof.manifest;
     let begun =
-        m.increments.is_empty() && m.base.as_ref().is_some_and(|b| b.name == log) && !new.exists();
-    if !old.exists() || !(m.is_empty() || begun) {
+        m.increments.is_empty() && m.base.as_ref().is_some_and(|b| b.name == log) && !is_new_there;
+    if !is_old_there || !(m.is_empty() || begun) {
         return true;
     }
     let mut m = m.clone();
@@ -175,9 +183,15 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
         return Outcome::Empty;
     }
     let mut input = BufReader::with_capacity(1 << 16, file);
-    let snapshot = input.fill_buf().is_ok_and(|b| b.starts_with(b"REDIS"));
-    if !snapshot {
-        return load_commands(srv, name, input, 0, before);
+    let unread = |e: &std::io::Error| {
+        let (file, why) = (shown(name), errno::text(e));
+        warning!("Unrecoverable error reading the append only file {file}: {why}");
+        Outcome::Failed
+    };
+    match input.fill_buf() {
+        Ok(head) if head.starts_with(b"REDIS") => {}
+        Ok(_) => return load_commands(srv, name, input, 0, before),
+        Err(e) => return unread(&e),
     }
     let old = name == srv.config.appendfilename;
     if old {
@@ -186,8 +200,9 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
         notice!("Reading RDB base file on AOF loading...");
     }
     let mut bytes = Vec::new();
-    // Less than all of it is a short read.
-    let _ = input.read_to_end(&mut bytes);
+    if let Err(e) = input.read_to_end(&mut bytes) {
+        return unread(&e);
+    }
     let end = match jobs::load_bytes(srv, &bytes, false, true) {
         Ok(end) => end,
         Err(_) => {

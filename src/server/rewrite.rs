@@ -200,13 +200,14 @@ fn install(srv: &mut Server, pid: u32) -> bool {
     }
     m.retire_increments(srv.aof.state != State::Off);
     if !aof::persist(srv, &mut m) {
-        if !aof::named_on_disk(srv, &base) {
+        if !aof::may_be_named_on_disk(srv, &base) {
             made.iter().for_each(|name| aof::unlink(srv, name));
         }
         return false;
     }
     srv.aof.manifest = m;
     if srv.aof.state != State::Off {
+        // Only when to rewrite the next time depends on it.
         let base_size = std::fs::metadata(&base_path).map_or(0, |m| m.len());
         srv.aof.size = base_size + aof::increment_size(srv);
         srv.aof.base_size = srv.aof.size;

@@ -8,6 +8,7 @@
 //! stands before `whole` is sound), and `Format`, something else stands where a count or a length
 //! should. Bytes are taken as they come: a length is believed only as far as the file goes.
 
+use crate::algo::num::decimal;
 use std::io::{self, BufRead, Read};
 
 /// Counts, lengths and notes stand in lines of at most so many bytes.
@@ -49,7 +50,7 @@ impl<R: BufRead> Reader<R> {
             match self.line.split_first() {
                 Some((b'#', _)) => continue,
                 Some((b'*', [])) if self.cut => return Err(Broken::Short),
-                Some((b'*', digits)) => break number(digits).filter(|n| *n >= 1),
+                Some((b'*', digits)) => break decimal(digits).filter(|n: &u64| *n >= 1),
                 _ => return Err(Broken::Format),
             }
         };
@@ -62,7 +63,7 @@ impl<R: BufRead> Reader<R> {
             if digits.is_empty() && self.cut {
                 return Err(Broken::Short);
             }
-            let len = number(digits).ok_or(Broken::Format)?;
+            let len = decimal(digits).ok_or(Broken::Format)?;
             let arg = self.bytes(len)?;
             self.bytes(2)?;
             args.push(arg);
@@ -88,10 +89,6 @@ impl<R: BufRead> Reader<R> {
         self.at = self.at.saturating_add(n as u64);
         if n as u64 == len { Ok(out) } else { Err(Broken::Short) }
     }
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -169,5 +166,30 @@ mod tests {
         }
         let (_, _, broken) = all(b"*1\r\n$18446744073709551615\r\nabc\r\n");
         assert!(matches!(broken, Some(Broken::Short)), "a length is no reason to allocate");
+    }
+
+    #[test]
+    fn a_read_that_fails_is_not_the_end_of_the_file() {
+        struct Sick<'a>(&'a [u8]);
+        impl Read for Sick<'_> {
+            fn read(&mut self, b: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(b) {
+                    Ok(0) if !b.is_empty() => Err(io::Error::from_raw_os_error(libc::EIO)),
+                    done => done,
+                }
+            }
+        }
+        let (text, _) = sample();
+        for cut in (0..300).chain([text.len()]) {
+            let mut r = Reader::new(io::BufReader::with_capacity(16, Sick(&text[..cut])), 0);
+            let mut args = Vec::new();
+            let end = loop {
+                match r.next(&mut args) {
+                    Ok(true) => {}
+                    end => break end,
+                }
+            };
+            assert!(matches!(end, Err(Broken::Io(_))), "{cut}: {end:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! person finds the place in an editor.
 
 use super::{rdb, say};
+use crate::algo::num::decimal;
 use crate::persist::aof::manifest::Manifest;
 use crate::sys::errno;
 use std::ffi::OsStr;
@@ -47,6 +48,8 @@ struct Walk {
     begun: u64,
     /// The end was met inside of something.
     end: bool,
+    /// A read failed. That is not the end of the file: nothing may be cut there.
+    failed: bool,
 }
 
 /// Lines of counts, lengths and notes.
@@ -60,7 +63,10 @@ impl Walk {
     fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
         self.begun = self.at;
-        let n = self.from.by_ref().take(LINE - 1).read_until(b'\n', &mut line).ok()?;
+        let Ok(n) = self.from.by_ref().take(LINE - 1).read_until(b'\n', &mut line) else {
+            self.failed = true;
+            return None;
+        };
         self.at += n as u64;
         self.end |= line.last() != Some(&b'\n') && (n as u64) < LINE - 1;
         (n > 0).then_some(line)
@@ -69,9 +75,13 @@ impl Walk {
     fn bytes(&mut self, len: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.begun = self.at;
-        let n = self.from.by_ref().take(len).read_to_end(&mut bytes).unwrap_or(0);
-        self.at += n as u64;
-        self.end |= (n as u64) < len;
+        match self.from.by_ref().take(len).read_to_end(&mut bytes) {
+            Ok(n) => {
+                self.at += n as u64;
+                self.end |= (n as u64) < len;
+            }
+            Err(_) => self.failed = true,
+        }
         bytes
     }
 }
@@ -87,7 +97,7 @@ pub fn main(args: &[Vec<u8>], input: &mut dyn Read, out: &mut dyn Write) -> i32 
             file
         }
         [b"--truncate-to-timestamp", seconds, file] => {
-            let Some(t) = std::str::from_utf8(seconds).ok().and_then(|t| t.parse().ok()) else {
+            let Some(t) = decimal(seconds) else {
                 say!(c.out, "Invalid timestamp, aborting...");
                 return 1;
             };
@@ -130,16 +140,20 @@ impl Check<'_> {
     fn head(&mut self, path: &Path) -> Result<Vec<u8>, Stop> {
         let mut head = Vec::new();
         let read = File::open(path).and_then(|f| f.take(4096).read_to_end(&mut head));
-        if let Err(e) = read {
-            say!(self.out, "Cannot open file {}: {}", path.display(), errno::text(&e));
-            return Err(Stop);
+        match read {
+            Ok(_) => Ok(head),
+            Err(e) => Err(self.unopened(path, &e)),
         }
-        Ok(head)
+    }
+
+    fn unopened(&mut self, path: &Path, e: &std::io::Error) -> Stop {
+        say!(self.out, "Cannot open file {}: {}", path.display(), errno::text(e));
+        Stop
     }
 
     fn log(&mut self, path: &Path) -> Result<(), Stop> {
         say!(self.out, "Start checking Multi Part AOF");
-        let text = std::fs::read(path).unwrap_or_default();
+        let text = std::fs::read(path).map_err(|e| self.unopened(path, &e))?;
         let m = Manifest::parse(&text).map_err(|broken| {
             say!(self.out, "\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
             if let Some((n, line)) = &broken.line {
@@ -196,7 +210,7 @@ impl Check<'_> {
         if size == 0 {
             return Ok(Verdict::Empty);
         }
-        let mut w = Walk { from: BufReader::new(file), at: 0, begun: 0, end: false };
+        let mut w = Walk { from: BufReader::new(file), at: 0, begun: 0, end: false, failed: false };
         if snapshot {
             self.snapshot(path, &mut w)?;
         }
@@ -208,7 +222,7 @@ impl Check<'_> {
     }
 
     fn snapshot(&mut self, path: &Path, w: &mut Walk) -> Result<(), Stop> {
-        let bytes = std::fs::read(path).unwrap_or_default();
+        let bytes = std::fs::read(path).map_err(|e| self.unopened(path, &e))?;
         let end = rdb::check(&path.display().to_string(), &bytes, &mut *self.out);
         let placed = end.filter(|at| w.from.seek(SeekFrom::Start(*at as u64)).is_ok());
         let Some(at) = placed else {
@@ -254,10 +268,14 @@ impl Check<'_> {
                     break;
                 }
                 Err(_) => {
-                    say!(self.out, "Failed to read from AOF {name}, aborting...");
-                    return Err(Stop);
+                    w.failed = true;
+                    break;
                 }
             }
+        }
+        if w.failed {
+            say!(self.out, "Failed to read from AOF {name}, aborting...");
+            return Err(Stop);
         }
         if (ended || w.end) && open && self.error.is_none() {
             self.wrong(w.begun, "Reached EOF before reading EXEC for MULTI");
@@ -272,12 +290,12 @@ impl Check<'_> {
     /// A line behind `#`; true when the file was cut there.
     fn note(&mut self, path: &Path, w: &mut Walk, last: bool) -> Result<bool, Stop> {
         let at = w.at;
-        let line = w.line().unwrap_or_default();
+        // A read that failed is looked at by the walk.
+        let Some(line) = w.line() else { return Ok(false) };
         let (Some(until), Some(rest)) = (self.until, line.strip_prefix(b"#TS:")) else {
             return Ok(false);
         };
-        let digits = rest.strip_suffix(b"\r\n").and_then(|d| std::str::from_utf8(d).ok());
-        let Some(seconds) = digits.and_then(|d| d.parse::<i64>().ok()) else {
+        let Some(seconds) = rest.strip_suffix(b"\r\n").and_then(decimal::<i64>) else {
             say!(self.out, "Invalid timestamp annotation");
             return Err(Stop);
         };
@@ -363,7 +381,7 @@ impl Check<'_> {
         let digits = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'-').count();
         let (digits, end) = rest.split_at(digits);
         self.newline(at, end)?;
-        Some(std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(0))
+        Some(decimal(digits).unwrap_or(0))
     }
 
     fn newline(&mut self, at: u64, bytes: &[u8]) -> Option<()> {
@@ -511,5 +529,21 @@ mod tests {
         assert!(code == 1 && out.contains("because it is not the last file"), "{out}");
         std::fs::write(&manifest, "file a seq x type b\n").expect("writable");
         assert!(checked(&[], &manifest, "").1.contains("Invalid AOF manifest file format"));
+    }
+
+    #[test]
+    fn a_read_that_fails_is_not_the_end_of_the_file() {
+        // The memory at address 0: it opens, and reading it fails.
+        let file = || BufReader::new(File::open("/proc/self/mem").expect("there"));
+        let walk = || Walk { from: file(), at: 0, begun: 0, end: false, failed: false };
+        let mut w = walk();
+        assert!(w.bytes(5).is_empty() && w.failed && !w.end);
+        let mut w = walk();
+        assert!(w.line().is_none() && w.failed && !w.end);
+        let (mut input, mut out) = (&b"y\n"[..], Vec::new());
+        let mut c =
+            Check { out: &mut out, input: &mut input, fix: true, until: None, line: 1, error: None };
+        assert!(c.commands("x.aof", Path::new("x.aof"), &mut walk(), true).is_err());
+        assert_eq!(out, b"Failed to read from AOF x.aof, aborting...\n");
     }
 }

@@ -23,7 +23,7 @@ mod stream;
 mod tests;
 
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
-use crate::algo::num::{parse_f64, parse_f64_bound};
+use crate::algo::num::{decimal, parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{Element, Listpack, safe_to_add};
@@ -152,7 +152,7 @@ impl<'a> Loader<'a> {
     pub fn new(bytes: &'a [u8], limits: Limits, checks: Checks) -> Result<Self> {
         let head = bytes.get(..9).ok_or(SHORT)?;
         let digits = head.strip_prefix(b"REDIS").ok_or("Wrong signature trying to load DB from file")?;
-        let version = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(0);
+        let version = decimal(digits).unwrap_or(0);
         if !(1..=VERSION).contains(&version) {
             return Err(format!("Can't handle RDB format version {version}"));
         }
