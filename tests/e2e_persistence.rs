@@ -678,7 +678,8 @@ fn the_end_kills_a_rewrite_of_a_log_that_is_off() {
     assert_eq!(srv.wait_exit().code(), Some(0));
     let log = srv.log();
     assert!(log.contains("There is a child rewriting the AOF. Killing it!"), "{log}");
-    let names = fs::read_dir(&srv.dir).expect("the server's folder").map(|f| f.expect("a name").file_name());
+    let names =
+        fs::read_dir(&srv.dir).expect("the server's folder").map(|f| f.expect("a name").file_name());
     let temps: Vec<_> = names.filter(|n| n.to_string_lossy().starts_with("temp-")).collect();
     assert!(temps.is_empty(), "{temps:?}");
 }

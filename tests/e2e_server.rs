@@ -317,6 +317,14 @@ fn a_loop_that_may_not_poll_sleeps_at_once() {
 }
 
 #[test]
+fn a_directive_without_its_value_is_a_syntax_error() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    assert_eq!(c.run("CONFIG SET hz 10 hz").error(), "ERR syntax error");
+    assert!(c.run("CONFIG SET hz").error().starts_with("ERR wrong number of arguments"));
+}
+
+#[test]
 fn keys_are_found_in_any_command() {
     let srv = Server::start();
     let mut c = srv.connect();
