@@ -3,6 +3,7 @@
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
 #[derive(Debug)]
@@ -54,6 +55,15 @@ impl Stream {
         let _ = registry.deregister(self.source());
     }
 
+    /// Ends the connection, even when a child process holds its descriptor, too.
+    pub fn shutdown(&self) {
+        // It fails when the peer has ended the connection already.
+        let _ = match self {
+            Stream::Tcp(s) => s.shutdown(Shutdown::Both),
+            Stream::Unix(s) => s.shutdown(Shutdown::Both),
+        };
+    }
+
     /// Reads up to `max` bytes to the end of `buf`.
     pub fn read_into(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
         crate::sys::io::read_into(self.fd(), buf, max)
@@ -98,7 +108,7 @@ impl Stream {
 
     pub fn set_nodelay(&self, on: bool) {
         if let Stream::Tcp(s) = self {
-            // Who cannot be hurried gets it a little later.
+            // Without the option the bytes only leave a little later.
             let _ = s.set_nodelay(on);
         }
     }
