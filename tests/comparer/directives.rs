@@ -190,7 +190,7 @@ const SEVERAL: &[&[&str]] = &[
     &["CONFIG", "GET"],
     &["CONFIG", "GET", ""],
     &["CONFIG", "GET", "hz", "HZ", "h?"],
-    &["CONFIG", "GET", "slave-p*", "replica-p*"],
+    &["CONFIG", "GET", "slave-pr*", "SLAVE-P*"],
     &["CONFIG", "GET", "SLAVE-PRIORITY"],
     &["CONFIG", "GET", "[h]z"],
     &["CONFIG", "GET", "nosuch"],
