@@ -347,7 +347,7 @@ fn hurt(rng: &mut Rng, bytes: &mut Vec<u8>) {
 /// Whatever a value was read from, using it does not panic, and it comes back as what it is.
 fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: usize) {
     // A byte may stand for a hundred (compression), each element needs its share of a table.
-    let bytes = v.heap_bytes(usize::MAX);
+    let bytes = v.heap_bytes();
     assert!(bytes < 20_000 + 1_000 * read_from, "{bytes} bytes out of {read_from}");
     assert!(!v.is_empty());
     let mut text = || some_text(&mut Rng::seeded(rng.next_u64()));
@@ -544,7 +544,7 @@ fn exercise(rng: &mut Rng, s: &mut Stream) {
     assert!(pairs >= forth.len() || forth.is_empty() || pairs == 0);
     let mut d = Digest::default();
     s.digest(&mut d);
-    assert!(s.heap_bytes(5) > 0 && s.effort() > 0);
+    assert!(s.heap_bytes() > 0 && s.effort() > 0);
     s.groups.for_each(|_, g| {
         let behind = s.log.lag(g);
         assert!(behind.is_some() || s.log.length > 0 || s.log.entries_added > 0);

@@ -11,7 +11,7 @@ use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, container, key};
 use crate::algo::num::F64Text;
 use crate::ds::entry::Entry;
-use crate::object::value::{SAMPLES, Value};
+use crate::object::value::Value;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;
@@ -68,8 +68,8 @@ fn memory_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             "STATS",
             "    Show what the memory is used for.",
             "USAGE <key> [SAMPLES <count>]",
-            "    Tell how many bytes <key> and its value occupy. Of big values only <count>",
-            "    elements are looked at (default: 5, 0 means all).",
+            "    Tell how many bytes <key> and its value occupy. All elements are counted, whatever",
+            "    <count> says.",
         ],
     )
 }
@@ -77,22 +77,22 @@ fn memory_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 /// A place in a bucket of 64 bytes, which holds eight on average when the table is full.
 const PLACE: usize = 8;
 
-/// Bytes that a key occupies, with about `samples` elements of its value measured (0: all).
-pub fn usage(e: &Entry, samples: usize) -> usize {
+/// Bytes that a key occupies.
+pub fn usage(e: &Entry) -> usize {
     let places = if e.when().is_some() { 2 * PLACE } else { PLACE };
-    let value = if e.is_inline() { 0 } else { Value::held_by(e, samples) };
+    let value = if e.is_inline() { 0 } else { Value::held_by(e) };
     e.footprint() + places + value
 }
 
 fn memory_usage(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let mut samples = SAMPLES;
+    // Values count their bytes themselves: any number of samples gives the same answer.
     let mut options = ctx.args.from(3).iter();
     while let Some(option) = options.next() {
         let n = options.next().filter(|_| option.eq_ignore_ascii_case(b"samples"));
-        samples = usize::try_from(integer(n.ok_or(CmdError::Syntax)?)?).map_err(|_| CmdError::Syntax)?;
+        usize::try_from(integer(n.ok_or(CmdError::Syntax)?)?).map_err(|_| CmdError::Syntax)?;
     }
     match ctx.srv.ks.peek(ctx.db, ctx.key(2)) {
-        Some(e) => ctx.out.int(usage(&e, samples) as i64),
+        Some(e) => ctx.out.int(usage(&e) as i64),
         None => ctx.out.null(),
     }
     Ok(Flow::Done)

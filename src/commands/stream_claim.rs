@@ -143,17 +143,17 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut said = Said::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
-    let group = groups.get_mut(name).expect("it was just looked up");
+    let mut group = groups.get_mut(name).expect("it was just looked up");
     let mut moved_on = claim.last_id > group.last_id;
     if moved_on {
         group.last_id = claim.last_id;
     }
-    let (who, is_new) = acting_consumer(group, consumer, now);
+    let (who, is_new) = acting_consumer(&mut group, consumer, now);
     let (mut n, mut changes) = (0, 0);
     let mark = out.defer();
     for text in claim.ids {
         let id = strict_id(text)?;
-        match claim_one(log, group, (id, text), who, (&claim, now), &mut said) {
+        match claim_one(log, &mut group, (id, text), who, (&claim, now), &mut said) {
             Claimed::No => continue,
             Claimed::Gone => {}
             Claimed::Yes => {
@@ -166,10 +166,11 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         changes += 1;
     }
     if moved_on {
-        said.progress(group);
+        said.progress(&group);
         changes += 1;
     }
     out.set_array(mark, n);
+    drop(group);
     // Changes, but none that watchers hear of.
     e.unchanged();
     ks.dirty += changes;
@@ -339,15 +340,16 @@ fn xautoclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut said = Said::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
-    let group = groups.get_mut(name).expect("it was just looked up");
-    let (who, is_new) = acting_consumer(group, consumer, now);
-    let swept = auto.sweep(log, group, (who, now), &mut said);
+    let mut group = groups.get_mut(name).expect("it was just looked up");
+    let (who, is_new) = acting_consumer(&mut group, consumer, now);
+    let swept = auto.sweep(log, &mut group, (who, now), &mut said);
     out.array(3);
     out.bulk(&swept.next.text());
     out.array(swept.claimed.len());
     swept.claimed.iter().for_each(|id| reply_claimed(out, log, *id, auto.just_id));
     out.array(swept.gone.len());
     swept.gone.iter().for_each(|id| out.bulk(&id.text()));
+    drop(group);
     // Changes, but none that watchers hear of.
     e.unchanged();
     ks.dirty += (swept.claimed.len() + swept.gone.len()) as u64;

@@ -191,7 +191,7 @@ fn edit_group<R>(
 ) -> Result<R, CmdError> {
     let name = ctx.args[3];
     let mut e = ctx.srv.ks.edit(found);
-    let result = f(e.value::<Stream>()?.groups.get_mut(name).expect("it was just looked up"));
+    let result = f(&mut e.value::<Stream>()?.groups.get_mut(name).expect("it was just looked up"));
     e.unchanged();
     Ok(result)
 }
@@ -327,8 +327,9 @@ fn xack(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ids.iter().try_for_each(|id| strict_id(id).map(|_| ()))?;
     let ks = &mut ctx.srv.ks;
     let mut e = ks.edit(found);
-    let group = e.value::<Stream>()?.groups.get_mut(name).expect("it was just looked up");
+    let mut group = e.value::<Stream>()?.groups.get_mut(name).expect("it was just looked up");
     let acknowledged = ids.iter().filter(|id| strict_id(id).is_ok_and(|id| group.release(id))).count();
+    drop(group);
     e.unchanged();
     ks.dirty += acknowledged as u64;
     ctx.out.int(acknowledged as i64);

@@ -380,9 +380,9 @@ fn serve_group(
     let mut said = Said::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
-    let group = groups.get_mut(name).expect("it was looked up before");
+    let mut group = groups.get_mut(name).expect("it was looked up before");
     let more = id == NEW && log.last_live().is_some_and(|last| last > group.last_id);
-    let (who, is_new) = acting_consumer(group, consumer, now);
+    let (who, is_new) = acting_consumer(&mut group, consumer, now);
     if is_new && ask.noack {
         said.new_consumer(consumer);
     }
@@ -390,10 +390,11 @@ fn serve_group(
         head(out, key);
     }
     if more {
-        deliver(out, log, group, &Delivery { who, now, ask }, &mut said);
+        deliver(out, log, &mut group, &Delivery { who, now, ask }, &mut said);
     } else if id != NEW {
-        repeat(out, log, group, &Delivery { who, now, ask }, id);
+        repeat(out, log, &mut group, &Delivery { who, now, ask }, id);
     }
+    drop(group);
     // Changes, but none that watchers hear of.
     e.unchanged();
     if is_new {

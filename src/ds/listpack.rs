@@ -853,11 +853,14 @@ impl Listpack {
         for &pos in others {
             assert!(pos.offset() >= keep_from, "places are in ascending order, each once");
             let kept = pos.offset() - keep_from;
-            // SAFETY: both runs lie behind the header and before the entry at `pos`, which `extent`
-            // below checks and which is not yet overwritten, as `to <= keep_from`.
+            // Before anything moves: a place that is not one of this listpack ends here. The entry is not
+            // yet overwritten, as `to <= keep_from`.
+            let size = self.extent(pos, 1).1;
+            // SAFETY: both runs lie behind the header and before the entry at `pos`, which `extent` has
+            // found inside of this listpack.
             unsafe { move_bytes(self.start().add(keep_from), self.start().add(to), kept) };
             to += kept;
-            keep_from = pos.offset() + self.extent(pos, 1).1;
+            keep_from = pos.offset() + size;
         }
         let count = self.count_after(places.len(), 0);
         self.make_room(Change { at: to, removed: keep_from - to, added: 0 }, count);

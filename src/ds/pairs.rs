@@ -136,6 +136,8 @@ impl Pair {
 #[derive(Default)]
 pub struct Pairs {
     table: Table<Pair>,
+    /// Bytes of all blocks.
+    blocks: usize,
 }
 
 impl Pairs {
@@ -183,14 +185,15 @@ impl Pairs {
         let h = hash(key);
         self.step();
         let Some(old) = self.table.find(h, key) else {
-            self.table.insert(h, Pair::new(key, value));
+            self.insert(h, Pair::new(key, value));
             return true;
         };
         if !old.overwrite(value) {
-            let done = self.table.replace(h, old, Pair::new(key, value));
+            let new = Pair::new(key, value);
+            self.blocks += new.footprint();
+            let done = self.table.replace(h, old, new);
             debug_assert!(done);
-            // SAFETY: the table leads to the new block now.
-            unsafe { old.free() };
+            self.free(old);
         }
         false
     }
@@ -203,16 +206,29 @@ impl Pairs {
         if self.table.contains(h, key) {
             return false;
         }
-        self.table.insert(h, Pair::new(key, b""));
+        self.insert(h, Pair::new(key, b""));
         true
+    }
+
+    #[inline]
+    fn insert(&mut self, h: u64, p: Pair) {
+        self.blocks += p.footprint();
+        self.table.insert(h, p);
+    }
+
+    /// Frees a block that the table has just forgotten.
+    #[inline]
+    fn free(&mut self, p: Pair) {
+        self.blocks -= p.footprint();
+        // SAFETY: callers have taken it out of the table, which gave it out.
+        unsafe { p.free() };
     }
 
     #[inline]
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.step();
         let Some(p) = self.table.remove_key(hash(key), key) else { return false };
-        // SAFETY: just taken out.
-        unsafe { p.free() };
+        self.free(p);
         self.shrink_if_sparse();
         true
     }
@@ -308,24 +324,14 @@ impl Pairs {
         let seen = f(p.key());
         let removed = self.table.remove(hash(p.key()), p);
         debug_assert!(removed, "it was found in this table");
-        // SAFETY: just taken out.
-        unsafe { p.free() };
+        self.free(p);
         self.shrink_if_sparse();
         Some(seen)
     }
 
-    /// Bytes of all blocks and of the table; walks over everything.
+    /// Bytes of the structure, of all blocks and of the table.
     pub fn footprint(&self) -> usize {
-        self.table.iter().map(|p| p.footprint()).sum::<usize>() + self.table.overhead()
-    }
-
-    /// The same from the first `samples` blocks (0: all).
-    pub fn footprint_sampled(&self, samples: usize) -> usize {
-        if samples == 0 || self.len() <= samples {
-            return self.footprint();
-        }
-        let seen: usize = self.table.iter().take(samples).map(|p| p.footprint()).sum();
-        seen * self.len() / samples + self.table.overhead()
+        size_of::<Pairs>() + self.blocks + self.table.overhead()
     }
 
     /// The table alone, for its figures.
@@ -374,6 +380,7 @@ mod tests {
             }
         }
         assert_eq!(t.len(), twin.len());
+        assert_eq!(t.blocks, t.table.iter().map(|p| p.footprint()).sum::<usize>());
         let all: HashMap<Vec<u8>, Vec<u8>> = t.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
         assert_eq!(all, twin);
     }

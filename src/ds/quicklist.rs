@@ -59,7 +59,7 @@ const MIN_COMPRESS: usize = 48;
 /// Nor is saving no more than this.
 const MIN_SAVING: usize = 8;
 
-const _: () = assert!(size_of::<Quicklist>() == 88);
+const _: () = assert!(size_of::<Quicklist>() == 96);
 
 /// The most bytes and the most elements of a node, or of a list that is a single listpack; `usize::MAX`
 /// where the fill does not limit that.
@@ -167,13 +167,9 @@ impl Quicklist {
         self.nodes.iter().map(Node::size).sum()
     }
 
-    /// What the list costs in the allocator; from the first `samples` nodes, for the rest an average.
-    pub fn alloc_size(&self, samples: usize) -> usize {
-        let own = size_of::<Quicklist>() + self.nodes.len() * size_of::<Node>();
-        let looked_at = self.nodes.len().min(samples.max(1));
-        let bytes: usize = self.nodes.iter().take(looked_at).map(Node::alloc_size).sum();
-        let average = bytes as f64 / looked_at.max(1) as f64;
-        own + (average * self.nodes.len() as f64) as usize
+    /// What the list costs in the allocator.
+    pub fn alloc_size(&self) -> usize {
+        size_of::<Quicklist>() + self.nodes.len() * size_of::<Node>() + self.nodes.alloc_size()
     }
 
     /// The nodes as RDB writes them.

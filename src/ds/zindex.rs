@@ -160,8 +160,9 @@ impl Zindex {
         self.order.get_by_rank(rank).map(|n| (n.member(), n.score()))
     }
 
+    /// Bytes of the structure and of all that it leads to.
     pub fn footprint(&self) -> usize {
-        self.table.overhead() + self.order.mem_size()
+        size_of::<Table<Slot>>() + self.table.overhead() + self.order.mem_size()
     }
 
     /// The table alone, for its figures.

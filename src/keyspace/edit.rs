@@ -10,20 +10,21 @@ use crate::ds::entry::{enc, ty};
 use crate::ds::sds::Sds;
 use crate::object::value::{StrRef, Value, Variant};
 use crate::proto::error::CmdError;
-use crate::sys::alloc;
 
 pub struct Edit<'k, 'a> {
     ks: &'k mut Keyspace,
     at: Found<'a>,
     /// The value, taken out of its entry while it changes.
     value: Option<Value>,
-    before: isize,
+    /// Bytes of the heap that the value held when it was taken out. The value is measured, not what the
+    /// thread allocates meanwhile: that may be a reply.
+    before: usize,
 }
 
 impl Keyspace {
     pub fn edit<'k, 'a>(&'k mut self, f: Found<'a>) -> Edit<'k, 'a> {
         debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        Edit { ks: self, at: f, value: None, before: alloc::mine() }
+        Edit { ks: self, at: f, value: None, before: 0 }
     }
 }
 
@@ -35,7 +36,10 @@ impl<'a> Edit<'_, 'a> {
                 StrRef::Bytes(_) if !self.at.entry.is_inline() => {
                     let e = &self.at.entry;
                     match Value::from_remains(Some((e.ty(), e.enc(), e.word()))) {
-                        Some(Value::Str(_, s)) => s,
+                        Some(Value::Str(_, s)) => {
+                            self.before = s.footprint();
+                            s
+                        }
                         _ => unreachable!("a string outside of its entry"),
                     }
                 }
@@ -58,25 +62,29 @@ impl<'a> Edit<'_, 'a> {
         if e.ty() != T::TYPE {
             return Err(CmdError::WrongType);
         }
+        let before = &mut self.before;
         let v = self.value.get_or_insert_with(|| {
-            Value::from_remains(Some((e.ty(), e.enc(), e.word()))).expect("the value is a word")
+            let v = Value::from_remains(Some((e.ty(), e.enc(), e.word()))).expect("the value is a word");
+            *before = v.heap_bytes();
+            v
         });
         Ok(T::of_mut(v).expect("the entry said so"))
     }
 
     fn put_back(&mut self) {
         let Some(v) = self.value.take() else { return };
+        let after = v.heap_bytes();
         let (t, e, w) = v.into_word();
         let (db, entry, hash) = (self.at.db, self.at.entry, self.at.key.hash);
         if entry.is_inline() || (t == ty::STRING && entry.enc() == enc::INT) {
             // The old value lay inside the entry: a word takes its place.
             let payload = crate::ds::entry::Payload::Word(w);
-            self.ks.dbs[db].dict.exchange(hash, entry, t, e, payload, entry.when());
+            self.ks.dbs[db].measured(|d| d.exchange(hash, entry, t, e, payload, entry.when()));
         } else {
             entry.set_word(e, w);
         }
         self.ks.edits = self.ks.edits.wrapping_add(1);
-        self.ks.dbs[db].bytes += alloc::mine() - self.before;
+        self.ks.dbs[db].bytes += after as isize - self.before as isize;
     }
 
     /// Records the change: `dirty` as upstream counts it.

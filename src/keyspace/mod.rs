@@ -28,7 +28,7 @@ pub use effects::{Effect, Effects};
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
 use crate::object::Limits;
-use crate::object::value::{SAMPLES, StrRef, Value, Variant, View};
+use crate::object::value::{StrRef, Value, Variant, View};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 
@@ -413,11 +413,9 @@ impl Keyspace {
     #[inline]
     fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
         let Some(v) = v else { return };
+        self.dbs[db].bytes -= v.heap_bytes() as isize;
         if v.worth_a_thread() && !self.policy.free_here {
-            self.dbs[db].bytes -= v.heap_bytes(SAMPLES) as isize;
             self.junk.push((Junk::Value(v), lazy));
-        } else {
-            self.dbs[db].measured(|_| drop(v));
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Db, Found, Junk, Keyspace, Touched, class};
 use crate::algo::num::parse_i64;
 use crate::ds::entry::{Entry, Payload, enc, ty};
 use crate::ds::sds::Sds;
-use crate::object::value::{EMBSTR_MAX, SAMPLES, Value};
+use crate::object::value::{EMBSTR_MAX, Value};
 use crate::proto::args::Key;
 use crate::sys::alloc;
 
@@ -84,7 +84,7 @@ impl Keyspace {
                 self.place_bytes(db, key, e, &s, ttl, found)
             }
             New::Value(v) => {
-                self.dbs[db].bytes += v.heap_bytes(SAMPLES) as isize;
+                self.dbs[db].bytes += v.heap_bytes() as isize;
                 let (t, e, w) = v.into_word();
                 self.place(db, key, t, e, Payload::Word(w), ttl, found)
             }
@@ -100,8 +100,9 @@ impl Keyspace {
         if Entry::fits(key.bytes.len(), b.len()) {
             return self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found);
         }
-        let word = self.dbs[db].measured(|_| Sds::from_slice(b).into_word());
-        self.place(db, key, ty::STRING, e, Payload::Word(word), ttl, found)
+        let s = Sds::from_slice(b);
+        self.dbs[db].bytes += s.footprint() as isize;
+        self.place(db, key, ty::STRING, e, Payload::Word(s.into_word()), ttl, found)
     }
 
     #[inline]
@@ -240,7 +241,7 @@ impl Keyspace {
         if f.db != to_db
             && let Some(v) = Value::from_remains(remains)
         {
-            let bytes = v.heap_bytes(SAMPLES) as isize;
+            let bytes = v.heap_bytes() as isize;
             self.dbs[f.db].bytes -= bytes;
             self.dbs[to_db].bytes += bytes;
             let _ = v.into_word();

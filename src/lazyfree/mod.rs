@@ -13,7 +13,6 @@
 //! the rest), though here whatever is big goes this way.
 
 use crate::keyspace::Junk;
-use crate::object::value::SAMPLES;
 use crate::sys::{alloc, cpu, crash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +60,7 @@ impl LazyFree {
     /// Hands over what the keyspace dropped; `lazy` says that upstream would have freed it lazily.
     pub fn free(&mut self, junk: Junk, lazy: bool) {
         let (objects, bytes) = match &junk {
-            Junk::Value(v) => (1, v.heap_bytes(SAMPLES) as isize),
+            Junk::Value(v) => (1, v.heap_bytes() as isize),
             Junk::Dict(db) => (db.dict.len(), db.bytes.max(0)),
         };
         self.send(Trash::Junk(junk), if lazy { objects } else { 0 }, bytes);

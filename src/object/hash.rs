@@ -50,10 +50,10 @@ impl Kind for Hash {
             Hash::Table(t) => t.len(),
         }
     }
-    fn heap_bytes(&self, samples: usize) -> usize {
+    fn heap_bytes(&self) -> usize {
         match self {
             Hash::Packed(l) => l.alloc_size(),
-            Hash::Table(t) => t.footprint_sampled(samples),
+            Hash::Table(t) => t.footprint(),
         }
     }
     fn digest(&self, d: &mut Digest) {

@@ -63,10 +63,10 @@ impl Kind for List {
             List::Quick(q) => q.node_count(),
         }
     }
-    fn heap_bytes(&self, samples: usize) -> usize {
+    fn heap_bytes(&self) -> usize {
         match self {
             List::Packed(l) => l.alloc_size(),
-            List::Quick(q) => q.alloc_size(samples),
+            List::Quick(q) => q.alloc_size(),
         }
     }
     /// All elements, in their order.

@@ -67,11 +67,11 @@ impl Kind for Set {
             _ => 1,
         }
     }
-    fn heap_bytes(&self, samples: usize) -> usize {
+    fn heap_bytes(&self) -> usize {
         match self {
             Set::Ints(s) => s.alloc_size(),
             Set::Packed(l) => l.alloc_size(),
-            Set::Table(t) => t.footprint_sampled(samples),
+            Set::Table(t) => t.footprint(),
         }
     }
     fn digest(&self, d: &mut Digest) {

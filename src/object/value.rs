@@ -33,8 +33,6 @@ pub const EMBSTR_MAX: usize = 44;
 pub const LAZY_EFFORT: usize = 64;
 /// A single block of this size is worth a thread too: unmapping it takes its time.
 const BIG_BLOCK: usize = 1 << 20;
-/// Elements looked at when the size of a value is estimated (OBJ_COMPUTE_SIZE_DEF_SAMPLES).
-pub const SAMPLES: usize = 5;
 
 pub enum Value {
     Int(i64),
@@ -101,8 +99,9 @@ pub trait Kind: Sized + Clone {
     fn is_empty(&self) -> bool;
     /// Steps it takes to free the value.
     fn effort(&self) -> usize;
-    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
-    fn heap_bytes(&self, samples: usize) -> usize;
+    /// Bytes outside of the entry, told at once by what the structures count; the bytes of a database are
+    /// the sum of these, so the same value always gives the same number.
+    fn heap_bytes(&self) -> usize;
     /// Adds its content to a fingerprint.
     fn digest(&self, d: &mut Digest);
     /// Figures of its hash table, where it is one.
@@ -306,20 +305,21 @@ impl Value {
         }
     }
 
-    /// Bytes outside of the entry: exact for single blocks, else `samples` elements times their number.
-    pub fn heap_bytes(&self, samples: usize) -> usize {
+    /// Bytes outside of the entry.
+    #[inline]
+    pub fn heap_bytes(&self) -> usize {
         match self {
             Value::Str(_, s) => s.footprint(),
-            other => each!(other, 0, x => x.heap_bytes(samples)),
+            other => each!(other, 0, x => x.heap_bytes()),
         }
     }
 
     /// Bytes that a value which is not inside of its entry holds.
-    pub fn held_by(e: &Entry, samples: usize) -> usize {
+    pub fn held_by(e: &Entry) -> usize {
         match StrRef::of(e) {
             Some(StrRef::Int(_)) => 0,
             Some(StrRef::Bytes(_)) => e.sds_room().2,
-            None => Value::lent(e).heap_bytes(samples),
+            None => Value::lent(e).heap_bytes(),
         }
     }
 

@@ -57,7 +57,7 @@ impl Kind for Zset {
             Zset::Skip(z) => z.len(),
         }
     }
-    fn heap_bytes(&self, _samples: usize) -> usize {
+    fn heap_bytes(&self) -> usize {
         match self {
             Zset::Packed(l) => l.alloc_size(),
             Zset::Skip(z) => z.footprint(),

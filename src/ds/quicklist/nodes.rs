@@ -52,7 +52,7 @@ pub enum Node {
 }
 
 const _: () = assert!(size_of::<Node>() == 16 && size_of::<Option<Node>>() == 16);
-const _: () = assert!(size_of::<Nodes>() == 80);
+const _: () = assert!(size_of::<Nodes>() == 88);
 
 impl Node {
     pub fn packed(lp: Listpack) -> Self {
@@ -216,6 +216,8 @@ pub struct Nodes {
     mid: VecDeque<Chunk>,
     len: u32,
     count: usize,
+    /// What the blocks of the nodes in `mid` cost in the allocator.
+    mid_bytes: usize,
 }
 
 impl Nodes {
@@ -229,6 +231,12 @@ impl Nodes {
     #[inline]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// What the blocks of all nodes cost in the allocator.
+    pub fn alloc_size(&self) -> usize {
+        let end = |node: &Option<Node>| node.as_ref().map_or(0, Node::alloc_size);
+        end(&self.head) + end(&self.tail) + self.mid_bytes
     }
 
     pub fn first(&self) -> Option<At> {
@@ -250,19 +258,24 @@ impl Nodes {
 
     /// Changes a node; all sums follow.
     pub fn edit<R>(&mut self, at: At, f: impl FnOnce(&mut Node) -> R) -> R {
-        let mut free = 0;
-        let (node, sum) = match at {
-            At::Head => (self.head.as_mut().expect("a place is that of a node"), &mut free),
-            At::Tail => (self.tail.as_mut().expect("a place is that of a node"), &mut free),
+        let (mut free, mut no_bytes) = (0, 0);
+        let (node, sum, bytes) = match at {
+            At::Head => {
+                (self.head.as_mut().expect("a place is that of a node"), &mut free, &mut no_bytes)
+            }
+            At::Tail => {
+                (self.tail.as_mut().expect("a place is that of a node"), &mut free, &mut no_bytes)
+            }
             At::Mid { chunk, slot } => {
                 let chunk = &mut self.mid[chunk as usize];
-                (&mut chunk.nodes[slot as usize], &mut chunk.count)
+                (&mut chunk.nodes[slot as usize], &mut chunk.count, &mut self.mid_bytes)
             }
         };
-        let before = node.count();
+        let (before, bytes_before) = (node.count(), node.alloc_size());
         let result = f(node);
         let change = node.count().wrapping_sub(before);
         *sum = sum.wrapping_add(change);
+        *bytes = bytes.wrapping_add(node.alloc_size()).wrapping_sub(bytes_before);
         self.count = self.count.wrapping_add(change);
         result
     }
@@ -470,6 +483,7 @@ impl Nodes {
                 }
             }
         }
+        self.mid_bytes += node.alloc_size();
         self.mid[chunk].insert(slot, node);
     }
 
@@ -498,6 +512,7 @@ impl Nodes {
         let c = &mut self.mid[chunk];
         let node = c.nodes.remove(slot).expect("located there");
         c.count -= node.count();
+        self.mid_bytes -= node.alloc_size();
         self.tidy(chunk);
         node
     }
@@ -529,8 +544,12 @@ impl Nodes {
             let (chunk, slot) = self.locate(k - 1);
             let c = &mut self.mid[chunk];
             let here = left.min(c.nodes.len() - slot);
-            let gone: usize = c.nodes.drain(slot..slot + here).map(|node| node.count()).sum();
+            let (mut gone, mut bytes) = (0, 0);
+            for node in c.nodes.drain(slot..slot + here) {
+                (gone, bytes) = (gone + node.count(), bytes + node.alloc_size());
+            }
             c.count -= gone;
+            self.mid_bytes -= bytes;
             self.count -= gone;
             self.len -= u32::try_from(here).expect("at most a chunk");
             left -= here;
@@ -559,6 +578,7 @@ mod tests {
     fn check(nodes: &Nodes, twin: &[usize], s: &mut Source<'_>) {
         assert!(nodes.iter().map(Node::count).eq(twin.iter().copied()));
         assert_eq!((nodes.len(), nodes.count()), (twin.len(), twin.iter().sum()));
+        assert_eq!(nodes.alloc_size(), nodes.iter().map(Node::alloc_size).sum());
         assert!(nodes.mid.iter().all(|c| {
             (1..=CHUNK).contains(&c.nodes.len())
                 && c.count == c.nodes.iter().map(Node::count).sum::<usize>()
@@ -607,7 +627,9 @@ mod tests {
                     }
                     1 if !twin.is_empty() => {
                         let k = s.below(twin.len());
-                        nodes.edit(nodes.at(k), |n| *n = node(count));
+                        let size = count + 40 * s.below(2);
+                        nodes.edit(nodes.at(k), |n| *n = node(size));
+                        let count = size;
                         twin[k] = count;
                     }
                     _ => {
@@ -634,7 +656,7 @@ mod tests {
             let bytes = size_of::<Quicklist>() + nodes.mid.capacity() * size_of::<Chunk>() + chunks;
             // A linked list takes 40 bytes, and 32 for each node; only the shortest may cost a little
             // more.
-            let spare = if n < 4 { 16 } else { 0 };
+            let spare = if n < 4 { 24 } else { 0 };
             assert!(bytes <= 40 + 32 * n + spare, "{n} nodes take {bytes} bytes");
         }
     }

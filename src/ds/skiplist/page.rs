@@ -272,6 +272,8 @@ impl RawPage {
         unsafe { self.page() }
     }
 
+    /// # Safety
+    /// It is the address of a live page of this kind.
     #[inline]
     pub unsafe fn page<S>(self) -> Page<S> {
         debug_assert!(self.0 != 0);

@@ -62,6 +62,8 @@ pub struct Trim {
 pub struct Log {
     pub(super) blocks: Rax<Option<Listpack>>,
     pub(super) tail: Option<(Id, Listpack)>,
+    /// What the blocks in the tree cost in the allocator; the tail is not one of them.
+    pub(super) tree_bytes: usize,
     pub length: u64,
     pub first_id: Id,
     pub last_id: Id,
@@ -94,20 +96,17 @@ impl Log {
         Ok(())
     }
 
-    /// Bytes of the heap behind this structure: of `samples` blocks and the last, scaled to all.
-    pub fn heap_bytes(&self, samples: usize) -> usize {
+    /// Bytes of the heap behind this structure.
+    pub fn heap_bytes(&self) -> usize {
         let tree = self.blocks.mem_size() - size_of::<Rax<Option<Listpack>>>();
-        let Some((_, tail)) = &self.tail else { return tree };
-        let full = self.blocks.len() - 1;
-        let (mut seen, mut bytes) = (0, 0);
-        let mut walk = self.blocks.iter();
-        while seen < samples.min(full)
-            && let Some((_, Some(lp))) = walk.next()
-        {
-            bytes += lp.alloc_size();
-            seen += 1;
-        }
-        tree + tail.alloc_size() + bytes.checked_div(seen).unwrap_or(0) * full
+        tree + self.tree_bytes + self.tail.as_ref().map_or(0, |(_, lp)| lp.alloc_size())
+    }
+
+    /// Puts a block into the tree, or the mark of the tail; what stood there is replaced.
+    fn put_block(&mut self, id: Id, lp: Option<Listpack>) {
+        self.tree_bytes += lp.as_ref().map_or(0, Listpack::alloc_size);
+        let old = self.blocks.insert(&id.key(), lp).flatten();
+        self.tree_bytes -= old.map_or(0, |lp| lp.alloc_size());
     }
 
     /// The ID that a new entry gets.
@@ -152,7 +151,7 @@ impl Log {
         match self.tail.as_ref().map(|(base, _)| *base) {
             // Out of order: see the invariants. A block that is under this key has nothing but deleted
             // entries.
-            Some(base) if base > id => drop(self.blocks.insert(&id.key(), Some(lp))),
+            Some(base) if base > id => self.put_block(id, Some(lp)),
             Some(base) if base == id => self.tail = Some((id, lp)),
             _ => self.begin_tail(id, lp),
         }
@@ -163,7 +162,12 @@ impl Log {
         let key = id.key();
         match &self.tail {
             Some((base, _)) if *base == id => false,
-            Some((base, _)) if *base > id => self.blocks.try_insert(&key, Some(lp)).is_ok(),
+            Some((base, _)) if *base > id => {
+                let bytes = lp.alloc_size();
+                let added = self.blocks.try_insert(&key, Some(lp)).is_ok();
+                self.tree_bytes += if added { bytes } else { 0 };
+                added
+            }
             _ => {
                 self.begin_tail(id, lp);
                 true
@@ -173,9 +177,9 @@ impl Log {
 
     fn begin_tail(&mut self, id: Id, lp: Listpack) {
         if let Some((base, full)) = self.tail.replace((id, lp)) {
-            self.blocks.insert(&base.key(), Some(full));
+            self.put_block(base, Some(full));
         }
-        self.blocks.insert(&id.key(), None);
+        self.put_block(id, None);
     }
 
     pub(super) fn node(&self, id: Id) -> Option<Node<'_>> {
@@ -185,15 +189,24 @@ impl Log {
         }
     }
 
-    fn block_mut(&mut self, id: Id) -> Option<&mut Listpack> {
-        match &mut self.tail {
-            Some((base, lp)) if *base == id => Some(lp),
-            _ => self.blocks.find_mut(&id.key())?.as_mut(),
+    /// Changes a block that is there; the bytes follow.
+    fn change_block<R>(&mut self, id: Id, change: impl FnOnce(&mut Listpack) -> R) -> R {
+        if let Some((base, lp)) = &mut self.tail
+            && *base == id
+        {
+            return change(lp);
         }
+        let block = self.blocks.find_mut(&id.key()).and_then(Option::as_mut);
+        let lp = block.expect("the block has just been seen");
+        let before = lp.alloc_size();
+        let result = change(lp);
+        self.tree_bytes = self.tree_bytes + lp.alloc_size() - before;
+        result
     }
 
     fn remove_block(&mut self, id: Id) {
-        self.blocks.remove(&id.key());
+        let gone = self.blocks.remove(&id.key()).flatten();
+        self.tree_bytes -= gone.map_or(0, |lp| lp.alloc_size());
         if self.tail.as_ref().is_none_or(|(base, _)| *base != id) {
             return;
         }
@@ -201,6 +214,7 @@ impl Log {
             let id = Id::from_key(&key).expect("keys are IDs");
             (id, lp.take().expect("only the last block lies outside of the tree"))
         });
+        self.tree_bytes -= self.tail.as_ref().map_or(0, |(_, lp)| lp.alloc_size());
     }
 
     /// Live entries from `from` to `to`, both included.
@@ -254,12 +268,14 @@ impl Log {
         let mut range = self.range(id, id);
         let Some(entry) = range.next() else { return false };
         let (block, at) = (range.block(), entry.at);
-        let lp = self.block_mut(block).expect("the entry was just found in it");
-        if node::counts(lp).0 == 1 {
+        let last = self.node(block).is_some_and(|n| node::counts(n.lp).0 == 1);
+        if last {
             self.remove_block(block);
         } else {
-            node::mark_deleted(lp, at);
-            node::count_deleted(lp, 1);
+            self.change_block(block, |lp| {
+                node::mark_deleted(lp, at);
+                node::count_deleted(lp, 1);
+            });
         }
         self.length = self.length.saturating_sub(1);
         true
@@ -320,9 +336,10 @@ impl Log {
             }
         }
         self.length = length;
-        let lp = self.block_mut(id).expect("it was the first of the tree");
-        places.iter().for_each(|at| node::mark_deleted(lp, *at));
-        node::count_deleted(lp, places.len() as u64);
+        self.change_block(id, |lp| {
+            places.iter().for_each(|at| node::mark_deleted(lp, *at));
+            node::count_deleted(lp, places.len() as u64);
+        });
         places.len() as u64
     }
 
@@ -369,11 +386,13 @@ fn fit(lp: &Lp, bytes: usize, pairs: &[[&[u8]; 2]], limits: Limits) -> Option<Fi
 
 impl Clone for Log {
     fn clone(&self) -> Self {
-        let mut blocks = Rax::new();
+        let (mut blocks, mut tree_bytes) = (Rax::new(), 0);
         let mut walk = self.blocks.iter();
         while let Some((key, lp)) = walk.next() {
-            blocks.insert(key, lp.clone());
+            let lp = lp.clone();
+            tree_bytes += lp.as_ref().map_or(0, Listpack::alloc_size);
+            blocks.insert(key, lp);
         }
-        Log { blocks, tail: self.tail.clone(), ..*self }
+        Log { blocks, tree_bytes, tail: self.tail.clone(), ..*self }
     }
 }

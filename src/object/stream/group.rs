@@ -49,9 +49,15 @@ pub struct Group {
     consumers: Vec<Option<Box<Consumer>>>,
     /// Places of consumers that are gone.
     free: Vec<u32>,
+    /// Bytes of all consumers.
+    consumer_bytes: usize,
 }
 
 impl Consumer {
+    fn bytes(&self) -> usize {
+        size_of::<Consumer>() - size_of::<Rax<()>>() + self.name.len() + self.pending.mem_size()
+    }
+
     pub fn pending_len(&self) -> usize {
         self.pending.len()
     }
@@ -107,6 +113,7 @@ impl Group {
             self.consumers.push(None);
             u32::try_from(self.consumers.len() - 1).expect("memory holds fewer consumers")
         }));
+        self.consumer_bytes += c.bytes();
         self.consumers[who.0 as usize] = Some(Box::new(c));
         self.names.insert(name, who.0);
         Some(who)
@@ -117,6 +124,7 @@ impl Group {
         let at = self.names.remove(name)?;
         let gone = self.consumers[at as usize].take().expect("its name led there");
         self.free.push(at);
+        self.consumer_bytes -= gone.bytes();
         gone.for_each_pending(|id| self.pending.remove(&id.key()).is_some());
         Some(gone.pending_len())
     }
@@ -178,19 +186,29 @@ impl Group {
             if before == owner {
                 return;
             }
-            self.consumer_mut(before).pending.remove(&key);
+            self.change_pending(before, |ids| ids.remove(&key).is_some());
         }
-        let added = self.consumer_mut(owner).pending.try_insert(&key, ());
-        debug_assert!(added.is_ok(), "pending with a consumer, but not in the group");
+        let added = self.change_pending(owner, |ids| ids.try_insert(&key, ()).is_ok());
+        debug_assert!(added, "pending with a consumer, but not in the group");
     }
 
     /// An entry is no longer pending; false when it was not.
     pub fn release(&mut self, id: Id) -> bool {
         let key = id.key();
         let Some(p) = self.pending.remove(&key) else { return false };
-        let had = self.consumer_mut(p.owner).pending.remove(&key);
-        debug_assert!(had.is_some(), "pending in the group, but with nobody");
+        let had = self.change_pending(p.owner, |ids| ids.remove(&key).is_some());
+        debug_assert!(had, "pending in the group, but with no consumer");
         true
+    }
+
+    /// Changes the IDs that are pending with a consumer; the bytes follow.
+    fn change_pending<R>(&mut self, owner: Who, change: impl FnOnce(&mut Rax<()>) -> R) -> R {
+        let ids = &mut self.consumer_mut(owner).pending;
+        let before = ids.mem_size();
+        let result = change(ids);
+        let after = ids.mem_size();
+        self.consumer_bytes = self.consumer_bytes + after - before;
+        result
     }
 
     // ---- size
@@ -201,12 +219,7 @@ impl Group {
         let trees = self.pending.mem_size() + self.names.mem_size() - 2 * size_of::<Rax<()>>();
         let records = self.pending.len() * size_of::<Pending>();
         let places = size_of::<Option<Box<Consumer>>>() + size_of::<u32>();
-        let mut consumers = self.consumers.capacity() * places;
-        self.for_each_consumer(|c| {
-            consumers +=
-                size_of::<Consumer>() + c.name.len() + c.pending.mem_size() - size_of::<Rax<()>>();
-        });
-        trees + records + consumers
+        trees + records + self.consumers.capacity() * places + self.consumer_bytes
     }
 }
 
@@ -261,6 +274,9 @@ mod tests {
             assert_eq!(c.next_pending(Id::MIN), want.first().copied());
         });
         assert_eq!(shown, names);
+        let mut bytes = 0;
+        g.for_each_consumer(|c| bytes += c.bytes());
+        assert_eq!(g.consumer_bytes, bytes);
     }
 
     #[test]

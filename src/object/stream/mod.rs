@@ -53,37 +53,85 @@ impl DerefMut for Stream {
 
 /// Groups by name.
 #[derive(Default)]
-pub struct Groups(Rax<Box<Group>>);
+pub struct Groups {
+    tree: Rax<Box<Group>>,
+    /// Bytes of all groups, without the tree.
+    bytes: usize,
+}
+
+/// A group that may be changed; its size is taken anew when that is over.
+pub struct GroupMut<'a> {
+    group: &'a mut Group,
+    all: &'a mut usize,
+}
+
+impl<'a> GroupMut<'a> {
+    fn new(group: &'a mut Group, all: &'a mut usize) -> Self {
+        *all -= group.heap_bytes();
+        GroupMut { group, all }
+    }
+}
+
+impl Drop for GroupMut<'_> {
+    fn drop(&mut self) {
+        *self.all += self.group.heap_bytes();
+    }
+}
+
+impl Deref for GroupMut<'_> {
+    type Target = Group;
+    fn deref(&self) -> &Group {
+        self.group
+    }
+}
+
+impl DerefMut for GroupMut<'_> {
+    fn deref_mut(&mut self) -> &mut Group {
+        self.group
+    }
+}
 
 impl Groups {
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.tree.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tree.is_empty()
     }
 
     pub fn get(&self, name: &[u8]) -> Option<&Group> {
-        self.0.find(name).map(|g| &**g)
+        self.tree.find(name).map(|g| &**g)
     }
 
-    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.0.find_mut(name).map(|g| &mut **g)
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<GroupMut<'_>> {
+        let group = self.tree.find_mut(name)?;
+        Some(GroupMut::new(group, &mut self.bytes))
     }
 
     /// False when the name is taken.
     pub fn add(&mut self, name: &[u8], group: Group) -> bool {
-        self.0.try_insert(name, Box::new(group)).is_ok()
+        let bytes = group.heap_bytes();
+        let added = self.tree.try_insert(name, Box::new(group)).is_ok();
+        self.bytes += if added { bytes } else { 0 };
+        added
     }
 
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        self.0.remove(name).is_some()
+        let Some(group) = self.tree.remove(name) else { return false };
+        self.bytes -= group.heap_bytes();
+        true
+    }
+
+    /// Bytes of the heap behind this structure.
+    fn heap_bytes(&self) -> usize {
+        let tree = self.tree.mem_size() - size_of::<Rax<Box<Group>>>();
+        tree + self.len() * size_of::<Group>() + self.bytes
     }
 
     /// By the order of their names, as long as `f` has no error.
     pub fn try_each<E>(&self, mut f: impl FnMut(&[u8], &Group) -> Result<(), E>) -> Result<(), E> {
-        let mut walk = self.0.iter();
+        let mut walk = self.tree.iter();
         while let Some((name, group)) = walk.next() {
             f(name, group)?;
         }
@@ -91,7 +139,7 @@ impl Groups {
     }
 
     pub fn for_each(&self, mut f: impl FnMut(&[u8], &Group)) {
-        let mut walk = self.0.iter();
+        let mut walk = self.tree.iter();
         while let Some((name, group)) = walk.next() {
             f(name, group);
         }
@@ -144,15 +192,13 @@ impl Kind for Stream {
     }
 
     fn effort(&self) -> usize {
-        let first = self.groups.0.seek_key(Seek::First);
+        let first = self.groups.tree.seek_key(Seek::First);
         let pending = first.map_or(0, |(_, g)| g.pending_len());
         self.log.tree_figures().1 + self.groups.len() * (1 + pending)
     }
 
-    fn heap_bytes(&self, samples: usize) -> usize {
-        let mut groups = self.groups.0.mem_size();
-        self.groups.for_each(|_, g| groups += size_of::<Group>() + g.heap_bytes());
-        size_of::<Parts>() + self.log.heap_bytes(samples) + groups - size_of::<Groups>()
+    fn heap_bytes(&self) -> usize {
+        size_of::<Parts>() + self.log.heap_bytes() + self.groups.heap_bytes()
     }
 
     fn digest(&self, d: &mut Digest) {

@@ -61,7 +61,7 @@ fn check(log: &Log, twin: &[Line], source: &mut Source<'_>) {
 }
 
 fn blocks(log: &Log) -> Vec<(Id, &crate::ds::listpack::Lp)> {
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0);
     let mut walk = log.blocks.iter();
     while let Some((key, lp)) = walk.next() {
         let id = Id::from_key(key).expect("keys are IDs");
@@ -69,6 +69,7 @@ fn blocks(log: &Log) -> Vec<(Id, &crate::ds::listpack::Lp)> {
         match lp {
             Some(lp) => {
                 assert!(id != tail.0, "the last block is kept twice");
+                bytes += lp.alloc_size();
                 all.push((id, &**lp));
             }
             None => {
@@ -78,6 +79,7 @@ fn blocks(log: &Log) -> Vec<(Id, &crate::ds::listpack::Lp)> {
         }
     }
     assert_eq!(all.last().map(|b| b.0), log.tail.as_ref().map(|t| t.0), "the tail is the last block");
+    assert_eq!(log.tree_bytes, bytes);
     all
 }
 
