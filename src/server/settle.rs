@@ -104,16 +104,37 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
     let may = srv.table.get(cmd).flags & (cf::WRITE | cf::MAY_REPLICATE) != 0;
     debug_assert!(may || matches!(prop, Propagation::Never), "a reader changed something");
     let all = to::ALL & !srv.ops.denied;
-    match prop {
-        Propagation::Never => {}
-        _ if all == 0 => {}
-        Propagation::AsIs => srv.ops.push(db, all, &args),
-        Propagation::Instead(words) => {
-            let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-            srv.ops.push(db, all, &words);
-        }
-        Propagation::Force(mask) => srv.ops.push(db, mask & all, &args),
+    let mask = match prop {
+        Propagation::Never => 0,
+        Propagation::AsIs | Propagation::Instead => all,
+        Propagation::Force(mask) => mask & all,
+    };
+    if mask == 0 {
+        return;
     }
+    let instead = matches!(prop, Propagation::Instead);
+    // Nothing of a top-level unit follows the op of its command.
+    let alone = srv.run.nesting == 1 && srv.ops.is_empty();
+    let encoded = args.canonical().filter(|_| alone);
+    match (instead, encoded) {
+        (true, _) if alone => {
+            let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
+            srv.ops.leave_instead(db, mask, now, backlog);
+            srv.repl.grown = srv.ops.replicas.is_some();
+        }
+        (true, _) => srv.ops.push_instead(db, mask),
+        (false, Some(bytes)) => {
+            let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
+            srv.ops.leave(db, mask, bytes, now, backlog);
+            srv.repl.grown = srv.ops.replicas.is_some();
+        }
+        (false, None) => srv.ops.push(db, mask, &args),
+    }
+}
+
+/// The time for `#TS:` lines of the AOF; None without them.
+fn stamp(srv: &Server) -> Option<i64> {
+    srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs())
 }
 
 /// Slow log and monitors.
@@ -134,6 +155,9 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
         srv.ops.bare = srv.table.get(cmd).flags & cf::TOUCHES_ARBITRARY_KEYS != 0;
         ops_leave(srv);
     }
+    if srv.repl.grown {
+        master::feed(srv);
+    }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
     }
@@ -142,11 +166,9 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
 }
 
 fn ops_leave(srv: &mut Server) {
-    srv.ops.now = srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs());
-    srv.ops.flush();
-    if srv.ops.replicas.is_some() {
-        master::feed(srv);
-    }
+    let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
+    srv.ops.flush(now, backlog);
+    srv.repl.grown = srv.ops.replicas.is_some();
 }
 
 /// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes
@@ -159,6 +181,7 @@ pub fn lone_unit_end(srv: &mut Server) {
     if !srv.ops.is_empty() {
         srv.ops.bare = true;
         ops_leave(srv);
+        master::feed(srv);
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
