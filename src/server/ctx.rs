@@ -12,7 +12,7 @@ pub struct Ctx<'a> {
     pub srv: &'a mut Server,
     /// Who runs the command: for a script or a module its pseudo-client.
     pub client: ClientId,
-    /// Who really asked.
+    /// The client whose request this is part of: for a command of a script the client that runs the script.
     pub origin: ClientId,
     pub db: usize,
     pub cmd: CmdId,

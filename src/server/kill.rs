@@ -1,6 +1,6 @@
 //! The end of a client: out of every registry at once, out of its slot between passes.
 
-use super::{Gate, Server};
+use super::{Gate, Server, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -10,7 +10,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
         return;
     }
     srv.blocked.remove(id);
-    srv.watches.remove_all(id);
+    settle::unwatch(srv, id);
     srv.pubsub.forget(id);
     srv.pause.forget(id);
     crate::replication::master::forget(srv, id);

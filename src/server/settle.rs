@@ -62,6 +62,19 @@ fn modified(srv: &mut Server, db: usize, key: &[u8]) {
     });
 }
 
+/// The client watches a key from now on; `expired`: it had expired before.
+pub fn watch(srv: &mut Server, id: ClientId, db: usize, key: &[u8], expired: bool) {
+    if srv.watches.add(id, db, key, expired) {
+        srv.ks.watched.add(key);
+    }
+}
+
+/// The client watches nothing any more.
+pub fn unwatch(srv: &mut Server, id: ClientId) {
+    let ks = &mut srv.ks;
+    srv.watches.remove_all(id, |key| ks.watched.remove(key));
+}
+
 /// A database (or all) is about to be emptied: watchers and the blocked hear of it before the keys go.
 pub fn before_flush(srv: &mut Server, db: Option<usize>) {
     for d in db.map_or(0..srv.ks.dbs.len(), |d| d..d + 1) {
