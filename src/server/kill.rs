@@ -12,10 +12,10 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     srv.blocked.remove(id);
     settle::unwatch(srv, id);
     srv.pubsub.forget(id);
-    srv.pause.forget(id);
+    srv.pause.forget(&srv.clients, id);
     crate::replication::master::forget(srv, id);
     super::policy::refresh(srv);
-    srv.monitors.retain(|m| *m != id);
+    srv.monitors.remove(&id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
     // Whoever closes clients to get their memory has it at once.
     let c = &mut srv.clients[id];

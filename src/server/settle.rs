@@ -41,15 +41,31 @@ pub fn drain(srv: &mut Server) {
 
 fn event(srv: &mut Server, db: usize, class: u32, name: &str, key: &[u8]) {
     let flags = srv.ks.policy.notify;
-    debug_assert!(flags & class != 0, "nobody asked for the event");
+    debug_assert!(flags & class != 0, "the event was not asked for");
+    let mut channel = std::mem::take(&mut srv.event_channel);
     if flags & class::KEYSPACE != 0 {
-        let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-        pubsub::publish(&srv.pubsub, &mut srv.clients, Kind::Channel, &channel, name.as_bytes());
+        begin_channel(&mut channel, b"__keyspace@", db);
+        channel.extend_from_slice(key);
+        pubsub::publish(&mut srv.pubsub, &mut srv.clients, Kind::Channel, &channel, name.as_bytes());
     }
     if flags & class::KEYEVENT != 0 {
-        let channel = format!("__keyevent@{db}__:{name}");
-        pubsub::publish(&srv.pubsub, &mut srv.clients, Kind::Channel, channel.as_bytes(), key);
+        begin_channel(&mut channel, b"__keyevent@", db);
+        channel.extend_from_slice(name.as_bytes());
+        pubsub::publish(&mut srv.pubsub, &mut srv.clients, Kind::Channel, &channel, key);
     }
+    channel.clear();
+    channel.shrink_to(KEEP_CHANNEL);
+    srv.event_channel = channel;
+}
+
+/// Room for names of channels that stays.
+const KEEP_CHANNEL: usize = 1024;
+
+fn begin_channel(channel: &mut Vec<u8>, begin: &[u8], db: usize) {
+    channel.clear();
+    channel.extend_from_slice(begin);
+    channel.extend_from_slice(itoa::Buffer::new().format(db).as_bytes());
+    channel.extend_from_slice(b"__:");
 }
 
 fn modified(srv: &mut Server, db: usize, key: &[u8]) {
