@@ -151,7 +151,8 @@ mod tests {
             }
             assert_eq!(Args::new(v).of_request(&raw).canonical(), Some(&raw[..]));
             assert_eq!(Args::new(v).canonical(), None);
-            let lines: Vec<usize> = (0..raw.len() - 1).filter(|i| raw[*i..].starts_with(b"\r\n")).collect();
+            let lines: Vec<usize> =
+                (0..raw.len() - 1).filter(|i| raw[*i..].starts_with(b"\r\n")).collect();
             for at in [lines[0], lines[1], raw.len() - 2] {
                 let mut odd = raw.clone();
                 odd[at + 1] = b'x';
