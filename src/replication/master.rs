@@ -214,7 +214,11 @@ pub fn feed(srv: &mut Server) {
     srv.repl.grown = false;
     let Some(end) = srv.repl.backlog.as_ref().map(super::backlog::Backlog::end) else { return };
     for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
-        srv.clients.wants_write(r.id);
+        // The socket of a replica that reads slowly says itself when it takes more.
+        let waits = flag::TO_WRITE | flag::WRITE_BLOCKED;
+        if srv.clients.get(r.id).is_some_and(|c| !c.has(waits)) {
+            srv.clients.wants_write(r.id);
+        }
     }
     if end.saturating_sub(srv.repl.measured_at) >= MEASURED {
         srv.repl.measured_at = end;
