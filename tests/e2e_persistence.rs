@@ -476,6 +476,127 @@ fn a_log_that_ends_inside_a_transaction_is_cut_before_it() {
     }
 }
 
+/// What logs hold of transactions that were never ended, with the values of a, b, c and d afterwards, and
+/// how many errors the log of the server tells. Servers before 6 left a MULTI without EXEC at a power cut
+/// and appended what came next.
+const TRANSACTIONS: [(&str, &[&str], [&str; 4], usize); 10] = [
+    ("left open", &["MULTI", "SET a 1", "SET b 1", "MULTI", "SET c 1", "EXEC", "SET d 1"], ["1"; 4], 1),
+    (
+        "twice",
+        &["MULTI", "MULTI", "SET a 1", "EXEC", "SET b 1", "EXEC", "SET c 1"],
+        ["1", "1", "1", ""],
+        2,
+    ),
+    (
+        "in lower case",
+        &["multi", "set a 1", "multi", "set b 1", "exec", "set c 1"],
+        ["1", "1", "1", ""],
+        1,
+    ),
+    ("empty", &["MULTI", "EXEC", "MULTI", "EXEC", "SET a 1"], ["1", "", "", ""], 0),
+    ("empty inside", &["MULTI", "SET a 1", "MULTI", "EXEC", "MULTI", "EXEC"], ["1", "", "", ""], 1),
+    ("EXEC alone", &["EXEC", "SET a 1", "MULTI", "SET b 1", "EXEC", "EXEC"], ["1", "1", "", ""], 2),
+    ("DISCARD alone", &["DISCARD", "SET a 1"], ["1", "", "", ""], 1),
+    // No command of it is lost, whatever a DISCARD there should mean.
+    (
+        "DISCARD inside",
+        &["MULTI", "SET a 1", "DISCARD", "SET b 1", "EXEC", "SET c 1"],
+        ["1", "1", "1", ""],
+        1,
+    ),
+    (
+        "WATCH inside",
+        &["MULTI", "WATCH a", "SET a 1", "EXEC", "MULTI", "SET b 1", "EXEC"],
+        ["1", "1", "", ""],
+        1,
+    ),
+    (
+        "errors inside",
+        &["MULTI", "SET a 1", "LPUSH a 1", "SADD a 1", "SET b 1", "EXEC"],
+        ["1", "1", "", ""],
+        2,
+    ),
+];
+
+/// A folder with a log of some age that ends in `bytes`, and where they are after a start.
+fn aged(age: &str, bytes: &[u8], snapshot: &[u8]) -> (std::path::PathBuf, &'static str) {
+    match age {
+        "base" => (prepared(bytes, b""), "appendonlydir/appendonly.aof.1.base.aof"),
+        "increment" => (prepared(snapshot, bytes), "appendonlydir/appendonly.aof.1.incr.aof"),
+        _ => {
+            let dir = own_folder();
+            let before = if age == "preamble" { snapshot } else { b"" };
+            fs::write(dir.join("appendonly.aof"), [before, bytes].concat()).expect("our folder");
+            (dir, "appendonlydir/appendonly.aof")
+        }
+    }
+}
+
+fn values(c: &mut Conn) -> Vec<String> {
+    let text = |v: &Value| if *v == Null { String::new() } else { v.text() };
+    c.run("MGET a b c d").items().iter().map(text).collect()
+}
+
+#[test]
+fn transactions_of_every_shape_are_read_from_logs_of_every_age() {
+    let mut maker = Server::start();
+    ok(maker.connect().run("SAVE"));
+    let snapshot = fs::read(maker.dir.join("dump.rdb")).expect("saved");
+    maker.kill();
+    for (shape, lines, wanted, errors) in TRANSACTIONS {
+        for age in ["one file", "preamble", "base", "increment"] {
+            let bytes = commands(lines);
+            let (dir, file) = aged(age, &bytes, &snapshot);
+            let mut srv = Server::with_folder(&AOF, dir);
+            assert_eq!(values(&mut srv.connect()), wanted, "{shape}, {age}");
+            let log = srv.log();
+            assert_eq!(
+                log.matches("== CRITICAL == This server is sending").count(),
+                errors,
+                "{shape}: {log}"
+            );
+            assert!(!log.contains("Truncating"), "{shape}, {age}: {log}");
+            let after = fs::read(srv.dir.join(file)).expect("there");
+            assert!(after.ends_with(&bytes), "{shape}, {age}: the file is left alone");
+            srv.kill();
+            srv.restart();
+            assert_eq!(values(&mut srv.connect()), wanted, "{shape}, {age}, again");
+        }
+    }
+}
+
+#[test]
+fn transactions_that_no_exec_ends_are_cut_where_the_first_begins() {
+    let whole = commands(&["SET a 1"]);
+    // The second MULTI is a command of the first: cut there, the file would end in a transaction, and
+    // whatever is appended to it would be part of that.
+    let open = commands(&["MULTI", "SET b 1", "MULTI", "SET c 1"]);
+    for tail in [&b""[..], b"*3\r\n$3\r\nSET\r\n$1\r\nd\r\n"] {
+        for age in ["one file", "increment"] {
+            let (dir, file) = aged(age, &[&whole, &open, tail].concat(), b"");
+            let mut srv = Server::with_folder(&AOF, dir);
+            assert_eq!(values(&mut srv.connect()), ["1", "", "", ""], "{age}");
+            assert_eq!(fs::read(srv.dir.join(file)).expect("there"), whole, "{age}");
+            ok(srv.connect().run("SET d 1"));
+            srv.wait_logged();
+            srv.kill();
+            srv.restart();
+            assert_eq!(values(&mut srv.connect()), ["1", "", "", "1"], "{age}, again");
+        }
+    }
+}
+
+#[test]
+fn a_client_stays_in_its_transaction_while_exec_runs_it() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let said = c.pipeline(&["MULTI", "CLIENT INFO", "SET a 1", "EXEC", "CLIENT INFO"]);
+    let inside = said[3].items()[0].text();
+    assert!(inside.contains(" flags=x ") && inside.contains(" multi=2 "), "{inside}");
+    let outside = said[4].text();
+    assert!(outside.contains(" flags=N ") && outside.contains(" multi=-1 "), "{outside}");
+}
+
 /// A folder whose increment takes no bytes.
 fn full_disk() -> std::path::PathBuf {
     let dir = own_folder();

@@ -4,7 +4,6 @@ use super::docs;
 use super::row::flag::*;
 use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::clients::{ClientId, flag};
-use crate::multi::Multi;
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 use crate::server::call::{How, call};
@@ -72,8 +71,13 @@ fn multi(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    if !ctx.srv.clients[ctx.client].has(flag::MULTI) {
+    let c = &ctx.srv.clients[ctx.client];
+    if !c.has(flag::MULTI) {
         return Err(CmdError::Msg(&"ERR DISCARD without MULTI"));
+    }
+    // Only a log can have queued it. The other commands of that transaction are not to be lost for it.
+    if c.multi.as_ref().is_some_and(|m| m.runs) {
+        return Err(CmdError::Msg(&"ERR DISCARD inside MULTI is not allowed"));
     }
     discard_of(ctx.srv, ctx.client);
     ctx.out.ok();
@@ -81,13 +85,12 @@ fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 /// Forgets what was queued and watched.
-pub fn discard_of(srv: &mut Server, id: ClientId) -> Option<Box<Multi>> {
+pub fn discard_of(srv: &mut Server, id: ClientId) {
     let c = &mut srv.clients[id];
     c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
-    let m = c.multi.take();
+    c.multi = None;
     settle::unwatch(srv, id);
     policy::refresh(srv);
-    m
 }
 
 fn watch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -131,27 +134,41 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(&"ERR EXEC without MULTI"));
     }
     let (spoilt, failed) = (c.has(flag::DIRTY_CAS) || watched_key_expired(ctx), c.has(flag::DIRTY_EXEC));
-    let m = discard_of(ctx.srv, ctx.client).unwrap_or_default();
-    if failed {
-        return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
-    }
-    if spoilt {
+    if spoilt || failed {
+        discard_of(ctx.srv, ctx.client);
+        if failed {
+            return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
+        }
         ctx.out.null_array();
         return Ok(Flow::Done);
     }
     ctx.prop = Propagation::Never;
+    ctx.srv.watches.remove_all(ctx.client);
+    policy::refresh(ctx.srv);
+    run_queue(ctx);
+    discard_of(ctx.srv, ctx.client);
+    Ok(Flow::Done)
+}
+
+/// Runs what the client has queued. The client stays inside its transaction meanwhile: CLIENT INFO shows
+/// it so, and a MULTI that a log has queued does not begin another one.
+fn run_queue(ctx: &mut Ctx<'_>) {
     let c = &mut ctx.srv.clients[ctx.client];
     let denied = c.has(flag::DENY_BLOCKING);
     c.set(flag::DENY_BLOCKING);
+    let m = c.multi.get_or_insert_default();
+    m.runs = true;
+    // The client keeps the queue, which CLIENT INFO counts, but its arguments are out of reach of what runs.
+    let queue: Vec<_> = m.queue.iter_mut().map(|q| (q.cmd, std::mem::take(&mut q.args))).collect();
     // A load may serve another EXEC inside this one.
     let outer = std::mem::replace(&mut ctx.srv.run.in_exec, true);
-    ctx.out.array(m.queue.len());
+    ctx.out.array(queue.len());
     let mut argv: Vec<&[u8]> = Vec::new();
-    for q in &m.queue {
+    for (cmd, args) in &queue {
         argv.clear();
-        argv.extend(q.args.iter().map(|a| &a[..]));
-        call(ctx.srv, ctx.client, q.cmd, Args::new(&argv), ctx.out, How::Nested);
-        // Who has killed himself runs the rest, and hears nothing of it.
+        argv.extend(args.iter().map(|a| &a[..]));
+        call(ctx.srv, ctx.client, *cmd, Args::new(&argv), ctx.out, How::Nested);
+        // A client that has killed itself gets no reply to the commands behind it, which run all the same.
         if ctx.srv.clients[ctx.client].has(flag::CLOSE_AFTER_REPLY) {
             ctx.out.end();
         }
@@ -161,5 +178,4 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if !denied {
         c.clear(flag::DENY_BLOCKING);
     }
-    Ok(Flow::Done)
 }

@@ -24,6 +24,8 @@ pub struct Multi {
     pub bytes: usize,
     /// Bytes of the arguments, and of a pointer to each, as `multi-mem` counts.
     pub arg_bytes: usize,
+    /// EXEC is running it.
+    pub runs: bool,
 }
 
 impl Multi {

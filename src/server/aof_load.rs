@@ -206,8 +206,10 @@ fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, bef
     c.set(flag::AUTHENTICATED | flag::MASTER | flag::DENY_BLOCKING);
     let id = srv.clients.add(c);
     let outer = srv.run.current.replace(id);
+    srv.loading.reader = Some(id);
     let mut run = Run { id, out: Reply::new(false), whole: at, before_multi: at };
     let end = run.all(srv, name, Reader::new(from, at), before);
+    srv.loading.reader = None;
     srv.run.current = outer;
     let open = srv.clients[id].has(flag::MULTI);
     // Out of every registry: a log may hold anything.
@@ -283,11 +285,13 @@ impl Run {
         };
         let e = srv.table.get(cmd);
         let (multi, exec) = (e.cmd.name == "multi", e.cmd.name == "exec");
-        if multi {
+        let open = srv.clients[self.id].has(flag::MULTI);
+        // One that stands inside another is queued like any command: the outer one is what is open.
+        if multi && !open {
             self.before_multi = self.whole;
         }
         srv.clients[self.id].last_cmd = cmd;
-        if srv.clients[self.id].has(flag::MULTI) && !exec {
+        if open && !exec {
             queue(srv, self.id, cmd, args, &mut self.out);
         } else {
             // What the log repeats is not a command of a client.
@@ -295,26 +299,25 @@ impl Run {
             call(srv, self.id, cmd, args, &mut self.out, How::Nested);
             srv.stats.commands = counted;
         }
-        let reply = self.out.take_bytes();
-        if let Some(why) = reply.strip_prefix(b"-") {
-            self.complain(srv, why.trim_ascii_end(), args);
-        }
+        self.out.take_bytes();
         true
     }
+}
 
-    /// A command that went well once fails now: the file and this server disagree about something.
-    #[cold]
-    fn complain(&self, srv: &mut Server, why: &[u8], args: Args) {
-        srv.stats.unexpected_errors += 1;
-        warning!(
-            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after \
-             processing the command '{}'",
-            as_logged(why),
-            shown(args.first().copied().unwrap_or_default()).to_lowercase()
-        );
-        if srv.config.propagation_error_behavior == PropagationError::Panic {
-            process::exit_child(1);
-        }
+/// A command that went well once fails now: the log and this server disagree about something. Within
+/// EXEC it is that which the log says has failed.
+#[cold]
+pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
+    srv.stats.unexpected_errors += 1;
+    let cmd = srv.clients[id].last_cmd;
+    warning!(
+        "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after processing \
+         the command '{}'",
+        as_logged(why.trim_ascii_end().as_bytes()),
+        srv.table.get(cmd).name
+    );
+    if srv.config.propagation_error_behavior == PropagationError::Panic {
+        process::exit_child(1);
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Gate, Server, dispatch, settle};
+use super::{Gate, Server, aof_load, dispatch, settle};
 use crate::clients::{ClientId, flag};
 use crate::commands::row::Flow;
 use crate::commands::table::CmdId;
@@ -41,7 +41,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         Err(e) => failed(out, e),
     };
     if out.has_errors() {
-        count_errors(srv, cmd, out);
+        count_errors(srv, id, cmd, out);
     }
     if srv.stats.new_errors() {
         srv.cmdstats[cmd as usize].failed += 1;
@@ -95,10 +95,14 @@ fn failed(out: &mut Reply, e: CmdError) -> Flow {
 }
 
 #[cold]
-fn count_errors(srv: &mut Server, cmd: CmdId, out: &mut Reply) {
+fn count_errors(srv: &mut Server, id: ClientId, cmd: CmdId, out: &mut Reply) {
     srv.cmdstats[cmd as usize].failed += out.take_counted();
+    let reads_log = srv.loading.reader == Some(id);
     for e in out.take_errors() {
         srv.stats.count_error(&e);
+        if reads_log {
+            aof_load::complain(srv, id, &e);
+        }
     }
 }
 

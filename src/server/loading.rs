@@ -9,6 +9,7 @@
 //! nothing and leaves the half-read dataset alone.
 
 use super::{Gate, Server, pass, policy};
+use crate::clients::ClientId;
 use crate::sys::{alloc, clock, signals};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Loading {
     pub loaded: u64,
     /// What the dataset took when the file was written, by its own word.
     pub used_then: u64,
+    /// The client that runs the commands of a log.
+    pub reader: Option<ClientId>,
     keys: u64,
 }
 
