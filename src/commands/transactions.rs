@@ -143,7 +143,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Ok(Flow::Done);
     }
     ctx.prop = Propagation::Never;
-    ctx.srv.watches.remove_all(ctx.client);
+    settle::unwatch(ctx.srv, ctx.client);
     policy::refresh(ctx.srv);
     run_queue(ctx);
     discard_of(ctx.srv, ctx.client);
