@@ -22,7 +22,7 @@ use super::child::{self, Kind};
 use super::{Server, policy, rewrite, slow};
 use crate::config::AppendFsync;
 use crate::persist::aof::manifest::Manifest;
-use crate::replication::ops::Sink;
+use crate::replication::ops::Log;
 use crate::sys::clock::mono_ns;
 use crate::sys::{errno, fsx};
 use crate::{notice, warning};
@@ -48,7 +48,7 @@ const ERROR_RATE: i64 = 30;
 /// A write waits so many seconds for a sync.
 const POSTPONE: i64 = 2;
 /// A larger buffer goes back to the allocator when it has been written.
-const KEEP_BUFFER: usize = 4000;
+const KEEP_BUFFER: usize = 64 * 1024;
 
 #[derive(Default)]
 pub struct Aof {
@@ -200,9 +200,9 @@ fn adopt(srv: &mut Server, file: Arc<File>) {
 /// Do units leave anything for the log?
 pub fn feed(srv: &mut Server, on: bool) {
     match (&mut srv.ops.aof, on) {
-        (Some(sink), true) => sink.forget_db(),
-        (sink, true) => *sink = Some(Sink::default()),
-        (sink, false) => *sink = None,
+        (Some(log), true) => log.selected.forget(),
+        (log, true) => *log = Some(Log::default()),
+        (log, false) => *log = None,
     }
     policy::refresh(srv);
 }

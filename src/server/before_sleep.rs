@@ -1,6 +1,6 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Gate, Server, disk, expire_cycle, kill, limits, policy, settle};
+use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::net::stream::Stream;
 use crate::replication::master;
@@ -22,6 +22,7 @@ pub fn run(srv: &mut Server) {
         limits::evict(srv);
     }
     kill::reap(srv);
+    evict::look_at_others(srv);
     srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());
 }
 

@@ -32,7 +32,8 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     srv.run.nesting += 1;
     srv.stats.new_errors();
     let run = srv.table.get(cmd).cmd.run;
-    let mut ctx = Ctx { srv, client: id, origin: id, db, cmd, args, out, prop: Propagation::AsIs };
+    let origin = srv.run.current.unwrap_or(id);
+    let mut ctx = Ctx { srv, client: id, origin, db, cmd, args, out, prop: Propagation::AsIs };
     let result = run(&mut ctx);
     let Ctx { srv, prop, out, .. } = ctx;
     let flow = match result {

@@ -12,7 +12,7 @@ pub struct Ctx<'a> {
     pub srv: &'a mut Server,
     /// Who runs the command: for a script or a module its pseudo-client.
     pub client: ClientId,
-    /// Who really asked.
+    /// The client whose request this is part of: for a command of a script the client that runs the script.
     pub origin: ClientId,
     pub db: usize,
     pub cmd: CmdId,
@@ -25,7 +25,8 @@ pub struct Ctx<'a> {
 #[derive(Debug)]
 pub enum Propagation {
     AsIs,
-    Instead(Vec<Box<[u8]>>),
+    /// As the words that `Ctx::instead` was given.
+    Instead,
     Never,
     /// Even without a change.
     Force(u8),
@@ -59,7 +60,10 @@ impl<'a> Ctx<'a> {
 
     /// Propagates these words instead of the command as it came.
     pub fn instead(&mut self, words: &[&[u8]]) {
-        self.prop = Propagation::Instead(words.iter().map(|w| Box::from(*w)).collect());
+        if self.srv.ks.policy.ops {
+            self.srv.ops.set_instead(words);
+        }
+        self.prop = Propagation::Instead;
     }
 
     pub fn now_ms(&self) -> i64 {

@@ -1,6 +1,6 @@
 //! The end of a client: out of every registry at once, out of its slot between passes.
 
-use super::{Gate, Server};
+use super::{Gate, Server, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -10,12 +10,12 @@ pub fn kill(srv: &mut Server, id: ClientId) {
         return;
     }
     srv.blocked.remove(id);
-    srv.watches.remove_all(id);
+    settle::unwatch(srv, id);
     srv.pubsub.forget(id);
-    srv.pause.forget(id);
+    srv.pause.forget(&srv.clients, id);
     crate::replication::master::forget(srv, id);
     super::policy::refresh(srv);
-    srv.monitors.retain(|m| *m != id);
+    srv.monitors.remove(&id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
     // Whoever closes clients to get their memory has it at once.
     let c = &mut srv.clients[id];

@@ -10,7 +10,7 @@
 
 use super::{Gate, Server, policy};
 use crate::blocked::Blocked;
-use crate::clients::{ClientId, flag};
+use crate::clients::{ClientId, Clients, flag};
 
 /// What rests.
 pub mod action {
@@ -44,7 +44,9 @@ struct Wish {
 pub struct Pause {
     wishes: [Wish; 3],
     actions: u32,
+    /// In the order they came; some of them may be closed by now.
     postponed: Vec<ClientId>,
+    closed: usize,
 }
 
 impl Pause {
@@ -55,8 +57,9 @@ impl Pause {
     }
 
     /// Clients whose command waits, but for those that are `blocked` as well; INFO counts both.
-    pub fn postponed(&self, blocked: &Blocked) -> usize {
-        self.postponed.iter().filter(|id| blocked.get(**id).is_none()).count()
+    pub fn postponed(&self, clients: &Clients, blocked: &Blocked) -> usize {
+        let waits = |id: &&ClientId| clients.live(**id).is_some() && blocked.get(**id).is_none();
+        self.postponed.iter().filter(waits).count()
     }
 
     /// What the command CLIENT PAUSE asked for, and until when.
@@ -65,8 +68,16 @@ impl Pause {
         (w.actions, w.until_ms)
     }
 
-    pub fn forget(&mut self, id: ClientId) {
-        self.postponed.retain(|p| *p != id);
+    /// The client has been marked dying. Its place goes when half of the places are of closed clients.
+    pub fn forget(&mut self, clients: &Clients, id: ClientId) {
+        if clients.get(id).is_none_or(|c| !c.has(flag::PAUSED)) {
+            return;
+        }
+        self.closed += 1;
+        if self.closed * 2 > self.postponed.len() {
+            self.postponed.retain(|p| clients.live(*p).is_some());
+            self.closed = 0;
+        }
     }
 }
 
@@ -120,8 +131,9 @@ pub fn postpone(srv: &mut Server, id: ClientId) {
 /// All who wait try again, and may have to wait again; not now, since what they do is no part of the
 /// command that ends the pause.
 fn resume(srv: &mut Server) {
+    srv.pause.closed = 0;
     for id in std::mem::take(&mut srv.pause.postponed) {
-        let Some(c) = srv.clients.get_mut(id) else { continue };
+        let Some(c) = srv.clients.get_mut(id).filter(|c| !c.has(flag::DYING)) else { continue };
         c.clear(flag::PAUSED);
         c.set(flag::WAS_PAUSED);
         srv.clients.wants_read(id);

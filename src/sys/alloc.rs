@@ -78,6 +78,17 @@ pub fn used() -> usize {
     USED.iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
 }
 
+/// Bytes in use by all threads but the main one, whose share moves with every command.
+pub fn used_by_others() -> isize {
+    USED[slot::MAIN + 1..].iter().map(|s| s.0.load(Ordering::Relaxed)).sum()
+}
+
+/// Bytes in use, when the other threads use `others`.
+#[inline]
+pub fn used_with(others: isize) -> usize {
+    (USED[slot::MAIN].0.load(Ordering::Relaxed) + others).max(0) as usize
+}
+
 /// What the calling thread's slot says: differences of it measure what a piece of code allocated.
 #[inline]
 pub fn mine() -> isize {
