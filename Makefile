@@ -48,10 +48,14 @@ compat: build
 $(SERVER):
 	cargo build --release
 
+# The other names of this binary. redis-sentinel is not among them: a link would stand in PATH before one
+# that works.
+NAMES := redis-check-rdb redis-check-aof valkey-server valkey-check-rdb valkey-check-aof
+
 install: $(SERVER)
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 $(SERVER) "$(DESTDIR)$(PREFIX)/bin/redis-server"
-	for name in redis-sentinel redis-check-rdb redis-check-aof; do \
+	for name in $(NAMES); do \
 		ln -sf redis-server "$(DESTDIR)$(PREFIX)/bin/$$name" || exit 1; \
 	done
 

@@ -18,17 +18,19 @@ pub mod sys;
 pub mod bio;
 pub mod blocked;
 pub mod clients;
+pub mod cmd;
 pub mod config;
+pub mod jobs;
 pub mod latency;
 pub mod lazyfree;
 pub mod multi;
 pub mod pubsub;
+pub mod replication;
 pub mod slowlog;
 pub mod stats;
 
 // Band 3: orchestration.
 pub mod commands;
-pub mod replication;
 pub mod scripting;
 pub mod server;
 

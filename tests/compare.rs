@@ -16,6 +16,7 @@
 //!   REDIS_SERVER=~/redis-7.2.6/src/redis-server cargo test --profile fast --test compare -- --nocapture
 //!   COMPARE_COMMANDS   how many commands, over all seeds
 //!   COMPARE_STEPS      how many steps of a crowd, over all seeds
+//!   COMPARE_SCRIPTS    how many scripts, over all seeds
 //!   COMPARE_SEEDS      list of seeds (1,2,3,4); an even one speaks RESP3
 //!   COMPARE_ONLY       commands and groups to drive, instead of all: zset,sort
 //!   COMPARE_REPORT     how many differences are told in full (10), two of a command at most
@@ -30,6 +31,8 @@
 //!   together, as transactions, scripts and clients who wait.
 //! - `comparer::crowd`: several clients at once, who wait, listen and get into each other's way;
 //!   `comparer::crowd_words`: what they say.
+//! - `comparer::scripts`: random scripts in Lua and their replies; `comparer::lua` writes them from a
+//!   grammar, `scripts.grammar`, and `comparer::literals`.
 //! - `comparer::directives`: CONFIG SET, by itself.
 //! - `comparer::shapes`: INFO, COMMAND and the like: names and kinds of what a server tells of itself.
 //! - `comparer::coverage`: what was reached. Every command and option runs ten times at least.
@@ -46,6 +49,7 @@ use comparer::coverage::Coverage;
 use comparer::crowd::Crowd;
 use comparer::driver::Driver;
 use comparer::legal;
+use comparer::scripts::Scripts;
 use std::collections::BTreeMap;
 
 /// From here on a run that misses a command or an option has failed.
@@ -71,6 +75,17 @@ fn a_crowd_alone_is_served() {
 fn a_crowd_is_served_as_by_a_real_server() {
     let Some(theirs) = Server::real(legal::OPTIONS) else { return };
     crowd(Some(&theirs), number("COMPARE_STEPS", 10_000));
+}
+
+#[test]
+fn scripts_alone_have_replies() {
+    scripts(None, number("COMPARE_SCRIPTS", 2_000));
+}
+
+#[test]
+fn scripts_have_the_replies_of_a_real_server() {
+    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
+    scripts(Some(&theirs), number("COMPARE_SCRIPTS", 10_000));
 }
 
 #[test]
@@ -108,6 +123,24 @@ fn crowd(theirs: Option<&Server>, steps: usize) {
         differences.append(&mut crowd.d.differences);
     }
     println!("{}", all.report(!setting("COMPARE_PAIRS", "").is_empty()));
+    agree(&differences);
+}
+
+fn scripts(theirs: Option<&Server>, count: usize) {
+    let seeds = seeds();
+    let each = count.div_ceil(seeds.len());
+    let ours = Server::with(legal::OPTIONS);
+    let mut differences = Vec::new();
+    for seed in seeds {
+        let mut all = Scripts::new(&ours, theirs, seed, number("COMPARE_REPORT", 10));
+        all.run(each);
+        println!("seed {seed}: {} scripts, {} without an error, {} named", all.run, all.fine, all.named);
+        if !setting("COMPARE_PAIRS", "").is_empty() {
+            all.errors.iter().for_each(|(text, count)| println!("{count:6} {text}"));
+        }
+        assert!(all.fine * 2 > all.run, "most scripts come to an end: {:?}", all.errors);
+        differences.append(&mut all.differences);
+    }
     agree(&differences);
 }
 

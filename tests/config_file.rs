@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use oxidis::config::absent::{ABSENT, UNREAD};
 use oxidis::config::getset::{get, lookup, names};
 use oxidis::config::kinds::Kind;
 use oxidis::config::load::{LoadError, Sources, Startup, load};
@@ -76,10 +77,15 @@ fn every_alias_is_mentioned() {
     }
 }
 
+/// What the file says: the defaults, but that it keeps to this machine.
+fn expected() -> Config {
+    Config { bind: vec![b"127.0.0.1".to_vec(), b"-::1".to_vec()], ..Config::default() }
+}
+
 #[test]
 fn the_file_holds_the_defaults() {
     let (config, startup) = parse(&file()).unwrap_or_else(|text| panic!("{text}"));
-    assert_eq!(config, Config::default());
+    assert_eq!(config, expected());
     assert_eq!(startup, Startup::default());
     // Line by line too: a wrong value must not hide behind a right one further down.
     let file = file();
@@ -88,6 +94,7 @@ fn the_file_holds_the_defaults() {
         let (config, _) = parse(line).unwrap_or_else(|text| panic!("{text}"));
         match row.name {
             "save" => assert_eq!(row.kind.get(&config), row.kind.get(&Config::default())),
+            "bind" => assert_eq!(config, expected()),
             _ => assert_eq!(config, Config::default(), "{line}"),
         }
     }
@@ -111,7 +118,7 @@ fn get_shows_what_the_file_says() {
     let shown: BTreeMap<Vec<u8>, Vec<u8>> = get(&config, &[b"*"]).into_iter().collect();
     let visible: Vec<_> = names().filter(|named| !named.row.has(HIDDEN)).collect();
     assert_eq!(shown.len(), visible.len());
-    let default = Config::default();
+    let default = expected();
     for named in visible {
         let value = shown.get(named.name.as_bytes());
         assert_eq!(value, Some(&named.row.kind.get(&default)), "{}", named.name);
@@ -121,7 +128,7 @@ fn get_shows_what_the_file_says() {
 #[test]
 fn a_rewrite_keeps_the_prose() {
     let old = file();
-    let config = Config { port: 7000, ..Config::default() };
+    let config = Config { port: 7000, ..expected() };
     let text = render(&config, old.as_bytes(), Options::default(), |_| false, |_| {});
     let text = String::from_utf8(text).expect("UTF-8");
     let comments = |text: &str| {
@@ -134,4 +141,61 @@ fn a_rewrite_keeps_the_prose() {
     assert_eq!(comments(&text), expected);
     assert!(text.contains("\nport 7000\n"));
     assert_eq!(parse(&text).map(|(config, _)| config), Ok(config));
+}
+
+/// The source outside of the table of directives, without tests and comments: what reads a field there
+/// follows the directive.
+fn readers() -> String {
+    fn add(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder of the source") {
+            let path = entry.expect("an entry").path();
+            let in_table = folder.ends_with("src/config")
+                && !path.ends_with("getset.rs")
+                && !path.ends_with("load.rs");
+            if path.is_dir() {
+                add(&path, text);
+            } else if path.extension().is_some_and(|end| end == "rs") && !in_table {
+                let file = std::fs::read_to_string(&path).expect("UTF-8");
+                let code = file.split("#[cfg(test)]").next().expect("at least one part");
+                for line in code.lines().map(|line| line.split("//").next().expect("one part").trim()) {
+                    // A long chain of fields stands on several lines.
+                    if !line.starts_with('.') {
+                        text.push('\n');
+                    }
+                    text.push_str(line);
+                }
+            }
+        }
+    }
+    let mut text = String::new();
+    add(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    text
+}
+
+/// The code names a configuration `config` or `c`.
+fn reads(source: &str, field: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    [format!("config.{field}"), format!("c.{field}")].iter().any(|path| {
+        source.match_indices(path.as_str()).any(|(at, _)| {
+            let (before, after) = (&source[..at], &source[at + path.len()..]);
+            !before.ends_with(in_word) && !after.starts_with(in_word)
+        })
+    })
+}
+
+#[test]
+fn every_directive_is_followed_or_accounted_for() {
+    let source = readers();
+    let mut unread: BTreeSet<&str> = UNREAD.iter().flat_map(|(names, _)| *names).copied().collect();
+    for row in rows().filter(|row| row.name != "dir") {
+        let is_read = reads(&source, row.kind.field());
+        if unread.remove(row.name) {
+            assert!(!is_read, "{} is read: its entry in UNREAD goes", row.name);
+        } else {
+            let is_absent = ABSENT.iter().any(|absent| absent.name == row.name);
+            assert!(is_read || is_absent, "{} is accepted, and nothing follows it", row.name);
+        }
+    }
+    assert!(unread.is_empty(), "no directives: {unread:?}");
+    assert!(reads("a c.port;", "port") && !reads("c.ports xc.port", "port"));
 }

@@ -140,6 +140,19 @@ fn who_kills_himself_in_a_transaction_runs_the_rest_unheard() {
 }
 
 #[test]
+fn a_transaction_without_memory_takes_nothing_more_but_can_end() {
+    let s = Server::start();
+    let (mut c, mut other) = (s.connect(), s.connect());
+    c.run("MULTI");
+    assert_eq!(other.run("CONFIG SET maxmemory 1"), Value::ok());
+    for line in ["GET k", "MULTI", "WATCH k", "PING"] {
+        assert!(c.run(line).error().starts_with("OOM "), "{line}");
+    }
+    assert_eq!(c.run("DISCARD"), Value::ok());
+    assert_eq!((c.run("MULTI"), c.run("EXEC").items().len()), (Value::ok(), 0));
+}
+
+#[test]
 fn keys_do_not_expire_while_writes_rest() {
     let s = Server::start();
     let mut c = s.connect();

@@ -98,6 +98,172 @@ fn callbacks_inside_each_other_end_before_the_c_stack_does() {
 }
 
 #[test]
+fn scripts_find_lua_5_1_and_no_other_dialect() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, want) in [
+        ("local function f(...) return arg.n .. #arg end return f(1, nil, 3, nil)", "41"),
+        ("local t = {1, 2, nil, 4} t[6] = 6 return tostring(#t)", "4"),
+        ("local t = {1, 2, 3, nil, 5, nil} table.insert(t, 'x') return tostring(#t)", "5"),
+        ("KEYS[4] = 1 KEYS[2] = nil return tostring(#KEYS)", "4"),
+        ("return '\\x41'", "x41"),
+        ("for i = 1, 2, 0 do return 'runs' end return 'ends'", "ends"),
+        ("return tostring(2^53) .. tostring(1/0) .. _VERSION", "9.007199254741e+15infLua 5.1"),
+        ("goto = 1", "Attempt to modify"),
+        ("return 0b11", "malformed number near '0b11'"),
+        ("local x = 1LL", "malformed number near '1LL'"),
+        ("return 5 & 3", "'<eof>' expected near '&'"),
+        ("goto a", "'=' expected near 'a'"),
+        ("return string.format('%s', nil)", "bad argument #2 to 'format' (string expected, got nil)"),
+        ("local function f() return 1 + f() end return f()", "stack overflow @@user_script:1."),
+    ] {
+        let found = match eval(&mut c, script) {
+            Value::Error(_) => error(&mut c, script),
+            other => other.text(),
+        };
+        assert!(found.contains(want), "{script}: {found}");
+    }
+    // Programs write programs.
+    let long: String = (0..70_000).map(|i| format!("t[#t + 1] = 'value {i}'\n")).collect();
+    assert_eq!(eval(&mut c, &format!("local t = {{}}\n{long} return #t")), Int(70_000));
+    let far: String = (0..40_000).map(|i| format!("x = x + {i}\n")).collect();
+    let script = format!("local x = 0 while x == 0 do\n{far} end return x");
+    assert_eq!(eval(&mut c, &script), Int(799_980_000));
+}
+
+/// What scripts have stored as JSON is looked up as such.
+#[test]
+fn pairs_and_json_have_the_order_that_they_have_in_redis() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, want) in [
+        (
+            "local t, o = {}, {} for i = 1, 6 do t[('k'):rep(i * 16)] = i end \
+             for k in pairs(t) do o[#o + 1] = #k end return table.concat(o, ' ')",
+            "16 64 48 96 80 32",
+        ),
+        (
+            "local t, o = {}, {} for i = 1, 12 do t['user:profile:settings:number:' .. i] = i end \
+             for k, v in pairs(t) do o[#o + 1] = v end return table.concat(o, ' ')",
+            "11 2 5 10 12 7 9 8 4 3 6 1",
+        ),
+        (
+            // Strings whose samples are the same.
+            "local t, x = {}, ('x'):rep(40) for i = 1, 8 do t[x .. i .. x] = i end \
+             return (cjson.encode(t):gsub('\"x+%dx+\":', ''))",
+            "{4,1,7,8,6,5,3,2}",
+        ),
+        (
+            "local o = {} for k in pairs(bit) do o[#o + 1] = k end return table.concat(o, ' ')",
+            "band rshift bor bnot bswap bxor tobit ror lshift tohex rol arshift",
+        ),
+        (
+            "local o = {} for k in pairs(cjson) do o[#o + 1] = k end return table.concat(o, ' ')",
+            "_NAME encode decode_max_depth _VERSION decode_invalid_numbers encode_keep_buffer null \
+             encode_number_precision new encode_max_depth encode_invalid_numbers decode encode_sparse_array",
+        ),
+    ] {
+        assert_eq!(eval(&mut c, script).text(), want, "{script}");
+    }
+}
+
+/// Each of these ends or corrupts a server with plain Lua 5.1.5, or one whose natives trust scripts.
+#[test]
+fn scripts_that_mean_harm_end_with_an_error() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, want) in [
+        // The number of values is counted across the whole range of an int.
+        ("return {unpack({1, 2, 3}, -2147483648, 2147483647)}", "too many results to unpack"),
+        ("return {unpack({1, 2, 3}, -2147483647, 2147483647)}", "too many results to unpack"),
+        ("return {unpack({}, 1, 8000)}", "too many results to unpack"),
+        // Matching goes down the C stack with each item.
+        ("return string.find(('a'):rep(300000), ('a?'):rep(300000))", "pattern too complex"),
+        ("return string.gsub(('a'):rep(300000), ('a*'):rep(300000), '')", "pattern too complex"),
+        ("for _ in string.gmatch(('a'):rep(300000), ('a-'):rep(300000)) do end", "pattern too complex"),
+        // Compiled code is not looked at before it runs.
+        ("return select(2, loadstring('\\27Lua'))", "unexpected symbol near 'char(27)'"),
+        (
+            "local d = string.dump(function() end) return select(2, load(function() \
+          local x = d d = nil return x end))",
+            "unexpected symbol near 'char(27)'",
+        ),
+        // The name of a chunk is used to the end of it, and nothing but the parser holds it.
+        (
+            "local n = 0 return select(2, load(function() n = n + 1 collectgarbage() \
+             return n < 50 and 'local x' .. n .. ' = ' .. n .. '\\n' or n == 50 and '?' or nil end, \
+             '=a chunk of its own name' .. '\\0rest'))",
+            "a chunk of its own name:50: unexpected symbol near '?'",
+        ),
+        // What all strings share.
+        ("getmetatable('').__index = {}", "Attempt to modify a readonly table"),
+        ("setmetatable(getmetatable(''), {})", "Attempt to modify a readonly table"),
+        ("rawset(getmetatable(''), '__add', 1)", "Attempt to modify a readonly table"),
+        ("return string.format('%999999d', 1)", "invalid format (width or precision too long)"),
+        ("return string.format('%99.99f', 1e308):len()", "409"),
+        ("return table.concat({}, 'x', 1, 2147483647)", "invalid value (nil) at index 1"),
+        ("return bit.tohex(1, -2147483648)", "00000001"),
+        ("return cjson.decode(('['):rep(100000))", "Found too many nested data structures (1001)"),
+        ("return cmsgpack.unpack('\\221\\255\\255\\255\\255')", "Missing bytes in input"),
+        ("return cmsgpack.unpack(('\\145'):rep(100000))", "stack overflow"),
+        ("return struct.unpack('i4', 'abcdef', 2147483647)", "data string too short"),
+        ("return struct.pack('i2147483647', 1)", "is larger than limit of 32"),
+        ("return struct.unpack('c2147483647', 'x')", "data string too short"),
+        ("return {cmsgpack.unpack(('\\1'):rep(9000))}", "too many return values at once"),
+        ("return redis.sha1hex(unpack({}, 1, 7990))", "wrong number of arguments"),
+        ("return redis.call(unpack({}, 1, 7990))", "arguments must be strings or integers"),
+        ("local t = {} for i = 1, 7990 do t[i] = 1 end return #cmsgpack.pack(t, unpack(t))", "15983"),
+    ] {
+        let found = match eval(&mut c, script) {
+            Value::Error(_) => error(&mut c, script),
+            Int(n) => n.to_string(),
+            other => other.text(),
+        };
+        assert!(found.contains(want), "{script}: {found}");
+    }
+}
+
+/// A finalizer is a script's function that runs when the collector likes.
+#[test]
+fn finalizers_run_inside_scripts_only() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let script = "local n = 0 local p = newproxy(true) getmetatable(p).__gc = function() n = n + 1 end \
+                  p = nil collectgarbage() return n";
+    assert_eq!(eval(&mut c, script), Int(1));
+    // It may not leave a native by an error, whose memory is then not given back.
+    let script = "for i = 1, 20000 do \
+                  local p = newproxy(true) getmetatable(p).__gc = function() error('own') end p = nil \
+                  pcall(cjson.encode, {a = {b = {c = {tostring(i), {}, i}}}}) \
+                  pcall(redis.call, 'echo', tostring(i)) end return 'done'";
+    let found = eval(&mut c, script);
+    assert!(found == Value::bulk("done") || found.error().contains("own"), "{found:?}");
+    // Nor is there a server to call when no script runs.
+    let script = "for i = 1, 100 do local p = newproxy(true) \
+                  getmetatable(p).__gc = function() redis.call('incr', 'ghost') end end";
+    for _ in 0..200 {
+        eval(&mut c, script);
+    }
+    assert_eq!(c.cmd(&["SCRIPT", "FLUSH"]), Value::ok());
+    let before = c.cmd(&["GET", "ghost"]);
+    eval(&mut c, "collectgarbage() return 1");
+    assert_eq!(c.cmd(&["GET", "ghost"]), before, "the state is gone with its finalizers");
+}
+
+#[test]
+fn a_debugger_is_not_promised() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for mode in ["YES", "SYNC"] {
+        let found = c.cmd(&["SCRIPT", "DEBUG", mode]);
+        assert_eq!(found.error(), "ERR SCRIPT DEBUG is not supported: there is no script debugger");
+    }
+    assert_eq!(c.cmd(&["SCRIPT", "DEBUG", "NO"]), Value::ok());
+    let found = c.cmd(&["SCRIPT", "DEBUG", "MAYBE"]);
+    assert_eq!(found.error(), "ERR Use SCRIPT DEBUG YES/SYNC/NO");
+}
+
+#[test]
 fn coroutines_are_resumed_as_lua_5_1_does() {
     let srv = Server::start();
     let mut c = srv.connect();

@@ -296,6 +296,27 @@ fn an_idle_server_wakes_for_its_cron_only() {
 }
 
 #[test]
+fn a_loop_that_may_not_poll_sleeps_at_once() {
+    let srv = Server::with(&["--busy-poll-us", "0"]);
+    let mut c = srv.connect();
+    let polls = |c: &mut Conn| ["busy_polls", "busy_poll_hits", "busy_poll_usec"].map(|f| c.figure(f));
+    let ping = |c: &mut Conn, times| (0..times).for_each(|_| assert_eq!(c.run("PING").text(), "PONG"));
+    ping(&mut c, 5000);
+    assert_eq!(polls(&mut c), [0; 3]);
+    assert_eq!(c.run("CONFIG SET busy-poll-us 1000"), Value::ok());
+    ping(&mut c, 5000);
+    let [n, hits, _] = polls(&mut c);
+    assert!(hits <= n, "{n} polls, {hits} hits");
+    assert_eq!(c.run("CONFIG SET busy-poll-us 0"), Value::ok());
+    let before = polls(&mut c);
+    ping(&mut c, 1000);
+    assert_eq!(polls(&mut c), before);
+    assert!(
+        c.run("CONFIG SET busy-poll-us 1001").error().contains("argument must be between 0 and 1000")
+    );
+}
+
+#[test]
 fn keys_are_found_in_any_command() {
     let srv = Server::start();
     let mut c = srv.connect();

@@ -511,3 +511,68 @@ fn bitfields_hold_integers_of_any_width() {
         ],
     );
 }
+
+#[test]
+fn a_big_value_is_the_buffer_that_it_was_read_into() {
+    let mut srv = Server::with(&["--appendonly", "yes"]);
+    let mut c = srv.connect();
+    let big = |seed: usize| -> Vec<u8> { (0..3_000_000).map(|i| (i * seed / 7 + i) as u8).collect() };
+    let mut seed = 1;
+    for (before, after) in [
+        (&["SET", "a"][..], &[][..]),
+        (&["SET", "a"], &["KEEPTTL"]),
+        (&["SETEX", "a", "1000"], &[]),
+        (&["SETNX", "new"], &[]),
+        (&["GETSET", "a"], &[]),
+        (&["APPEND", "added"], &[]),
+        (&["APPEND", "added"], &[]),
+        (&["SET", "b"], &["GET", "PX", "1000000"]),
+    ] {
+        seed += 1;
+        let value = big(seed);
+        let had = c.cmd(&["STRLEN", before[1]]).int() as usize;
+        let mut words: Vec<&[u8]> = before.iter().map(|w| w.as_bytes()).collect();
+        words.push(&value);
+        words.extend(after.iter().map(|w| w.as_bytes()));
+        let reply = c.cmd(&words);
+        assert!(!matches!(reply, Value::Error(_)), "{before:?}: {reply:?}");
+        let kept = if before[0] == "APPEND" { had } else { 0 };
+        let now = c.cmd(&["GET", before[1]]);
+        assert!(matches!(&now, Value::Bulk(b) if b[kept..] == value), "{before:?} {after:?}");
+    }
+    // Not alone in what was sent, inside a transaction, and where it is not stored.
+    let value = big(50);
+    let set = request(&[&b"SET"[..], b"c", &value]);
+    c.send(&[&set[..], &request(&["STRLEN", "c"]), &set, &request(&["STRLEN", "c"])].concat());
+    let replies: Vec<Value> = (0..4).map(|_| c.read()).collect();
+    assert_eq!(replies, [Value::ok(), Int(3_000_000), Value::ok(), Int(3_000_000)]);
+    c.run("MULTI");
+    c.cmd(&[&b"SET"[..], b"d", &value]);
+    assert_eq!(c.run("EXEC"), Value::Array(vec![Value::ok()]));
+    assert_eq!(c.cmd(&[&b"SET"[..], b"none", &value, b"XX"]), Value::Null);
+    assert_eq!(c.cmd(&[&b"SET"[..], b"none", &value, b"PXAT", b"1"]), Value::ok());
+    assert_eq!(c.run("EXISTS none"), Int(0));
+    c.run("RPUSH list x");
+    assert!(matches!(c.cmd(&[&b"GETSET"[..], b"list", &value]), Value::Error(_)));
+    assert_eq!(c.run("LRANGE list 0 -1"), Value::bulks(&["x"]));
+    c.cmd(&[&b"SET"[..], b"list", &value]);
+    assert_eq!(c.run("STRLEN list"), Int(3_000_000));
+    let names = ["a", "b", "c", "d", "new", "added", "list"];
+    let before: Vec<Value> = names.iter().map(|n| c.cmd(&["GET", n])).collect();
+    srv.wait_logged();
+    srv.stop();
+    srv.restart();
+    let mut c = srv.connect();
+    let after: Vec<Value> = names.iter().map(|n| c.cmd(&["GET", n])).collect();
+    assert!(before == after, "the log has the same values");
+    // No copy stays beside it.
+    c.run("FLUSHALL");
+    let used = c.figure("used_memory");
+    let value = vec![b'v'; 50_000_000];
+    c.cmd(&[&b"SET"[..], b"k", &value]);
+    let more = c.figure("used_memory") - used;
+    assert!((40_000_000..60_000_000).contains(&more), "{more} bytes for 50,000,000");
+    c.run("DEL k");
+    let rest = c.figure("used_memory") - used;
+    assert!(rest < 1_000_000, "{rest} bytes of it are left");
+}

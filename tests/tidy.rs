@@ -7,7 +7,9 @@
 //!        │                        ├─ functions     at most 70 lines
 //!        │                        ├─ unsafe_code   only in the files that may, each block with SAFETY
 //!        │                        └─ banned        words that have a better replacement
-//!        ├─ sizes                 files of at most 1,500 lines, lines of at most 110 columns
+//!        ├─ sizes                 files of at most 1,000 lines, lines of at most 110 columns
+//!        ├─ circles               no folder of src/ reaches, over others, back to itself
+//!        ├─ unused                public items whose name occurs nowhere else
 //!        └─ paths                 no folder of somebody's machine
 //!   mod declarations ──> reach()  files nobody uses; which files are only compiled for tests
 //! ```
@@ -23,17 +25,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, ops::Range};
 
-const FILE_LINES: usize = 1500;
+const FILE_LINES: usize = 1000;
 const FN_LINES: usize = 70;
 const COLUMNS: usize = 110;
 
 const BANDS: [&[&str]; 3] = [
     &["algo", "ds", "sys", "net", "proto", "object", "keyspace", "persist"],
     &[
-        "config", "clients", "acl", "pubsub", "tracking", "blocked", "multi", "slowlog", "latency",
-        "stats", "monitor", "lazyfree", "bio",
+        "config",
+        "cmd",
+        "clients",
+        "acl",
+        "pubsub",
+        "tracking",
+        "blocked",
+        "multi",
+        "slowlog",
+        "latency",
+        "stats",
+        "monitor",
+        "lazyfree",
+        "bio",
+        "jobs",
+        "replication",
+        "cluster",
+        "sentinel",
     ],
-    &["server", "commands", "replication", "cluster", "sentinel", "scripting", "modules"],
+    &["server", "commands", "scripting", "modules"],
 ];
 
 /// Where `unsafe` may stand: files, or folders with their slash.
@@ -42,7 +60,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/",
     "src/object/value.rs",
     "src/proto/args.rs",
-    "src/scripting/ffi.rs",
+    "src/scripting/ffi/",
     "src/server/lend.rs",
     "src/modules/",
 ];
@@ -50,7 +68,16 @@ const UNSAFE_FILES: &[&str] = &[
 /// (file, what it may reach, reason): paths up the bands.
 const BAND_EXCEPTIONS: &[(&str, &str, &str)] = &[];
 /// (file, lines it may have, reason).
-const FILE_EXCEPTIONS: &[(&str, usize, &str)] = &[];
+const FILE_EXCEPTIONS: &[(&str, usize, &str)] = &[
+    ("src/scripting/ffi.rs", 1500, "until the interpreter is Lua 5.1, which splits it"),
+    ("src/ds/listpack.rs", 1100, "until entries are bound to the keyspace"),
+];
+/// (folder, folder it reaches, reason): an arrow that may close a circle.
+const CIRCLE_EXCEPTIONS: &[(&str, &str, &str)] =
+    &[("scripting", "server", "run.rs and api.rs take the server, and move to it with Lua 5.1")];
+/// (file or folder, reason): public names that nothing uses yet.
+const UNUSED_EXCEPTIONS: &[(&str, &str)] =
+    &[("src/cmd/docs/", "facts of 7.2 about commands whose rows are still to come")];
 /// (file, function, lines it may have, reason).
 const FN_EXCEPTIONS: &[(&str, &str, usize, &str)] = &[];
 /// (file, reason): lines may be longer than the cap.
@@ -401,6 +428,106 @@ fn bands(file: &str, code: &str) -> Vec<String> {
     wrong
 }
 
+/// Folder -> folders that it names, each with a file that does.
+type Arrows = BTreeMap<String, BTreeMap<String, String>>;
+
+fn arrows(sources: &BTreeMap<String, String>) -> Arrows {
+    let mut all = Arrows::new();
+    for (file, text) in sources.iter().filter(|(f, _)| f.starts_with("src/")) {
+        let own = top_module(file);
+        if matches!(own, "lib" | "main") {
+            continue;
+        }
+        for (_, name) in reached_modules(file, &code(text)) {
+            let excused = CIRCLE_EXCEPTIONS.iter().any(|e| e.0 == own && e.1 == name);
+            if name != own && band(&name).is_some() && !excused {
+                all.entry(own.into()).or_default().entry(name).or_insert_with(|| file.clone());
+            }
+        }
+    }
+    all
+}
+
+/// Everything that `from` reaches, over whatever is between.
+fn reachable<'a>(all: &'a Arrows, from: &'a str) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut todo = vec![from];
+    while let Some(at) = todo.pop() {
+        let next = all.get(at).into_iter().flat_map(|n| n.keys());
+        todo.extend(next.map(String::as_str).filter(|n| seen.insert(*n)));
+    }
+    seen
+}
+
+/// Arrows between folders that lie on a circle.
+fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let all = arrows(sources);
+    let mut wrong = Vec::new();
+    for (from, reached) in &all {
+        for (to, file) in reached {
+            if reachable(&all, to).contains(from.as_str()) {
+                wrong.push(format!("{file}: `{from}` reaches `{to}`, which reaches back to it"));
+            }
+        }
+    }
+    wrong
+}
+
+/// Public items, by the code of their file: offset and name.
+fn public_items(code: &str) -> Vec<(usize, &str)> {
+    let kinds = ["fn", "struct", "enum", "const", "static", "type", "trait", "union"];
+    let mut found = Vec::new();
+    for at in words(code, "pub") {
+        let mut rest = at + 3;
+        if code[rest..].starts_with('(') {
+            rest = bracketed(code, rest).end;
+        }
+        // `pub const fn`, `pub unsafe extern "C" fn`: the last keyword of a kind counts.
+        let head = item_head_end(code, rest).unwrap_or(code.len());
+        let mut item = None;
+        let mut n = rest;
+        while n < head {
+            let blank = code.as_bytes()[n].is_ascii_whitespace();
+            let word = ident_at(code, n);
+            match (blank, kinds.contains(&word) || matches!(word, "unsafe" | "extern" | "async")) {
+                (true, _) => n += 1,
+                (false, true) => {
+                    item = kinds.contains(&word).then_some(n + word.len());
+                    n += word.len();
+                }
+                (false, false) => break,
+            }
+        }
+        let Some(end) = item else { continue };
+        let name_at = end + code[end..].len() - code[end..].trim_start().len();
+        found.push((at, ident_at(code, name_at)));
+    }
+    found
+}
+
+/// Public items whose name stands in no other place of the sources.
+fn unused(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let codes: Vec<(&String, String)> = sources.iter().map(|(f, t)| (f, code(t))).collect();
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, code) in &codes {
+        for word in code.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()) {
+            *count.entry(word).or_default() += 1;
+        }
+    }
+    let mut wrong = Vec::new();
+    for (file, code) in codes.iter().filter(|(f, _)| f.starts_with("src/")) {
+        if UNUSED_EXCEPTIONS.iter().any(|e| within(file, &[e.0])) {
+            continue;
+        }
+        for (at, name) in public_items(code) {
+            if count.get(name) == Some(&1) {
+                wrong.push(format!("{file}:{}: nothing uses `{name}`", line_of(code, at)));
+            }
+        }
+    }
+    wrong
+}
+
 fn sizes(file: &str, text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let cap = FILE_EXCEPTIONS.iter().find(|e| e.0 == file).map_or(FILE_LINES, |e| e.1);
@@ -541,7 +668,7 @@ fn stale_exceptions(files: &BTreeMap<String, String>, reached: &BTreeMap<String,
         }
     }
     for (file, _, _) in FILE_EXCEPTIONS {
-        if text(file).lines().count() <= FILE_LINES {
+        if files.contains_key(*file) && text(file).lines().count() <= FILE_LINES {
             stale.push(format!("FILE_EXCEPTIONS: {file} is within the cap"));
         }
     }
@@ -606,6 +733,8 @@ fn the_house_is_tidy() {
     let reached = reach(&sources, &["src/lib.rs", "src/main.rs"]);
 
     let mut wrong = unused_files(&sources, &reached);
+    wrong.extend(circles(&sources));
+    wrong.extend(unused(&sources));
     for (file, text) in &sources {
         let code = code(text);
         let only_tests = file.starts_with("tests/") || reached.get(file) == Some(&true);
@@ -648,11 +777,38 @@ fn bands_can_fail() {
     }
     assert_eq!(bands("src/ds/table.rs", "use super::super::commands::x;").len(), 1);
     assert_eq!(bands("src/ds/mod.rs", "use super::commands::x;").len(), 1);
-    assert_eq!(bands("src/config/mod.rs", "use crate::commands::row;").len(), 1);
+    assert_eq!(bands("src/config/mod.rs", "use crate::commands::list;").len(), 1);
     assert_eq!(bands("src/elsewhere/mod.rs", "").len(), 1);
     assert!(bands("src/ds/table.rs", "use crate::{algo::{crc64, config}, ds::rax::server};").is_empty());
     assert!(bands("src/ds/table.rs", "use super::commands;").is_empty(), "ds::commands");
     assert!(bands("src/commands/list.rs", "use crate::{ds, config, server};").is_empty());
+}
+
+#[test]
+fn circles_can_fail() {
+    let check = |texts: &[(&str, &str)]| {
+        let files = texts.iter().map(|(f, t)| (format!("src/{f}"), t.to_string())).collect();
+        circles(&files).len()
+    };
+    let pair = ("blocked/mod.rs", "use crate::clients::id::ClientId;");
+    assert_eq!(check(&[pair, ("clients/client.rs", "use crate::ds;")]), 0);
+    assert_eq!(check(&[pair, ("clients/client.rs", "use crate::blocked::Wait;")]), 2);
+    let over = [
+        pair,
+        ("clients/client.rs", "use crate::{net, pubsub};"),
+        ("pubsub/a.rs", "crate::blocked::x()"),
+    ];
+    assert_eq!(check(&over), 3, "net is not on the circle");
+    assert_eq!(check(&[("ds/a.rs", "use crate::ds::b;"), ("ds/b.rs", "use super::a;")]), 0, "one room");
+}
+
+#[test]
+fn unused_items_can_fail() {
+    let of = |text: &str| unused(&BTreeMap::from([("src/a.rs".to_string(), text.to_string())]));
+    assert_eq!(of("pub fn one() {}\npub const TWO: u8 = 1;\npub const fn three() {}").len(), 3);
+    assert_eq!(of("pub(crate) unsafe extern \"C\" fn four() {}"), ["src/a.rs:1: nothing uses `four`"]);
+    assert!(of("pub fn one() { one() }\nfn private() {}\npub mod x;\npub use y::Z;").is_empty());
+    assert_eq!(of("pub struct S { pub field: u8 } // S").len(), 1, "comments do not count");
 }
 
 #[test]

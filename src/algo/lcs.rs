@@ -20,6 +20,8 @@
 //!   else                    step left (also when both are equal: that is the piece upstream finds)
 //! ```
 
+use crate::sys::alloc;
+
 /// Bytes that match one by one: `a[a..a + len]` and `b[b..b + len]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -94,7 +96,8 @@ pub fn runs(a: &[u8], b: &[u8]) -> Option<Vec<Run>> {
     let places = Places::new(a, b);
     let words = places.words;
     let mut rows: Vec<u64> = Vec::new();
-    rows.try_reserve_exact(a.len().checked_mul(words)?.checked_add(words)?).ok()?;
+    let wanted = a.len().checked_mul(words)?.checked_add(words)?;
+    alloc::fallible(|| rows.try_reserve_exact(wanted)).ok()?;
     let mut row = vec![u64::MAX; words];
     for &c in a {
         if let Some(matches) = places.of(c) {

@@ -212,6 +212,11 @@ fn match_len(input: &[u8], before: usize, at: usize) -> usize {
     len + old[len..].iter().zip(&new[len..]).take_while(equal).count()
 }
 
+/// A piece of literals is this long at most.
+const LONGEST_LITERAL: usize = 32;
+/// Repeated pieces up to here are copied as if they were this long.
+const SHORT_MATCH: usize = 16;
+
 /// The original of `size` bytes, or `None` if the stream is broken or gives another size.
 pub fn decompress(stream: &[u8], size: usize) -> Option<Vec<u8>> {
     if size > stream.len().saturating_mul(MAX_EXPANSION) {
@@ -229,6 +234,11 @@ pub fn decompress_into(stream: &[u8], out: &mut [u8]) -> Option<usize> {
         let upper = usize::from(control >> 5);
         if upper == 0 {
             let len = usize::from(control) + 1;
+            if let (Some(from), Some(to)) = (after.first_chunk(), wide::<LONGEST_LITERAL>(out, at)) {
+                *to = *from;
+                (rest, at) = (after.get(len..)?, at + len);
+                continue;
+            }
             let (literals, after) = after.split_at_checked(len)?;
             out.get_mut(at..)?.get_mut(..len)?.copy_from_slice(literals);
             (rest, at) = (after, at + len);
@@ -247,10 +257,25 @@ pub fn decompress_into(stream: &[u8], out: &mut [u8]) -> Option<usize> {
     Some(at)
 }
 
+/// The next `N` bytes of the output, where it has so many. Copies of a fixed length are a few moves, while
+/// most pieces are so short that a call costs more than they do; what is written too much is written again.
+#[inline]
+fn wide<const N: usize>(out: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
+    out.get_mut(at..)?.first_chunk_mut()
+}
+
 /// Fill `out[at..at + len]` with what lies `distance` before it, repeated as needed.
 #[inline]
 fn copy_back(out: &mut [u8], at: usize, distance: usize, len: usize) -> Option<()> {
     let from = at.checked_sub(distance)?;
+    if len <= SHORT_MATCH
+        && len <= distance
+        && let Some(&piece) = out.get(from..)?.first_chunk::<SHORT_MATCH>()
+        && let Some(to) = wide::<SHORT_MATCH>(out, at)
+    {
+        *to = piece;
+        return Some(());
+    }
     let window = out.get_mut(from..)?.get_mut(..distance + len)?;
     if distance >= len {
         window.copy_within(..len, distance);

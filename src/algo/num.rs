@@ -26,9 +26,6 @@
 use super::dtoa;
 use std::ops::Deref;
 
-/// The length of the longest `i64`, sign included.
-pub const MAX_I64_LEN: usize = 20;
-
 #[inline]
 fn digit(byte: u8) -> Option<u64> {
     let value = byte.wrapping_sub(b'0');
@@ -233,7 +230,7 @@ impl NumberText<'_> {
     }
 
     /// Hexadecimal digits too small for a normal double, none of which is lost. Decimal digits that small
-    /// always lose some, but for those of hundreds of digits that nobody writes.
+    /// always lose some, but for those of hundreds of digits, which do not occur in practice.
     fn is_kept_whole(&self) -> bool {
         if !self.hex {
             return false;
@@ -456,6 +453,24 @@ pub fn human_bytes(bytes: u64) -> String {
 pub fn trimmed_f64(value: f64) -> String {
     let text = format!("{value:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// As C's strtol, for switches: leading digits count, anything else is 0.
+pub fn loose(arg: &[u8]) -> i64 {
+    let arg = arg.trim_ascii_start();
+    let (negative, digits) = match arg {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, arg),
+    };
+    let sign = if negative { -1 } else { 1 };
+    let digits = digits.iter().take_while(|b| b.is_ascii_digit());
+    digits.fold(0i64, |n, b| n.saturating_mul(10).saturating_add(sign * i64::from(b - b'0')))
+}
+
+/// As C's atoi, which keeps the low 32 bits.
+pub fn loose32(arg: &[u8]) -> i32 {
+    loose(arg) as i32
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!   random_bytes     the kernel's pool                        run ids, generated passwords, hash seeds
 //! ```
 //!
-//! `Rng` is fast and fair but predictable to whoever sees enough of its output: use it where a client
+//! `Rng` is fast and fair but predictable from enough of its output: use it where a client
 //! can gain nothing by guessing. It holds its state by value and is passed down as `&mut`, so a test
 //! that seeds it replays exactly. `below` is free of modulo bias (Lemire's multiply-and-reject),
 //! because RANDOMKEY, SPOP and the eviction pools are tested for fairness.

@@ -1,16 +1,16 @@
-//! Who waits for what: clients blocked on keys, in the order they came, and their timeouts.
+//! Blocked clients: the keys each of them waits for, in the order they blocked, and their timeouts.
 //!
 //! ```text
 //! db ─► key ─► seq ─► client     first come first served     timeouts: (ms, client), sorted
-//! ready: keys that somebody waits for and a unit touched, each once, served at the end of the unit
+//! ready: keys that clients wait for and a unit touched, each once, served at the end of the unit
 //! ```
 //!
 //! A blocked client keeps its request. When a key becomes ready the request is run again, through all
 //! refusals, with the timeout it had; if it blocks once more it has a new number, so it stands at the
 //! end of every line again.
 //!
-//! Nothing here looks at all the clients of a key at once: those who serve ask for one after the other,
-//! so that ten thousand who wait for one key cost a push no more than one does.
+//! Nothing here looks at all the clients of a key at once: the server asks for one after the other, so
+//! that ten thousand clients blocked on one key cost a push no more than one does.
 
 use crate::clients::ClientId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -22,7 +22,7 @@ pub enum Wait {
     Key { ty: u8, any_change: bool },
     /// WAIT and WAITAOF.
     Replicas,
-    /// Somebody else's work (a module).
+    /// The work of a module.
     Module,
 }
 
@@ -64,7 +64,7 @@ pub struct Retry {
     pub spent: u64,
 }
 
-/// Those who wait for one key.
+/// The clients that wait for one key.
 #[derive(Debug, Default)]
 struct Line {
     clients: BTreeMap<u64, ClientId>,
@@ -98,7 +98,7 @@ impl Blocked {
         self.clients.len()
     }
 
-    /// Types of keys that anybody waits for, as bits.
+    /// Types of keys that clients wait for, as bits.
     pub fn types(&self) -> u8 {
         if self.modules > 0 {
             return u8::MAX;
@@ -107,13 +107,13 @@ impl Blocked {
         self.by_type.iter().enumerate().map(bit).fold(0, |all, b| all | b)
     }
 
-    /// Keys that anybody waits for, and those of them that wake on deletion.
+    /// Number of keys that clients wait for, and of those whose deletion wakes a client.
     pub fn key_counts(&self) -> (usize, usize) {
         let lines = || self.lines.iter().flat_map(HashMap::values);
         (lines().count(), lines().filter(|l| l.any_change > 0).count())
     }
 
-    /// Those who wait no longer than some time.
+    /// Number of blocked clients with a timeout.
     pub fn with_timeout(&self) -> usize {
         self.timeouts.len()
     }
@@ -183,7 +183,7 @@ impl Blocked {
         self.lines.get(db)?.get(key)
     }
 
-    /// A key changed in a way that could serve somebody: it came (`exists`), or it went or became
+    /// A key changed in a way that could serve a client: it came (`exists`), or it went or became
     /// something else.
     pub fn signal(&mut self, db: usize, key: &[u8], exists: bool) {
         let Some(line) = self.line(db, key) else { return };
@@ -197,7 +197,7 @@ impl Blocked {
         }
     }
 
-    /// Keys that somebody waits for, in one database; first those of who has waited longest.
+    /// Keys that clients wait for, in one database; the key of the longest waiting client comes first.
     pub fn keys_of(&self, db: usize) -> Vec<Box<[u8]>> {
         let Some(lines) = self.lines.get(db) else { return Vec::new() };
         let oldest = |l: &Line| l.clients.first_key_value().map(|(seq, _)| *seq);
@@ -217,7 +217,7 @@ impl Blocked {
         Some(at)
     }
 
-    /// The number that was given last: who blocks from now on has a higher one.
+    /// The number that was given last: a client that blocks from now on gets a higher one.
     pub fn last_seq(&self) -> u64 {
         self.next_seq
     }
@@ -229,12 +229,12 @@ impl Blocked {
         Some((*seq, *id))
     }
 
-    /// Does anybody in the line of a key wake when the key is gone?
+    /// Does a client in the line of a key wake when the key is gone?
     pub fn wakes_without(&self, db: usize, key: &[u8]) -> bool {
         self.line(db, key).is_some_and(|l| l.any_change > 0)
     }
 
-    /// Those whose time is over, the most overdue first.
+    /// Clients whose timeout has passed, the most overdue first.
     pub fn timed_out(&mut self, now_ms: i64) -> Vec<ClientId> {
         let due = self.timeouts.iter().take_while(|(at, _)| *at <= now_ms);
         due.map(|(_, id)| *id).collect()
@@ -283,7 +283,7 @@ mod tests {
         b.add(id(1), again);
         assert_eq!((line(&b, "x"), line(&b, "y")), (vec![2, 1], vec![3, 1]));
         let second = b.next_in_line(0, b"x", 2, before);
-        assert_eq!(second, None, "a round ends with those who were there when it began");
+        assert_eq!(second, None, "a round ends with the clients that waited when it began");
     }
 
     #[test]

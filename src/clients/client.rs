@@ -1,10 +1,12 @@
 //! One client: its connection, its session, and what it is in the middle of. What few clients have is
 //! boxed, so that an idle connection stays under 700 bytes with everything.
 
-use crate::multi::Multi;
+use super::id::UserId;
+use super::multi::Multi;
 use crate::net::stream::Stream;
 use crate::proto::parse;
 use crate::proto::reply::Reply;
+use std::cell::OnceCell;
 
 /// Bits of `Client::flags`.
 pub mod flag {
@@ -37,16 +39,18 @@ pub mod flag {
     pub const SCRIPT: u64 = 1 << 17;
     pub const DENY_BLOCKING: u64 = 1 << 18;
     pub const REPLICA: u64 = 1 << 19;
+    /// The link to the master.
     pub const MASTER: u64 = 1 << 20;
+    /// What it asks has been judged before, and is done: the log, and the link to the master.
+    pub const OBEYED: u64 = 1 << 27;
     pub const TRACKING: u64 = 1 << 21;
-    pub const AUTHENTICATED: u64 = 1 << 22;
+    /// Has to log in before anything else, while users need passwords.
+    pub const UNAUTHENTICATED: u64 = 1 << 22;
     pub const READONLY: u64 = 1 << 23;
     pub const ASKING: u64 = 1 << 24;
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
-    /// The socket has more to read than the last pass took.
-    pub const UNREAD: u64 = 1 << 27;
     /// The peer has sent its last: the end follows whatever is still to be read.
     pub const HUNG_UP: u64 = 1 << 28;
     /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
@@ -73,10 +77,12 @@ pub mod flag {
         | DENY_BLOCKING
         | REPLICA
         | MASTER
+        | OBEYED
         | TRACKING
         | PAUSED
         | NO_TOUCH
         | PSEUDO
+        | UNAUTHENTICATED
         | MONITOR;
 }
 
@@ -146,6 +152,7 @@ pub struct Client {
     pub flags: u64,
     pub stream: Option<Stream>,
     pub db: u32,
+    pub user: UserId,
     pub resp: u8,
     /// Index of the last command's row; u16::MAX for none.
     pub last_cmd: u16,
@@ -163,6 +170,8 @@ pub struct Client {
     /// Pushed by others while this client executes; follows its reply.
     pub pushes: Option<Box<Reply>>,
     pub extra: Option<Box<Extra>>,
+    /// Asked of the system once, when they are first shown.
+    pub ends: OnceCell<Box<Ends>>,
     pub multi: Option<Box<Multi>>,
     /// What `Usage` holds of this client.
     pub counted: Counted,
@@ -180,15 +189,19 @@ pub struct Counted {
     pub bucket: u8,
 }
 
+/// The two ends of a connection, as CLIENT LIST shows them.
+#[derive(Debug)]
+pub struct Ends {
+    pub peer: Box<str>,
+    pub local: Box<str>,
+}
+
 /// What few clients have.
 #[derive(Debug, Default)]
 pub struct Extra {
     pub name: Option<Box<[u8]>>,
     pub lib_name: Option<Box<[u8]>>,
     pub lib_ver: Option<Box<[u8]>>,
-    pub peer: Option<Box<str>>,
-    pub local: Option<Box<str>>,
-    pub user: Option<Box<[u8]>>,
 }
 
 impl Client {
@@ -199,6 +212,7 @@ impl Client {
             flags: flag::PSEUDO,
             stream: None,
             db: 0,
+            user: UserId::DEFAULT,
             resp: 2,
             last_cmd: u16::MAX,
             soft_since: 0,
@@ -211,6 +225,7 @@ impl Client {
             out: Reply::new(false),
             pushes: None,
             extra: None,
+            ends: OnceCell::new(),
             multi: None,
             counted: Counted::default(),
         })

@@ -9,26 +9,18 @@
 //! passes (`reap`). A stale id finds nothing, since the slot's generation has moved on.
 
 pub mod client;
+pub mod id;
+pub mod multi;
+pub mod pause;
 pub mod pool;
 pub mod usage;
 
 pub use client::{Client, Input, Kind, flag};
+pub use id::{ClientId, UserId};
 
 use crate::proto::reply::Reply;
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-pub struct ClientId {
-    pub index: u32,
-    pub generation: u32,
-}
-
-impl ClientId {
-    pub fn token(self) -> usize {
-        (self.generation as usize) << 32 | self.index as usize
-    }
-}
 
 struct Slot {
     /// Above 0 while and after a client lives here; see `net::reactor` for 0.
@@ -49,6 +41,8 @@ pub struct Clients {
     pub to_write: Vec<ClientId>,
     /// Have parsed or unread input that this pass did not get to.
     pub to_read: VecDeque<ClientId>,
+    /// Marked dying, in order: what follows from it for others is done at the end of the unit.
+    pub leaving: VecDeque<ClientId>,
     /// Marked dying; reaped between passes.
     pub dying: Vec<ClientId>,
     pub pool: pool::Pool,
@@ -148,6 +142,7 @@ impl Clients {
         let Some(c) = self.get(id) else { return false };
         let streamed = c.stream.is_some();
         self.connected -= streamed as usize;
+        self.leaving.push_back(id);
         self.dying.push(id);
         true
     }

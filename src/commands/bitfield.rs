@@ -13,12 +13,12 @@
 //! nothing be written.
 
 use super::bitmap::bit_offset;
-use super::docs;
-use super::keys;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::store::{New, Ttl};
@@ -26,7 +26,7 @@ use crate::keyspace::{Touched, class};
 use crate::object::value::Value;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -277,7 +277,7 @@ fn read_and_write(ctx: &mut Ctx<'_>, ops: &[Op], bytes: usize) -> Result<Flow, C
             let mut s = Sds::with_capacity(bytes);
             s.resize(bytes);
             let changes = run(ops, &mut s, true, ctx.out);
-            // A new key without a change is a key all the same, but nobody hears of it.
+            // Without a change the new key is created all the same, but no event announces it.
             let new = New::Value(Value::Str(enc::RAW, s));
             let _ = ctx.srv.ks.put(ctx.db, key, new, Ttl::Clear, None);
             if changes > 0 {
@@ -389,7 +389,7 @@ mod tests {
     fn only_reading_is_known_before_the_call() {
         let flags = |line: &str| {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            crate::commands::keys::bitfield(&words).expect("always one key")[0].1
+            crate::cmd::keys::bitfield(&words).expect("always one key")[0].1
         };
         assert_eq!(flags("bitfield k get u8 0 overflow sat get u8 1"), key::RO | key::ACCESS);
         assert_eq!(flags("bitfield k get u8 0 set u8 1 1"), key::RW | key::UPDATE | key::ACCESS);

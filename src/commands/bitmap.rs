@@ -4,19 +4,19 @@
 //! (`algo::bits`). Ranges come in bytes or in bits; both are turned into the first and the last bit
 //! before anything is counted.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::algo::bits::{self, BitOp};
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
 use crate::object::value::Value;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

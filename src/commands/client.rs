@@ -1,15 +1,16 @@
-//! CLIENT: who is connected, what becomes of them, and how this connection wants to be treated.
+//! CLIENT: the list of connections, kills and pauses, and the settings of this connection.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Docs, Flow, Handler, ROW, cat};
 use crate::algo::num::parse_i64;
 use crate::clients::client::Client;
-use crate::clients::{ClientId, Kind, flag};
+use crate::clients::pause::{Purpose, action};
+use crate::clients::{ClientId, Kind, UserId, flag};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Docs, Flow, cat};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
-use crate::server::pause::{self, Purpose, action};
-use crate::server::{blocking, client_info, kill, limits};
+use crate::server::ctx::{Command, Ctx, Handler, ROW};
+use crate::server::pause;
+use crate::server::{auth, blocking, client_info, kill, limits};
 
 const SUB: u64 = NOSCRIPT | LOADING | STALE | SENTINEL;
 
@@ -189,14 +190,14 @@ fn by_number(ctx: &Ctx<'_>, n: i64) -> Option<ClientId> {
 // ---- KILL
 // ------------------------------------------------------------------------------------------------
 
-/// Whom CLIENT KILL means; all that is given must fit.
+/// The clients that CLIENT KILL means: all conditions that are given must hold.
 #[derive(Default)]
 struct Filter<'a> {
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
     kind: Option<Kind>,
     id: Option<u64>,
-    user: Option<&'a [u8]>,
+    user: Option<UserId>,
     keep_me: bool,
 }
 
@@ -212,8 +213,10 @@ fn filter<'a>(ctx: &mut Ctx<'a>) -> Result<Filter<'a>, CmdError> {
             b"type" => f.kind = Some(kind(ctx, value)?),
             b"addr" => f.addr = Some(value),
             b"laddr" => f.laddr = Some(value),
-            b"user" if value == b"default" => f.user = Some(value),
-            b"user" => return Err(quoting(ctx, "ERR No such user '", value, "'")),
+            b"user" => match auth::named(value) {
+                Some(user) => f.user = Some(user),
+                None => return Err(quoting(ctx, "ERR No such user '", value, "'")),
+            },
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => f.keep_me = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => f.keep_me = false,
             _ => return Err(CmdError::Syntax),
@@ -226,17 +229,16 @@ impl Filter<'_> {
     fn fits(&self, ctx: &Ctx<'_>, id: ClientId) -> bool {
         let c = &ctx.srv.clients[id];
         if self.addr.is_some() || self.laddr.is_some() {
-            let (peer, local) = client_info::addresses(ctx.srv, c);
+            let ends = client_info::addresses(ctx.srv, c);
             let differs =
                 |want: Option<&[u8]>, is: &str| want.is_some_and(|w| c_text(w) != is.as_bytes());
-            if differs(self.addr, &peer) || differs(self.laddr, &local) {
+            if differs(self.addr, &ends.peer) || differs(self.laddr, &ends.local) {
                 return false;
             }
         }
-        let user = c.extra.as_ref().and_then(|e| e.user.as_deref()).unwrap_or(b"default");
         self.kind.is_none_or(|k| c.kind() == k)
             && self.id.is_none_or(|n| c.id == n)
-            && self.user.is_none_or(|u| user == u)
+            && self.user.is_none_or(|u| c.user == u)
             && !(self.keep_me && id == ctx.client)
     }
 }
@@ -374,7 +376,7 @@ fn unpause(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- tracking, while nobody tracks
+// ---- tracking, which no client can turn on yet
 // -----------------------------------------------------------------------
 
 fn caching(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -423,7 +425,7 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    * LADDR (<ip:port>|<unixsocket>:0): our address",
         "    * SKIPME (YES|NO): spare this connection (yes by default)",
         "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB): what it is used for",
-        "    * USER <username>: who has logged in",
+        "    * USER <username>: the user it has logged in as",
         "LIST [options ...]",
         "    One line for each connection. Options:",
         "    * ID <id> [<id> ...]: only these",

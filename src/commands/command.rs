@@ -3,17 +3,18 @@
 //! Everything here is read from `Table` and the rows; shapes and the order of fields are those clients
 //! parse.
 
-use super::keys::{self, Search};
-use super::row::flag::*;
-use super::row::{
-    ArgDoc, ArgKind, Begin, Command, Docs, Find, Flow, KeySpec, ROW, argflag, cat, docflag, flag, key,
-};
-use super::table::{CmdId, Table, legacy_range};
-use super::{docs, help};
+use super::help;
 use crate::algo::glob::glob_match;
+use crate::cmd::docs;
+use crate::cmd::keys::{self, Search};
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{
+    ArgDoc, ArgKind, Begin, Docs, Find, Flow, KeySpec, argflag, cat, docflag, flag, key,
+};
+use crate::cmd::table::{CmdId, legacy_range};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, Table};
 
 const COMMON: Command = Command { flags: LOADING | STALE | SENTINEL, acl: cat::CONNECTION, ..ROW };
 

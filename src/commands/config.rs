@@ -1,11 +1,12 @@
 //! CONFIG: reading, changing and writing back the configuration.
 
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW};
-use super::{docs, help};
+use super::help;
+use crate::cmd::docs;
+use crate::cmd::row::Flow;
+use crate::cmd::row::flag::*;
 use crate::config::getset::{self, Asker};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{Gate, apply};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

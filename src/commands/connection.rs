@@ -1,15 +1,14 @@
 //! Commands about the connection itself: greeting, authentication, its state, its end, and MONITOR.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
-use super::transactions::discard_of;
 use crate::algo::num::parse_i64;
-use crate::clients::{ClientId, flag};
+use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
-use crate::server::ctx::Ctx;
-use crate::server::{Gate, Server, policy};
+use crate::server::ctx::{Command, Ctx, ROW};
+use crate::server::{Gate, auth, policy, transaction};
 use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
@@ -53,7 +52,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "ping",
         arity: -1,
-        flags: FAST | SENTINEL,
+        flags: FAST | SENTINEL | WHILE_SUBSCRIBED | REPORTS_DISK,
         acl: cat::CONNECTION,
         run: ping,
         docs: &docs::PING,
@@ -62,7 +61,15 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "quit",
         arity: -1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        flags: NOSCRIPT
+            | LOADING
+            | STALE
+            | FAST
+            | NO_AUTH
+            | ALLOW_BUSY
+            | ENDS_MULTI
+            | INSIDE_MULTI
+            | WHILE_SUBSCRIBED,
         acl: cat::CONNECTION,
         run: quit,
         docs: &docs::QUIT,
@@ -71,7 +78,15 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "reset",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+        flags: NOSCRIPT
+            | LOADING
+            | STALE
+            | FAST
+            | NO_AUTH
+            | ALLOW_BUSY
+            | ENDS_MULTI
+            | INSIDE_MULTI
+            | WHILE_SUBSCRIBED,
         acl: cat::CONNECTION,
         run: reset,
         docs: &docs::RESET,
@@ -117,7 +132,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.remove(&id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
-    discard_of(srv, id);
+    transaction::discard(srv, id);
     for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
         for name in srv.pubsub.of(kind, id) {
             srv.pubsub.unsubscribe(kind, id, &name);
@@ -139,13 +154,12 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     c.resp = 2;
     if let Some(e) = &mut c.extra {
         e.name = None;
-        e.user = None;
     }
     ctx.db = 0;
     ctx.out.resp3 = false;
     // RESET itself may be the command whose reply is skipped.
     ctx.out.mute(srv.clients[id].has(flag::SKIP));
-    default_user(srv, id);
+    auth::default_user(srv, id);
     policy::refresh(srv);
     crate::server::limits::account(srv, id);
     ctx.out.status("RESET");
@@ -167,46 +181,21 @@ fn monitor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// A fresh connection is the default user; it is authenticated when that one needs no password.
-pub fn default_user(srv: &mut Server, id: ClientId) {
-    let open = srv.config.requirepass.is_none();
-    let c = &mut srv.clients[id];
-    c.clear(flag::AUTHENTICATED);
-    if open {
-        c.set(flag::AUTHENTICATED);
-    }
-}
-
 const WRONG_PASSWORD: CmdError =
     CmdError::Msg(&"WRONGPASS invalid username-password pair or user is disabled.");
 
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    let right = match &ctx.srv.config.requirepass {
-        None => true,
-        Some(p) => same(p, password),
-    };
-    if user != b"default" || !right {
+    if !auth::log_in(ctx.srv, ctx.client, user, password) {
         ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
         return Err(WRONG_PASSWORD);
     }
-    ctx.srv.clients[ctx.client].set(flag::AUTHENTICATED);
     Ok(())
-}
-
-/// Equality that takes as long whatever the bytes are.
-fn same(secret: &[u8], guess: &[u8]) -> bool {
-    let mut differ = secret.len() ^ guess.len();
-    for (i, g) in guess.iter().enumerate() {
-        let s = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
-        differ |= usize::from(s ^ g);
-    }
-    differ == 0
 }
 
 fn auth(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (user, password) = match *ctx.args.slice() {
-        [_, password] if ctx.srv.config.requirepass.is_some() => (&b"default"[..], password),
+        [_, password] if auth::passwords(ctx.srv) => (&b"default"[..], password),
         [_, _] => {
             return Err(CmdError::Msg(
                 &"ERR AUTH <password> called without any password configured for the default user. \
@@ -290,7 +279,7 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         authenticate(ctx, user, password)?;
     }
     let c = &mut ctx.srv.clients[ctx.client];
-    if !c.has(flag::AUTHENTICATED) {
+    if c.has(flag::UNAUTHENTICATED) {
         return Err(CmdError::Msg(
             &"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
               <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
@@ -327,15 +316,6 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_are_equal_only_to_themselves() {
-        for (a, b) in [("", "a"), ("a", ""), ("abc", "abd"), ("abc", "abcabc"), ("abcabc", "abc")] {
-            assert!(!same(a.as_bytes(), b.as_bytes()), "{a} {b}");
-        }
-        assert!(same(b"abc", b"abc") && same(b"", b"") && same(b"a\0b", b"a\0b"));
-        assert!(!same(b"a\0b", b"a\0c"));
-    }
 
     #[test]
     fn secrets_are_found_where_they_stand() {

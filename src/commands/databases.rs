@@ -1,12 +1,12 @@
 //! Databases as a whole: which one a client works on, how many keys it has, emptying and swapping them.
 
-use super::docs;
 use super::numbers::int32;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::replication::ops::to;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 use crate::server::{jobs, settle};
 
 pub static ROWS: &[Command] = &[

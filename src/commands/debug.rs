@@ -5,13 +5,14 @@
 //! lines of HELP and its function. A name with a wrong number of arguments is as unknown as a wrong
 //! name.
 
-use super::docs;
 use super::help;
-use super::numbers::{integer, loose, positive};
+use super::numbers::{integer, positive};
 use super::object::{lookup, refcount};
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW};
+use crate::algo::num::loose;
 use crate::algo::num::{parse_f64, parse_memory};
+use crate::cmd::docs;
+use crate::cmd::row::Flow;
+use crate::cmd::row::flag::*;
 use crate::ds::entry::{Entry, enc, ty};
 use crate::ds::listpack::Element;
 use crate::ds::quicklist::{NodeBytes, PACKED_THRESHOLD, PACKED_THRESHOLD_MAX};
@@ -27,7 +28,7 @@ use crate::object::zset::Zset;
 use crate::persist::rdb::save::value_len;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{Gate, aof, aof_load, apply, jobs, policy, settle, shutdown};
 use crate::sys::{alloc, crash, fault};
@@ -43,7 +44,7 @@ use std::time::Duration;
 pub static ROWS: &[Command] = &[Command {
     name: "debug",
     arity: -2,
-    flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED_DEBUG,
     run: debugCommand,
     docs: &docs::DEBUG,
     ..ROW
@@ -181,7 +182,7 @@ static SUBS: &[Sub] = &[
     sub(
         "SET-ACTIVE-EXPIRE",
         3..=3,
-        &["SET-ACTIVE-EXPIRE <0|1>", "    Whether keys expire while nobody looks at them."],
+        &["SET-ACTIVE-EXPIRE <0|1>", "    Whether keys expire without being looked at."],
         |ctx| {
             ctx.srv.switches.active_expire = loose(ctx.args[2]) != 0;
             ok(ctx)
@@ -306,13 +307,7 @@ fn assert(_: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    let wanted = isize::MAX as usize;
-    let mut v: Vec<u8> = Vec::new();
-    if v.try_reserve_exact(wanted).is_err() {
-        crate::warning!("Out Of Memory allocating {wanted} bytes!");
-        let text = format!("Redis aborting for OUT OF MEMORY. Allocating {wanted} bytes!");
-        crash::software_failure(&text, file!(), line!());
-    }
+    std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize));
     ok(ctx)
 }
 

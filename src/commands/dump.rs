@@ -7,17 +7,17 @@
 //! RESTORE reads before it writes: a payload that is not good leaves the key as it was. A TTL leaves for
 //! replicas and the AOF as a point in time.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::config::SanitizeDump;
 use crate::keyspace::class;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::rdb::load::{Checks, Loaded, Refusal, Usage, restore as read_payload};
 use crate::persist::rdb::save::payload;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

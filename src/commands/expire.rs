@@ -1,17 +1,17 @@
 //! Expiry: EXPIRE and its kin, TTL and its kin, PERSIST.
 //!
 //! Whatever way a time is given, it is kept as Unix milliseconds and leaves to the AOF and the replicas
-//! as PEXPIREAT, so that everybody's key goes at the same moment. A time in the past deletes the key at
+//! as PEXPIREAT, so that the key expires at the same moment everywhere. A time in the past deletes the key at
 //! once, and that is what leaves.
 
-use super::docs;
 use super::help::c_text;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::{class, mode};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

@@ -1,19 +1,19 @@
 //! Commands that work on keys of any type.
 //!
-//! A key that moves (RENAME, MOVE) keeps its value and its expiry; to watchers, trackers and those who
-//! are blocked it is a deletion here and a new key there.
+//! A key that moves (RENAME, MOVE) keeps its value and its expiry; to watchers, trackers and
+//! blocked clients it is a deletion here and a new key there.
 
 use super::databases::checked;
-use super::docs;
 use super::numbers::int32;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{class, mode};
 use crate::object::value::{Value, type_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -85,7 +85,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "touch",
         arity: -2,
-        flags: READONLY | FAST,
+        flags: READONLY | FAST | TOUCHES,
         acl: cat::KEYSPACE,
         keys: &[KeySpec::range(key::RO, 1, -1, 1)],
         run: touch,

@@ -12,15 +12,15 @@
 //!
 //! What is found without an order comes cell by cell, in the order of the scores within each.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::zset::{add_all, reply_member};
 use crate::algo::geohash::{Place, Search, Shape, truncate_signed};
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::{parse_f64, push_fixed};
 use crate::algo::partial_sort::sort_part;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
 use crate::ds::skiplist::{ScoreRange, order};
 use crate::keyspace::{
@@ -32,7 +32,7 @@ use crate::object::zset::{Rules, Zset};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 const RADIUS: Command =
     Command { flags: WRITE | DENYOOM, acl: cat::GEO, getkeys: Some(georadius_getkeys), ..ROW };
@@ -343,7 +343,7 @@ impl<'a> Query<'a> {
                 &args[6..]
             }
             Form::RadiusByMember => {
-                // Without a set nobody looks at these words.
+                // Without a set these words are not looked at.
                 if z.is_some() {
                     q.centre = Some((Centre::Member, member_place(z, args[2])?));
                     q.shape = Some(circle(args[3], args[4])?);

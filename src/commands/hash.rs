@@ -3,21 +3,21 @@
 //! A field's value is a `Element`: a listpack gives small integers as integers, a table gives bytes.
 //! Replies are written straight from either.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
 use crate::object::hash::Hash;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -26,6 +26,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RW | key::DELETE, 1)],
+        member_at: 2,
         run: hdel,
         docs: &docs::HDEL,
         ..ROW
@@ -36,6 +37,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RO, 1)],
+        member_at: 2,
         run: hexists,
         docs: &docs::HEXISTS,
         ..ROW
@@ -46,6 +48,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: hget,
         docs: &docs::HGET,
         ..ROW
@@ -66,6 +69,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RW | key::ACCESS | key::UPDATE, 1)],
+        member_at: 2,
         run: hincrby,
         docs: &docs::HINCRBY,
         ..ROW
@@ -76,6 +80,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RW | key::ACCESS | key::UPDATE, 1)],
+        member_at: 2,
         run: hincrbyfloat,
         docs: &docs::HINCRBYFLOAT,
         ..ROW
@@ -106,6 +111,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: hmget,
         docs: &docs::HMGET,
         ..ROW
@@ -116,6 +122,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RW | key::UPDATE, 1)],
+        member_at: 2,
         run: hmset,
         docs: &docs::HMSET,
         ..ROW
@@ -146,6 +153,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RW | key::UPDATE, 1)],
+        member_at: 2,
         run: hset,
         docs: &docs::HSET,
         ..ROW
@@ -156,6 +164,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RW | key::INSERT, 1)],
+        member_at: 2,
         run: hsetnx,
         docs: &docs::HSETNX,
         ..ROW
@@ -166,6 +175,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::HASH,
         keys: &[KeySpec::one(key::RO, 1)],
+        member_at: 2,
         run: hstrlen,
         docs: &docs::HSTRLEN,
         ..ROW
@@ -318,7 +328,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     })?;
     ctx.out.bulk(&text);
     if ctx.srv.ks.policy.ops {
-        // Nobody is to add for himself, and perhaps differently.
+        // The sum is propagated, not the addition: a replay with other arithmetic must not differ.
         ctx.instead(&[b"HSET", ctx.args[1], field, &text]);
     }
     Ok(Flow::Done)

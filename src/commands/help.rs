@@ -4,7 +4,7 @@
 use crate::proto::error::CmdError;
 use crate::server::ctx::Ctx;
 
-use super::row::Flow;
+use crate::cmd::row::Flow;
 
 /// Replies `lines` between the heading and the line about HELP itself. A line that describes another
 /// one is indented by four spaces.

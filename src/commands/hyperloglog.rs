@@ -5,12 +5,12 @@
 //! the value, which is a change like any other to replicas and watchers. Opcodes that prove corrupt on the
 //! way end the command where it stands.
 
-use super::docs;
 use super::help::c_text;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::algo::hyperloglog::{self as algo, REGISTERS};
 use crate::algo::rng::Rng;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::{
@@ -20,7 +20,7 @@ use crate::keyspace::{
 use crate::object::hll::{self, Corrupt, Encoding, Op};
 use crate::object::value::{StrRef, Value};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

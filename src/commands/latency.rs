@@ -1,13 +1,14 @@
 //! LATENCY: spikes as the monitor kept them, and the histograms of commands.
 
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW};
-use super::table::CmdId;
-use super::{docs, help};
+use super::help;
+use crate::cmd::docs;
+use crate::cmd::row::Flow;
+use crate::cmd::row::flag::*;
+use crate::cmd::table::CmdId;
 use crate::config::AppendFsync;
 use crate::latency::Surroundings;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::sys::process;
 
 const SUB: Command = Command { flags: ADMIN | NOSCRIPT | LOADING | STALE, ..ROW };

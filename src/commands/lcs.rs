@@ -4,15 +4,15 @@
 //! that clients see is still that of the table: (len1 + 1) * (len2 + 1) * 4 bytes may not exceed
 //! proto-max-bulk-len.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::algo::lcs::{self, Run};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::object::value::StrRef;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[Command {
     name: "lcs",

@@ -4,10 +4,10 @@
 //! Encodings are `object::list`'s matter; here is when it is asked, and what a command counts,
 //! announces and replies.
 
-use super::docs;
 use super::numbers::{integer, positive};
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::{Element, Needle};
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, Keyspace, Touched, class};
@@ -16,7 +16,7 @@ use crate::object::value::Variant;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

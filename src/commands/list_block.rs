@@ -4,20 +4,20 @@
 //! A command that waited is run again as it came, so each handler here is written as if it ran for the
 //! first time; replicas and the AOF get what it did (LPOP, LMOVE ...), never that it waited.
 
-use super::docs;
-use super::keys;
 use super::list::{pop_event, pop_many, pop_one, push_event, push_to};
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::timeout;
 use crate::blocked::Wait;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::ds::listpack::Element;
 use crate::keyspace::{Found, class};
 use crate::object::list::{End, List};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

@@ -4,14 +4,14 @@
 //! eye finds paths and islands. `LOLWUT VERSION 5` and `6` take a number of columns and rows; any other
 //! version is told only.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW};
 use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
+use crate::cmd::docs;
+use crate::cmd::row::Flow;
+use crate::cmd::row::flag::*;
 use crate::config::REDIS_VERSION;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[Command {
     name: "lolwut",

@@ -4,17 +4,17 @@
 //! in one block), its places in the tables, and what the value holds on its own. Elements of big values
 //! are sampled.
 
-use super::docs;
 use super::help;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, container, key};
 use crate::algo::num::F64Text;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, key};
 use crate::ds::entry::Entry;
 use crate::object::value::Value;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 use crate::server::info::memory::{Overhead, Pages};
 use crate::sys::alloc;
 
@@ -224,7 +224,7 @@ const RSS: &str = "Resident size: the process occupies more than 1.4 times of wh
     its blocks.";
 const FRAGMENTED: &str = "Fragmentation: more than a tenth of the allocator's pages in use is holes \
     between blocks. Blocks of many sizes that come and go leave them behind.";
-const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that nobody uses, in case \
+const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages that are unused, in case \
     they are wanted again. MEMORY PURGE gives them back.";
 const OUTSIDE: &str = "Beyond the allocator: more than a tenth of the resident size was not allocated by \
     the server itself. Scripts and modules are the usual suspects.";

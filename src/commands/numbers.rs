@@ -25,24 +25,6 @@ pub fn positive(arg: &[u8]) -> Result<i64, CmdError> {
     parse_i64(arg).filter(|n| *n >= 0).ok_or(WHY)
 }
 
-/// As C's strtol, for switches: leading digits count, anything else is 0.
-pub fn loose(arg: &[u8]) -> i64 {
-    let arg = arg.trim_ascii_start();
-    let (negative, digits) = match arg {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, arg),
-    };
-    let sign = if negative { -1 } else { 1 };
-    let digits = digits.iter().take_while(|b| b.is_ascii_digit());
-    digits.fold(0i64, |n, b| n.saturating_mul(10).saturating_add(sign * i64::from(b - b'0')))
-}
-
-/// As C's atoi, which keeps the low 32 bits.
-pub fn loose32(arg: &[u8]) -> i32 {
-    loose(arg) as i32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,15 +40,5 @@ mod tests {
         assert_eq!(text(int32(b"1x")), Err("ERR value is not an integer or out of range".into()));
         assert!(positive(b"-1").is_err_and(|e| e.as_str().ends_with("must be positive")));
         assert_eq!(positive(b"0").ok(), Some(0));
-    }
-
-    #[test]
-    fn a_switch_is_read_as_far_as_it_is_a_number() {
-        for (text, n) in [("1", 1), (" 12ab", 12), ("-3", -3), ("+4", 4), ("x", 0), ("", 0)] {
-            assert_eq!(loose(text.as_bytes()), n, "{text}");
-        }
-        assert_eq!(loose(b"-9223372036854775809"), i64::MIN);
-        assert_eq!(loose32(b"4294967298x"), 2);
-        assert_eq!(loose32(b"9223372036854775807"), -1);
     }
 }

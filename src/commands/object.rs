@@ -1,15 +1,15 @@
 //! OBJECT: what lies behind a key.
 
-use super::docs;
 use super::help;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, container, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::{Entry, enc, ty};
 use crate::keyspace::mode;
 use crate::object::value::encoding_name;
 use crate::proto::error::CmdError;
 use crate::server::Server;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 
 pub static ROWS: &[Command] = &[Command {
     name: "object",
@@ -148,7 +148,7 @@ fn object_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             "    Tell the access counter of <key>, which grows with the logarithm of how",
             "    often the key is used.",
             "IDLETIME <key>",
-            "    Tell for how many seconds, more or less, nobody has used <key>.",
+            "    Tell for how many seconds, more or less, <key> has not been used.",
             "REFCOUNT <key>",
             "    Tell how many references there are to the value of <key>.",
         ],

@@ -1,11 +1,12 @@
 //! SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
+use crate::jobs::child::ChildKind;
 use crate::proto::error::CmdError;
-use crate::server::child::{self, Kind};
-use crate::server::ctx::Ctx;
+use crate::server::child;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{jobs, rewrite};
 
 pub static ROWS: &[Command] = &[
@@ -45,7 +46,7 @@ pub static ROWS: &[Command] = &[
 ];
 
 fn save(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    if child::runs(ctx.srv, Kind::Snapshot) {
+    if child::runs(ctx.srv, ChildKind::Snapshot) {
         return Err(CmdError::Msg(&"ERR Background save already in progress"));
     }
     jobs::save_now(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
@@ -60,7 +61,7 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         _ => return Err(CmdError::Syntax),
     };
     let srv = &mut *ctx.srv;
-    if child::runs(srv, Kind::Snapshot) {
+    if child::runs(srv, ChildKind::Snapshot) {
         return Err(CmdError::Msg(&"ERR Background save already in progress"));
     }
     if srv.jobs.child.is_some() || srv.run.in_exec {
@@ -81,12 +82,12 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let srv = &mut *ctx.srv;
-    if child::runs(srv, Kind::Rewrite) {
+    if child::runs(srv, ChildKind::Rewrite) {
         return Err(CmdError::Msg(&"ERR Background append only file rewriting already in progress"));
     }
     if srv.jobs.child.is_some() || srv.run.in_exec {
         srv.aof.rewrite.scheduled = true;
-        // Whoever asks by hand does not wait for the end of a delay.
+        // A rewrite asked for by command does not wait for the end of the delay after failures.
         srv.aof.rewrite.failures = 0;
         ctx.out.status("Background append only file rewriting scheduled");
     } else if rewrite::begin(srv) {

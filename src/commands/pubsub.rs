@@ -1,24 +1,25 @@
 //! SUBSCRIBE and its kin, PUBLISH, PUBSUB.
 
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use super::{docs, help};
+use super::help;
 use crate::clients::{ClientId, flag};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::pubsub::{Kind, publish};
 use crate::replication::ops::to;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::{Server, policy};
 
-const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE;
+const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED;
 
 const fn row(
     name: &'static str,
     arity: i32,
     flags: u64,
-    run: super::row::Handler,
-    docs: &'static super::row::Docs,
+    run: Handler,
+    docs: &'static crate::cmd::row::Docs,
 ) -> Command {
     Command { name, arity, flags, run, docs, ..ROW }
 }
@@ -208,13 +209,13 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
         "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "CHANNELS [<pattern>]",
-        "    Names of the channels somebody listens to, those matching <pattern> or all.",
+        "    Names of the channels with subscribers, those matching <pattern> or all.",
         "NUMPAT",
         "    How many distinct patterns are subscribed to.",
         "NUMSUB [<channel> ...]",
         "    Each named channel with the number of its subscribers, patterns not counted.",
         "SHARDCHANNELS [<pattern>]",
-        "    Names of the shard channels somebody listens to, those matching <pattern> or all.",
+        "    Names of the shard channels with subscribers, those matching <pattern> or all.",
         "SHARDNUMSUB [<shardchannel> ...]",
         "    Each named shard channel with the number of its subscribers.",
         "HELP",

@@ -1,16 +1,16 @@
 //! Commands that replicas send: SYNC, PSYNC, REPLCONF; and those about the role: ROLE, REPLICAOF.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
 use crate::algo::num::parse_i64;
 use crate::algo::quote::split_args;
 use crate::clients::flag as client;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
-use crate::replication::master;
 use crate::replication::replicas::Stage;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
+use crate::server::master;
 use crate::{notice, warning};
 
 pub static ROWS: &[Command] = &[
@@ -65,11 +65,11 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// Whoever gets the stream already asks in vain, and without an answer. False for them.
+/// False, without a reply, for a client that gets the stream already.
 fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     let (srv, id) = (&mut *ctx.srv, ctx.client);
     let c = &srv.clients[id];
-    // Nobody without a connection is fed: what stands in a log is no replica.
+    // A client without a connection is not fed: a SYNC that stands in a log makes no replica.
     if c.has(client::REPLICA | client::MONITOR | client::PSEUDO) {
         return Ok(false);
     }
@@ -82,7 +82,7 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     if !ctx.out.is_empty() {
         return Err(CmdError::Msg(&"ERR SYNC and PSYNC are invalid with pending output"));
     }
-    let about = srv.repl.replicas.about(id);
+    let about = srv.repl.replicas.about_mut(id);
     if about.filtered && !about.eof {
         return Err(CmdError::Msg(&"ERR Filtered replica requires EOF capability"));
     }
@@ -182,7 +182,7 @@ fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
     let attached = ctx.srv.repl.replicas.get(ctx.client).is_some();
-    let about = ctx.srv.repl.replicas.about(ctx.client);
+    let about = ctx.srv.repl.replicas.about_mut(ctx.client);
     match option {
         b"listening-port" => about.port = integer(value)?,
         b"ip-address" if value.len() < HOST => about.ip = Some(value.into()),

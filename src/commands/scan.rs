@@ -5,13 +5,13 @@
 //! nothing changes while the table is walked. A step of the table gives the elements of a whole bucket
 //! (eight places of the logical size), so COUNT is a lower bound, as everywhere.
 
-use super::docs;
 use super::help::c_text;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
 use crate::algo::glob::glob_match;
 use crate::algo::num::is_space;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::ds::entry::{Entry, ty};
 use crate::ds::pairs::Pairs;
 use crate::keyspace::mode;
@@ -19,7 +19,7 @@ use crate::object::value::type_name;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

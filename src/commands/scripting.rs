@@ -1,24 +1,26 @@
 //! EVAL, EVALSHA and SCRIPT.
 
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use super::table::Entry;
-use super::{docs, help, keys};
+use super::help;
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
-use crate::scripting::{Script, Scripting, Sha, ffi::Vm, header, name_of, run};
-use crate::server::ctx::{Ctx, Propagation};
+use crate::scripting::{Script, Sha, api, ffi::Vm, header, name_of, run};
+use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::monitor;
+use std::sync::Arc;
 
-const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS;
-const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS;
+const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | RUNS_SCRIPT;
+const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | RUNS_SCRIPT;
 
 const fn sub(
     name: &'static str,
     arity: i32,
     flags: u64,
-    run: super::row::Handler,
-    docs: &'static super::row::Docs,
+    run: Handler,
+    docs: &'static crate::cmd::row::Docs,
 ) -> Command {
     Command { name, arity, flags, acl: cat::SCRIPTING, run, docs, ..ROW }
 }
@@ -39,7 +41,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "evalsha",
         arity: -3,
-        flags: RUNS,
+        flags: RUNS | SCRIPT_BY_NAME,
         acl: cat::SCRIPTING,
         keys: &[KeySpec::keynum(key::RW | key::ACCESS | key::UPDATE, 2)],
         run: evalsha,
@@ -50,7 +52,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "evalsha_ro",
         arity: -3,
-        flags: RUNS_RO,
+        flags: RUNS_RO | SCRIPT_BY_NAME,
         acl: cat::SCRIPTING,
         keys: &[KeySpec::keynum(key::RO | key::ACCESS, 2)],
         run: evalsha_ro,
@@ -75,6 +77,7 @@ pub static ROWS: &[Command] = &[
         arity: -2,
         docs: &docs::SCRIPT,
         subs: &[
+            sub("debug", 3, NOSCRIPT, debug, &docs::SCRIPT_DEBUG),
             sub("exists", -3, NOSCRIPT, exists, &docs::SCRIPT_EXISTS),
             sub("flush", -2, NOSCRIPT, flush, &docs::SCRIPT_FLUSH),
             sub("help", 2, LOADING | STALE, help_, &docs::SCRIPT_HELP),
@@ -122,27 +125,6 @@ fn by_name(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     start(ctx, name, read_only)
 }
 
-/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
-/// script says more in its header.
-pub fn flags_of_call(scripting: &Scripting, e: &Entry, args: &[&[u8]]) -> u64 {
-    let (by_name, Some(what)) = (e.cmd.name.starts_with("evalsha"), args.get(1)) else {
-        return e.flags;
-    };
-    let name = match by_name {
-        true => Sha::try_from(what.to_ascii_lowercase()).ok(),
-        false => Some(name_of(what)),
-    };
-    let flags = match name.and_then(|n| scripting.scripts.get(&n)) {
-        Some(known) => known.flags,
-        None if by_name => return e.flags,
-        None => match header::parse(what) {
-            Ok((flags, _)) => flags,
-            Err(_) => return e.flags,
-        },
-    };
-    flags.of_command(e.flags)
-}
-
 /// The keys and the other arguments behind `numkeys`.
 fn keys_and_args<'a>(ctx: &Ctx<'a>) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), CmdError> {
     let n = parse_i64(ctx.args[2]).ok_or(CmdError::NotInteger)?;
@@ -175,6 +157,7 @@ fn start(ctx: &mut Ctx<'_>, name: Sha, read_only: bool) -> Result<Flow, CmdError
 
 /// Compiles a script and keeps it under its name.
 fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
+    no_script_runs(ctx)?;
     let name = name_of(body);
     let s = &mut ctx.srv.scripting;
     if s.scripts.contains_key(&name) {
@@ -188,12 +171,14 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
         }
     };
     // Without its header, but with the line end: lines keep their numbers.
-    let vm = s.vm.get_or_insert_with(Vm::new);
-    if let Err(why) = vm.compile(&name, &body[skipped..]) {
-        ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
-        return Err(CmdError::Replied);
-    }
-    s.scripts.insert(name, Script { body: body.into(), flags });
+    let vm = s.vm.get_or_insert_with(|| Vm::new(api::CALLS, Arc::clone(&s.vm_bytes)));
+    match vm.compile(&body[skipped..]) {
+        Err(why) => {
+            ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
+            return Err(CmdError::Replied);
+        }
+        Ok(compiled) => s.scripts.insert(name, Script { body: body.into(), flags, compiled }),
+    };
     Ok(name)
 }
 
@@ -222,10 +207,22 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     no_script_runs(ctx)?;
     let s = &mut ctx.srv.scripting;
     s.scripts = Default::default();
-    if let Some(vm) = s.vm.take() {
-        vm.close();
-    }
+    s.vm = None;
     ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+/// There is no debugger: a client that asks for one must not run its script for real.
+fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    match &ctx.args[2].to_ascii_lowercase()[..] {
+        b"no" => ctx.out.ok(),
+        b"yes" | b"sync" => {
+            return Err(CmdError::Msg(
+                &"ERR SCRIPT DEBUG is not supported: there is no script debugger",
+            ));
+        }
+        _ => return Err(CmdError::Msg(&"ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    }
     Ok(Flow::Done)
 }
 
@@ -237,6 +234,8 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
+        "DEBUG (YES|SYNC|NO)",
+        "    Only NO is taken: there is no script debugger.",
         "EXISTS <sha1> [<sha1> ...]",
         "    Return for each name whether its script is cached.",
         "FLUSH [ASYNC|SYNC]",

@@ -1,12 +1,12 @@
 //! Commands about the server: INFO, TIME, SHUTDOWN.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW, cat};
 use crate::clients::flag as client;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, cat};
 use crate::config::shutdown as flag;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{Gate, shutdown};
 
 pub static ROWS: &[Command] = &[

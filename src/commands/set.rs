@@ -4,21 +4,21 @@
 //! lookup may expire its key. The STORE forms build the result before they touch the destination, which
 //! may be a source.
 
-use super::docs;
 use super::hash::{chance, random_count};
-use super::keys;
 use super::numbers::positive;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan;
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Effect, Found, Keyspace, class};
 use crate::object::set::Set;
 use crate::object::set_ops::{self, Difference};
 use crate::object::value::{Variant, View};
 use crate::proto::error::CmdError;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -27,6 +27,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RW | key::INSERT, 1)],
+        member_at: 2,
         run: sadd,
         docs: &docs::SADD,
         ..ROW
@@ -98,6 +99,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RO, 1)],
+        member_at: 2,
         run: sismember,
         docs: &docs::SISMEMBER,
         ..ROW
@@ -118,6 +120,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: smismember,
         docs: &docs::SMISMEMBER,
         ..ROW
@@ -161,6 +164,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | FAST,
         acl: cat::SET,
         keys: &[KeySpec::one(key::RW | key::DELETE, 1)],
+        member_at: 2,
         run: srem,
         docs: &docs::SREM,
         ..ROW

@@ -1,11 +1,12 @@
 //! SLOWLOG.
 
-use super::row::flag::*;
-use super::row::{Command, Flow, ROW};
-use super::{docs, help};
+use super::help;
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::row::Flow;
+use crate::cmd::row::flag::*;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[Command {
     name: "slowlog",

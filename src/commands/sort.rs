@@ -22,12 +22,13 @@
 //! stored.
 
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use super::{docs, keys};
 use crate::algo::num::parse_f64_weight;
 use crate::algo::partial_sort::sort_part;
 use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::{Entry, ty};
 use crate::ds::listpack::Element;
 use crate::ds::quicklist::Quicklist;
@@ -37,7 +38,7 @@ use crate::object::value::{StrRef, Variant, View};
 use crate::object::{hash::Hash, list::List, set::Set, zset::Zset};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use crate::sys::collate;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -425,7 +426,7 @@ fn weight_of(e: Element<'_>) -> Option<f64> {
     }
 }
 
-/// Sorts as far as the window shows it. `cmp` tells all apart that are not the same to everybody.
+/// Sorts as far as the window shows it. `cmp` orders any two items whose difference is visible.
 fn sort_window(items: &mut [Item], window: Range<usize>, cmp: impl Fn(&Item, &Item) -> Ordering) {
     let mut items = items;
     if window.is_empty() {

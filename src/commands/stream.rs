@@ -9,10 +9,10 @@
 //! What leaves for the AOF and replicas says what was done, not what was asked for: the ID that was
 //! made, and for a trim of whole blocks (`~`) where the stream begins now, to be trimmed to exactly that.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::class;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::stream::Stream;
@@ -22,7 +22,7 @@ use crate::object::stream::node::Entry;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -178,7 +178,7 @@ struct Options {
     trim: Option<Trimming>,
 }
 
-/// Who reads the options.
+/// The command that reads the options.
 #[derive(Clone, Copy)]
 struct Reader {
     xadd: bool,
@@ -308,7 +308,7 @@ fn replaced(ctx: &mut Ctx<'_>, words: &[(usize, &[u8])]) {
 struct Added {
     id: Id,
     trimmed: bool,
-    /// Of a trim of whole blocks, when somebody wants to hear of it.
+    /// The result of a trim of whole blocks, when it is to be propagated.
     outcome: Option<Vec<u8>>,
 }
 
@@ -327,7 +327,7 @@ impl Options {
 struct Now {
     ms: u64,
     limits: crate::object::stream::entries::Limits,
-    /// Somebody takes ops.
+    /// There is an AOF or a replica.
     heard: bool,
 }
 

@@ -1,23 +1,24 @@
 //! XCLAIM and XAUTOCLAIM: what is pending with one consumer becomes another's.
 //!
-//! An entry that is pending but has been deleted is not claimed: it stops to be pending. Every change
-//! leaves as an XCLAIM of its own that states all there is to say, so whoever replays it need not know
-//! what time it was, or ask who had the entry.
+//! An entry that is pending but has been deleted is not claimed: it is no longer pending. Every change
+//! leaves as an XCLAIM of its own that states the consumer, the time and the count, so a replay does not
+//! depend on its own clock or on the consumer that had the entry.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::stream::{interval_start, reply_entry, strict_id};
-use super::stream_read::{Said, acting_consumer, no_group};
+use super::stream_read::{GroupOps, acting_consumer, no_group};
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::{Found, class};
 use crate::object::stream::entries::Log;
-use crate::object::stream::group::{Group, Who};
+use crate::object::stream::group::{ConsumerIndex, Group};
 use crate::object::stream::id::Id;
 use crate::object::stream::{Parts, Stream};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
+use crate::sys::alloc;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -140,7 +141,7 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let claim = Claim::read(ctx.args.from(4), now)?;
     let (db, key, name, consumer) = (ctx.db, ctx.args[1], ctx.args[2], ctx.args[3]);
     let (ks, out) = (&mut ctx.srv.ks, &mut *ctx.out);
-    let mut said = Said::new(ks, db, key, name);
+    let mut ops = GroupOps::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
     let mut group = groups.get_mut(name).expect("it was just looked up");
@@ -148,12 +149,12 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if moved_on {
         group.last_id = claim.last_id;
     }
-    let (who, is_new) = acting_consumer(&mut group, consumer, now);
+    let (owner, is_new) = acting_consumer(&mut group, consumer, now);
     let (mut n, mut changes) = (0, 0);
     let mark = out.defer();
     for text in claim.ids {
         let id = strict_id(text)?;
-        match claim_one(log, &mut group, (id, text), who, (&claim, now), &mut said) {
+        match claim_one(log, &mut group, (id, text), owner, (&claim, now), &mut ops) {
             Claimed::No => continue,
             Claimed::Gone => {}
             Claimed::Yes => {
@@ -161,12 +162,12 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
                 n += 1;
             }
         }
-        // The last ID of the group has been said along with it.
+        // The last ID of the group has left along with it.
         moved_on = false;
         changes += 1;
     }
     if moved_on {
-        said.progress(&group);
+        ops.progress(&group);
         changes += 1;
     }
     out.set_array(mark, n);
@@ -178,7 +179,7 @@ fn xclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ks.dirty += 1;
         ks.event(db, key, class::STREAM, "xgroup-createconsumer");
     }
-    said.send(ks);
+    ops.send(ks);
     ctx.prop = Propagation::Never;
     Ok(Flow::Done)
 }
@@ -195,15 +196,15 @@ fn claim_one(
     log: &Log,
     group: &mut Group,
     (id, text): (Id, &[u8]),
-    who: Who,
+    owner: ConsumerIndex,
     (claim, now): (&Claim<'_>, i64),
-    said: &mut Said<'_>,
+    ops: &mut GroupOps<'_>,
 ) -> Claimed {
     let pending = group.pending(id).cloned();
     if !log.contains(id) {
         return match pending {
             Some(p) => {
-                said.claim(group, text, &p);
+                ops.claim(group, text, &p);
                 group.release(id);
                 Claimed::Gone
             }
@@ -220,9 +221,9 @@ fn claim_one(
         None => return Claimed::No,
     };
     let counted = before.wrapping_add(u64::from(!claim.just_id));
-    group.assign(id, who, claim.delivered_at, claim.deliveries.unwrap_or(counted));
-    group.consumer_mut(who).active_at = now;
-    said.claim(group, text, group.pending(id).expect("it has just been assigned"));
+    group.assign(id, owner, claim.delivered_at, claim.deliveries.unwrap_or(counted));
+    group.consumer_mut(owner).active_at = now;
+    ops.claim(group, text, group.pending(id).expect("it has just been assigned"));
     Claimed::Yes
 }
 
@@ -276,7 +277,7 @@ impl AutoClaim {
     /// Would the IDs that this may reply find room?
     fn fits(&self) -> bool {
         let n = usize::try_from(self.count).unwrap_or(usize::MAX);
-        self.count <= MODEST_COUNT || Vec::<Id>::new().try_reserve_exact(n).is_ok()
+        self.count <= MODEST_COUNT || alloc::fallible(|| Vec::<Id>::new().try_reserve_exact(n)).is_ok()
     }
 }
 
@@ -290,7 +291,13 @@ struct Swept {
 }
 
 impl AutoClaim {
-    fn sweep(&self, log: &Log, group: &mut Group, (who, now): (Who, i64), said: &mut Said<'_>) -> Swept {
+    fn sweep(
+        &self,
+        log: &Log,
+        group: &mut Group,
+        (owner, now): (ConsumerIndex, i64),
+        ops: &mut GroupOps<'_>,
+    ) -> Swept {
         let mut swept = Swept::default();
         let (mut attempts, mut left) = (self.count * ATTEMPTS, self.count);
         let mut from = Some(self.from);
@@ -304,7 +311,7 @@ impl AutoClaim {
             attempts -= 1;
             from = id.after();
             if !log.contains(id) {
-                said.claim(group, &id.text(), &p);
+                ops.claim(group, &id.text(), &p);
                 group.release(id);
                 swept.gone.push(id);
                 left -= 1;
@@ -314,9 +321,9 @@ impl AutoClaim {
                 continue;
             }
             let deliveries = p.deliveries.wrapping_add(u64::from(!self.just_id));
-            group.assign(id, who, now, deliveries);
-            group.consumer_mut(who).active_at = now;
-            said.claim(group, &id.text(), group.pending(id).expect("it has just been assigned"));
+            group.assign(id, owner, now, deliveries);
+            group.consumer_mut(owner).active_at = now;
+            ops.claim(group, &id.text(), group.pending(id).expect("it has just been assigned"));
             swept.claimed.push(id);
             left -= 1;
         }
@@ -337,12 +344,12 @@ fn xautoclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (db, key, name, consumer) = (ctx.db, ctx.args[1], ctx.args[2], ctx.args[3]);
     let now = ctx.now_ms();
     let (ks, out) = (&mut ctx.srv.ks, &mut *ctx.out);
-    let mut said = Said::new(ks, db, key, name);
+    let mut ops = GroupOps::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
     let mut group = groups.get_mut(name).expect("it was just looked up");
-    let (who, is_new) = acting_consumer(&mut group, consumer, now);
-    let swept = auto.sweep(log, &mut group, (who, now), &mut said);
+    let (owner, is_new) = acting_consumer(&mut group, consumer, now);
+    let swept = auto.sweep(log, &mut group, (owner, now), &mut ops);
     out.array(3);
     out.bulk(&swept.next.text());
     out.array(swept.claimed.len());
@@ -357,7 +364,7 @@ fn xautoclaim(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ks.dirty += 1;
         ks.event(db, key, class::STREAM, "xgroup-createconsumer");
     }
-    said.send(ks);
+    ops.send(ks);
     ctx.prop = Propagation::Never;
     Ok(Flow::Done)
 }

@@ -4,13 +4,13 @@
 //! What changes in a group counts as a change, but the key's watchers hear nothing of it: only a key
 //! that is made (MKSTREAM) or that goes is news to them.
 
-use super::docs;
 use super::help;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, container, key};
 use super::stream::{interval_end, interval_start, strict_id};
 use super::stream_read::no_group;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, class};
@@ -20,7 +20,7 @@ use crate::object::stream::id::Id;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -260,7 +260,7 @@ fn xgroup_destroy(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.int(i64::from(gone));
     if gone {
         changed(ctx, "xgroup-destroy");
-        // Who waits as a member has to be told.
+        // Clients that block as members of the group get an error.
         ctx.srv.ks.signal_ready(db, key, ty::STREAM);
     }
     Ok(Flow::Done)
@@ -386,7 +386,7 @@ fn xpending(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// How much is pending, from where to where, and with whom.
+/// How much is pending, from which ID to which, and with which consumers.
 fn summary(out: &mut Reply, group: &Group) {
     out.array(4);
     out.int(group.pending_len() as i64);
@@ -432,7 +432,7 @@ fn list(out: &mut Reply, group: &Group, part: &Part<'_>, now: i64) {
     match part.consumer {
         None => group.for_each_pending(part.from, show),
         Some(name) => {
-            let consumer = group.who(name).map(|who| group.consumer(who));
+            let consumer = group.find_consumer(name).map(|at| group.consumer(at));
             let next = |from: Option<Id>| from.and_then(|from| consumer?.next_pending(from));
             let mut at = next(Some(part.from));
             while let Some(id) = at {

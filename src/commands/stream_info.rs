@@ -1,19 +1,19 @@
 //! XINFO: streams, groups and consumers as figures.
 
-use super::docs;
 use super::help;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, container, key};
 use super::stream::{reply_entries, reply_entry};
 use super::stream_group::no_such_group;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::object::stream::Stream;
 use crate::object::stream::entries::Log;
 use crate::object::stream::group::{Consumer, Group, UNKNOWN};
 use crate::object::stream::id::Id;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW, container};
 
 pub static ROWS: &[Command] = &[Command {
     name: "xinfo",

@@ -5,34 +5,34 @@
 //!   XREADGROUP GROUP group consumer      [COUNT n] [BLOCK ms] [NOACK] STREAMS key ... id ...
 //!
 //!   id     from there on           $ (XREAD)       what comes from now on
-//!          what is pending         > (XREADGROUP)  what nobody in the group has got yet
+//!          what is pending         > (XREADGROUP)  what the group has not delivered yet
 //! ```
 //!
-//! Who waits is tried again with the same words, where `$` has become the ID that it meant; so a stream
-//! that was emptied, a group that is gone, or a key that holds something else speak for themselves.
+//! The command of a blocked client runs again with the same words, where `$` has become the ID that it
+//! meant; so a stream that was emptied, a group that is gone, or a key of another type answers by itself.
 //!
 //! XREADGROUP never leaves as it came. What it did leaves as XCLAIM for each entry that is pending now,
 //! as XGROUP SETID where nothing becomes pending (NOACK), and as XGROUP CREATECONSUMER.
 
-use super::docs;
-use super::keys;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::stream::{reply_entries, reply_entry, strict_id};
 use super::timeout;
 use crate::blocked::Wait;
 use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::keyspace::{Effect, Keyspace, class};
 use crate::object::stream::entries::Log;
-use crate::object::stream::group::{Group, Pending, Who};
+use crate::object::stream::group::{ConsumerIndex, Group, Pending};
 use crate::object::stream::id::Id;
 use crate::object::stream::{Parts, Stream};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::{Ctx, Propagation};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -59,11 +59,11 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-// ---- what leaves instead
+// ---- what leaves in place of the command
 // --------------------------------------------------------------------------------------------
 
-/// Commands to propagate, or nothing at all when nobody listens.
-pub struct Said<'a> {
+/// Ops that leave in place of a command on a group; none are collected while there is no AOF and no replica.
+pub struct GroupOps<'a> {
     pub db: usize,
     pub key: &'a [u8],
     pub group: &'a [u8],
@@ -71,9 +71,9 @@ pub struct Said<'a> {
     ops: Vec<Vec<Box<[u8]>>>,
 }
 
-impl<'a> Said<'a> {
+impl<'a> GroupOps<'a> {
     pub fn new(ks: &Keyspace, db: usize, key: &'a [u8], group: &'a [u8]) -> Self {
-        Said { db, key, group, wanted: ks.policy.ops, ops: Vec::new() }
+        GroupOps { db, key, group, wanted: ks.policy.ops, ops: Vec::new() }
     }
 
     fn push(&mut self, words: &[&[u8]]) {
@@ -134,7 +134,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Replies that there is no such key or group; `tail` says who asked.
+/// Replies that there is no such key or group; `tail` names the command.
 pub fn no_group(out: &mut Reply, key: &[u8], group: &[u8], tail: &[u8]) -> CmdError {
     use super::help::c_text;
     out.error_bytes(
@@ -145,13 +145,13 @@ pub fn no_group(out: &mut Reply, key: &[u8], group: &[u8], tail: &[u8]) -> CmdEr
 }
 
 /// A consumer that acts: found, or made now (true).
-pub fn acting_consumer(group: &mut Group, name: &[u8], now_ms: i64) -> (Who, bool) {
-    let (who, is_new) = match group.who(name) {
-        Some(who) => (who, false),
+pub fn acting_consumer(group: &mut Group, name: &[u8], now_ms: i64) -> (ConsumerIndex, bool) {
+    let (owner, is_new) = match group.find_consumer(name) {
+        Some(owner) => (owner, false),
         None => (group.add_consumer(name, now_ms).expect("there is none of this name"), true),
     };
-    group.consumer_mut(who).seen_at = now_ms;
-    (who, is_new)
+    group.consumer_mut(owner).seen_at = now_ms;
+    (owner, is_new)
 }
 
 // ---- arguments
@@ -256,7 +256,7 @@ impl Ids {
     }
 }
 
-/// In the place of an ID: what nobody in the group has got yet. (`>`; no entry comes after this one.)
+/// In the place of an ID: what the group has not delivered yet. (`>`; no entry comes after this one.)
 const NEW: Id = Id::MAX;
 
 /// What the ID of one stream means, once the stream has been looked at.
@@ -377,22 +377,22 @@ fn serve_group(
     let (db, now) = (ctx.db, ctx.now_ms());
     let (ks, out) = (&mut ctx.srv.ks, &mut *ctx.out);
     let Some(found) = ks.read(db, Key::new(key)) else { return Ok(false) };
-    let mut said = Said::new(ks, db, key, name);
+    let mut ops = GroupOps::new(ks, db, key, name);
     let mut e = ks.edit(found);
     let Parts { log, groups } = &mut **e.value::<Stream>()?;
     let mut group = groups.get_mut(name).expect("it was looked up before");
     let more = id == NEW && log.last_live().is_some_and(|last| last > group.last_id);
-    let (who, is_new) = acting_consumer(&mut group, consumer, now);
+    let (owner, is_new) = acting_consumer(&mut group, consumer, now);
     if is_new && ask.noack {
-        said.new_consumer(consumer);
+        ops.new_consumer(consumer);
     }
     if more || id != NEW {
         head(out, key);
     }
     if more {
-        deliver(out, log, &mut group, &Delivery { who, now, ask }, &mut said);
+        deliver(out, log, &mut group, &Delivery { owner, now, ask }, &mut ops);
     } else if id != NEW {
-        repeat(out, log, &mut group, &Delivery { who, now, ask }, id);
+        repeat(out, log, &mut group, &Delivery { owner, now, ask }, id);
     }
     drop(group);
     // Changes, but none that watchers hear of.
@@ -401,20 +401,20 @@ fn serve_group(
         ks.dirty += 1;
         ks.event(db, key, class::STREAM, "xgroup-createconsumer");
     }
-    said.send(ks);
+    ops.send(ks);
     let served = more || id != NEW;
     ks.dirty += u64::from(served);
     Ok(served)
 }
 
 struct Delivery<'a> {
-    who: Who,
+    owner: ConsumerIndex,
     now: i64,
     ask: &'a Ask<'a>,
 }
 
-/// Gives a consumer what nobody in its group has got yet.
-fn deliver(out: &mut Reply, log: &Log, group: &mut Group, d: &Delivery<'_>, said: &mut Said<'_>) {
+/// Gives a consumer what its group has not delivered yet.
+fn deliver(out: &mut Reply, log: &Log, group: &mut Group, d: &Delivery<'_>, ops: &mut GroupOps<'_>) {
     let from = group.last_id.after().expect("there is more to come");
     let mark = out.defer();
     let mut n = 0;
@@ -424,10 +424,10 @@ fn deliver(out: &mut Reply, log: &Log, group: &mut Group, d: &Delivery<'_>, said
         }
         reply_entry(out, &entry);
         if !d.ask.noack {
-            group.assign(entry.id, d.who, d.now, 1);
-            group.consumer_mut(d.who).active_at = d.now;
+            group.assign(entry.id, d.owner, d.now, 1);
+            group.consumer_mut(d.owner).active_at = d.now;
             let p = group.pending(entry.id).expect("it has just been assigned");
-            said.claim(group, &entry.id.text(), p);
+            ops.claim(group, &entry.id.text(), p);
         }
         n += 1;
         if n == d.ask.count {
@@ -435,7 +435,7 @@ fn deliver(out: &mut Reply, log: &Log, group: &mut Group, d: &Delivery<'_>, said
         }
     }
     if d.ask.noack && n > 0 {
-        said.progress(group);
+        ops.progress(group);
     }
     out.set_array(mark, n);
 }
@@ -445,7 +445,7 @@ fn repeat(out: &mut Reply, log: &Log, group: &mut Group, d: &Delivery<'_>, id: I
     let mark = out.defer();
     let mut n = 0;
     let mut from = id.after();
-    while let Some(id) = from.and_then(|from| group.consumer(d.who).next_pending(from)) {
+    while let Some(id) = from.and_then(|from| group.consumer(d.owner).next_pending(from)) {
         match log.range(id, id).next() {
             Some(entry) => {
                 reply_entry(out, &entry);

@@ -19,11 +19,11 @@
 //!   GETEX                              PEXPIREAT, PERSIST, DEL or UNLINK, or nothing
 //! ```
 
-use super::docs;
-use super::keys;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::store::{New, Ttl};
@@ -31,7 +31,7 @@ use crate::keyspace::{Touched, class};
 use crate::object::value::{StrRef, Value};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -289,11 +289,21 @@ impl<'a> Options<'a> {
     }
 }
 
+/// What to store for an argument: its bytes, or an empty string that becomes it when the command is over.
+#[inline]
+fn new_string<'v>(ctx: &mut Ctx<'_>, key: Key, value: &'v [u8]) -> New<'v> {
+    if ctx.srv.run.adoption.take(ctx.db, key.bytes, value) {
+        return New::Value(Value::Str(enc::RAW, Sds::with_capacity(0)));
+    }
+    New::Bytes(value)
+}
+
 fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.args.len() == 3 {
         let (key, value) = (ctx.key(1), ctx.args[2]);
         let found = ctx.srv.ks.write(ctx.db, key);
-        let t = ctx.srv.ks.set(ctx.db, key, New::Bytes(value), Ttl::Clear, found);
+        let new = new_string(ctx, key, value);
+        let t = ctx.srv.ks.set(ctx.db, key, new, Ttl::Clear, found);
         ctx.announce(&t, class::STRING, "set");
         ctx.out.ok();
         return Ok(Flow::Done);
@@ -350,7 +360,8 @@ fn store<'a>(ctx: &mut Ctx<'a>, value: &'a [u8], o: Options<'a>) -> Result<bool,
         None if o.keep_ttl => Ttl::Keep,
         None => Ttl::Clear,
     };
-    let t = ctx.srv.ks.set(ctx.db, key, New::Bytes(value), ttl, found);
+    let new = new_string(ctx, key, value);
+    let t = ctx.srv.ks.set(ctx.db, key, new, ttl, found);
     ctx.announce(&t, class::STRING, "set");
     if at.is_some() {
         ctx.announce(&t, class::GENERIC, "expire");
@@ -384,7 +395,8 @@ fn getset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     reply_value(ctx)?;
     let (key, value) = (ctx.key(1), ctx.args[2]);
     let found = ctx.srv.ks.write(ctx.db, key);
-    let t = ctx.srv.ks.set(ctx.db, key, New::Bytes(value), Ttl::Clear, found);
+    let new = new_string(ctx, key, value);
+    let t = ctx.srv.ks.set(ctx.db, key, new, Ttl::Clear, found);
     ctx.announce(&t, class::STRING, "set");
     if ctx.srv.ks.policy.ops {
         ctx.instead(&[b"SET", key.bytes, value]);
@@ -605,7 +617,10 @@ fn setrange(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn append(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (key, value) = (ctx.key(1), ctx.args[2]);
     let (t, len) = match ctx.srv.ks.write(ctx.db, key) {
-        None => (ctx.srv.ks.set(ctx.db, key, New::Bytes(value), Ttl::Clear, None), value.len()),
+        None => {
+            let new = new_string(ctx, key, value);
+            (ctx.srv.ks.set(ctx.db, key, new, Ttl::Clear, None), value.len())
+        }
         Some(f) => {
             let old_len = ctx.srv.ks.string(&f)?.len();
             check_length(ctx, old_len as i64, value.len() as i64)?;

@@ -1,21 +1,21 @@
 //! Strings that are numbers: INCR and its kin.
 //!
 //! Integers have 64 bits and never wrap: what would overflow is refused. Floats are added as 80-bit long
-//! doubles (`algo::longdouble`), and what leaves to the AOF and the replicas is the sum, so that nobody
-//! adds differently.
+//! doubles (`algo::longdouble`), and what leaves to the AOF and the replicas is the sum, so that a
+//! replay with other arithmetic cannot differ.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::parse_i64;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::keyspace::class;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::value::{EMBSTR_MAX, StrRef};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 
 pub static ROWS: &[Command] = &[
     Command {

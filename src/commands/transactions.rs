@@ -1,20 +1,21 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-use super::docs;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
-use crate::clients::{ClientId, flag};
+use crate::clients::flag;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
+use crate::server::admit::{self, Caller, Verdict};
 use crate::server::call::{How, call};
-use crate::server::ctx::{Ctx, Propagation};
-use crate::server::{Server, policy, settle};
+use crate::server::ctx::{Command, Ctx, Propagation, ROW};
+use crate::server::{policy, settle, transaction};
 
 pub static ROWS: &[Command] = &[
     Command {
         name: "discard",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | ENDS_MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: discard,
         docs: &docs::DISCARD,
@@ -23,7 +24,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "exec",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
+        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | EXEC | ENDS_MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: exec,
         docs: &docs::EXEC,
@@ -32,7 +33,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "multi",
         arity: 1,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | MULTI | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         run: multi,
         docs: &docs::MULTI,
@@ -50,7 +51,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "watch",
         arity: -2,
-        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+        flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | INSIDE_MULTI,
         acl: cat::TRANSACTION,
         keys: &[KeySpec::range(key::RO, 1, -1, 1)],
         run: watch,
@@ -79,18 +80,9 @@ fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if c.multi.as_ref().is_some_and(|m| m.runs) {
         return Err(CmdError::Msg(&"ERR DISCARD inside MULTI is not allowed"));
     }
-    discard_of(ctx.srv, ctx.client);
+    transaction::discard(ctx.srv, ctx.client);
     ctx.out.ok();
     Ok(Flow::Done)
-}
-
-/// Forgets what was queued and watched.
-pub fn discard_of(srv: &mut Server, id: ClientId) {
-    let c = &mut srv.clients[id];
-    c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
-    c.multi = None;
-    settle::unwatch(srv, id);
-    policy::refresh(srv);
 }
 
 fn watch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -135,7 +127,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     let (spoilt, failed) = (c.has(flag::DIRTY_CAS) || watched_key_expired(ctx), c.has(flag::DIRTY_EXEC));
     if spoilt || failed {
-        discard_of(ctx.srv, ctx.client);
+        transaction::discard(ctx.srv, ctx.client);
         if failed {
             return Err(CmdError::Msg(&"EXECABORT Transaction discarded because of previous errors."));
         }
@@ -146,7 +138,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     settle::unwatch(ctx.srv, ctx.client);
     policy::refresh(ctx.srv);
     run_queue(ctx);
-    discard_of(ctx.srv, ctx.client);
+    transaction::discard(ctx.srv, ctx.client);
     Ok(Flow::Done)
 }
 
@@ -167,7 +159,12 @@ fn run_queue(ctx: &mut Ctx<'_>) {
     for (cmd, args) in &queue {
         argv.clear();
         argv.extend(args.iter().map(|a| &a[..]));
-        call(ctx.srv, ctx.client, *cmd, Args::new(&argv), ctx.out, How::Nested);
+        match admit::admit(ctx.srv, Caller::Queued(ctx.client), *cmd, Args::new(&argv)) {
+            Verdict::Refused(why) => ctx.out.error(why.as_str()),
+            _ => {
+                call(ctx.srv, ctx.client, *cmd, Args::new(&argv), ctx.out, How::Nested);
+            }
+        }
         // A client that has killed itself gets no reply to the commands behind it, which run all the same.
         if ctx.srv.clients[ctx.client].has(flag::CLOSE_AFTER_REPLY) {
             ctx.out.end();

@@ -7,12 +7,12 @@
 //! it). Scores are parsed before the key is looked up, so that a command is either carried out whole or
 //! not at all.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::scan::{Options, cursor};
 use crate::algo::num::{F64Text, parse_f64, push_f64_17g};
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
 use crate::keyspace::{
     class,
@@ -22,7 +22,7 @@ use crate::object::value::Variant;
 use crate::object::zset::{Outcome, Rules, Score, Zset};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use std::collections::HashSet;
 
 pub static ROWS: &[Command] = &[
@@ -32,6 +32,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RW | key::UPDATE, 1)],
+        member_at: 3,
         run: zadd,
         docs: &docs::ZADD,
         ..ROW
@@ -52,6 +53,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | DENYOOM | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RW | key::ACCESS | key::UPDATE, 1)],
+        member_at: 3,
         run: zincrby,
         docs: &docs::ZINCRBY,
         ..ROW
@@ -62,6 +64,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zmscore,
         docs: &docs::ZMSCORE,
         ..ROW
@@ -82,6 +85,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zrank,
         docs: &docs::ZRANK,
         ..ROW
@@ -92,6 +96,7 @@ pub static ROWS: &[Command] = &[
         flags: WRITE | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RW | key::DELETE, 1)],
+        member_at: 2,
         run: zrem,
         docs: &docs::ZREM,
         ..ROW
@@ -102,6 +107,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zrevrank,
         docs: &docs::ZREVRANK,
         ..ROW
@@ -122,6 +128,7 @@ pub static ROWS: &[Command] = &[
         flags: READONLY | FAST,
         acl: cat::SORTEDSET,
         keys: &[KeySpec::one(key::RO | key::ACCESS, 1)],
+        member_at: 2,
         run: zscore,
         docs: &docs::ZSCORE,
         ..ROW

@@ -9,13 +9,13 @@
 //! combined from the smallest to the biggest (ZDIFF keeps its first one in front): sums of floats
 //! depend on the order.
 
-use super::docs;
-use super::keys;
 use super::numbers::{integer, positive};
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::zset::{Shown, store_result};
 use crate::algo::num::parse_f64;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::ds::hash::hash;
 use crate::ds::listpack::Element;
@@ -25,7 +25,7 @@ use crate::object::set::Set;
 use crate::object::value::View;
 use crate::object::zset::{Score, Zset};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 

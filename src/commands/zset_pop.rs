@@ -1,22 +1,22 @@
 //! Popping from sorted sets, at once or when there is something to pop.
 //!
 //! The first of the keys that exists is popped from. Blocking commands leave as ZPOPMIN or ZPOPMAX of
-//! that key, so that nobody who replays them waits.
+//! that key, so that a replay never blocks.
 
-use super::docs;
-use super::keys;
 use super::numbers::positive;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::timeout;
 use super::zset::{reply_member, reply_score};
 use crate::algo::num::parse_i64;
 use crate::blocked::Wait;
+use crate::cmd::docs;
+use crate::cmd::keys;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::keyspace::{Found, class};
 use crate::object::zset::Zset;
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use std::ops::Range;
 
 pub static ROWS: &[Command] = &[

@@ -6,17 +6,17 @@
 //!
 //! Whatever a range is by, it becomes a range of ranks, and LIMIT a part of that.
 
-use super::docs;
 use super::numbers::integer;
-use super::row::flag::*;
-use super::row::{Command, Flow, KeySpec, ROW, cat, key};
 use super::zset::{Shown, store_result};
 use crate::algo::num::parse_f64_bound;
+use crate::cmd::docs;
+use crate::cmd::row::flag::*;
+use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::skiplist::{LexBound, ScoreRange};
 use crate::keyspace::class;
 use crate::object::zset::{Rules, Zset};
 use crate::proto::error::CmdError;
-use crate::server::ctx::Ctx;
+use crate::server::ctx::{Command, Ctx, ROW};
 use std::ops::Range;
 
 pub static ROWS: &[Command] = &[

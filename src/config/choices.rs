@@ -132,11 +132,6 @@ impl MaxmemoryPolicy {
     pub fn needs_own_lru(self) -> bool {
         self.is_lru() || self.is_lfu()
     }
-
-    /// May take keys without a TTL as well.
-    pub fn is_allkeys(self) -> bool {
-        matches!(self, Self::AllkeysLru | Self::AllkeysLfu | Self::AllkeysRandom)
-    }
 }
 
 impl ProtectedAction {

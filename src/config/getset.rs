@@ -22,7 +22,7 @@ use super::kinds::{Reason, Write};
 use super::row::{
     Apply, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, PROTECTED, Row, SENSITIVE, VOLATILE,
 };
-use super::{Config, rows};
+use super::{Config, absent, rows};
 use crate::algo::glob::glob_match;
 use crate::sys::errno;
 use crate::warning;
@@ -222,7 +222,13 @@ pub fn set(config: &mut Config, pairs: &[(&[u8], &[u8])], asker: Asker) -> Resul
     let mut applies: Vec<(Apply, &'static str)> = Vec::new();
     for (named, (_, value)) in found.iter().zip(pairs) {
         let apply = named.row.apply;
-        match named.row.set_value(config, value) {
+        let set = named.row.set_value(config, value);
+        // A value may be fine in itself and ask for what this build does not have.
+        let set = set.and_then(|changed| match absent::refusal(config, named.row.name) {
+            Some(sentence) => Err(sentence.into()),
+            None => Ok(changed),
+        });
+        match set {
             Ok(true) if apply != Apply::Nothing => {
                 if !applies.iter().any(|(known, _)| *known == apply) {
                     applies.push((apply, named.name));
@@ -249,14 +255,10 @@ pub fn change<S>(
     mut apply: impl FnMut(&mut S, Apply) -> Result<(), Reason>,
 ) -> Result<Vec<&'static str>, SetError> {
     let pending = set(config(owner), pairs, asker)?;
-    let mut perform = |owner: &mut S, what: Apply| match what.refusal(config(owner)) {
-        Some(text) => Err(text.into()),
-        None => apply(owner, what),
-    };
     let failed = pending
         .applies
         .iter()
-        .find_map(|(what, name)| perform(owner, *what).err().map(|reason| (*name, reason)));
+        .find_map(|(what, name)| apply(owner, *what).err().map(|reason| (*name, reason)));
     let Some((name, reason)) = failed else { return Ok(pending.names) };
     warning!(
         "Failed applying new configuration. Possibly related to new {name} setting. \
@@ -265,7 +267,7 @@ pub fn change<S>(
     let applies = pending.applies.clone();
     pending.restore(config(owner));
     for (what, _) in applies {
-        if let Err(reason) = perform(owner, what) {
+        if let Err(reason) = apply(owner, what) {
             warning!("Failed applying restored failed CONFIG SET command: {reason}");
         }
     }
@@ -416,7 +418,6 @@ mod tests {
         const SIGNALS: &str = "argument(s) must be one of the following: \
                                default, save, nosave, now, force";
         const BOTH: &str = "shutdown options SAVE and NOSAVE can't be used simultaneously";
-        const NO_TLS: &str = "Unable to update TLS configuration. Check server logs.";
         assert_refused(&[
             ("appendonly", "maybe", "argument must be 'yes' or 'no'"),
             ("loglevel", "", LEVELS),
@@ -426,8 +427,8 @@ mod tests {
             ("daemonize", "yes", "can't set immutable config"),
             ("dbfilename", "x", "can't set protected config"),
             ("activedefrag", "yes", super::super::valid::NO_ACTIVE_DEFRAG),
-            ("tls-port", "6390", NO_TLS),
-            ("tls-replication", "yes", NO_TLS),
+            ("tls-port", "6390", "This build has no TLS."),
+            ("tls-replication", "yes", "This build has no TLS."),
         ]);
     }
 

@@ -78,7 +78,6 @@ pub enum Kind {
     Flag {
         at: At<bool>,
         default: bool,
-        refuse_yes: Option<&'static str>,
     },
     Uint {
         at: At<u64>,
@@ -160,13 +159,7 @@ impl Kind {
 
     fn set_one(&self, config: &mut Config, value: &[u8]) -> Result<bool, Reason> {
         match self {
-            Kind::Flag { at, refuse_yes, .. } => {
-                let yes = parse_flag(value)?;
-                match refuse_yes {
-                    Some(text) if yes => Err((*text).into()),
-                    _ => Ok(replace((at.get_mut)(config), yes)),
-                }
-            }
+            Kind::Flag { at, .. } => Ok(replace((at.get_mut)(config), parse_flag(value)?)),
             Kind::Uint { at, min, max, unit, .. } => {
                 let number = parse_number(value, *unit)?.cast_unsigned();
                 check_unsigned(number, *min, *max, *unit)?;

@@ -23,7 +23,7 @@ use super::getset::lookup;
 use super::kinds::{Reason, WRONG_COUNT, Write};
 use super::number::cut_nul;
 use super::row::MULTI_ARG;
-use super::{Config, REDIS_VERSION};
+use super::{Config, REDIS_VERSION, absent};
 use crate::algo::quote;
 use crate::sys::{self, errno};
 use crate::{notice, warning};
@@ -65,13 +65,15 @@ pub struct Startup {
     pub module_configs: Vec<(Vec<u8>, Vec<u8>)>,
     /// `sentinel ...` lines with at least one argument, in sentinel mode.
     pub sentinel: Vec<Line>,
+    /// Directives whose value asks for what this build does not have, with the line that does.
+    pub asked: Vec<(&'static str, Place)>,
 }
 
 /// Why the configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadError {
-    /// A file cannot be read. This one is logged as a warning.
-    Open { path: Vec<u8>, reason: String },
+    /// A file or standard input cannot be read. The text is for the log.
+    Unreadable(Vec<u8>),
     /// Printed to standard error as it is. Without a place it concerns the configuration as a whole.
     Refused { place: Option<Place>, reason: Vec<u8> },
 }
@@ -89,10 +91,7 @@ impl LoadError {
     /// The full text to log or print.
     pub fn text(&self) -> Vec<u8> {
         match self {
-            LoadError::Open { path, reason } => {
-                [b"Fatal error, can't open config file '", path.as_slice(), b"': ", reason.as_bytes()]
-                    .concat()
-            }
+            LoadError::Unreadable(text) => text.clone(),
             LoadError::Refused { place, reason } => {
                 let mut out =
                     format!("\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n").into_bytes();
@@ -127,8 +126,11 @@ pub fn load(config: &mut Config, sources: Sources<'_>) -> Result<Startup, LoadEr
     };
     if let Some(stdin) = sources.stdin {
         notice!("Reading config from stdin");
-        // What was read before an error counts, as with a file that ends there.
-        let _ = stdin.read_to_end(&mut text);
+        // What was read before an error is half a configuration, which may lack the password.
+        stdin.read_to_end(&mut text).map_err(|error| {
+            let head = "Fatal error, can't read the configuration from standard input: ";
+            LoadError::Unreadable([head, &errno::text(&error)].concat().into_bytes())
+        })?;
     }
     text.push(b'\n');
     text.extend_from_slice(sources.options);
@@ -154,7 +156,11 @@ fn read_files(path: &[u8]) -> Result<Vec<u8>, LoadError> {
             Ok(mut bytes) => text.append(&mut bytes),
             // A folder opens but has no lines.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
-            Err(error) => return Err(LoadError::Open { path, reason: errno::text(&error) }),
+            Err(error) => {
+                let (head, reason) = ("Fatal error, can't open config file '", errno::text(&error));
+                let text = [head.as_bytes(), &path, b"': ", reason.as_bytes()].concat();
+                return Err(LoadError::Unreadable(text));
+            }
         }
     }
     Ok(text)
@@ -217,7 +223,7 @@ impl Loader<'_> {
         let Some((name, values)) = args.split_first() else { return Ok(()) };
         let name = name.to_ascii_lowercase();
         if lookup(&name).is_some() {
-            return Ok(self.directive(&name, values)?);
+            return Ok(self.directive(&name, values, place)?);
         }
         if DEPRECATED.contains(&name.as_slice()) && values.len() == 1 {
             return Ok(());
@@ -226,7 +232,7 @@ impl Loader<'_> {
     }
 
     /// A line that has a row.
-    fn directive(&mut self, name: &[u8], values: &[Vec<u8>]) -> Result<(), Reason> {
+    fn directive(&mut self, name: &[u8], values: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
         let named = lookup(name).expect("the caller has found it");
         let is_list = named.row.has(MULTI_ARG);
         if !is_list && values.len() != 1 {
@@ -244,6 +250,7 @@ impl Loader<'_> {
         let adds = self.in_text && self.save_seen;
         named.row.set(self.config, &args, if adds { Write::Add } else { Write::Replace })?;
         self.save_seen |= self.in_text && named.row.name == "save";
+        absent::note(self.config, named.row.name, place, &mut self.startup.asked);
         Ok(())
     }
 
@@ -400,7 +407,6 @@ mod tests {
             ("appenddirname a/b", "appenddirname can't be a path, just a dirname"),
             ("unixsocketperm 9", "argument couldn't be parsed as an octal number"),
             ("unixsocketperm 7777", "argument must be between 0 and 777 inclusive"),
-            ("activedefrag yes", super::super::valid::NO_ACTIVE_DEFRAG),
         ] {
             assert_eq!(read(text).err(), Some(fatal(2, text, reason)));
         }
@@ -505,6 +511,23 @@ mod tests {
         };
         load(&mut config, sources).expect("valid");
         assert_eq!((config.port, config.timeout, config.hz), (1, 2, 3));
+    }
+
+    #[test]
+    fn a_broken_standard_input_ends_the_start() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+        }
+        let mut input = io::Read::chain(&b"port 7000\n"[..], Broken);
+        let sources =
+            Sources { file: None, stdin: Some(&mut input), options: b"", sentinel_mode: false };
+        let text = load(&mut Config::default(), sources).map_err(|error| error.text());
+        let expected =
+            "Fatal error, can't read the configuration from standard input: Input/output error";
+        assert_eq!(text, Err(expected.into()));
     }
 
     #[test]

@@ -24,7 +24,10 @@
 //! What the table does not know are the lines that are no values: `include`, `rename-command`, `user`,
 //! `loadmodule`, `sentinel` and the directives of modules (`name.option`). Loading collects them in
 //! [`load::Startup`].
+//!
+//! What a directive asks for and this build does not have stands in [`absent`].
 
+pub mod absent;
 pub mod argv;
 pub mod choices;
 pub mod getset;
@@ -168,6 +171,8 @@ config! {
     client_output_buffer_limit: [OutputLimit; class::COUNT],
     proto_max_bulk_len: u64,
     tracking_table_max_keys: u64,
+    /// Microseconds; 0 is off.
+    busy_poll_us: u64,
     io_threads: u64,
     io_threads_do_reads: bool,
 

@@ -97,21 +97,9 @@ impl Apply {
     pub const INVALID_LOCALE: &'static str = "Invalid locale name";
     pub const CANNOT_LISTEN: &'static str = "Unable to listen on this port. Check server logs.";
     pub const CANNOT_BIND: &'static str = "Failed to bind to specified addresses.";
-    pub const CANNOT_START_AOF: &'static str = "Unable to turn on AOF. Check server logs.";
     pub const CANNOT_SET_OOM_SCORE: &'static str =
         "Failed to set current oom_score_adj. Check server logs.";
     pub const CANNOT_SET_TITLE: &'static str = "failed to set process title";
-    const CANNOT_USE_TLS: &'static str = "Unable to update TLS configuration. Check server logs.";
-
-    /// A change that this build has no code for: nothing here can open a TLS listener or connection.
-    pub fn refusal(self, config: &Config) -> Option<&'static str> {
-        let wanted = match self {
-            Apply::TlsPort => config.tls_port != 0,
-            Apply::Tls => config.tls_port != 0 || config.tls_replication || config.tls_cluster,
-            _ => false,
-        };
-        wanted.then_some(Self::CANNOT_USE_TLS)
-    }
 }
 
 /// One directive.
@@ -159,12 +147,7 @@ type Range = std::ops::RangeInclusive<u64>;
 
 /// yes or no.
 pub const fn flag(name: &'static str, at: At<bool>, default: bool) -> Row {
-    Row::new(name, Kind::Flag { at, default, refuse_yes: None })
-}
-
-/// yes or no, where yes is refused with this text.
-pub const fn never(name: &'static str, at: At<bool>, text: &'static str) -> Row {
-    Row::new(name, Kind::Flag { at, default: false, refuse_yes: Some(text) })
+    Row::new(name, Kind::Flag { at, default })
 }
 
 /// A number that is never negative.

@@ -2,8 +2,7 @@
 //! values change their encoding.
 
 use super::choices::MaxmemoryPolicy;
-use super::row::{Apply, DEBUG, INT, LONG, Row, at, flag, int, memory, never, uint, word, word_at};
-use super::valid::NO_ACTIVE_DEFRAG;
+use super::row::{Apply, DEBUG, INT, LONG, Row, at, flag, int, memory, uint, word, word_at};
 
 pub static MEMORY: &[Row] = &[
     memory("maxmemory", at!(maxmemory), 0..=u64::MAX, 0).apply(Apply::MaxMemory),
@@ -31,7 +30,7 @@ pub static MEMORY: &[Row] = &[
         .with(DEBUG)
         .apply(Apply::KeyspacePolicy),
     flag("jemalloc-bg-thread", at!(jemalloc_bg_thread), true).apply(Apply::JemallocBgThread),
-    never("activedefrag", at!(activedefrag), NO_ACTIVE_DEFRAG).with(DEBUG),
+    flag("activedefrag", at!(activedefrag), false).with(DEBUG),
     memory("active-defrag-ignore-bytes", at!(active_defrag_ignore_bytes), 1..=LONG, 100 << 20),
     uint("active-defrag-threshold-lower", at!(active_defrag_threshold_lower), 0..=1000, 10),
     uint("active-defrag-threshold-upper", at!(active_defrag_threshold_upper), 0..=1000, 100),

@@ -468,7 +468,7 @@ impl Listpack {
     ) -> Result<Self, Corrupt> {
         let mut shortest = true;
         codec::validate_entries(bytes, |value, entry| {
-            shortest = shortest && Encoded::of(value).is(entry);
+            shortest = shortest && codec::is_shortest(value, entry);
             accept(value)
         })?;
         let lp = Lp::trusted(bytes);

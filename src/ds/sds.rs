@@ -10,6 +10,7 @@
 
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::slice;
 
@@ -48,6 +49,24 @@ impl Sds {
         let mut s = Self::with_capacity(b.len());
         s.extend(b);
         s
+    }
+
+    /// The string of `bytes` of a buffer, whose block it takes over. Before them there is room for the
+    /// header.
+    pub fn from_buffer(mut buf: Vec<u8>, bytes: Range<usize>) -> Self {
+        assert!(bytes.start >= HEAD && bytes.end <= buf.len() && buf.capacity() >= 2 * HEAD);
+        buf.copy_within(bytes.clone(), HEAD);
+        let mut buf = std::mem::ManuallyDrop::new(buf);
+        let p = NonNull::new(buf.as_mut_ptr().cast::<u64>()).expect("a buffer with room");
+        assert!(p.is_aligned(), "blocks of this size lie on whole words");
+        // SAFETY: the block is `capacity` bytes, of which the header and these bytes are the first. Its
+        // layout differs from `layout(cap)` in the alignment only, and every allocator below takes
+        // alignments of up to a word for the same.
+        unsafe {
+            p.write(bytes.len() as u64);
+            p.add(1).write((buf.capacity() - HEAD) as u64);
+        }
+        Sds(p)
     }
 
     #[inline]

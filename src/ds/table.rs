@@ -33,6 +33,8 @@
 //! cursor), storing more hash bits (the ninth slot is worth more), seven slots of 8 bytes (12.3 bytes
 //! an element).
 
+mod sample;
+
 use super::hash::hash;
 use crate::sys::map;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -224,12 +226,14 @@ struct Array {
     /// log2 of the logical size; 0 for no array at all.
     bits: u8,
     used: usize,
-    /// No chain has held more elements than this: what fair sampling must reckon with.
-    depth: usize,
+    /// No chain holds more elements than this; it falls only when the last chain is gone.
+    depth: u32,
+    /// Buckets behind another one; a chain that a rehash has moved is still counted.
+    children: u32,
 }
 
 impl Array {
-    const NONE: Array = Array { buckets: NonNull::dangling(), bits: 0, used: 0, depth: 0 };
+    const NONE: Array = Array { buckets: NonNull::dangling(), bits: 0, used: 0, depth: 0, children: 0 };
 
     fn new(bits: u8) -> Array {
         assert!((2..48).contains(&bits), "a table of 2^{bits} slots");
@@ -243,7 +247,7 @@ impl Array {
             NonNull::new(unsafe { alloc_zeroed(layout) }.cast())
                 .unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
         };
-        Array { buckets, bits, used: 0, depth: SLOTS }
+        Array { buckets, bits, used: 0, depth: SLOTS as u32, children: 0 }
     }
 
     fn layout(count: usize) -> Layout {
@@ -324,11 +328,14 @@ impl Array {
             }
             at = match b.child() {
                 Some(c) => c,
-                None => b.grow_chain(),
+                None => {
+                    self.children = self.children.saturating_add(1);
+                    b.grow_chain()
+                }
             };
             depth += LAST;
         }
-        self.depth = self.depth.max(depth);
+        self.depth = self.depth.max(depth as u32);
         self.used += 1;
     }
 
@@ -354,6 +361,10 @@ impl Array {
             (&mut *last.as_ptr()).0[1 + j] = 0;
             if let (Some(mut parent), 0) = (parent, taken & !(1 << j)) {
                 parent.as_mut().unlink_child();
+                self.children -= 1;
+                if self.children == 0 {
+                    self.depth = SLOTS as u32;
+                }
             }
         }
         self.used -= 1;
@@ -458,8 +469,6 @@ pub struct Table<E> {
     new: Array,
     /// Next bucket of `old` to move; only meaningful while `new` exists.
     rehash_at: usize,
-    /// Rehash steps are suspended while above zero.
-    paused: u32,
     /// Growth waits for a higher load: the memory for it is not there.
     held: bool,
     _elems: PhantomData<E>,
@@ -476,14 +485,7 @@ impl<E: Elem> Default for Table<E> {
 
 impl<E: Elem> Table<E> {
     pub const fn new() -> Self {
-        Table {
-            old: Array::NONE,
-            new: Array::NONE,
-            rehash_at: 0,
-            paused: 0,
-            held: false,
-            _elems: PhantomData,
-        }
+        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, held: false, _elems: PhantomData }
     }
 
     #[inline]
@@ -684,18 +686,10 @@ impl<E: Elem> Table<E> {
         self.is_rehashing() || self.old.bits != before
     }
 
-    pub fn pause_rehash(&mut self) {
-        self.paused += 1;
-    }
-
-    pub fn resume_rehash(&mut self) {
-        self.paused = self.paused.checked_sub(1).expect("paired with pause_rehash");
-    }
-
     /// Moves up to `n` chains. True while more are left.
     pub fn rehash(&mut self, n: usize) -> bool {
-        if !self.is_rehashing() || self.paused > 0 {
-            return self.is_rehashing();
+        if !self.is_rehashing() {
+            return false;
         }
         let policy = resize_policy();
         let ratio = self.old.size().max(self.new.size()) / self.old.size().min(self.new.size()).max(1);
@@ -800,35 +794,6 @@ impl<E: Elem> Table<E> {
         Ahead { elements: self.iter(), ring: [None; AHEAD], at: 0, begun: false }
     }
 
-    /// A fair sample: every element is as likely as every other. `random` gives uniform numbers.
-    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<E> {
-        if self.is_empty() {
-            return None;
-        }
-        let (old, new) = (self.old.count() - self.rehashed(), self.new.count());
-        let depth = self.old.depth.max(self.new.depth) as u64;
-        for _ in 0..200 {
-            let (r, k) = (random(), random() % depth);
-            let n = (r >> 8) as usize % (old + new);
-            let (a, i) = if n < old { (&self.old, self.rehashed() + n) } else { (&self.new, n - old) };
-            if (k as usize) < chain_len(a, i) {
-                return nth_of_chain(a, i, k as usize);
-            }
-        }
-        self.random_sparse(random())
-    }
-
-    /// For tables so empty that rejection does not end soon: the next taken bucket after a random one.
-    fn random_sparse(&self, r: u64) -> Option<E> {
-        let (old, total) = (self.old.count(), self.old.count() + self.new.count());
-        let start = (r >> 16) as usize % total;
-        (0..total).map(|n| (start + n) % total).find_map(|n| {
-            let (a, i) = if n < old { (&self.old, n) } else { (&self.new, n - old) };
-            let len = chain_len(a, i);
-            if len == 0 { None } else { nth_of_chain(a, i, (r & 0xffff) as usize % len) }
-        })
-    }
-
     fn rehashed(&self) -> usize {
         if self.is_rehashing() { self.rehash_at } else { 0 }
     }
@@ -855,22 +820,6 @@ impl<E: Elem> Table<E> {
             }
             at = (at + 1) % total;
         }
-    }
-
-    /// Replaces elements in place (defragmentation): `f` returns the new handle of an element that
-    /// moved.
-    pub fn for_each_slot_mut(&mut self, cursor: u64, mut f: impl FnMut(E) -> Option<E>) -> u64 {
-        let mut moved: Vec<(E, E)> = Vec::new();
-        let next = self.scan(cursor, |e| {
-            if let Some(to) = f(e) {
-                moved.push((e, to));
-            }
-        });
-        for (from, to) in moved {
-            let done = self.replace(hash(to.key()), from, to);
-            debug_assert!(done);
-        }
-        next
     }
 
     /// Forgets every element (the owner has freed them) and gives the arrays back.
@@ -924,18 +873,6 @@ fn by_slots<E: Elem>(a: &Array, i: usize) -> Vec<E> {
 
 fn chain_len(a: &Array, i: usize) -> usize {
     a.chain(i).map(|b| b.taken().count_ones() as usize).sum()
-}
-
-fn nth_of_chain<E: Elem>(a: &Array, i: usize, mut k: usize) -> Option<E> {
-    for b in a.chain(i) {
-        let taken = b.taken();
-        let n = taken.count_ones() as usize;
-        if k < n {
-            return slots(taken).nth(k).map(|j| b.get(j));
-        }
-        k -= n;
-    }
-    None
 }
 
 #[inline]

@@ -9,6 +9,7 @@ use super::{Found, Keyspace, Touched};
 use crate::ds::entry::{enc, ty};
 use crate::ds::sds::Sds;
 use crate::object::value::{StrRef, Value, Variant};
+use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 
 pub struct Edit<'k, 'a> {
@@ -22,6 +23,21 @@ pub struct Edit<'k, 'a> {
 }
 
 impl Keyspace {
+    /// Gives a string that was stored empty its bytes; that the key has changed has been told. It may be
+    /// gone again, when it was set to expire in the past.
+    pub fn fill(&mut self, db: usize, key: Key, bytes: Sds) {
+        let Some(entry) = self.peek(db, key) else { return };
+        let found = self.token(db, key, entry);
+        let room = bytes.footprint() as isize;
+        let mut edit = self.edit(found);
+        let s = edit.raw().expect("the key was set to a string");
+        debug_assert!(s.is_empty(), "stored without its bytes");
+        *s = bytes;
+        edit.unchanged();
+        // Allocated before the edit began to measure.
+        self.dbs[db].bytes += room;
+    }
+
     pub fn edit<'k, 'a>(&'k mut self, f: Found<'a>) -> Edit<'k, 'a> {
         debug_assert_eq!(f.edits, self.edits, "admit again after a change");
         Edit { ks: self, at: f, value: None, before: 0 }

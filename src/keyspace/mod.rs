@@ -46,7 +46,6 @@ pub mod class {
     pub const EVICTED: u32 = 1 << 9; // e
     pub const STREAM: u32 = 1 << 10; // t
     pub const KEY_MISS: u32 = 1 << 11; // m, not part of A
-    pub const LOADED: u32 = 1 << 12; // module only
     pub const MODULE: u32 = 1 << 13; // d
     pub const NEW: u32 = 1 << 14; // n, not part of A
     pub const ALL: u32 =

@@ -5,9 +5,12 @@
 //!        [generation   ][index        ]      generation 0: a listener or one of the fixed sources below
 //! ```
 //!
-//! Events are edge-triggered: whoever gets one reads until the socket is drained, or remembers that it
-//! did not.
+//! Events are edge-triggered: after one the socket is read until it is drained, or the client stands on a
+//! list of those that are not (`Clients::to_read`).
 
+use super::busy_poll::BusyPoll;
+use crate::sys::clock::{Clock, ticks};
+use crate::sys::cpu;
 use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::VecDeque;
 use std::io;
@@ -53,15 +56,54 @@ pub struct Reactor {
     waker: Arc<Waker>,
     /// Room for what one wait brings.
     events: Events,
-    /// What the kernel told and nobody has dealt with yet, in order.
+    /// Events that the kernel reported and no pass has dealt with yet, in order.
     queue: VecDeque<Ready>,
+    busy_poll: BusyPoll,
+    /// Events have come since the last wait that was allowed to block: the loop has work.
+    worked: bool,
+    processors: Processors,
+}
+
+/// How many processors the process may use (by its mask and its control group), and when this was asked.
+#[derive(Default)]
+struct Processors {
+    count: usize,
+    asked: Option<u64>,
+}
+
+impl Processors {
+    /// The answer changes rarely and costs the reading of some files.
+    const GOOD_FOR_NS: u64 = 10_000_000_000;
+
+    fn spare(&mut self, clock: &Clock) -> bool {
+        let now = ticks();
+        if self.asked.is_none_or(|t| clock.ns(now.saturating_sub(t)) > Self::GOOD_FOR_NS) {
+            (self.count, self.asked) = (cpu::usable(), Some(now));
+        }
+        self.count >= 2
+    }
+}
+
+/// What polling before a sleep came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polled {
+    pub hit: bool,
+    pub ticks: u64,
 }
 
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
-        Ok(Reactor { poll, waker, events: Events::with_capacity(1024), queue: VecDeque::new() })
+        Ok(Reactor {
+            poll,
+            waker,
+            events: Events::with_capacity(1024),
+            queue: VecDeque::new(),
+            busy_poll: BusyPoll::default(),
+            worked: false,
+            processors: Processors::default(),
+        })
     }
 
     pub fn registry(&self) -> &Registry {
@@ -73,9 +115,44 @@ impl Reactor {
         self.waker.clone()
     }
 
-    /// Waits for events and queues them.
-    pub fn wait(&mut self, timeout: Option<Duration>) {
-        match self.poll.poll(&mut self.events, timeout) {
+    /// Waits for events and queues them. After a pass with work it first polls for up to `bound`
+    /// nanoseconds, where that has paid lately (`BusyPoll`).
+    pub fn wait(&mut self, timeout: Duration, bound: u64, clock: &Clock) -> Option<Polled> {
+        if timeout.is_zero() {
+            self.worked |= self.take_events(timeout);
+            return None;
+        }
+        let polled = self.poll_busily(bound, clock);
+        if polled.is_none_or(|p| !p.hit) {
+            let begun = ticks();
+            self.worked = self.take_events(timeout);
+            if self.worked && polled.is_none() {
+                self.busy_poll.slept(clock.ns(ticks().saturating_sub(begun)), bound);
+            }
+        }
+        polled
+    }
+
+    fn poll_busily(&mut self, bound: u64, clock: &Clock) -> Option<Polled> {
+        let processors = &mut self.processors;
+        if bound == 0 || !self.worked || !self.busy_poll.begins(|| processors.spare(clock)) {
+            return None;
+        }
+        let (begun, most) = (ticks(), clock.ticks_in(bound));
+        loop {
+            let hit = self.take_events(Duration::ZERO);
+            let ticks = ticks().saturating_sub(begun);
+            if hit || ticks >= most {
+                self.busy_poll.polled(hit);
+                return Some(Polled { hit, ticks });
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// True when there were any.
+    fn take_events(&mut self, timeout: Duration) -> bool {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
             Ok(()) => self.queue.extend(self.events.iter().map(|e| Ready {
                 token: e.token().0,
                 readable: e.is_readable(),
@@ -85,9 +162,10 @@ impl Reactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => panic!("epoll_wait: {e}"),
         }
+        !self.events.is_empty()
     }
 
-    /// The next event that nobody has dealt with.
+    /// The next event that no pass has dealt with.
     #[inline]
     pub fn next_event(&mut self) -> Option<Ready> {
         self.queue.pop_front()

@@ -7,10 +7,9 @@
 //!               after removing: one packed node, at half of the limit or less
 //! ```
 //!
-//! The limit is `list-max-listpack-size`, which also bounds the nodes of a quicklist. Whoever changes a
-//! list calls
-//! `grow_for` before and `shrink` after, at the moments when Redis does, because OBJECT ENCODING shows
-//! them: for LSET and LINSERT even if nothing comes of it.
+//! The limit is `list-max-listpack-size`, which also bounds the nodes of a quicklist. A change of a
+//! list calls `grow_for` before and `shrink` after, at the moments when Redis does, because OBJECT
+//! ENCODING shows them: for LSET and LINSERT even if nothing comes of it.
 //!
 //! Indices are as commands have them, negative ones from the tail.
 

@@ -64,7 +64,7 @@ fn grouped<'a>(
     f: &mut impl FnMut(Element<'_>) -> bool,
 ) {
     if !others.iter().any(|s| matches!(s, Set::Table(_))) {
-        // Nobody needs a hash.
+        // None of the sets is hashed, so no hash is computed.
         members.all(|m| {
             let wanted = match rule {
                 Rule::InAll => others.iter().all(|s| s.contains_element(m)),

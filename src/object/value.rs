@@ -26,7 +26,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// Strings up to here are called embstr as long as nobody has changed them
+/// Strings up to here are called embstr until a command changes them in place
 /// (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
 pub const EMBSTR_MAX: usize = 44;
 /// Values that take more steps than this to free go to the lazy-free thread (LAZYFREE_THRESHOLD).
@@ -245,7 +245,7 @@ impl Value {
     }
 
     /// # Safety
-    /// The three came from `into_word`, and the word is taken over: nobody else frees it.
+    /// The three came from `into_word`, and the word is taken over: this value alone frees it.
     pub unsafe fn from_word(t: u8, e: u8, word: u64) -> Value {
         // SAFETY: by contract the word is what this type and encoding stored, and it is taken over.
         unsafe {

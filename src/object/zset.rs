@@ -483,19 +483,26 @@ fn pair_at(l: &Listpack, rank: usize) -> Pos {
 
 /// Before which member a new one belongs; None for the end.
 fn place(l: &Listpack, member: &[u8], score: f64) -> Option<Pos> {
-    let follows = |at: Pos| {
-        let other = score_at(l, at);
-        l.get(at).with_text(|m| order((other, m), (score, member))) == Ordering::Greater
+    // Members are compared only where the scores are the same.
+    let follows = |at: Pos, scored: Pos| match packed_score(l.get(scored)) {
+        other if other < score => false,
+        other if other > score => true,
+        other => l.get(at).with_text(|m| order((other, m), (score, member))) == Ordering::Greater,
     };
+    let scored = |at: Pos| l.next(at).expect("a score follows its member");
     // Scores that rise all the time are common, and belong at the end.
-    if !follows(l.seek(-2)?) {
+    let last = l.seek(-2)?;
+    if !follows(last, scored(last)) {
         return None;
     }
     let mut at = l.first()?;
-    while !follows(at) {
-        at = l.next(at).and_then(|s| l.next(s)).expect("the last one follows");
+    loop {
+        let score = scored(at);
+        if follows(at, score) {
+            return Some(at);
+        }
+        at = l.next(score).expect("the last one follows");
     }
-    Some(at)
 }
 
 fn insert(l: &mut Listpack, before: Option<Pos>, member: &[u8], score: f64) {

@@ -25,9 +25,6 @@ pub const INLINE_MAX: usize = 64 * 1024;
 const UNAUTH_ARGS: i64 = 10;
 const UNAUTH_BULK: i64 = 16384;
 
-/// Longest argument that room is made for on the word of its length line alone.
-const LONGEST_AHEAD: usize = 1 << 30;
-
 /// Bytes `off..off + len` counted from the beginning of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -83,20 +80,14 @@ impl State {
         self.left > 0
     }
 
-    /// The length of the argument that is being read, to make room for it; None for one so long that
-    /// its room comes with its bytes.
+    /// The length of the argument that is being read, to make room for it.
     pub fn pending_bulk(&self) -> Option<usize> {
-        self.bulk.filter(|len| *len <= LONGEST_AHEAD)
+        self.bulk
     }
 
     /// Where parsing goes on, from the beginning of the request.
     pub fn at(&self) -> usize {
         self.at
-    }
-
-    /// Arguments complete so far.
-    pub fn complete_args(&self) -> usize {
-        self.spans.len()
     }
 
     /// Room held for spans, in bytes.

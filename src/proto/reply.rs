@@ -105,10 +105,6 @@ impl Reply {
         (self.muted, self.ended) = (true, true);
     }
 
-    pub fn is_muted(&self) -> bool {
-        self.muted
-    }
-
     /// Bytes that wait to be written.
     #[inline]
     pub fn pending(&self) -> usize {
@@ -525,9 +521,6 @@ impl Reply {
     }
     pub fn set_map(&mut self, m: Mark, n: usize) {
         if self.resp3 { self.set_deferred(m, b'%', n) } else { self.set_deferred(m, b'*', 2 * n) }
-    }
-    pub fn set_push(&mut self, m: Mark, n: usize) {
-        self.set_deferred(m, if self.resp3 { b'>' } else { b'*' }, n);
     }
 
     fn set_deferred(&mut self, m: Mark, mark: u8, n: usize) {

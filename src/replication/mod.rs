@@ -23,7 +23,6 @@
 //! `PSYNC id n` asks for position n - 1, and `FULLRESYNC id n` says that the stream goes on behind n.
 
 pub mod backlog;
-pub mod master;
 pub mod ops;
 pub mod replicas;
 
@@ -52,13 +51,13 @@ pub struct Replication {
     /// Ops have left since the replicas were last told of it.
     pub grown: bool,
     /// Where the stream ended when it was last asked how far replicas are behind.
-    measured_at: u64,
+    pub measured_at: u64,
     /// The second in which the last replica left.
     pub alone_since: i64,
     /// The snapshot on the disk was written for replicas, and shall go (`rdb-del-sync-files`).
-    file_for_replicas: bool,
+    pub file_for_replicas: bool,
     /// Seconds that the cron has counted.
-    beats: u64,
+    pub beats: u64,
 }
 
 impl Default for Replication {
@@ -93,14 +92,14 @@ impl Replication {
     }
 
     /// Begins to keep the stream.
-    fn open_backlog(&mut self) {
+    pub fn open_backlog(&mut self) {
         debug_assert!(self.backlog.is_none());
         self.change_id();
         self.backlog = Some(Backlog::new(self.rests_at));
     }
 
     /// Forgets the stream. Without a new ID somebody could miss what came while none was kept.
-    fn close_backlog(&mut self) {
+    pub fn close_backlog(&mut self) {
         debug_assert!(self.replicas.is_empty(), "replicas read from it");
         self.rests_at = self.offset();
         self.change_id();

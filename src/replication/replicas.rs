@@ -194,6 +194,8 @@ pub struct Replicas {
     /// In the order in which they attached.
     list: Vec<Replica>,
     known: HashMap<ClientId, About>,
+    /// Killed, and what follows from it not done yet.
+    left: Vec<Replica>,
 }
 
 impl Replicas {
@@ -226,8 +228,13 @@ impl Replicas {
         self.list.iter().filter(|r| r.stage == stage).map(|r| r.id).collect()
     }
 
-    /// What a client has told of itself, to be read or added to.
-    pub fn about(&mut self, id: ClientId) -> &mut About {
+    /// What a client has told of itself; None for nothing.
+    pub fn about(&self, id: ClientId) -> Option<&About> {
+        self.get(id).map(|r| &r.about).or_else(|| self.known.get(&id))
+    }
+
+    /// What a client has told of itself, to be added to.
+    pub fn about_mut(&mut self, id: ClientId) -> &mut About {
         match self.list.iter().position(|r| r.id == id) {
             Some(i) => &mut self.list[i].about,
             None => self.known.entry(id).or_default(),
@@ -242,11 +249,24 @@ impl Replicas {
         self.list.last_mut().expect("just pushed")
     }
 
-    /// The client is gone; returns what it was.
+    /// The client is no replica any more; returns what it was.
     pub fn forget(&mut self, id: ClientId) -> Option<Replica> {
         self.known.remove(&id);
         let i = self.list.iter().position(|r| r.id == id)?;
         Some(self.list.remove(i))
+    }
+
+    /// The client has been killed: what it was waits for `take_left`.
+    pub fn leave(&mut self, id: ClientId) {
+        if let Some(replica) = self.forget(id) {
+            self.left.push(replica);
+        }
+    }
+
+    /// What a killed client was, if it was a replica; once.
+    pub fn take_left(&mut self, id: ClientId) -> Option<Replica> {
+        let i = self.left.iter().position(|r| r.id == id)?;
+        Some(self.left.remove(i))
     }
 
     /// Lets a replica have the snapshot that is being written for another one, if there is one that it
@@ -319,17 +339,19 @@ mod tests {
     #[test]
     fn a_snapshot_is_shared_by_those_who_understand_it() {
         let mut all = Replicas::default();
-        all.about(id(1)).psync2 = true;
+        all.about_mut(id(1)).psync2 = true;
         all.attach(id(1), false, Stage::WaitStart).begin(7, "x");
         all.attach(id(2), true, Stage::WaitStart);
         assert!(!all.join(id(2), "x"), "it understands less than the first");
-        all.about(id(3)).psync2 = true;
+        all.about_mut(id(3)).psync2 = true;
         all.attach(id(3), false, Stage::WaitStart);
         assert!(all.join(id(3), "x"));
         let third = all.get(id(3)).expect("attached");
         assert_eq!((third.at, third.stage), (7, Stage::WaitEnd));
         assert_eq!(all.wanted(9), 7, "whoever waits to begin needs nothing of the stream");
-        assert!(all.forget(id(1)).is_some() && all.forget(id(3)).is_some());
+        all.leave(id(1));
+        assert_eq!(all.take_left(id(1)).map(|r| (r.id, r.stage)), Some((id(1), Stage::WaitEnd)));
+        assert!(all.take_left(id(1)).is_none() && all.forget(id(3)).is_some());
         assert_eq!(all.wanted(9), 9);
         assert_eq!(all.at_stage(Stage::WaitStart), [id(2)]);
     }
@@ -337,7 +359,7 @@ mod tests {
     #[test]
     fn who_wants_the_snapshot_only_holds_nothing_of_the_stream() {
         let mut all = Replicas::default();
-        all.about(id(1)).rdb_only = true;
+        all.about_mut(id(1)).rdb_only = true;
         all.attach(id(1), true, Stage::WaitStart).begin(3, "x");
         assert_eq!(all.wanted(9), 9);
         all.attach(id(2), true, Stage::WaitStart);

@@ -1,74 +1,61 @@
-//! The `redis` table of scripts, without `call` and `pcall`, which need no detour (see `ffi`).
+//! The `redis` table of scripts.
 
-use super::ffi::{Kind, Native, Raise, Stack};
-use super::{cjson, cmsgpack, name_of, run};
+use super::ffi::{Calls, Kind, Library, Raise, Stack};
+use super::sandbox::Item::{Call, Native, Number, PCall, Text};
+use super::{name_of, run};
 use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
 use crate::server::lend::with_lent;
 use crate::sys::log::{self, Level};
 
-pub const FUNCTIONS: &[(&str, Native)] = &[
-    ("acl_check_cmd", acl_check_cmd),
-    ("breakpoint", breakpoint),
-    ("debug", debug),
-    ("error_reply", error_reply),
-    ("log", log_),
-    ("replicate_commands", replicate_commands),
-    ("set_repl", set_repl),
-    ("setresp", setresp),
-    ("sha1hex", sha1hex),
-    ("status_reply", status_reply),
+/// What scripts call.
+pub const CALLS: Calls = Calls {
+    redis: LIBRARY,
+    command: |args| with_lent(|srv| run::command(srv, args)),
+    slow: || with_lent(run::slow),
+};
+
+const LIBRARY: Library = &[
+    ("call", Call),
+    ("pcall", PCall),
+    ("log", Native(log_)),
+    ("LOG_DEBUG", Number(0.0)),
+    ("LOG_VERBOSE", Number(1.0)),
+    ("LOG_NOTICE", Number(2.0)),
+    ("LOG_WARNING", Number(3.0)),
+    ("REDIS_VERSION_NUM", Number(version_number() as f64)),
+    ("REDIS_VERSION", Text(REDIS_VERSION)),
+    ("setresp", Native(setresp)),
+    ("sha1hex", Native(sha1hex)),
+    ("error_reply", Native(error_reply)),
+    ("status_reply", Native(status_reply)),
+    ("set_repl", Native(set_repl)),
+    ("REPL_NONE", Number(0.0)),
+    ("REPL_AOF", Number(to::AOF as f64)),
+    ("REPL_SLAVE", Number(to::REPLICAS as f64)),
+    ("REPL_REPLICA", Number(to::REPLICAS as f64)),
+    ("REPL_ALL", Number(to::ALL as f64)),
+    ("acl_check_cmd", Native(acl_check_cmd)),
+    ("breakpoint", Native(breakpoint)),
+    ("debug", Native(debug)),
+    ("replicate_commands", Native(replicate_commands)),
 ];
 
-const LEVELS: [(&str, Level); 4] = [
-    ("LOG_DEBUG", Level::Debug),
-    ("LOG_VERBOSE", Level::Verbose),
-    ("LOG_NOTICE", Level::Notice),
-    ("LOG_WARNING", Level::Warning),
-];
-
-/// Fills in what is no function; the globals are on top.
-pub fn constants(s: &mut Stack) {
-    let globals = s.top();
-    s.raw_get_name(globals, "redis");
-    for (i, (name, _)) in LEVELS.iter().enumerate() {
-        s.push_number(i as f64);
-        s.raw_set_name(-2, name);
-    }
-    let masks = [
-        ("REPL_NONE", 0),
-        ("REPL_AOF", to::AOF),
-        ("REPL_SLAVE", to::REPLICAS),
-        ("REPL_REPLICA", to::REPLICAS),
-        ("REPL_ALL", to::ALL),
-    ];
-    for (name, mask) in masks {
-        s.push_number(f64::from(mask));
-        s.raw_set_name(-2, name);
-    }
-    s.push_bytes(REDIS_VERSION.as_bytes());
-    s.raw_set_name(-2, "REDIS_VERSION");
-    s.push_number(version_number());
-    s.raw_set_name(-2, "REDIS_VERSION_NUM");
-    s.set_top(globals);
-    for (library, constants) in [("cjson", cjson::CONSTANTS), ("cmsgpack", cmsgpack::CONSTANTS)] {
-        s.raw_get_name(globals, library);
-        for (name, text) in constants {
-            s.push_bytes(text.as_bytes());
-            s.raw_set_name(-2, name);
-        }
-        if library == "cjson" {
-            s.push_null();
-            s.raw_set_name(-2, "null");
-        }
-        s.set_top(globals);
-    }
-}
+/// The levels of the constants above.
+const LEVELS: [Level; 4] = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning];
 
 /// 0x00MMmmpp.
-fn version_number() -> f64 {
-    let part = |n: u32, p: &str| n << 8 | p.parse::<u32>().unwrap_or(0);
-    f64::from(REDIS_VERSION.split('.').fold(0, part))
+const fn version_number() -> u32 {
+    let (text, mut n, mut part, mut i) = (REDIS_VERSION.as_bytes(), 0, 0, 0);
+    while i < text.len() {
+        if text[i] == b'.' {
+            (n, part) = (n << 8 | part, 0);
+        } else {
+            part = part * 10 + (text[i] - b'0') as u32;
+        }
+        i += 1;
+    }
+    n << 8 | part
 }
 
 fn error(text: &str) -> Raise {
@@ -170,7 +157,7 @@ fn log_(s: &mut Stack) -> Result<i32, Raise> {
         return Err(error("First argument must be a number (log level)."));
     };
     let level = usize::try_from(level as i32).ok().and_then(|n| LEVELS.get(n));
-    let Some((_, level)) = level else { return Err(error("Invalid debug level.")) };
+    let Some(level) = level else { return Err(error("Invalid debug level.")) };
     if !log::enabled(*level) {
         return Ok(0);
     }

@@ -9,22 +9,24 @@
 //! The decoder takes more than JSON has for a number (hex, inf, leading zeros) until
 //! `decode_invalid_numbers` forbids it. A zero byte ends the text.
 
-use super::ffi::{Kind, Native, Raise, Stack};
+use super::ffi::{Cursor, Kind, Library, Raise, Stack};
+use super::sandbox::{Item, put};
 
-pub const FUNCTIONS: &[(&str, Native)] = &[
-    ("encode", encode),
-    ("decode", decode),
-    ("encode_sparse_array", encode_sparse_array),
-    ("encode_max_depth", encode_max_depth),
-    ("decode_max_depth", decode_max_depth),
-    ("encode_number_precision", encode_number_precision),
-    ("encode_keep_buffer", encode_keep_buffer),
-    ("encode_invalid_numbers", encode_invalid_numbers),
-    ("decode_invalid_numbers", decode_invalid_numbers),
-    ("new", new),
+pub const LIBRARY: Library = &[
+    ("encode", Item::Native(encode)),
+    ("decode", Item::Native(decode)),
+    ("encode_sparse_array", Item::Native(encode_sparse_array)),
+    ("encode_max_depth", Item::Native(encode_max_depth)),
+    ("decode_max_depth", Item::Native(decode_max_depth)),
+    ("encode_number_precision", Item::Native(encode_number_precision)),
+    ("encode_keep_buffer", Item::Native(encode_keep_buffer)),
+    ("encode_invalid_numbers", Item::Native(encode_invalid_numbers)),
+    ("decode_invalid_numbers", Item::Native(decode_invalid_numbers)),
+    ("new", Item::Native(new)),
+    ("null", Item::Null),
+    ("_NAME", Item::Text("cjson")),
+    ("_VERSION", Item::Text("2.1.0")),
 ];
-
-pub const CONSTANTS: &[(&str, &str)] = &[("_NAME", "cjson"), ("_VERSION", "2.1.0")];
 
 const INT_MAX: i32 = i32::MAX;
 
@@ -158,16 +160,7 @@ fn decode_invalid_numbers(s: &mut Stack) -> Result<i32, Raise> {
 
 fn new(s: &mut Stack) -> Result<i32, Raise> {
     s.new_table();
-    for (name, f) in FUNCTIONS {
-        s.push_native(*f);
-        s.raw_set_name(-2, name);
-    }
-    for (name, text) in CONSTANTS {
-        s.push_bytes(text.as_bytes());
-        s.raw_set_name(-2, name);
-    }
-    s.push_null();
-    s.raw_set_name(-2, "null");
+    put(s, LIBRARY);
     Ok(1)
 }
 
@@ -269,14 +262,14 @@ impl Encoder {
     /// The greatest key when all are whole numbers from 1 on.
     fn array_length(&self, s: &mut Stack) -> Result<Option<i32>, Raise> {
         let (mut max, mut items) = (0i32, 0i64);
-        s.push_nil();
-        while s.next(-2) {
+        let mut cursor = Cursor::default();
+        while s.each(-1, &mut cursor) {
             let key = if s.kind(-2) == Kind::Number { s.number(-2) } else { None };
             match key {
                 Some(k) if k.fract() == 0.0 && k >= 1.0 => {
                     max = max.max(k.min(f64::from(INT_MAX)) as i32);
                     items += 1;
-                    s.pop(1);
+                    s.pop(2);
                 }
                 _ => {
                     s.pop(2);
@@ -311,9 +304,8 @@ impl Encoder {
 
     fn object(&mut self, s: &mut Stack, depth: i32) -> Result<(), Raise> {
         self.out.push(b'{');
-        let mut first = true;
-        s.push_nil();
-        while s.next(-2) {
+        let (mut first, mut cursor) = (true, Cursor::default());
+        while s.each(-1, &mut cursor) {
             if !std::mem::take(&mut first) {
                 self.out.push(b',');
             }
@@ -332,7 +324,7 @@ impl Encoder {
                 }
             }
             self.value(s, depth)?;
-            s.pop(1);
+            s.pop(2);
         }
         self.out.push(b'}');
         Ok(())

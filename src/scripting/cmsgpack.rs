@@ -9,16 +9,18 @@
 //! A table whose keys are 1 to n is an array, the empty one too; others are maps. Numbers without a
 //! fraction are integers; a double that a float holds is a float. Nesting below 16 tables becomes nil.
 
-use super::ffi::{Kind, Native, Raise, Stack};
+use super::ffi::{Cursor, Kind, Library, Raise, Stack};
+use super::sandbox::Item;
 
-pub const FUNCTIONS: &[(&str, Native)] =
-    &[("pack", pack), ("unpack", unpack), ("unpack_one", unpack_one), ("unpack_limit", unpack_limit)];
-
-pub const CONSTANTS: &[(&str, &str)] = &[
-    ("_NAME", "cmsgpack"),
-    ("_VERSION", "lua-cmsgpack 0.4.0"),
-    ("_COPYRIGHT", "Copyright (C) 2012, Salvatore Sanfilippo"),
-    ("_DESCRIPTION", "MessagePack C implementation for Lua"),
+pub const LIBRARY: Library = &[
+    ("pack", Item::Native(pack)),
+    ("unpack", Item::Native(unpack)),
+    ("unpack_one", Item::Native(unpack_one)),
+    ("unpack_limit", Item::Native(unpack_limit)),
+    ("_NAME", Item::Text("cmsgpack")),
+    ("_VERSION", Item::Text("lua-cmsgpack 0.4.0")),
+    ("_COPYRIGHT", Item::Text("Copyright (C) 2012, Salvatore Sanfilippo")),
+    ("_DESCRIPTION", Item::Text("MessagePack C implementation for Lua")),
 ];
 
 const DEEPEST: usize = 16;
@@ -108,14 +110,15 @@ fn put_integer(out: &mut Vec<u8>, n: i64) {
 /// Number of elements when the keys of the table on top are 1 to n; with all keys otherwise.
 fn shape(s: &mut Stack) -> (bool, usize) {
     let (mut count, mut max, mut array) = (0usize, 0.0f64, true);
-    s.push_nil();
-    while s.next(-2) {
+    let mut cursor = Cursor::default();
+    while s.each(-1, &mut cursor) {
         s.pop(1);
         count += 1;
         match s.number(-1).filter(|_| s.kind(-1) == Kind::Number) {
             Some(n) if n > 0.0 && n <= f64::from(i32::MAX) && n.fract() == 0.0 => max = max.max(n),
             _ => array = false,
         }
+        s.pop(1);
     }
     (array && max == count as f64, count)
 }
@@ -134,11 +137,12 @@ fn put_table(s: &mut Stack, out: &mut Vec<u8>, depth: usize) -> Result<(), Raise
         return Ok(());
     }
     head(out, n, (0x80, 16), &[0xde, 0xdf]);
-    s.push_nil();
-    while s.next(-2) {
+    let mut cursor = Cursor::default();
+    while s.each(-1, &mut cursor) {
         s.push_value(-2);
         put(s, out, depth + 1)?;
         put(s, out, depth + 1)?;
+        s.pop(1);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! did before there were flags.
 
 use crate::algo::quote::split_args;
-use crate::commands::row::flag as cf;
+use crate::cmd::row::flag as cf;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags(pub u32);

@@ -1,25 +1,23 @@
 //! EVAL: scripts that call commands.
 //!
 //! ```text
-//! EVAL ─► prepare ─► lend(server) ─► LuaJIT ─► redis.call ─► with_lent ─► call() ─► value on the stack
+//! EVAL ─► prepare ─► lend(server) ─► Lua 5.1 ─► redis.call ─► with_lent ─► call() ─► value on the stack
 //!                                      └► every 100,000 instructions: too slow? a nested pass serves others
 //!
-//! ffi        the raw layer                       sandbox   what scripts may not change
-//! run        a script from the server's side     bytecode  tail calls that would hide a line
-//! header     `#!lua flags=..`                    api, cjson, cmsgpack, coroutine, packing (struct),
-//!                                                random: libraries
+//! ffi        the raw layer                       sandbox   what scripts find, and may not change
+//! run        a script from the server's side     api       the table `redis`
+//! header     `#!lua flags=..`                    bit, cjson, cmsgpack, packing (struct), random: libraries
 //! ```
 //!
-//! The interpreter runs with its compiler off (hooks must fire) and without its `ffi` library. Bytecode
-//! is refused. Inside a script the clock stands still; in a nested pass it moves, and is put back.
+//! Lua is that of 5.1.5, compiled by build.rs. Compiled code is refused. Inside a script the clock
+//! stands still; in a nested pass it moves, and is put back.
 //!
-//! A library is a table of natives (`fn(&mut Stack) -> Result<i32, Raise>`) that `ffi::LIBRARIES` names.
+//! A library is a table of natives (`fn(&mut Stack) -> Result<i32, Raise>`) and constants.
 
-mod api;
-mod bytecode;
+pub mod api;
+mod bit;
 mod cjson;
 mod cmsgpack;
-mod coroutine;
 pub mod ffi;
 pub mod header;
 mod packing;
@@ -29,12 +27,15 @@ mod sandbox;
 
 use crate::clients::ClientId;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub type Sha = [u8; 40];
 
 pub struct Script {
     pub body: Box<[u8]>,
     pub flags: header::Flags,
+    pub compiled: ffi::Compiled,
 }
 
 /// The script that runs now.
@@ -59,7 +60,10 @@ pub struct Running {
 
 #[derive(Default)]
 pub struct Scripting {
+    /// Not here while a script runs.
     pub vm: Option<ffi::Vm>,
+    /// Bytes that the interpreter holds.
+    pub vm_bytes: Arc<AtomicUsize>,
     pub scripts: HashMap<Sha, Script>,
     /// The pseudo-client that runs the commands of scripts.
     pub client: Option<ClientId>,
@@ -70,9 +74,14 @@ pub struct Scripting {
 const CACHED: usize = 64;
 
 impl Scripting {
+    /// The client whose request `id` acts for: the caller of the script, for the client of scripts.
+    pub fn origin(&self, id: ClientId) -> ClientId {
+        self.running.as_ref().filter(|_| self.client == Some(id)).map_or(id, |r| r.caller)
+    }
+
     /// Bytes that the interpreter holds.
     pub fn vm_memory(&self) -> usize {
-        self.vm.as_ref().map_or(0, |vm| vm.memory())
+        self.vm_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes of the cached scripts: names, texts and the table.

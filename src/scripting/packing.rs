@@ -6,9 +6,11 @@
 //!          cn      n bytes (c0: what a length says)   s                        up to a zero byte
 //! ```
 
-use super::ffi::{Kind, Native, Raise, Stack};
+use super::ffi::{Kind, Library, Raise, Stack};
+use super::sandbox::Item::Native;
 
-pub const FUNCTIONS: &[(&str, Native)] = &[("pack", pack), ("unpack", unpack), ("size", size)];
+pub const LIBRARY: Library =
+    &[("pack", Native(pack)), ("unpack", Native(unpack)), ("size", Native(size))];
 
 /// Longest integer.
 const MOST_BYTES: usize = 32;

@@ -1,9 +1,10 @@
 //! `math.random` as scripts know it: the same numbers on every machine, from the 48-bit generator of
 //! POSIX, beginning where that begins.
 
-use super::ffi::{Native, Raise, Stack};
+use super::ffi::{Library, Raise, Stack};
+use super::sandbox::Item::Native;
 
-pub const FUNCTIONS: &[(&str, Native)] = &[("random", random), ("randomseed", randomseed)];
+pub const LIBRARY: Library = &[("random", Native(random)), ("randomseed", Native(randomseed))];
 
 const LEAST: f64 = 2_147_483_647.0;
 

@@ -2,73 +2,20 @@
 //! its end.
 
 use super::header::Flags;
-use super::{Running, ffi, ffi::Vm};
+use super::{Running, ffi};
 use crate::clients::{Client, ClientId, flag};
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::replication::ops::to;
+use crate::server::admit::{self, Caller, Verdict};
 use crate::server::call::{How, call};
 use crate::server::ctx::Ctx;
-use crate::server::dispatch::OOM;
-use crate::server::{Gate, Server, disk, lend, pass};
+use crate::server::{Gate, Server, lend, pass};
 use crate::sys::clock::mono_ns;
-use std::borrow::Cow;
 use std::time::Duration;
-
-type Text = Cow<'static, str>;
-
-const NO_REPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
-const READ_ONLY_REPLICA: &str = "READONLY You can't write against a read only replica.";
-
-/// Reasons not to begin, for scripts that say what they do.
-fn refusal(srv: &Server, caller: ClientId, flags: Flags, read_only: bool) -> Option<Text> {
-    if flags.has(Flags::COMPAT) {
-        return None;
-    }
-    let text = |text: &'static str| Some(Text::Borrowed(text));
-    let obeys = srv.clients[caller].has(flag::MASTER);
-    if flags.has(Flags::NO_CLUSTER) && srv.config.cluster_enabled {
-        return text("ERR Can not run script on cluster, 'no-cluster' flag is set.");
-    }
-    if !flags.has(Flags::NO_WRITES) {
-        if srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeys {
-            return text("READONLY Can not run script with write flag on readonly replica");
-        }
-        if let Some(why) = disk::trouble(srv).filter(|_| !obeys) {
-            return Some(blocked_by_disk(why.as_str()).into());
-        }
-        if read_only {
-            return text("ERR Can not execute a script with write flag using *_ro command.");
-        }
-        if srv.gate.has(Gate::MIN_REPLICAS) {
-            return text(NO_REPLICAS);
-        }
-    }
-    let short = srv.config.maxmemory > 0 && srv.eviction.short;
-    if short && !flags.has(Flags::ALLOW_OOM | Flags::NO_WRITES) {
-        return text(
-            "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-        );
-    }
-    None
-}
-
-/// The refusal of a script that says it writes, when nothing can be written.
-fn blocked_by_disk(why: &str) -> String {
-    let blocked = "Writable scripts are blocked. Use 'no-writes' flag for read only scripts.";
-    let unable = "but it's currently unable to persist to disk.";
-    match why.strip_prefix("MISCONF Errors writing to the AOF file: ") {
-        None => format!("MISCONF Redis is configured to save RDB snapshots, {unable} {blocked}"),
-        Some(cause) => {
-            format!(
-                "MISCONF Redis is configured to persist data to AOF, {unable} {blocked} AOF error: {cause}"
-            )
-        }
-    }
-}
 
 /// The pseudo-client of scripts.
 fn runner(srv: &mut Server) -> ClientId {
@@ -91,9 +38,10 @@ pub fn eval(
     read_only: bool,
 ) -> Result<(), CmdError> {
     let srv = &mut *ctx.srv;
-    let flags = srv.scripting.scripts.get(&name).map_or(Flags(Flags::COMPAT), |s| s.flags);
-    if let Some(why) = refusal(srv, ctx.client, flags, read_only) {
-        return Err(CmdError::text(why));
+    let script = srv.scripting.scripts.get(&name).expect("kept before it runs");
+    let (flags, compiled) = (script.flags, script.compiled);
+    if let Some(why) = admit::script(srv, ctx.client, flags, read_only) {
+        return Err(why);
     }
     let declared = |bit: u32| !flags.has(Flags::COMPAT) && flags.has(bit);
     let runner = runner(srv);
@@ -111,10 +59,12 @@ pub fn eval(
         resp: 2,
         repl: to::ALL,
     });
-    let vm: Vm = srv.scripting.vm.as_ref().expect("compiled before it runs").alias();
+    let watched = srv.config.busy_reply_threshold > 0;
+    let mut vm = srv.scripting.vm.take().expect("compiled before it runs, and one script at a time");
     let out = &mut *ctx.out;
     let resp = || lend::with_lent(|srv| srv.scripting.running.as_ref().map_or(2, |r| r.resp));
-    let result = lend::lend(srv, || vm.run(&name, keys, argv, out, resp));
+    let result = lend::lend(srv, || vm.run(compiled, keys, argv, watched, out, resp));
+    srv.scripting.vm = Some(vm);
     let over = srv.scripting.running.take().expect("set above");
     if over.timed_out {
         srv.gate.put(Gate::BUSY, false);
@@ -142,70 +92,21 @@ fn failed(name: &super::Sha, f: &ffi::Failure) -> Vec<u8> {
     }
 }
 
-/// The command that the words of a script mean.
-fn resolve(srv: &Server, args: &[&[u8]]) -> Option<CmdId> {
-    let cmd = srv.table.find(args.first()?)?;
-    match args.get(1) {
-        Some(sub) if srv.table.get(cmd).has_subs() => srv.table.find_sub(cmd, sub),
-        _ => Some(cmd),
-    }
-}
-
 /// `redis.acl_check_cmd`: may the caller run it? None for what is no command.
 pub fn may_call(srv: &Server, words: &[Vec<u8>]) -> Option<bool> {
     let args: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-    resolve(srv, &args).map(|_| true)
-}
-
-/// Reasons why a command is not run, in upstream's order.
-fn denied(srv: &Server, cmd: CmdId, args: &[&[u8]]) -> Option<Text> {
-    let text = |text: &'static str| Some(Text::Borrowed(text));
-    let (e, r) = (srv.table.get(cmd), srv.scripting.running.as_ref()?);
-    if !e.accepts(args.len()) {
-        return text("ERR Wrong number of args calling Redis command from script");
-    }
-    if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
-        return text("ERR This Redis command is not allowed from script");
-    }
-    if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
-        return text("ERR Write commands are not allowed from read-only scripts.");
-    }
-    // What has begun to change the data is not stopped halfway.
-    if r.wrote {
-        return None;
-    }
-    let obeys = srv.clients.get(r.caller).is_some_and(|c| c.has(flag::MASTER));
-    if e.flags & cf::WRITE != 0 {
-        if srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeys {
-            return text(READ_ONLY_REPLICA);
-        }
-        if let Some(why) = disk::trouble(srv) {
-            return Some(why.as_str().to_string().into());
-        }
-        if srv.gate.has(Gate::MIN_REPLICAS) {
-            return text(NO_REPLICAS);
-        }
-    }
-    let short = srv.eviction.short && srv.config.maxmemory > 0;
-    (e.flags & cf::DENYOOM != 0 && short && !r.allow_oom && !obeys).then_some(OOM.into())
+    srv.table.resolve(&args).ok().map(|_| true)
 }
 
 /// A command of the running script: its reply, or the text of an error that has been counted.
 pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
-    let cmd = resolve(srv, args);
-    let why = match cmd {
-        None => Some("ERR Unknown Redis command called from script".into()),
-        Some(cmd) => denied(srv, cmd, args),
+    let Ok(cmd) = srv.table.resolve(args) else {
+        return Err(refused(srv, None, "ERR Unknown Redis command called from script"));
     };
-    if let Some(why) = why {
-        srv.stats.count_error(&why);
-        srv.stats.new_errors();
-        if let Some(cmd) = cmd {
-            srv.cmdstats[usize::from(cmd)].rejected += 1;
-        }
-        return Err([b"-", why.as_bytes()].concat());
+    if let Verdict::Refused(why) = admit::admit(srv, Caller::Script, cmd, Args::new(args)) {
+        return Err(refused(srv, Some(cmd), why.as_str()));
     }
-    let (cmd, runner) = (cmd.expect("refused otherwise"), srv.scripting.client.expect("a script runs"));
+    let runner = srv.scripting.client.expect("a script runs");
     let r = srv.scripting.running.as_mut().expect("a script runs");
     r.wrote |= srv.table.get(cmd).flags & cf::WRITE != 0;
     let mut out = Reply::new(r.resp == 3);
@@ -213,6 +114,16 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
     call(srv, runner, cmd, Args::new(args), &mut out, How::Nested);
     srv.ops.denied = outside;
     Ok(out.take_bytes())
+}
+
+/// The error of a command that is not run, counted.
+fn refused(srv: &mut Server, cmd: Option<CmdId>, why: &str) -> Vec<u8> {
+    srv.stats.count_error(why);
+    srv.stats.new_errors();
+    if let Some(cmd) = cmd {
+        srv.cmdstats[usize::from(cmd)].rejected += 1;
+    }
+    [b"-", why.as_bytes()].concat()
 }
 
 /// `redis.setresp`.
@@ -278,7 +189,7 @@ pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
     let Some(r) = &mut srv.scripting.running else {
         return Err(CmdError::Msg(&"NOTBUSY No scripts in execution right now."));
     };
-    if srv.clients.get(r.caller).is_some_and(|c| c.has(flag::MASTER)) {
+    if srv.clients.get(r.caller).is_some_and(|c| c.has(flag::OBEYED)) {
         return Err(CmdError::Msg(
             &"UNKILLABLE The busy script was sent by a master instance in the context of replication \
               and cannot be killed.",

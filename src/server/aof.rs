@@ -18,9 +18,11 @@
 //! The manifest is changed on a copy, which takes the place of the old one when it is on the disk; so it
 //! never names a file that is not there.
 
-use super::child::{self, Kind};
+use super::child;
 use super::{Server, policy, rewrite, slow};
 use crate::config::AppendFsync;
+use crate::jobs::aof::State;
+use crate::jobs::child::ChildKind;
 use crate::persist::aof::manifest::Manifest;
 use crate::replication::ops::Log;
 use crate::sys::clock::mono_ns;
@@ -34,45 +36,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum State {
-    #[default]
-    Off,
-    On,
-    /// Switched on; the first base is still to be written.
-    WaitRewrite,
-}
-
 /// Seconds between two lines about failing writes (AOF_WRITE_LOG_ERROR_RATE).
 const ERROR_RATE: i64 = 30;
 /// A write waits so many seconds for a sync.
 const POSTPONE: i64 = 2;
 /// A larger buffer goes back to the allocator when it has been written.
 const KEEP_BUFFER: usize = 64 * 1024;
-
-#[derive(Default)]
-pub struct Aof {
-    pub state: State,
-    file: Option<Arc<File>>,
-    pub manifest: Manifest,
-    /// Bytes of base and increments; and how many there were after the last rewrite.
-    pub size: u64,
-    pub base_size: u64,
-    /// Bytes of the increment that is written, and of them those that a sync was asked for.
-    increment_size: u64,
-    synced_size: u64,
-    /// In Unix seconds.
-    last_sync: i64,
-    postponed_since: Option<i64>,
-    /// Writes that did not wait any longer.
-    pub delayed: u64,
-    /// The system's number of the failure that is not overcome.
-    pub write_error: Option<i32>,
-    error_logged: i64,
-    /// Bytes that the last rewriting child had to copy.
-    pub last_cow: u64,
-    pub rewrite: rewrite::Rewrites,
-}
 
 pub fn folder(srv: &Server) -> PathBuf {
     Path::new(OsStr::from_bytes(&srv.config.appenddirname)).to_path_buf()
@@ -271,7 +240,7 @@ pub fn unlink(srv: &Server, name: &[u8]) {
 pub fn start(srv: &mut Server) -> bool {
     debug_assert_eq!(srv.aof.state, State::Off);
     srv.aof.state = State::WaitRewrite;
-    if child::runs(srv, Kind::Snapshot) {
+    if child::runs(srv, ChildKind::Snapshot) {
         srv.aof.rewrite.scheduled = true;
         notice!(
             "AOF was enabled but there is already another background operation. An AOF background was \
@@ -283,7 +252,7 @@ pub fn start(srv: &mut Server) -> bool {
             "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
         );
     } else {
-        if child::runs(srv, Kind::Rewrite) {
+        if child::runs(srv, ChildKind::Rewrite) {
             // It began before anything was gathered: its base would miss what came since.
             notice!(
                 "AOF was enabled but there is already an AOF rewriting in background. Stopping \

@@ -9,10 +9,13 @@
 //! may begin with a snapshot that commands follow. A file that the manifest names and that is not there
 //! ends the start, as does one that is broken in its middle: going on would lose data silently.
 
+use super::admit::{Caller, Verdict, admit};
 use super::aof::{self, shown};
-use super::call::{How, call, queue};
+use super::call::{How, call};
+use super::transaction::queue;
 use super::{Server, jobs, kill, loading};
 use crate::clients::{Client, ClientId, flag};
+use crate::cmd::row::flag as cf;
 use crate::config::PropagationError;
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::aof::read::{Broken, Reader};
@@ -203,7 +206,7 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
 /// The commands of a file, through a client of its own; the first `at` bytes of it are done with.
 fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, before: u64) -> Outcome {
     let mut c = Client::new(srv.clock.unix_ms);
-    c.set(flag::AUTHENTICATED | flag::MASTER | flag::DENY_BLOCKING);
+    c.set(flag::OBEYED | flag::DENY_BLOCKING);
     let id = srv.clients.add(c);
     let outer = srv.run.current.replace(id);
     srv.loading.reader = Some(id);
@@ -274,24 +277,20 @@ impl Run {
     /// Runs one; false when it is none that this server knows.
     fn command(&mut self, srv: &mut Server, name: &[u8], args: Args) -> bool {
         let Some(&word) = args.first() else { return false };
-        let found = srv.table.find(word).and_then(|cmd| match args.get(1) {
-            Some(sub) if srv.table.get(cmd).has_subs() => srv.table.find_sub(cmd, sub),
-            _ => Some(cmd),
-        });
-        let Some(cmd) = found.filter(|cmd| srv.table.get(*cmd).accepts(args.len())) else {
+        let found = srv.table.resolve(&args).ok().filter(|cmd| srv.table.get(*cmd).accepts(args.len()));
+        let Some(cmd) = found else {
             let (word, file) = (shown(word), shown(name));
             warning!("Unknown command '{word}' reading the append only file {file}");
             return false;
         };
         let e = srv.table.get(cmd);
-        let (multi, exec) = (e.cmd.name == "multi", e.cmd.name == "exec");
         let open = srv.clients[self.id].has(flag::MULTI);
         // One that stands inside another is queued like any command: the outer one is what is open.
-        if multi && !open {
+        if e.flags & cf::MULTI != 0 && !open {
             self.before_multi = self.whole;
         }
         srv.clients[self.id].last_cmd = cmd;
-        if open && !exec {
+        if let Verdict::Queue = admit(srv, Caller::Log(self.id), cmd, args) {
             queue(srv, self.id, cmd, args, &mut self.out);
         } else {
             // What the log repeats is not a command of a client.

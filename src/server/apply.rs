@@ -5,7 +5,8 @@
 
 use super::{Gate, Server, aof, listen, policy, slow};
 use crate::config::kinds::Reason;
-use crate::config::{Apply, OomScoreAdj, rewrite};
+use crate::config::{Apply, OomScoreAdj, absent, rewrite};
+use crate::jobs::aof::State;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::{alloc, crash, limits, log, oom, startup};
 use crate::warning;
@@ -39,7 +40,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
             alloc::background_thread(srv.config.jemalloc_bg_thread);
         }
         Apply::Watchdog => watchdog(srv),
-        Apply::GoodReplicas => crate::replication::master::refresh_good(srv),
+        Apply::GoodReplicas => super::master::refresh_good(srv),
         Apply::CrashLog => crash_log(srv),
         // Read where they matter, or of parts that do not exist yet.
         Apply::Nothing
@@ -61,8 +62,8 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
 
 fn append_only(srv: &mut Server) -> bool {
     match (srv.config.appendonly, srv.aof.state) {
-        (true, aof::State::Off) => aof::start(srv),
-        (false, aof::State::On | aof::State::WaitRewrite) => {
+        (true, State::Off) => aof::start(srv),
+        (false, State::On | State::WaitRewrite) => {
             aof::stop(srv);
             true
         }
@@ -135,7 +136,8 @@ pub fn crash_log(srv: &Server) {
 /// CONFIG REWRITE: writes the configuration back; `all` writes defaults, too.
 pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()> {
     let options = rewrite::Options { force_all: all, ..rewrite::Options::default() };
-    rewrite::rewrite_file(path, &srv.config, options, |_| false, |_| {})
+    let user = absent::default_user(&srv.config);
+    rewrite::rewrite_file(path, &srv.config, options, |_| false, |out| out.owned("user", [user]))
 }
 
 /// CONFIG RESETSTAT. Refusals of the access rules are counted from the start of the server, as upstream.

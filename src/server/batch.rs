@@ -24,10 +24,11 @@
 //! The batch is one request before authentication, and it stops when the client blocks, is
 //! paused, dies or changes kind; what was parsed ahead is then parsed again later.
 
-use super::{Server, client_info, dispatch, kill, limits};
+use super::ctx::Table;
+use super::{Server, adopt, auth, client_info, dispatch, kill, limits};
 use crate::clients::{ClientId, Input, flag};
-use crate::commands::row::Flow;
-use crate::commands::table::{CmdId, Table};
+use crate::cmd::row::Flow;
+use crate::cmd::table::CmdId;
 use crate::ds::entry::Entry;
 use crate::ds::hash::hash;
 use crate::object::value::{Fetch, prefetch_member};
@@ -256,7 +257,7 @@ pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) 
         }
     };
     let c = &mut srv.clients[id];
-    let buf = std::mem::take(&mut c.input.buf);
+    let mut buf = std::mem::take(&mut c.input.buf);
     let mut state = std::mem::take(&mut c.input.state);
     c.input.lent = (buf.len(), buf.capacity());
     let mut out = std::mem::take(&mut c.out);
@@ -271,6 +272,10 @@ pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) 
     let outer = srv.run.current.replace(id);
     let more = run_batches(srv, id, &buf, &mut pos, &mut state, &mut out, &mut scratch);
     srv.run.current = outer;
+    if let Some(taken) = srv.run.adoption.end() {
+        adopt::finish(srv, taken, std::mem::take(&mut buf));
+        pos = 0;
+    }
     scratch.trim();
     srv.scratches.push(scratch);
     give_back(srv, id, buf, pos, state, out);
@@ -338,6 +343,9 @@ fn run_batch(
             }
         }
         let args = Args::with_hash(&argv, r.key_at as usize, r.hash).of_request(raw);
+        if r.end - r.start >= adopt::LEAST {
+            srv.run.adoption.offer(buf, r.end, srv.clients[id].input.lent.1);
+        }
         let flow = dispatch::process(srv, id, cmd.filter(|c| *c != CmdId::MAX), args, out);
         if flow != Flow::Postponed {
             *pos = r.end;
@@ -354,7 +362,7 @@ fn run_batch(
 fn limits(srv: &Server, id: ClientId) -> Limits {
     Limits {
         max_bulk: srv.config.proto_max_bulk_len as i64,
-        authenticated: !dispatch::auth_required(srv, &srv.clients[id]),
+        authenticated: !auth::required(srv, &srv.clients[id]),
     }
 }
 
@@ -380,11 +388,13 @@ fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
     srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
 }
 
-/// A big argument that has begun gets a buffer of its size at once.
+/// A big argument that has begun gets a buffer of its size at once: growing with what arrives would copy
+/// it again and again. How long one may be is for `proto-max-bulk-len` to say; where there is no such
+/// stretch of memory, the buffer grows after all.
 fn make_room(i: &mut Input) {
     if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
         let end = i.state.at() + bulk + 2;
-        i.buf.reserve_exact(end.saturating_sub(i.buf.len()));
+        let _no_room = i.buf.try_reserve_exact(end.saturating_sub(i.buf.len()));
         i.query_peak = i.query_peak.max(u32::try_from(end).unwrap_or(u32::MAX));
     }
 }

@@ -1,9 +1,8 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, policy, settle};
+use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::net::stream::Stream;
-use crate::replication::master;
 use std::io::ErrorKind;
 
 /// A client may write so much per pass while others wait (NET_MAX_WRITES_PER_EVENT).

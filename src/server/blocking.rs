@@ -9,7 +9,7 @@
 use super::{Server, batch, call, dispatch, pause, policy, slow};
 use crate::blocked::{Block, Retry, Wait};
 use crate::clients::{ClientId, flag};
-use crate::commands::row::Flow;
+use crate::cmd::row::Flow;
 use crate::proto::args::{Args, Key};
 use crate::proto::reply::Reply;
 use crate::server::ctx::Ctx;

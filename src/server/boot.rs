@@ -9,13 +9,15 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
+use super::ctx::{Command, Table};
 use super::{
     Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::bio::Bio;
 use crate::clients::Clients;
-use crate::commands::table::Table;
-use crate::config::{Config, REDIS_VERSION, Supervised, argv, load};
+use crate::config::load::LoadError;
+use crate::config::{Config, REDIS_VERSION, Supervised, absent, argv, load};
+use crate::jobs::aof::State;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
@@ -43,10 +45,16 @@ struct Plan {
     file: Option<Vec<u8>>,
     config: Config,
     table: Table,
+    /// Directives that are not followed.
+    warnings: Vec<String>,
 }
 
-/// Runs what `args` (the program's name first) describe; returns the exit code.
-pub fn main(args: Vec<Vec<u8>>) -> i32 {
+/// Rows of all commands, by family.
+type Families = &'static [&'static [Command]];
+
+/// Runs what `args` (the program's name first) describe, with the commands of `families`; returns the
+/// exit code.
+pub fn main(args: Vec<Vec<u8>>, families: Families) -> i32 {
     alloc::register_thread(0);
     log::init();
     crash::install(REDIS_VERSION);
@@ -63,10 +71,15 @@ pub fn main(args: Vec<Vec<u8>>) -> i32 {
         argv::Invocation::Help => help(),
         argv::Invocation::CheckSystem => hostcheck::check_system(),
         argv::Invocation::TestMemory(megabytes) => test_memory(megabytes),
-        argv::Invocation::Serve(options) => match plan(args, options) {
+        argv::Invocation::Serve(options) => match plan(args, options, families) {
             Ok(plan) => start(plan),
-            Err(text) => {
-                eprint!("{}", String::from_utf8_lossy(&text));
+            Err(fault) => {
+                let text = fault.text();
+                let text = String::from_utf8_lossy(&text);
+                match fault {
+                    LoadError::Unreadable(_) => warning!("{text}"),
+                    LoadError::Refused { .. } => eprint!("{text}"),
+                }
                 1
             }
         },
@@ -82,14 +95,19 @@ enum Program {
 
 /// The program that was asked for by its name, where that is another one than the server.
 fn other_program(name: &[u8], args: &[Vec<u8>]) -> Option<Program> {
-    let called = |what: &[u8]| memchr::memmem::find(name, what).is_some();
-    if called(b"redis-check-rdb") {
+    // The part behind redis- or valkey-, wherever it stands: redis-check-rdb-7.2 is one, too.
+    let called = |what: &str| {
+        ["redis-", "valkey-"]
+            .iter()
+            .any(|family| memchr::memmem::find(name, [family, what].concat().as_bytes()).is_some())
+    };
+    if called("check-rdb") {
         return Some(Program::CheckRdb);
     }
-    if called(b"redis-check-aof") {
+    if called("check-aof") {
         return Some(Program::CheckAof);
     }
-    let sentinel = called(b"redis-sentinel") || args.iter().skip(1).any(|a| a == b"--sentinel");
+    let sentinel = called("sentinel") || args.iter().skip(1).any(|a| a == b"--sentinel");
     sentinel.then_some(Program::Sentinel)
 }
 
@@ -99,7 +117,7 @@ fn other_main(program: Program, args: &[Vec<u8>]) -> i32 {
         Program::CheckRdb => check::rdb::main(args, REDIS_VERSION, &mut out),
         Program::CheckAof => check::aof::main(args, &mut std::io::stdin(), &mut out),
         Program::Sentinel => {
-            eprintln!("redis-sentinel is not part of this build.");
+            eprintln!("This build has no sentinel mode.");
             1
         }
     }
@@ -145,8 +163,8 @@ fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
     memtest::interactive(digits.parse().unwrap_or(0), MEMTEST_PASSES)
 }
 
-/// Reads the configuration; an error is the text for standard error.
-fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
+/// Reads the configuration.
+fn plan(argv: Vec<Vec<u8>>, options: argv::Options, families: Families) -> Result<Plan, LoadError> {
     let mut config = Config::default();
     let mut stdin = std::io::stdin();
     let sources = load::Sources {
@@ -155,30 +173,30 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::Options) -> Result<Plan, Vec<u8>> {
         options: &options.text,
         sentinel_mode: false,
     };
-    let startup = load::load(&mut config, sources).map_err(|e| e.text())?;
-    let table = renamed(&startup.rename_commands)?;
-    if let Some(module) = startup.modules.first() {
-        let path = String::from_utf8_lossy(module.args.first().map_or(b"", |p| p));
-        let text = format!("Can't load module from {path}: server aborting\n");
-        return Err(text.into_bytes());
-    }
+    let startup = load::load(&mut config, sources).inspect_err(|_| {
+        // The lines before the fault may say where the log is. If it cannot be opened, the fault is
+        // told on standard output.
+        let _ = open_log(&config);
+    })?;
+    let table = renamed(families, &startup.rename_commands)?;
+    let warnings = absent::check(&mut config, &startup)?;
     if !startup.module_configs.is_empty() {
         let text = "Module Configuration detected without loadmodule directive or no ApplyConfig call: \
-                    aborting\n";
-        return Err(text.into());
+                    aborting";
+        return Err(LoadError::Unreadable(text.into()));
     }
-    Ok(Plan { argv, bare: options.bare, file: options.file, config, table })
+    Ok(Plan { argv, bare: options.bare, file: options.file, config, table, warnings })
 }
 
-fn renamed(lines: &[load::Line]) -> Result<Table, Vec<u8>> {
+fn renamed(families: Families, lines: &[load::Line]) -> Result<Table, LoadError> {
     let renames: Vec<(Vec<u8>, Vec<u8>)> =
         lines.iter().filter_map(|l| Some((l.args.first()?.clone(), l.args.get(1)?.clone()))).collect();
-    Table::new(&renames).map_err(|reason| {
+    Table::new(families, &renames).map_err(|reason| {
         // The first line that cannot be carried out is the one to blame.
-        let bad = (1..=renames.len()).find(|n| Table::new(&renames[..*n]).is_err()).unwrap_or(1);
-        lines
-            .get(bad - 1)
-            .map_or_else(Vec::new, |l| load::LoadError::at(&l.place, reason.as_str()).text())
+        let bad =
+            (1..=renames.len()).find(|n| Table::new(families, &renames[..*n]).is_err()).unwrap_or(1);
+        let place = lines.get(bad - 1).map(|line| line.place.clone());
+        LoadError::Refused { place, reason: reason.into_bytes() }
     })
 }
 
@@ -188,7 +206,7 @@ fn path_of(bytes: &[u8]) -> &Path {
 
 /// The server of a plan, until it ends.
 fn start(plan: Plan) -> i32 {
-    let Plan { argv, bare, file, config, table } = plan;
+    let Plan { argv, bare, file, config, table, warnings } = plan;
     if let Err(e) = open_log(&config) {
         eprintln!("Can't open the log file: {}", errno::text(&e));
         return 1;
@@ -214,6 +232,9 @@ fn start(plan: Plan) -> i32 {
         );
     } else {
         notice!("Configuration loaded");
+    }
+    for text in &warnings {
+        warning!("{text}");
     }
     match init(config, table, argv, file, supervised) {
         Ok(mut srv) => run(&mut srv, background),
@@ -264,7 +285,7 @@ fn init(
     policy::refresh(&mut srv);
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
-    crate::replication::master::refresh_good(&mut srv);
+    super::master::refresh_good(&mut srv);
     Ok(srv)
 }
 
@@ -327,7 +348,7 @@ fn load_data(srv: &mut Server) -> bool {
     let Some(manifest) = aof_load::read_manifest(srv) else { return false };
     srv.aof.manifest = manifest;
     if srv.config.appendonly {
-        srv.aof.state = aof::State::On;
+        srv.aof.state = State::On;
         if !aof_load::at_start(srv) {
             return false;
         }
@@ -407,7 +428,7 @@ fn build(
         stats: Stats::default(),
         clock,
         reactor,
-        net: listen::Net::default(),
+        net: Default::default(),
         run,
         gate: Gate::default(),
         scratches: Vec::new(),

@@ -7,10 +7,10 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Gate, Server, aof_load, dispatch, settle};
-use crate::clients::{ClientId, flag};
-use crate::commands::row::Flow;
-use crate::commands::table::CmdId;
+use super::{Gate, Server, aof_load, settle};
+use crate::clients::ClientId;
+use crate::cmd::row::Flow;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -32,7 +32,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     srv.run.nesting += 1;
     srv.stats.new_errors();
     let run = srv.table.get(cmd).cmd.run;
-    let origin = srv.run.current.unwrap_or(id);
+    let origin = if how == How::Client { id } else { srv.scripting.origin(id) };
     let mut ctx = Ctx { srv, client: id, origin, db, cmd, args, out, prop: Propagation::AsIs };
     let result = run(&mut ctx);
     let Ctx { srv, prop, out, .. } = ctx;
@@ -104,17 +104,4 @@ fn count_errors(srv: &mut Server, id: ClientId, cmd: CmdId, out: &mut Reply) {
             aof_load::complain(srv, id, &e);
         }
     }
-}
-
-/// Inside MULTI: keeps the command for EXEC.
-pub fn queue(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    let flags = dispatch::flags_of_call(srv, srv.table.get(cmd), args);
-    let c = &mut srv.clients[id];
-    debug_assert!(c.has(flag::MULTI));
-    // A transaction that cannot run any more need not remember what it would have done.
-    if !c.has(flag::DIRTY_CAS | flag::DIRTY_EXEC) {
-        c.multi.get_or_insert_default().push(cmd, flags, args.to_owned());
-    }
-    out.status("QUEUED");
-    Flow::Done
 }

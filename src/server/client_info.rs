@@ -5,8 +5,10 @@
 //! command runs, its buffers are lent out; `Input::lent` remembers how long and how large the query
 //! buffer is.
 
-use super::Server;
+use super::{Server, auth};
+use crate::clients::client::Ends;
 use crate::clients::{Client, ClientId, flag};
+use crate::net::stream::Stream;
 use crate::proto::parse::{Limits, Parsed, State};
 use crate::pubsub::Kind as Sub;
 use std::fmt::Write;
@@ -128,14 +130,16 @@ fn letters(c: &Client) -> String {
     if set.is_empty() { "N".into() } else { set }
 }
 
-/// The two ends of a client's connection, as text.
-pub fn addresses(srv: &Server, c: &Client) -> (String, String) {
-    let path = srv.config.unixsocket.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-    let stream = c.stream.as_ref();
-    let end = |f: fn(&crate::net::stream::Stream, &str) -> String| {
-        stream.map_or_else(|| "?:0".into(), |s| f(s, &path))
-    };
-    (end(crate::net::stream::Stream::peer), end(crate::net::stream::Stream::local))
+/// The two ends of a client's connection, as text. They cost a system call each, and MONITOR shows one
+/// for every command: they are kept.
+pub fn addresses<'a>(srv: &Server, c: &'a Client) -> &'a Ends {
+    c.ends.get_or_init(|| {
+        let path = srv.config.unixsocket.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let end = |f: fn(&Stream, &str) -> String| {
+            c.stream.as_ref().map_or_else(|| "?:0".into(), |s| f(s, &path).into_boxed_str())
+        };
+        Box::new(Ends { peer: end(Stream::peer), local: end(Stream::local) })
+    })
 }
 
 /// A name, as far as a C string goes.
@@ -147,7 +151,7 @@ fn text(b: &Option<Box<[u8]>>) -> String {
 /// One line of CLIENT LIST, without its end. `argv` as for `figures`.
 pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let Some(c) = srv.clients.get(id) else { return String::new() };
-    let (addr, laddr) = addresses(srv, c);
+    let Ends { peer, local } = addresses(srv, c);
     let f = figures(srv, id, c, argv);
     let now = srv.clock.unix_secs();
     let none = Default::default();
@@ -158,7 +162,7 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let idle = now - i64::from(c.last_seen);
     let _ = write!(
         s,
-        "id={} addr={addr} laddr={laddr} fd={fd} name={} age={age} idle={idle} flags={} db={}",
+        "id={} addr={peer} laddr={local} fd={fd} name={} age={age} idle={idle} flags={} db={}",
         c.id,
         text(&extra.name),
         letters(c),
@@ -201,7 +205,7 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let _ = write!(
         s,
         " events={events} cmd={cmd} user={} redir=-1 resp={} lib-name={} lib-ver={}",
-        extra.user.as_deref().map(String::from_utf8_lossy).unwrap_or("default".into()),
+        auth::name(c.user),
         c.resp,
         text(&extra.lib_name),
         text(&extra.lib_ver)

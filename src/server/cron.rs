@@ -1,9 +1,8 @@
 //! What happens `hz` times a second.
 
-use super::{Server, aof, child, expire_cycle, jobs, limits, pause, rewrite, shutdown};
+use super::{Server, aof, child, expire_cycle, jobs, limits, master, pause, rewrite, shutdown};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
-use crate::replication::master;
 use crate::sys::clock::{mono_ns, ticks};
 use crate::sys::crash;
 

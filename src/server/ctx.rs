@@ -3,22 +3,38 @@
 
 use super::Server;
 use crate::clients::{ClientId, flag};
-use crate::commands::table::CmdId;
+use crate::cmd::row::{Flow, Row};
+use crate::cmd::table::{self, CmdId};
 use crate::keyspace::{Found, Touched};
 use crate::proto::args::{Args, Key};
+use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 
 pub struct Ctx<'a> {
     pub srv: &'a mut Server,
-    /// Who runs the command: for a script or a module its pseudo-client.
+    /// The client that the command runs as: for a script or a module its pseudo-client.
     pub client: ClientId,
-    /// The client whose request this is part of: for a command of a script the client that runs the script.
+    /// The client whose request this is in the end: for a script its caller.
     pub origin: ClientId,
     pub db: usize,
     pub cmd: CmdId,
     pub args: Args<'a>,
     pub out: &'a mut Reply,
     pub prop: Propagation,
+}
+
+/// Runs one command.
+pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
+pub type Command = Row<Handler>;
+pub type Entry = table::Entry<Handler>;
+pub type Table = table::Table<Handler>;
+
+/// What a row leaves out.
+pub const ROW: Command = Row::blank(container);
+
+/// The handler of a row that only holds subcommands: dispatch has refused the call before.
+pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    Err(CmdError::Msg(&"ERR unknown subcommand"))
 }
 
 /// How a command reaches the AOF and the replicas, when it changed something.
@@ -70,9 +86,9 @@ impl<'a> Ctx<'a> {
         self.srv.ks.now_ms
     }
 
-    /// Whatever this client says is to be done: the master has checked it.
+    /// Is whatever this client asks to be done? A master has judged it before.
     pub fn obeys(&self) -> bool {
-        self.srv.clients[self.client].has(flag::MASTER)
+        self.srv.clients[self.client].has(flag::OBEYED)
     }
 
     /// The full name of the command, as errors show it.

@@ -13,20 +13,54 @@ use crate::sys::errno;
 use std::io;
 
 /// Why nothing may be written.
-pub fn trouble(srv: &Server) -> Option<CmdError> {
+pub enum Trouble {
+    /// The last snapshot failed.
+    Snapshot,
+    /// Writes or syncs of the log fail, with this error of the system.
+    Log(i32),
+}
+
+impl Trouble {
+    /// As a command that writes is refused.
+    pub fn refusal(&self) -> CmdError {
+        match self {
+            Trouble::Snapshot => CmdError::Msg(
+                &"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist \
+                  to disk. Commands that may modify the data set are disabled, because this instance is \
+                  configured to report errors during writes if RDB snapshotting fails \
+                  (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
+                  RDB error.",
+            ),
+            Trouble::Log(number) => {
+                CmdError::text(format!("MISCONF Errors writing to the AOF file: {}", text_of(*number)))
+            }
+        }
+    }
+
+    /// As a script is refused that says it writes.
+    pub fn refusal_of_script(&self) -> CmdError {
+        let (what, cause) = match self {
+            Trouble::Snapshot => ("save RDB snapshots", String::new()),
+            Trouble::Log(number) => ("persist data to AOF", format!(" AOF error: {}", text_of(*number))),
+        };
+        CmdError::text(format!(
+            "MISCONF Redis is configured to {what}, but it's currently unable to persist to disk. Writable \
+             scripts are blocked. Use 'no-writes' flag for read only scripts.{cause}"
+        ))
+    }
+}
+
+fn text_of(number: i32) -> String {
+    errno::text(&io::Error::from_raw_os_error(number)).to_string()
+}
+
+/// What stands in the way of writes.
+pub fn trouble(srv: &Server) -> Option<Trouble> {
     let c = &srv.config;
     if c.stop_writes_on_bgsave_error && !c.save.is_empty() && !srv.jobs.last_ok {
-        return Some(CmdError::Msg(
-            &"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
-              disk. Commands that may modify the data set are disabled, because this instance is \
-              configured to report errors during writes if RDB snapshotting fails \
-              (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
-              RDB error.",
-        ));
+        return Some(Trouble::Snapshot);
     }
-    let number = aof::trouble(srv)?;
-    let why = errno::text(&io::Error::from_raw_os_error(number));
-    Some(CmdError::text(format!("MISCONF Errors writing to the AOF file: {why}")))
+    aof::trouble(srv).map(Trouble::Log)
 }
 
 /// Once per pass.

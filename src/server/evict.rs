@@ -13,7 +13,8 @@
 //! costs latency in slices. Nothing is evicted inside a nested pass, while loading and while eviction is
 //! paused.
 
-use super::{Gate, Server, pause, settle, slow};
+use super::{Gate, Server, settle, slow};
+use crate::clients::pause::action;
 use crate::config::MaxmemoryPolicy as Policy;
 use crate::keyspace::evict::{Pool, Rank, Rule};
 use crate::sys::alloc;
@@ -134,9 +135,7 @@ pub fn perform(srv: &mut Server) -> Outcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    !srv.gate.has(Gate::LOADING | Gate::BUSY)
-        && srv.run.nesting == 0
-        && !srv.pause.has(pause::action::EVICT)
+    !srv.gate.has(Gate::LOADING | Gate::BUSY) && srv.run.nesting == 0 && !srv.pause.has(action::EVICT)
 }
 
 #[cold]

@@ -6,18 +6,18 @@
 //! BGSAVE SCHEDULE ─────┘   (one child at a time) └─ failed: writes are refused, tried again after 5 s
 //! ```
 
-use super::child::{self, Child, Exit, Kind};
-use super::{Server, loading};
-use crate::commands::numbers::loose;
+use super::child;
+use super::{Server, loading, master};
+use crate::algo::num::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
+use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::check;
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader, SHORT, UNKNOWN_TYPE};
 use crate::persist::rdb::save::{Options, Told, save};
 use crate::proto::args::Key;
-use crate::replication::master;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
 use std::io::{self, BufWriter, Write};
@@ -26,47 +26,6 @@ use std::path::{Path, PathBuf};
 
 /// After a failure so many seconds pass before the next try (CONFIG_BGSAVE_RETRY_DELAY).
 const RETRY_DELAY: i64 = 5;
-
-/// What has been saved, and what is being saved.
-pub struct Jobs {
-    pub child: Option<Child>,
-    /// BGSAVE SCHEDULE waits for another child to end.
-    pub scheduled: bool,
-    pub last_save: i64,
-    /// When a child was last asked to save, in Unix seconds.
-    last_try: i64,
-    /// `ks.dirty` at the last good save.
-    pub dirty_saved: u64,
-    pub last_ok: bool,
-    pub last_seconds: i64,
-    pub saves: u64,
-    /// How long the last fork took.
-    pub fork_us: u64,
-    /// Bytes that the last child had to copy.
-    pub last_cow: u64,
-    /// Keys of the snapshot that was loaded last, and those that had expired.
-    pub keys_loaded: u64,
-    pub keys_expired: u64,
-}
-
-impl Default for Jobs {
-    fn default() -> Self {
-        Jobs {
-            child: None,
-            scheduled: false,
-            last_save: unix_ms() / 1000,
-            last_try: 0,
-            dirty_saved: 0,
-            last_ok: true,
-            last_seconds: -1,
-            saves: 0,
-            fork_us: 0,
-            last_cow: 0,
-            keys_loaded: 0,
-            keys_expired: 0,
-        }
-    }
-}
 
 pub fn file_of(srv: &Server) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(&srv.config.dbfilename)).to_path_buf()
@@ -109,7 +68,8 @@ fn temp_of(pid: u32) -> PathBuf {
 /// Writes the snapshot, here and now; `each` hears of every key.
 fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
     let written = fsx::replace(&temp_of(std::process::id()), &file_of(srv), 0o644, |file| {
-        let mut buffered = BufWriter::with_capacity(256 << 10, file);
+        let steady = fsx::Steady::new(file, srv.config.rdb_save_incremental_fsync);
+        let mut buffered = BufWriter::with_capacity(256 << 10, steady);
         let saved = |_: &_| {
             each();
             Ok(())
@@ -363,7 +323,7 @@ pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
     assert!(srv.jobs.child.is_none(), "the caller looks first");
     srv.jobs.last_try = unix_ms() / 1000;
     srv.jobs.scheduled = false;
-    match child::fork(srv, Kind::Snapshot) {
+    match child::fork(srv, ChildKind::Snapshot) {
         Ok(Some(mut report)) => {
             let written = write_file(srv, || report.key());
             if written.is_ok() {
@@ -384,7 +344,7 @@ pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
 /// Ends a child that is saving, and takes its temp file away: whoever calls writes the whole file
 /// himself, or wants none.
 pub fn kill_child(srv: &mut Server) {
-    if let Some(pid) = child::kill(srv, Kind::Snapshot) {
+    if let Some(pid) = child::kill(srv, ChildKind::Snapshot) {
         // Gone already, when the child got as far as renaming it.
         let _ = std::fs::remove_file(temp_of(pid));
         master::saved(srv, false);

@@ -1,10 +1,19 @@
-//! The end of a client: out of every registry at once, out of its slot between passes.
+//! The end of a client, in three steps.
+//!
+//! ```text
+//! kill   anywhere, also inside of what it ends: out of every registry, marked dying
+//! leave  at the end of the unit, or of the pass: what follows for others (a needless child, the log)
+//! reap   before the loop sleeps: slot, socket, buffers
+//! ```
+//!
+//! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
+//! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Gate, Server, settle};
+use super::{Gate, Server, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
-/// Takes the client out of every registry and marks it dying.
+/// Takes a client out of every registry; it is gone for everything but the slot that its id names.
 pub fn kill(srv: &mut Server, id: ClientId) {
     if !srv.clients.mark_dying(id) {
         return;
@@ -12,17 +21,37 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     srv.blocked.remove(id);
     settle::unwatch(srv, id);
     srv.pubsub.forget(id);
-    srv.pause.forget(&srv.clients, id);
-    crate::replication::master::forget(srv, id);
-    super::policy::refresh(srv);
-    srv.monitors.remove(&id);
-    srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
-    // Whoever closes clients to get their memory has it at once.
+    srv.repl.replicas.leave(id);
     let c = &mut srv.clients[id];
+    // Its memory is free at once: that may be why it is killed.
     if !c.has(flag::EXECUTING) {
         c.out = Reply::new(false);
         c.input.buf = Vec::new();
         c.input.pos = 0;
+    }
+    let waited = c.has(flag::PAUSED);
+    if c.has(flag::MONITOR) {
+        srv.monitors.remove(&id);
+        srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    }
+    if waited {
+        srv.pause.forget(|p| srv.clients.live(p).is_some());
+    }
+}
+
+/// What follows from the kills since the last call.
+#[cold]
+pub fn leave_all(srv: &mut Server) {
+    while let Some(id) = srv.clients.leaving.pop_front() {
+        leave(srv, id);
+    }
+    // The keyspace need not tell what only clients that are gone wanted to hear.
+    policy::refresh(srv);
+}
+
+fn leave(srv: &mut Server, id: ClientId) {
+    if let Some(replica) = srv.repl.replicas.take_left(id) {
+        master::left(srv, &replica);
     }
 }
 
@@ -31,6 +60,7 @@ pub fn reap(srv: &mut Server) {
     if srv.clients.dying.is_empty() {
         return;
     }
+    leave_all(srv);
     for id in std::mem::take(&mut srv.clients.dying) {
         if srv.clients.get(id).is_none_or(|c| c.has(flag::EXECUTING)) {
             srv.clients.dying.push(id);

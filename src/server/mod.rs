@@ -1,8 +1,11 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod admit;
+pub mod adopt;
 pub mod aof;
 pub mod aof_load;
 pub mod apply;
+pub mod auth;
 pub mod batch;
 pub mod before_sleep;
 pub mod blocking;
@@ -24,6 +27,7 @@ pub mod lend;
 pub mod limits;
 pub mod listen;
 pub mod loading;
+pub mod master;
 pub mod monitor;
 pub mod pass;
 pub mod pause;
@@ -33,15 +37,20 @@ pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
+pub mod transaction;
 
 use crate::bio::Bio;
 use crate::blocked::Blocked;
+use crate::clients::pause::Pause;
 use crate::clients::{ClientId, Clients};
-use crate::commands::table::Table;
 use crate::config::Config;
+use crate::jobs::Jobs;
+use crate::jobs::aof::Aof;
+use crate::jobs::loading::Loading;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::multi::Watches;
+use crate::net::listeners::Net;
 use crate::net::reactor::Reactor;
 use crate::pubsub::Pubsub;
 use crate::replication::Replication;
@@ -49,6 +58,7 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use ctx::Table;
 use std::cell::Cell;
 
 pub struct Server {
@@ -61,7 +71,7 @@ pub struct Server {
     pub stats: Stats,
     pub clock: Clock,
     pub reactor: Reactor,
-    pub net: listen::Net,
+    pub net: Net,
     pub run: Run,
     pub gate: Gate,
     /// Room for batches that nobody uses at the moment.
@@ -79,15 +89,15 @@ pub struct Server {
     pub ops: Ops,
     pub repl: Replication,
     pub scripting: Scripting,
-    pub jobs: jobs::Jobs,
-    pub aof: aof::Aof,
+    pub jobs: Jobs,
+    pub aof: Aof,
     pub bio: Bio,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::Cycle,
     pub eviction: evict::Eviction,
-    pub pause: pause::Pause,
-    pub loading: loading::Loading,
+    pub pause: Pause,
+    pub loading: Loading,
 }
 
 /// What the process is doing.
@@ -115,6 +125,7 @@ pub struct Run {
     pub recent_output: [usize; 8],
     /// Depth of commands that run commands; 0 between execution units.
     pub nesting: u32,
+    pub adoption: adopt::Adoption,
     /// Who is being served, for crash reports and for kills that hit the caller.
     pub current: Option<ClientId>,
     /// The counter's reading at the end of the last command: where the next one begins.

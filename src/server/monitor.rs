@@ -7,8 +7,8 @@ use super::Server;
 use super::client_info::addresses;
 use crate::algo::quote::push_repr;
 use crate::clients::{ClientId, flag};
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use std::io::Write;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub fn feed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
         line.extend_from_slice(b"unix:");
         line.extend_from_slice(srv.config.unixsocket.as_deref().unwrap_or(b""));
     } else {
-        line.extend_from_slice(addresses(srv, c).0.as_bytes());
+        line.extend_from_slice(addresses(srv, c).peer.as_bytes());
     }
     line.push(b']');
     for a in srv.table.get(cmd).shown(&args) {

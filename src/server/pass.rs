@@ -13,12 +13,13 @@
 //! ```
 
 use super::batch::BIG_ARG;
-use super::{Server, batch, before_sleep, blocking, client_info, cron, evict, kill};
+use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill};
 use crate::clients::pool::QUERY;
 use crate::clients::{Client, ClientId, Input, flag};
 use crate::net::reactor::{self, Ready, Source, source};
 use crate::net::stream::Stream;
 use crate::sys::clock::{mono_ns, ticks};
+use crate::sys::signals;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -55,7 +56,12 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
         timeout = Duration::ZERO;
     }
-    srv.reactor.wait(Some(timeout));
+    let bound = srv.config.busy_poll_us * 1000;
+    if let Some(polled) = srv.reactor.wait(timeout, bound, &srv.clock) {
+        srv.stats.busy_polls += 1;
+        srv.stats.busy_poll_hits += u64::from(polled.hit);
+        srv.stats.busy_poll_ticks += polled.ticks;
+    }
     srv.run.ticks = srv.clock.sync();
     if srv.run.pass_depth == 0 {
         (srv.run.cycle_ticks, srv.run.cycle_commands) = (srv.run.ticks, srv.stats.commands);
@@ -138,14 +144,21 @@ fn handle(srv: &mut Server, e: Ready) {
     }
 }
 
-/// A handler has written: the cron, which asks what happened, runs at the end of this pass.
+/// A handler has written: a child has ended, or a shutdown is asked for, which the cron does at the end of
+/// this pass.
 fn signalled(srv: &mut Server) {
     let mut bytes = [0; 64];
     if let Some((_, from_handlers)) = &mut srv.net.signals {
         // Drained, or somebody was faster: both are fine.
         while std::io::Read::read(from_handlers, &mut bytes).is_ok_and(|n| n > 0) {}
     }
-    srv.run.next_cron_ms = 0;
+    if signals::shutdown_asked().is_some() {
+        srv.run.next_cron_ms = 0;
+    }
+    // Not inside of a command: the end of a save or a rewrite changes what the command works with.
+    if srv.run.pass_depth == 1 && srv.run.nesting == 0 {
+        child::reap(srv);
+    }
 }
 
 fn accept(srv: &mut Server, n: usize) {
@@ -168,7 +181,7 @@ fn accept(srv: &mut Server, n: usize) {
 
 fn welcome(srv: &mut Server, mut stream: Stream) {
     let full = srv.clients.connected() as u64 >= srv.config.maxclients;
-    if full || srv.config.protected_mode && srv.config.requirepass.is_none() && !stream.is_local() {
+    if full || srv.config.protected_mode && !auth::passwords(srv) && !stream.is_local() {
         srv.stats.rejected_connections += 1;
         let why = if full { "-ERR max number of clients reached\r\n" } else { DENIED };
         // Whether the peer still hears it does not matter to anybody here.
@@ -178,7 +191,7 @@ fn welcome(srv: &mut Server, mut stream: Stream) {
     srv.stats.connections += 1;
     stream.tune(srv.config.tcp_keepalive);
     let id = srv.clients.add(Client::new(srv.clock.unix_ms));
-    crate::commands::connection::default_user(srv, id);
+    auth::default_user(srv, id);
     if stream.register(srv.reactor.registry(), mio::Token(id.token())).is_err() {
         srv.clients.remove(id);
         return;
@@ -333,14 +346,15 @@ fn query_limit_reached(srv: &mut Server, id: ClientId) {
     );
 }
 
-/// How much to read: what fits, or exactly the rest of a big argument.
+/// How much to read: what fits, but of a big argument exactly the rest.
 fn room_wanted(i: &Input) -> usize {
+    let free = i.buf.capacity() - i.buf.len();
+    let free = if free == 0 { QUERY } else { free };
     if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
         let end = i.pos + i.state.at() + bulk + 2;
         if end > i.buf.len() {
-            return end - i.buf.len();
+            return free.min(end - i.buf.len());
         }
     }
-    let free = i.buf.capacity() - i.buf.len();
-    if free == 0 { QUERY } else { free }
+    free
 }

@@ -3,6 +3,7 @@
 
 use super::Server;
 use super::switches::Switches;
+use crate::clients::pause::action;
 use crate::config::{Config, MaxmemoryPolicy as P};
 use crate::keyspace::Expiry;
 use crate::object::{Limits, hash, list, set, zset};
@@ -12,7 +13,7 @@ pub fn refresh(srv: &mut Server) {
     let p = &mut srv.ks.policy;
     // What is read from the disk is no news, and nothing of it goes before all of it is there.
     let loading = srv.gate.has(super::Gate::LOADING);
-    p.expiry = match srv.pause.has(super::pause::action::EXPIRE) {
+    p.expiry = match srv.pause.has(action::EXPIRE) {
         _ if loading => Expiry::Ignore,
         true => Expiry::Paused,
         false => Expiry::Delete,

@@ -11,9 +11,11 @@
 //! After three failures in a row the next try waits, a minute at first and twice as long each time, up
 //! to an hour.
 
-use super::aof::{self, State, shown};
-use super::child::{self, Child, Exit, Kind};
+use super::aof::{self, shown};
+use super::child;
 use super::{Server, jobs};
+use crate::jobs::aof::State;
+use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::persist::aof::encode;
 use crate::persist::rdb::save::save;
 use crate::sys::clock::unix_ms;
@@ -22,68 +24,6 @@ use crate::{notice, warning};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-/// Failures in a row until tries are spaced out (AOF_REWRITE_LIMITE_THRESHOLD).
-const PATIENCE: u64 = 3;
-const MAX_MINUTES: i64 = 60;
-
-#[derive(Debug)]
-pub struct Rewrites {
-    /// One begins when no other child is there.
-    pub scheduled: bool,
-    pub last_ok: bool,
-    pub last_seconds: i64,
-    pub count: u64,
-    /// In a row.
-    pub failures: u64,
-    delay_minutes: i64,
-    /// Not before this second.
-    not_before: Option<i64>,
-}
-
-impl Default for Rewrites {
-    fn default() -> Self {
-        Rewrites {
-            scheduled: false,
-            last_ok: true,
-            last_seconds: -1,
-            count: 0,
-            failures: 0,
-            delay_minutes: 0,
-            not_before: None,
-        }
-    }
-}
-
-impl Rewrites {
-    fn failed(&mut self) {
-        self.last_ok = false;
-        self.failures += 1;
-    }
-
-    /// Is it too early for another try?
-    fn limited(&mut self, now: i64) -> bool {
-        if self.failures < PATIENCE {
-            (self.delay_minutes, self.not_before) = (0, None);
-            return false;
-        }
-        if let Some(at) = self.not_before {
-            if now < at {
-                return true;
-            }
-            self.not_before = None;
-            return false;
-        }
-        self.delay_minutes = (self.delay_minutes * 2).clamp(1, MAX_MINUTES);
-        self.not_before = Some(now + self.delay_minutes * 60);
-        warning!(
-            "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} \
-             minutes",
-            self.delay_minutes
-        );
-        true
-    }
-}
 
 /// What the child writes; it is renamed twice, by the child and by the parent.
 fn temp_of(pid: u32) -> PathBuf {
@@ -116,7 +56,8 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
         let why = errno::text(e);
         warning!("Opening the temp file for AOF rewrite in rewriteAppendOnlyFile(): {why}");
     })?;
-    let mut out = BufWriter::with_capacity(256 << 10, &file);
+    let steady = fsx::Steady::new(&file, srv.config.aof_rewrite_incremental_fsync);
+    let mut out = BufWriter::with_capacity(256 << 10, steady);
     if srv.config.aof_use_rdb_preamble {
         save(&srv.ks, &jobs::options(srv, true), &mut out, |_| {
             each();
@@ -149,7 +90,7 @@ pub fn begin(srv: &mut Server) -> bool {
         srv.bio.drain();
     }
     srv.aof.rewrite.count += 1;
-    match child::fork(srv, Kind::Rewrite) {
+    match child::fork(srv, ChildKind::Rewrite) {
         Ok(Some(mut report)) => {
             let path = temp_of(std::process::id());
             let written = write_base(srv, &path, || report.key());
@@ -178,9 +119,9 @@ pub fn begin(srv: &mut Server) -> bool {
 
 /// Ends a child that rewrites.
 pub fn kill_child(srv: &mut Server) {
-    let Some(c) = srv.jobs.child.as_ref().filter(|c| c.kind == Kind::Rewrite) else { return };
+    let Some(c) = srv.jobs.child.as_ref().filter(|c| c.kind == ChildKind::Rewrite) else { return };
     notice!("Killing running AOF rewrite child: {}", c.pid);
-    if let Some(pid) = child::kill(srv, Kind::Rewrite) {
+    if let Some(pid) = child::kill(srv, ChildKind::Rewrite) {
         remove_temps(pid);
     }
 }
@@ -310,28 +251,5 @@ pub fn grown(srv: &mut Server) {
     if !srv.aof.rewrite.limited(now) && growth >= u128::from(percent) {
         notice!("Starting automatic rewriting of AOF on {growth}% growth");
         begin(srv);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn after_three_failures_tries_are_spaced_out() {
-        let mut r = Rewrites::default();
-        r.failed();
-        r.failed();
-        assert!(!r.limited(1000));
-        r.failed();
-        let mut now = 1000;
-        for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(r.limited(now));
-            assert!(r.limited(now + minutes * 60 - 1));
-            now += minutes * 60;
-            assert!(!r.limited(now), "after {minutes} minutes one try");
-        }
-        r.failures = 0;
-        assert!(!r.limited(now));
     }
 }

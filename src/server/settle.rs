@@ -7,14 +7,14 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Gate, Server, blocking, monitor, slow};
+use super::{Gate, Server, blocking, kill, master, monitor, slow};
 use crate::clients::{ClientId, flag};
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::keyspace::{Effect, class};
 use crate::proto::args::{Args, Key};
 use crate::pubsub::{self, Kind};
-use crate::replication::{master, ops::to};
+use crate::replication::ops::to;
 
 /// Drains the outbox; what an effect causes is drained before the next one.
 #[cold]
@@ -189,6 +189,9 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
+    }
+    if !srv.clients.leaving.is_empty() {
+        kill::leave_all(srv);
     }
     srv.clock.advance(now);
     srv.ks.now_ms = srv.clock.unix_ms;

@@ -8,6 +8,8 @@
 
 use super::{Gate, Server, aof, child, jobs, listen, rewrite};
 use crate::config::{Supervised, shutdown as flag};
+use crate::jobs::aof::State;
+use crate::jobs::child::ChildKind;
 use crate::sys::{process, signals, supervise};
 use crate::{notice, warning};
 use std::os::unix::ffi::OsStrExt;
@@ -33,11 +35,11 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
 /// Leaves everything in order; false when that failed.
 fn finish(srv: &mut Server) -> bool {
     let flags = srv.run.shutdown_flags;
-    if child::runs(srv, child::Kind::Snapshot) {
+    if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
     }
-    if srv.aof.state != aof::State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
+    if srv.aof.state != State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
         return false;
     }
     let by_points = !srv.config.save.is_empty() && flags & flag::NOSAVE == 0;
@@ -53,7 +55,7 @@ fn finish(srv: &mut Server) -> bool {
         warning!("Error trying to save the DB. Exit anyway.");
     }
     remove_pidfile(srv);
-    crate::replication::master::farewell(srv);
+    super::master::farewell(srv);
     listen::close(srv);
     warning!("Redis is now ready to exit, bye bye...");
     true
@@ -61,8 +63,8 @@ fn finish(srv: &mut Server) -> bool {
 
 /// Leaves the log whole on the disk. False when there is none yet, which would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
-    if child::runs(srv, child::Kind::Rewrite) {
-        if srv.aof.state == aof::State::WaitRewrite {
+    if child::runs(srv, ChildKind::Rewrite) {
+        if srv.aof.state == State::WaitRewrite {
             if !force {
                 warning!("Writing initial AOF, can't exit.");
                 if srv.run.supervised == Supervised::Systemd {

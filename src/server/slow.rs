@@ -10,8 +10,8 @@
 
 use super::{Server, client_info};
 use crate::clients::ClientId;
-use crate::commands::row::flag as cf;
-use crate::commands::table::CmdId;
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 
 /// After `slowlog-log-slower-than`, `slowlog-max-len` or `latency-monitor-threshold` has changed.
@@ -56,7 +56,7 @@ pub fn log(srv: &mut Server, id: ClientId, cmd: CmdId, args: &[&[u8]], ticks: u6
         return;
     }
     let Some(c) = srv.clients.get(id) else { return };
-    let (peer, _) = client_info::addresses(srv, c);
+    let peer = client_info::addresses(srv, c).peer.to_string();
     let shown = srv.table.get(cmd).shown(args);
     let max = usize::try_from(srv.config.slowlog_max_len).unwrap_or(usize::MAX);
     srv.slowlog.push(max, srv.clock.unix_secs(), us, &shown, peer, c.name());

@@ -32,11 +32,9 @@ pub struct Stats {
     pub writes_processed: u64,
     pub peak_memory: usize,
     pub total_forks: u64,
-    pub slow_fork_us: u64,
     pub expired_stale_perc: f64,
     pub expired_time_cap: u64,
     pub expire_cycle_cpu_us: u64,
-    pub active_time_us: u64,
     /// Passes of the loop, and microseconds spent in them and in commands.
     pub eventloop_cycles: u64,
     pub eventloop_us: u64,
@@ -45,6 +43,10 @@ pub struct Stats {
     /// The longest pass.
     pub eventloop_max_us: u64,
     pub commands_per_cycle_max: u64,
+    /// Waits for events that began by polling, how many of them an event ended, and the time they took.
+    pub busy_polls: u64,
+    pub busy_poll_hits: u64,
+    pub busy_poll_ticks: u64,
     /// Spent in commands, by the clock's counter.
     pub command_ticks: u64,
     pub instant_ops: Rate,

@@ -7,7 +7,7 @@
 //! only the sum has a meaning. Threads that never registered share one slot and pay for an atomic add.
 //!
 //! What goes to the lazy-free thread leaves `used_memory` at the moment it is handed over, by an
-//! estimate; the thread frees it `uncounted`, into a slot that nobody sums, and then corrects the
+//! estimate; the thread frees it `uncounted`, into a slot outside of the sum, and then corrects the
 //! estimate.
 //!
 //! jemalloc is built with a quantum of 8 bytes (`.cargo/config.toml`), so its classes are
@@ -18,6 +18,8 @@
 //! ```
 //!
 //! and a plain `malloc` aligns to 8 bytes only: anything above goes through `mallocx`.
+//!
+//! An allocation that fails ends the server with its size in the log, except inside [`fallible`].
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -35,9 +37,8 @@ const SHARED: usize = SLOTS - 1;
 const TRASH: usize = SLOTS;
 static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
 
-/// Slots of the worker threads.
+/// Slots of the worker threads; the main thread has the first.
 pub mod slot {
-    pub const MAIN: usize = 0;
     pub const LAZYFREE: usize = 1;
     pub const DISK: usize = 2;
     /// From here on: one for each test that counts.
@@ -48,9 +49,10 @@ pub mod slot {
 thread_local! {
     static MINE: Cell<usize> = const { Cell::new(SHARED) };
     static TRASHED: Cell<isize> = const { Cell::new(0) };
+    static FALLIBLE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Gives the calling thread the slot `n` (0 for the main thread). Nobody else may have it.
+/// Gives the calling thread the slot `n` (0 for the main thread). No other thread may have it.
 pub fn register_thread(n: usize) {
     assert!(n < SHARED, "more worker threads than allocator slots");
     MINE.with(|m| m.set(n));
@@ -106,6 +108,24 @@ pub fn uncounted(free: impl FnOnce()) -> isize {
     free();
     MINE.with(|m| m.set(mine));
     before.wrapping_sub(TRASHED.with(Cell::get))
+}
+
+/// Runs `reserve`, which knows what to do without memory: `Vec::try_reserve` and its kind.
+pub fn fallible<T>(reserve: impl FnOnce() -> T) -> T {
+    let before = FALLIBLE.with(|f| f.replace(true));
+    let done = reserve();
+    FALLIBLE.with(|f| f.set(before));
+    done
+}
+
+/// There is no memory for a block of `size` bytes; `counted` of them have been booked.
+#[cold]
+fn refused(size: usize, counted: isize) -> *mut u8 {
+    if !FALLIBLE.with(Cell::get) {
+        super::crash::out_of_memory(size);
+    }
+    account(counted.wrapping_neg());
+    std::ptr::null_mut()
 }
 
 /// Above 32 KiB jemalloc 5.3.1 rounds to whole pages (USIZE_GROW_SLOW_THRESHOLD).
@@ -214,15 +234,19 @@ mod raw {
 unsafe impl GlobalAlloc for Alloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        account(size_class(layout.size()) as isize);
+        let class = size_class(layout.size()) as isize;
+        account(class);
         // SAFETY: handed through.
-        unsafe { raw::alloc(layout, false) }
+        let p = unsafe { raw::alloc(layout, false) };
+        if p.is_null() { refused(layout.size(), class) } else { p }
     }
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        account(size_class(layout.size()) as isize);
+        let class = size_class(layout.size()) as isize;
+        account(class);
         // SAFETY: handed through.
-        unsafe { raw::alloc(layout, true) }
+        let p = unsafe { raw::alloc(layout, true) };
+        if p.is_null() { refused(layout.size(), class) } else { p }
     }
     #[inline]
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
@@ -232,9 +256,11 @@ unsafe impl GlobalAlloc for Alloc {
     }
     #[inline]
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, new: usize) -> *mut u8 {
-        account(size_class(new) as isize - size_class(layout.size()) as isize);
+        let growth = (size_class(new) as isize).wrapping_sub(size_class(layout.size()) as isize);
+        account(growth);
         // SAFETY: handed through.
-        unsafe { raw::realloc(p, layout, new) }
+        let moved = unsafe { raw::realloc(p, layout, new) };
+        if moved.is_null() { refused(new, growth) } else { moved }
     }
 }
 

@@ -68,7 +68,7 @@ fn moment() -> (u64, u64) {
 pub struct Clock {
     /// Milliseconds since 1970 at the beginning of this execution unit.
     pub unix_ms: i64,
-    /// Microseconds since 1970, for those who ask what time it is: at the beginning of this execution
+    /// Microseconds since 1970, for commands that answer with the time: at the beginning of this execution
     /// unit, or when the loop last turned in the middle of it.
     pub unix_us: i64,
     /// Monotonic milliseconds at the last `sync`.

@@ -7,7 +7,7 @@ use std::ptr;
 /// Whether the order of the locale is the order of the bytes. (That of C.UTF-8 is the order of code
 /// points, which is the same.)
 pub fn is_bytewise() -> bool {
-    // SAFETY: a null name only asks. Nobody changes the locale before the answer is read: only the
+    // SAFETY: a null name only asks. Nothing changes the locale before the answer is read: only the
     // thread that serves commands does that, or asks.
     let name = unsafe { libc::setlocale(libc::LC_COLLATE, ptr::null()) };
     if name.is_null() {

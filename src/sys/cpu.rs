@@ -64,6 +64,11 @@ pub fn bind(list: &[u8]) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Processors that the process may use: by its mask, and by the quota of its control group.
+pub fn usable() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@
 //!  a crash while reporting ──────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! This file knows no Server: whoever does registers [`Sections`], functions that write INFO, the
+//! This file knows no Server: band 3 registers [`Sections`], functions that write INFO, the
 //! client list and so on. They run in a process that is already broken, so each may panic or crash
 //! again: a panic ends that section only, a crash ends the report.
 //!
@@ -249,7 +249,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     if text.starts_with("assertion") {
         tell_assertion(text.strip_prefix("assertion failed: ").unwrap_or(text), file, line);
     } else {
-        tell_failure(text, file, line);
+        tell_failure(format_args!("{text}"), file, line);
     }
     report_and_abort()
 }
@@ -264,7 +264,7 @@ pub fn assertion_failed(expression: &str, file: &str, line: u32) -> ! {
 /// Ends the server as DEBUG PANIC and unrecoverable states do.
 pub fn software_failure(text: &str, file: &str, line: u32) -> ! {
     begin_or_abort();
-    tell_failure(text, file, line);
+    tell_failure(format_args!("{text}"), file, line);
     report_and_abort()
 }
 
@@ -273,7 +273,17 @@ fn tell_assertion(expression: &str, file: &str, line: u32) {
     say(format_args!("==> {file}:{line} '{expression}' is not true"));
 }
 
-fn tell_failure(text: &str, file: &str, line: u32) {
+/// Ends the server for want of memory. No allocation on the way to the report.
+#[cold]
+pub fn out_of_memory(bytes: usize) -> ! {
+    say(format_args!("Out Of Memory allocating {bytes} bytes!"));
+    begin_or_abort();
+    let text = format_args!("Redis aborting for OUT OF MEMORY. Allocating {bytes} bytes!");
+    tell_failure(text, file!(), line!());
+    report_and_abort()
+}
+
+fn tell_failure(text: fmt::Arguments<'_>, file: &str, line: u32) {
     say(format_args!("------------------------------------------------"));
     say(format_args!("!!! Software Failure. Press left mouse button to continue"));
     say(format_args!("Guru Meditation: {text} #{file}:{line}"));
@@ -303,7 +313,7 @@ fn report_and_abort() -> ! {
     std::process::abort()
 }
 
-/// Kills this process by the signal that crashed it, so that whoever waits for it sees it, and a core
+/// Kills this process by the signal that crashed it, so that its parent sees the signal, and a core
 /// is dumped.
 fn die(sig: i32) -> ! {
     signals::set(sig, libc::SIG_DFL, 0);
@@ -498,7 +508,7 @@ fn test_memory() {
 }
 
 /// The code from the beginning of the crashed function to a little past the instruction, in hex, and
-/// whom it calls.
+/// the functions it calls.
 fn print_code(symbols: &Symbols, eip: usize) {
     let Some(s) = symbols.find(eip) else { return };
     let len = (eip - s.base + 128).min(s.size);

@@ -4,7 +4,7 @@ use std::ptr;
 
 /// Writes where nothing may be written.
 pub fn segfault() {
-    // SAFETY: a mapping of its own that nobody else uses; writing to it raises SIGSEGV, which is the
+    // SAFETY: a mapping of its own that nothing else uses; writing to it raises SIGSEGV, which is the
     // purpose.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;

@@ -1,5 +1,5 @@
 //! Stops all other threads of this process, for good: for the memory test of a crash report, which
-//! changes memory under everybody's feet. From a signal handler: no lock, no allocation.
+//! changes memory that other threads use. From a signal handler: no lock, no allocation.
 //!
 //! Each thread gets a signal whose handler counts itself in and then never returns.
 

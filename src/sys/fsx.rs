@@ -7,9 +7,13 @@
 //!
 //! The temp file lies in the folder of the file it will replace (rename does not cross file systems),
 //! and is removed when a step fails before the rename.
+//!
+//! [`Steady`] writes a big file so that the kernel never has more than two strides of it in memory alone:
+//! the sync at the end finds little left to do, and the disk serves others meanwhile.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -77,11 +81,104 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Bytes between two syncs (REDIS_AUTOSYNC_BYTES).
+const STRIDE: u64 = 4 << 20;
+
+/// Writes a new file from its beginning. When a stride is full its way to the disk begins, and the
+/// stride before it is waited for.
+pub struct Steady<'f> {
+    file: &'f File,
+    /// None leaves the syncing to the kernel.
+    strides: Option<Strides>,
+}
+
+impl<'f> Steady<'f> {
+    pub fn new(file: &'f File, steady: bool) -> Self {
+        Steady { file, strides: steady.then(Strides::default) }
+    }
+}
+
+impl Write for Steady<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(strides) = &mut self.strides else { return self.file.write(bytes) };
+        let room = usize::try_from(strides.room()).unwrap_or(usize::MAX).min(bytes.len());
+        let n = self.file.write(&bytes[..room])?;
+        for (from, flags) in strides.add(n as u64).into_iter().flatten() {
+            sync_range(self.file, from, flags)?;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Strides {
+    written: u64,
+}
+
+const BEGIN: u32 = libc::SYNC_FILE_RANGE_WRITE;
+const FINISH: u32 =
+    libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+
+impl Strides {
+    /// Bytes up to the end of the stride.
+    fn room(&self) -> u64 {
+        STRIDE - self.written % STRIDE
+    }
+
+    /// The strides to sync after `n` more bytes, by their first byte.
+    fn add(&mut self, n: u64) -> [Option<(u64, u32)>; 2] {
+        debug_assert!(n <= self.room());
+        self.written += n;
+        if n == 0 || !self.written.is_multiple_of(STRIDE) {
+            return [None; 2];
+        }
+        let this = self.written - STRIDE;
+        [Some((this, BEGIN)), this.checked_sub(STRIDE).map(|before| (before, FINISH))]
+    }
+}
+
+fn sync_range(file: &File, from: u64, flags: u32) -> io::Result<()> {
+    // SAFETY: plain numbers, and a descriptor that is open as long as the file.
+    if unsafe { libc::sync_file_range(file.as_raw_fd(), from as i64, STRIDE as i64, flags) } == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // Not every kernel and file system can; the sync at the end is the one that counts.
+        e if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)) => Ok(()),
+        e => Err(e),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::testing::TempDir;
-    use std::io::Write as _;
+
+    #[test]
+    fn each_full_stride_is_begun_and_the_one_before_finished() {
+        let mut strides = Strides::default();
+        let mut asked = Vec::new();
+        for n in [1, STRIDE - 2, 1, STRIDE, STRIDE / 2] {
+            asked.extend(strides.add(n).into_iter().flatten());
+        }
+        assert_eq!(asked, [(0, BEGIN), (STRIDE, BEGIN), (0, FINISH)]);
+        assert_eq!(strides.room(), STRIDE / 2);
+    }
+
+    #[test]
+    fn a_steady_file_has_all_that_was_written() {
+        let dir = TempDir::new("steady");
+        let bytes: Vec<u8> = (0..9_500_000u32).map(|n| (n % 251) as u8).collect();
+        for steady in [true, false] {
+            let file = File::create(dir.join("f")).expect("a writable folder");
+            Steady::new(&file, steady).write_all(&bytes).expect("room");
+            assert!(fs::read(dir.join("f")).expect("the file") == bytes);
+        }
+    }
     use std::os::unix::fs::PermissionsExt as _;
 
     fn names(dir: &TempDir) -> Vec<String> {

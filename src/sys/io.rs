@@ -1,4 +1,4 @@
-//! Receives into memory that nobody has to clear first.
+//! Receives into memory that need not be cleared first.
 
 use std::io;
 use std::os::fd::RawFd;

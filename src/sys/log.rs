@@ -21,7 +21,7 @@
 //!   are composed on the stack, the time zone is an offset cached by [`refresh_timezone`] (the C
 //!   library takes a lock to compute it). So a forked child, whose parent's other threads may have held
 //!   any lock, and a signal handler may log through the same code.
-//! - The file is opened for each line: whoever rotates the log by renaming it needs to tell nobody.
+//! - The file is opened for each line: a rotation by renaming needs no signal to the server.
 //! - Old settings (path, syslog) are leaked when replaced, since a handler may be reading them. They
 //!   change at start-up only, so this is a few bytes in the life of a process.
 

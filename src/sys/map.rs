@@ -10,14 +10,13 @@ pub const MAP_FROM: usize = 256 * 1024;
 
 /// Maps `bytes` of zeroed memory (page-aligned).
 ///
-/// # Panics
-/// When the kernel refuses: there is no way on without memory.
+/// When the kernel refuses, the server ends: there is no way on without memory.
 pub fn map(bytes: usize) -> NonNull<u8> {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a fresh anonymous mapping touches nothing that exists.
     let p = unsafe { libc::mmap(ptr::null_mut(), bytes, prot, flags, -1, 0) };
     if p == libc::MAP_FAILED {
-        std::alloc::handle_alloc_error(std::alloc::Layout::from_size_align(bytes, 4096).expect("page"));
+        super::crash::out_of_memory(bytes);
     }
     alloc::account(bytes as isize);
     NonNull::new(p.cast()).expect("mmap never gives address 0")

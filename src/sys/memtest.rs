@@ -34,8 +34,8 @@ const COMPARISONS: usize = 4;
 /// The address list of the in-place test lives on the stack.
 const MAX_REGIONS: usize = 1024;
 
-/// Words of memory to be tested: an even number of pages. Plain pointers, since what is tested belongs
-/// to anybody.
+/// Words of memory to be tested: an even number of pages. Plain pointers, since what is tested may
+/// belong to any part of the program.
 #[derive(Clone, Copy)]
 struct Area {
     start: *mut u64,
@@ -44,8 +44,8 @@ struct Area {
 
 impl Area {
     /// # Safety
-    /// `bytes` bytes from `start` on are mapped, writable, and nobody else's as long as the area is
-    /// used.
+    /// `bytes` bytes from `start` on are mapped, writable, and used by nothing else as long as the
+    /// area is.
     unsafe fn new(start: *mut u64, bytes: usize) -> Area {
         debug_assert!(bytes > 0 && bytes.is_multiple_of(2 * PAGE));
         debug_assert!((start as usize).is_multiple_of(WORD));
@@ -157,7 +157,7 @@ pub fn interactive(megabytes: usize, passes: u32) -> i32 {
 fn narrated_pass(area: Area, pass: u32) -> bool {
     let step = |what: &str| {
         println!("{what} [{pass}]");
-        // Nobody to tell when stdout is gone; the test goes on.
+        // When stdout is gone there is nowhere to report it; the test goes on.
         let _ = std::io::stdout().flush();
     };
     step("Addressing test");
@@ -242,7 +242,7 @@ pub unsafe fn own_memory(out: &LogFd) -> usize {
 /// Tests a region piece by piece, each saved to `spare` and restored after.
 ///
 /// # Safety
-/// As for [`own_memory`]; `spare` is PIECE bytes of nobody else's.
+/// As for [`own_memory`]; `spare` is PIECE bytes that nothing else uses.
 unsafe fn preserving(region: Range<usize>, spare: *mut u64) -> usize {
     let mut errors = 0;
     let mut at = region.start;

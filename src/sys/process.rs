@@ -21,7 +21,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
 
 use super::{clock, crash, errno, log, signals};
@@ -87,10 +87,10 @@ fn waitpid(pid: pid_t, flags: i32) -> Option<(pid_t, Ended)> {
             0 => return None,
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             -1 => return None,
-            who if libc::WIFSIGNALED(status) => {
-                return Some((who, Ended::Signaled(libc::WTERMSIG(status))));
+            pid if libc::WIFSIGNALED(status) => {
+                return Some((pid, Ended::Signaled(libc::WTERMSIG(status))));
             }
-            who => return Some((who, Ended::Exited(libc::WEXITSTATUS(status)))),
+            pid => return Some((pid, Ended::Exited(libc::WEXITSTATUS(status)))),
         }
     }
 }
@@ -241,7 +241,7 @@ pub fn info_pipe() -> io::Result<(InfoReader, InfoWriter)> {
     if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made these descriptors, nobody else owns them.
+    // SAFETY: the kernel has just made these descriptors, nothing else owns them.
     let [r, w] = fds.map(|fd| unsafe { File::from(OwnedFd::from_raw_fd(fd)) });
     // SAFETY: fcntl on a descriptor we own; F_SETFL takes an int.
     if unsafe { libc::fcntl(r.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } == -1 {
@@ -250,12 +250,6 @@ pub fn info_pipe() -> io::Result<(InfoReader, InfoWriter)> {
     let writer =
         InfoWriter { pipe: w, cow: 0, cow_updated: 0, cow_cost: 0, peak: 0, sum: 0, readings: 0 };
     Ok((InfoReader { pipe: r, partial: [0; MESSAGE], got: 0 }, writer))
-}
-
-impl InfoReader {
-    pub fn raw_fd(&self) -> RawFd {
-        self.pipe.as_raw_fd()
-    }
 }
 
 impl Iterator for InfoReader {

@@ -101,9 +101,9 @@ static PLACE: Mutex<Option<Place>> = Mutex::new(None);
 /// and titles then are not shown.
 ///
 /// # Safety
-/// No other thread runs yet, and nobody keeps pointers that getenv gave him.
+/// No other thread runs yet, and nothing keeps pointers that getenv returned.
 pub unsafe fn init() -> bool {
-    let mut place = PLACE.lock().expect("nobody panics while holding it");
+    let mut place = PLACE.lock().expect("no code panics while holding it");
     if place.is_some() {
         return true;
     }
@@ -112,7 +112,7 @@ pub unsafe fn init() -> bool {
         return false;
     };
     let end = if env.start == args.end { env.end } else { args.end };
-    // SAFETY: the caller vouches that nobody else reads or changes the environment. The array ends with
+    // SAFETY: the caller vouches that nothing else reads or changes the environment. The array ends with
     // a null, its strings with a 0; the copies are never freed.
     unsafe {
         let mut at = environ;
@@ -142,12 +142,12 @@ fn areas(stat: &str) -> Option<(Range<usize>, Range<usize>)> {
 
 /// Shows `title`, as much of it as there is room for.
 pub fn set(title: &[u8]) {
-    let place = PLACE.lock().expect("nobody panics while holding it");
+    let place = PLACE.lock().expect("no code panics while holding it");
     let Some(place) = place.as_ref() else { return };
     let title = title.split(|&b| b == 0).next().unwrap_or_default();
     // SAFETY: this stretch of the stack is mapped for the life of the process; `init` has moved the
     // environment out of it, and the lock keeps other writers away. Its last byte stays 0, so that
-    // whoever still reads it as the arguments finds an end.
+    // a reader that still takes it for the arguments finds an end.
     let memory = unsafe { std::slice::from_raw_parts_mut(place.start as *mut u8, place.len) };
     write_title(memory, place.arguments, title);
 }

@@ -1,5 +1,5 @@
-//! The signals a server lives with: SIGTERM and SIGINT ask for a shutdown, SIGUSR1 ends a forked child,
-//! SIGHUP and SIGPIPE mean nothing.
+//! The signals a server lives with: SIGTERM and SIGINT ask for a shutdown, SIGCHLD says that a child has
+//! ended, SIGUSR1 ends a forked child, SIGHUP and SIGPIPE mean nothing.
 //!
 //! A handler does as little as it can: it logs (without locks, see `sys::log`), stores two atomics and
 //! writes to the wake descriptor, so that a reactor asleep in its poll returns and asks
@@ -8,6 +8,7 @@
 //! ```text
 //!  SIGTERM, SIGINT ──► LAST = signal, ASKED = true, log, wake ──► the loop polls shutdown_asked()
 //!  SIGINT again    ──► log, unlink temp-<pid>.rdb, _exit(1)       until clear_shutdown() says it failed
+//!  SIGCHLD         ──► CHILD_ENDED = true, wake           ──► the loop asks child_ended(), and reaps
 //! ```
 //!
 //! Redis ends an impatient second SIGINT by exit(1), whose exit handlers are not safe inside a signal
@@ -24,6 +25,8 @@ pub const CHILD_NOERROR_RETVAL: i32 = 255;
 static ASKED: AtomicBool = AtomicBool::new(false);
 static LAST: AtomicI32 = AtomicI32::new(0);
 static LOADING: AtomicBool = AtomicBool::new(false);
+/// True at first: children that the process had before it became a server may have ended already.
+static CHILD_ENDED: AtomicBool = AtomicBool::new(true);
 static WAKE_FD: AtomicI32 = AtomicI32::new(-1);
 static CHILD_LEVEL: AtomicU8 = AtomicU8::new(Level::Warning as u8);
 
@@ -36,6 +39,10 @@ pub fn install(wake_fd: Option<i32>) {
     let handler = on_shutdown as extern "C" fn(i32) as libc::sighandler_t;
     set(libc::SIGTERM, handler, 0);
     set(libc::SIGINT, handler, 0);
+    // The disposition may have been inherited as "ignored", and then no end could be waited for. Calls
+    // that a child's end interrupts go on.
+    let handler = on_child as extern "C" fn(i32) as libc::sighandler_t;
+    set(libc::SIGCHLD, handler, libc::SA_RESTART | libc::SA_NOCLDSTOP);
 }
 
 /// In a forked child: SIGUSR1 ends it, and the parent's reactor is no longer woken by the child's
@@ -47,9 +54,14 @@ pub fn install_in_child(expected: bool) {
     set(libc::SIGUSR1, on_kill_child as extern "C" fn(i32) as libc::sighandler_t, 0);
 }
 
-/// The signal that asked for a shutdown, if one did and nobody cleared it.
+/// The signal that asked for a shutdown, if one did and it has not been cleared.
 pub fn shutdown_asked() -> Option<i32> {
     ASKED.load(SeqCst).then(|| LAST.load(SeqCst))
+}
+
+/// Whether a child may have ended since the last call.
+pub fn child_ended() -> bool {
+    CHILD_ENDED.swap(false, SeqCst)
 }
 
 /// The last signal that asked for a shutdown, 0 when none ever did.
@@ -83,7 +95,7 @@ pub(super) fn set(sig: i32, handler: libc::sighandler_t, flags: i32) {
 extern "C" fn on_shutdown(sig: i32) {
     // SAFETY: errno belongs to this thread; the interrupted code must find it unchanged.
     let errno = unsafe { *libc::__errno_location() };
-    // First the state, then the line: whoever reads the line may send the next signal at once, and
+    // First the state, then the line: a reader of the line may send the next signal at once, and
     // another thread may take it.
     LAST.store(sig, SeqCst);
     if ASKED.swap(true, SeqCst) && sig == libc::SIGINT {
@@ -99,6 +111,22 @@ extern "C" fn on_shutdown(sig: i32) {
         _ => "Received shutdown signal, scheduling shutdown...",
     };
     log::handler_line(Level::Warning, text);
+    wake();
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+extern "C" fn on_child(_: i32) {
+    // SAFETY: errno belongs to this thread; the interrupted code must find it unchanged.
+    let errno = unsafe { *libc::__errno_location() };
+    CHILD_ENDED.store(true, SeqCst);
+    wake();
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Wakes the reactor from its poll.
+fn wake() {
     let fd = WAKE_FD.load(SeqCst);
     if fd >= 0 {
         let one = 1u64.to_ne_bytes();
@@ -106,8 +134,6 @@ extern "C" fn on_shutdown(sig: i32) {
         // SAFETY: write is async-signal-safe; eight bytes are what an eventfd takes.
         unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
     }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
 }
 
 extern "C" fn on_kill_child(_: i32) {

@@ -5,7 +5,7 @@ use super::supervise::Mode;
 use super::{proctitle, supervise};
 use std::ffi::CString;
 
-/// No other thread runs, so nobody reads or changes the environment meanwhile.
+/// No other thread runs, so nothing reads or changes the environment meanwhile.
 fn alone() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-/// Whose processor time.
+/// The owner of a processor time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     Process,
@@ -18,7 +18,7 @@ pub struct CpuTime {
 }
 
 pub fn cpu_time(whose: Whose) -> CpuTime {
-    let who = match whose {
+    let target = match whose {
         Whose::Process => libc::RUSAGE_SELF,
         Whose::Children => libc::RUSAGE_CHILDREN,
         Whose::ThisThread => libc::RUSAGE_THREAD,
@@ -26,7 +26,7 @@ pub fn cpu_time(whose: Whose) -> CpuTime {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
     // SAFETY: the pointer is valid for a rusage, which the call fills when it succeeds.
     let usage = unsafe {
-        if libc::getrusage(who, usage.as_mut_ptr()) != 0 {
+        if libc::getrusage(target, usage.as_mut_ptr()) != 0 {
             return CpuTime::default();
         }
         usage.assume_init()

@@ -232,7 +232,7 @@ pub fn signal(pid: &str, name: &str) {
     assert!(sent.expect("a shell").success(), "kill -s {name} {pid}");
 }
 
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     match std::env::var_os("SERVER_UNDER_TEST") {
         Some(path) => path.into(),
         None => env!("CARGO_BIN_EXE_redis-server").into(),
@@ -254,7 +254,11 @@ impl Drop for Server {
 fn launch(binary: &Path, port: u16, dir: &Path, options: &[String]) -> Child {
     let log = File::create(dir.join("server.log")).expect("the folder is ours");
     let err = log.try_clone().expect("a second handle");
+    // A configuration file comes first or not at all.
+    let file = usize::from(options.first().is_some_and(|first| !first.starts_with('-')));
+    let (file, options) = options.split_at(file);
     Command::new(binary)
+        .args(file)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
         .arg("--dir")
         .arg(dir)

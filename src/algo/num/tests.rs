@@ -382,3 +382,13 @@ fn ends_of_score_ranges_are_read_as_strtod_reads_them() {
         assert_eq!(parse_f64_bound(text.as_bytes()), None, "{text:?}");
     }
 }
+
+#[test]
+fn a_switch_is_read_as_far_as_it_is_a_number() {
+    for (text, n) in [("1", 1), (" 12ab", 12), ("-3", -3), ("+4", 4), ("x", 0), ("", 0)] {
+        assert_eq!(loose(text.as_bytes()), n, "{text}");
+    }
+    assert_eq!(loose(b"-9223372036854775809"), i64::MIN);
+    assert_eq!(loose32(b"4294967298x"), 2);
+    assert_eq!(loose32(b"9223372036854775807"), -1);
+}

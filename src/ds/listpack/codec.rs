@@ -227,12 +227,22 @@ impl<'a> Encoded<'a> {
 
     /// Whether `entry`, which holds the same value, has the same bytes.
     pub fn is(&self, entry: &[u8]) -> bool {
+        // Most are short, and two calls to compare a byte or two would cost more than all the rest.
+        if let [first, .., last] = entry
+            && self.head_len == 1
+            && self.len() < 128
+        {
+            return entry.len() == self.len() + 1
+                && *first == self.head[0]
+                && usize::from(*last) == self.len();
+        }
         let mut backlen = [0; 5];
         // SAFETY: no backlen has more than five bytes.
         unsafe { write_backlen(backlen.as_mut_ptr(), self.len()) };
+        let same = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a == b);
         entry.len() == self.size()
-            && entry.starts_with(&self.head[..self.head_len])
-            && entry.ends_with(&backlen[..self.size() - self.len()])
+            && same(entry, &self.head[..self.head_len])
+            && same(&entry[self.len()..], &backlen)
     }
 
     /// Writes the entry and gives the place behind it.
@@ -250,6 +260,20 @@ impl<'a> Encoded<'a> {
             write_backlen(to.add(len), len)
         }
     }
+}
+
+/// Whether an entry that was found valid has the bytes that its value is written with.
+#[inline]
+pub fn is_shortest(value: Element<'_>, entry: &[u8]) -> bool {
+    let Element::Str(s) = value else { return Encoded::of(value).is(entry) };
+    let number = s.first().is_some_and(|c| c.is_ascii_digit() || *c == b'-') && parse_i64(s).is_some();
+    if s.len() < 64 {
+        // One byte before the string and one behind it.
+        return !number
+            && entry.len() == s.len() + 2
+            && entry.last().is_some_and(|b| usize::from(*b) == s.len() + 1);
+    }
+    Encoded::of(value).is(entry)
 }
 
 /// # Safety
@@ -618,7 +642,8 @@ pub fn validate_entries(
         let after = at.saturating_add(size);
         // A backlen may carry superfluous zero groups that reach into the string: what counts is that
         // reading it backwards gives this entry's length.
-        if read_backlen(bytes.get(..after).unwrap_or(entry)) != Some(len) {
+        let plain = len < 128 && entry.last().is_some_and(|b| usize::from(*b) == len);
+        if !plain && read_backlen(bytes.get(..after).unwrap_or(entry)) != Some(len) {
             return wrong(at, "listpack entry's lengths differ");
         }
         let range = entry.as_ptr_range();

@@ -7,6 +7,10 @@
 //! nearer end and without comparing anything, proves that an entry starts there and is one of those to
 //! look at.
 //!
+//! The scan compares two bytes of the entry. Values of one listpack are mostly made alike, with the same
+//! beginning, or filled up at the end; so a value that stands there already is asked where it differs, and
+//! the two bytes are taken from there.
+//!
 //! Each scan goes on where the one before stopped, and the walk forwards too, so bytes made to deceive
 //! cost no more than one scan and one and a half walks.
 
@@ -24,6 +28,9 @@ const SCAN_FROM: usize = 128;
 /// Entries longer than this are rare, and their length in the first bytes tells them apart well enough.
 const LONGEST_CODE: usize = 72;
 
+/// So many values are looked at for one of the same length.
+const ASKED: usize = 4;
+
 /// Finds the bytes of one entry by comparing two of them at sixteen places at once.
 struct Scan<'a> {
     code: &'a [u8],
@@ -33,17 +40,15 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    fn new(code: &'a [u8]) -> Option<Self> {
+    fn new(code: &'a [u8], places: [usize; 2]) -> Option<Self> {
         use memchr::arch::all::packedpair::Pair;
-        // Field names that are alike differ in their last bytes, which stand before the backlen.
-        let last = (code.len() - 2).max(1);
-        let index = |at: usize| u8::try_from(at).expect("codes are short");
-        let pair = Pair::with_indices(code, index(last - 1), index(last))?;
+        let [first, last] = places.map(|at| u8::try_from(at).expect("codes are short"));
+        let pair = Pair::with_indices(code, first, last)?;
         Some(Scan { code, pair: Finder::with_pair(code, pair)? })
     }
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    fn new(_code: &'a [u8]) -> Option<Self> {
+    fn new(_code: &'a [u8], _places: [usize; 2]) -> Option<Self> {
         None
     }
 
@@ -81,10 +86,37 @@ impl Lp {
         let mut buffer = [0; LONGEST_CODE];
         // SAFETY: the buffer holds `code.size()` bytes.
         unsafe { code.write(buffer.as_mut_ptr()) };
-        match Scan::new(&buffer[..code.size()]) {
+        let code = &buffer[..code.size()];
+        match Scan::new(code, self.telling(from, code, skip)) {
             Some(scan) => self.find_scanning(from, &scan, skip),
             None => self.find_walking(from, needle, skip),
         }
+    }
+
+    /// Two places of `code` whose bytes tell it from others.
+    fn telling(&self, from: Pos, code: &[u8], skip: usize) -> [usize; 2] {
+        let (mut at, bytes) = (from.offset(), self.bytes());
+        let end = bytes.len() - 1;
+        // SAFETY: `at` refuses a place that is not before the end byte.
+        let size_at = |at: usize| unsafe { self.size_at(self.at(Pos::new(at))) };
+        'asked: for _ in 0..ASKED {
+            let size = size_at(at);
+            if size == code.len() {
+                let other = &bytes[at..at + size];
+                let mut differ = (1..size).rev().filter(|i| other[*i] != code[*i]);
+                let Some(last) = differ.next() else { break };
+                return [differ.next().unwrap_or(last - 1), last];
+            }
+            for _ in 0..=skip {
+                at += size_at(at);
+                if at == end {
+                    break 'asked;
+                }
+            }
+        }
+        // Names that are alike differ in their last bytes, which stand before the backlen.
+        let last = (code.len() - 2).max(1);
+        [last - 1, last]
     }
 
     fn find_walking(&self, from: Pos, needle: &Needle<'_>, skip: usize) -> Option<Pos> {

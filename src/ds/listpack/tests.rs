@@ -352,6 +352,30 @@ fn run(s: &mut Source<'_>, steps: usize, limit: usize) {
 }
 
 #[test]
+fn values_that_are_made_alike_are_told_apart() {
+    for (front, back) in
+        [("member-", ""), ("", "-filled up........................."), ("m-", "xxxxxxxxxx")]
+    {
+        for widths in [[2, 2], [2, 5]] {
+            let name = |i: usize| format!("{front}{i:0width$}{back}", width = widths[i % 2]);
+            let mut lp = Listpack::new();
+            for i in 0..60 {
+                lp.push_back(name(i).as_bytes());
+                lp.push_back(i as i64);
+            }
+            for i in 0..60 {
+                let at = lp.first().and_then(|first| lp.find(first, name(i).as_bytes(), 1));
+                assert_eq!(at, lp.seek(2 * i as i64), "{}", name(i));
+            }
+            for missing in [name(99), name(60), format!("{front}0{back}")] {
+                let first = lp.first().expect("not empty");
+                assert_eq!(lp.find(first, missing.as_bytes(), 1), None, "{missing}");
+            }
+        }
+    }
+}
+
+#[test]
 fn it_does_what_the_twin_does() {
     for seed in 0..40 {
         run(&mut Source::seeded(seed), 400, 40);

@@ -181,6 +181,28 @@ fn samples_are_fair() {
 }
 
 #[test]
+fn samples_of_a_table_that_was_full_are_fair_and_found_soon() {
+    let (mut t, mut r) = (Table::new(), Seeded(5));
+    (0..8_000u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    while t.rehash(100) {}
+    for n in 900..8_000u64 {
+        assert!(t.remove(hash(item(n).key()), item(n)));
+    }
+    let (mut counts, mut drawn) = (HashMap::<Vec<u8>, u32>::new(), 0u64);
+    for _ in 0..90_000 {
+        let e = t.random(|| {
+            drawn += 1;
+            r.next()
+        });
+        *counts.entry(e.expect("not empty").key().to_vec()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 900);
+    assert!(counts.values().all(|&n| (50..160).contains(&n)), "{counts:?}");
+    // 900 of 8,192 places are taken: three single tries and a group of sixteen at a time.
+    assert!(drawn < 90_000 * 30, "{drawn} numbers for 90,000 samples");
+}
+
+#[test]
 fn some_gives_as_many_as_there_are() {
     let mut t = Table::new();
     (0..37u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));

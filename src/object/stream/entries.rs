@@ -11,9 +11,9 @@
 //! # Invariants
 //!
 //! - The last key of the tree, and no other, has None; it is that of `tail`. No key, no tail.
-//! - IDs ascend, within blocks and over them: `last_id` is below every ID that is added. Only who turns
-//!   `last_id` back by XSETID behind what was deleted can break this; then an ID may be found in no
-//!   block or in another, but nothing is lost in a walk over all.
+//! - IDs ascend, within blocks and over them: `last_id` is below every ID that is added. Only XSETID
+//!   with a `last_id` below that of deleted entries breaks this; then a search may miss an ID, but a walk
+//!   over all blocks finds every entry.
 //! - `length` is the number of live entries, `first_id` the first of them (0-0 when there is none),
 //!   `max_deleted` the greatest ID that XDEL took out. Trimming does not move it: it leaves no gaps.
 

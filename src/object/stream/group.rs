@@ -18,7 +18,7 @@ pub const UNKNOWN: i64 = -1;
 
 /// The place of a consumer within its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Who(u32);
+pub struct ConsumerIndex(u32);
 
 /// An entry that was delivered and not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Pending {
     /// Unix time in milliseconds.
     pub delivered_at: i64,
     pub deliveries: u64,
-    pub owner: Who,
+    pub owner: ConsumerIndex,
 }
 
 #[derive(Debug)]
@@ -91,32 +91,34 @@ impl Group {
         self.names.len()
     }
 
-    pub fn who(&self, name: &[u8]) -> Option<Who> {
-        self.names.find(name).map(|at| Who(*at))
+    pub fn find_consumer(&self, name: &[u8]) -> Option<ConsumerIndex> {
+        self.names.find(name).map(|at| ConsumerIndex(*at))
     }
 
-    pub fn consumer(&self, who: Who) -> &Consumer {
-        self.consumers[who.0 as usize].as_deref().expect("consumers leave with all that is theirs")
+    pub fn consumer(&self, consumer: ConsumerIndex) -> &Consumer {
+        self.consumers[consumer.0 as usize].as_deref().expect("consumers leave with all that is theirs")
     }
 
-    pub fn consumer_mut(&mut self, who: Who) -> &mut Consumer {
-        self.consumers[who.0 as usize].as_deref_mut().expect("consumers leave with all that is theirs")
+    pub fn consumer_mut(&mut self, consumer: ConsumerIndex) -> &mut Consumer {
+        self.consumers[consumer.0 as usize]
+            .as_deref_mut()
+            .expect("consumers leave with all that is theirs")
     }
 
     /// A new consumer; None when the name is taken.
-    pub fn add_consumer(&mut self, name: &[u8], now_ms: i64) -> Option<Who> {
+    pub fn add_consumer(&mut self, name: &[u8], now_ms: i64) -> Option<ConsumerIndex> {
         if self.names.contains(name) {
             return None;
         }
         let c = Consumer { name: name.into(), seen_at: now_ms, active_at: -1, pending: Rax::new() };
-        let who = Who(self.free.pop().unwrap_or_else(|| {
+        let consumer = ConsumerIndex(self.free.pop().unwrap_or_else(|| {
             self.consumers.push(None);
             u32::try_from(self.consumers.len() - 1).expect("memory holds fewer consumers")
         }));
         self.consumer_bytes += c.bytes();
-        self.consumers[who.0 as usize] = Some(Box::new(c));
-        self.names.insert(name, who.0);
-        Some(who)
+        self.consumers[consumer.0 as usize] = Some(Box::new(c));
+        self.names.insert(name, consumer.0);
+        Some(consumer)
     }
 
     /// Takes a consumer out with all that is pending with it; how much that was.
@@ -133,7 +135,7 @@ impl Group {
     pub fn for_each_consumer(&self, mut f: impl FnMut(&Consumer)) {
         let mut walk = self.names.iter();
         while let Some((_, at)) = walk.next() {
-            f(self.consumer(Who(*at)));
+            f(self.consumer(ConsumerIndex(*at)));
         }
     }
 
@@ -176,8 +178,8 @@ impl Group {
         }
     }
 
-    /// Makes an entry pending with a consumer, whoever had it before.
-    pub fn assign(&mut self, id: Id, owner: Who, delivered_at: i64, deliveries: u64) {
+    /// Makes an entry pending with a consumer, in place of the consumer that had it before, if any.
+    pub fn assign(&mut self, id: Id, owner: ConsumerIndex, delivered_at: i64, deliveries: u64) {
         let key = id.key();
         let fresh = Box::new(Pending { delivered_at, deliveries, owner });
         if let Err(fresh) = self.pending.try_insert(&key, fresh) {
@@ -202,7 +204,7 @@ impl Group {
     }
 
     /// Changes the IDs that are pending with a consumer; the bytes follow.
-    fn change_pending<R>(&mut self, owner: Who, change: impl FnOnce(&mut Rax<()>) -> R) -> R {
+    fn change_pending<R>(&mut self, owner: ConsumerIndex, change: impl FnOnce(&mut Rax<()>) -> R) -> R {
         let ids = &mut self.consumer_mut(owner).pending;
         let before = ids.mem_size();
         let result = change(ids);
@@ -227,12 +229,13 @@ impl Clone for Group {
     fn clone(&self) -> Self {
         let mut copy = Group::new(self.last_id, self.entries_read);
         self.for_each_consumer(|c| {
-            let who = copy.add_consumer(&c.name, c.seen_at).expect("names are taken once");
-            copy.consumer_mut(who).active_at = c.active_at;
+            let consumer = copy.add_consumer(&c.name, c.seen_at).expect("names are taken once");
+            copy.consumer_mut(consumer).active_at = c.active_at;
         });
         self.for_each_pending(Id::MIN, |id, p| {
-            let who = copy.who(&self.consumer(p.owner).name).expect("all consumers were copied");
-            copy.assign(id, who, p.delivered_at, p.deliveries);
+            let consumer =
+                copy.find_consumer(&self.consumer(p.owner).name).expect("all consumers were copied");
+            copy.assign(id, consumer, p.delivered_at, p.deliveries);
             true
         });
         copy
@@ -303,8 +306,8 @@ mod tests {
                     }
                     2 | 3 => assert_eq!(g.release(id), twin.remove(&id).is_some()),
                     _ => {
-                        if let Some(who) = g.who(&[name]) {
-                            g.assign(id, who, 1, step);
+                        if let Some(consumer) = g.find_consumer(&[name]) {
+                            g.assign(id, consumer, 1, step);
                             twin.insert(id, (name, step));
                         }
                     }

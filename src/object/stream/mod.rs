@@ -8,7 +8,7 @@
 //! The two halves are fields, so that a group changes while the log is read. What takes both (how far
 //! behind a group is) stands here.
 //!
-//! A stream without entries is a value like any other: it stays until somebody deletes the key.
+//! A stream without entries is a value like any other: it stays until its key is deleted.
 
 pub mod entries;
 pub mod group;

@@ -11,7 +11,7 @@ pub fn write(srv: &Server, out: &mut String) {
         "maxclients" => srv.config.maxclients,
         "client_recent_max_input_buffer" => srv.run.recent_input.iter().max().unwrap_or(&0),
         "client_recent_max_output_buffer" => srv.run.recent_output.iter().max().unwrap_or(&0),
-        "blocked_clients" => srv.blocked.len() + srv.pause.postponed(&srv.clients, &srv.blocked),
+        "blocked_clients" => srv.blocked.len() + crate::server::pause::waiting(srv),
         "tracking_clients" => 0,
         "clients_in_timeout_table" => srv.blocked.with_timeout(),
         "total_blocking_keys" => keys,

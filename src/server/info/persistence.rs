@@ -1,9 +1,9 @@
 //! INFO persistence.
 
 use super::fields;
+use crate::jobs::aof::State;
+use crate::jobs::child::{ChildKind, Progress};
 use crate::server::Server;
-use crate::server::aof::State;
-use crate::server::child::{Kind, Progress};
 use crate::sys::clock::mono_ns;
 
 pub fn write(srv: &Server, out: &mut String) {
@@ -11,8 +11,8 @@ pub fn write(srv: &Server, out: &mut String) {
     let (r, child) = (&a.rewrite, j.child.as_ref());
     let status = |ok: bool| if ok { "ok" } else { "err" };
     let now = srv.clock.unix_ms;
-    let of = |kind: Kind| child.filter(|c| c.kind == kind);
-    let since = |kind: Kind| of(kind).map_or(-1, |c| (now - c.started_ms).max(0) / 1000);
+    let of = |kind: ChildKind| child.filter(|c| c.kind == kind);
+    let since = |kind: ChildKind| of(kind).map_or(-1, |c| (now - c.started_ms).max(0) / 1000);
     let p = child.map_or_else(Progress::default, |c| c.progress.clone());
     let age = (mono_ns() / 1000).saturating_sub(p.cow_at_us) / 1_000_000;
     fields!(out,
@@ -25,20 +25,20 @@ pub fn write(srv: &Server, out: &mut String) {
         "current_save_keys_processed" => p.keys,
         "current_save_keys_total" => p.keys_total,
         "rdb_changes_since_last_save" => srv.ks.dirty.saturating_sub(j.dirty_saved),
-        "rdb_bgsave_in_progress" => of(Kind::Snapshot).is_some() as u8,
+        "rdb_bgsave_in_progress" => of(ChildKind::Snapshot).is_some() as u8,
         "rdb_last_save_time" => j.last_save,
         "rdb_last_bgsave_status" => status(j.last_ok),
         "rdb_last_bgsave_time_sec" => j.last_seconds,
-        "rdb_current_bgsave_time_sec" => since(Kind::Snapshot),
+        "rdb_current_bgsave_time_sec" => since(ChildKind::Snapshot),
         "rdb_saves" => j.saves,
         "rdb_last_cow_size" => j.last_cow,
         "rdb_last_load_keys_expired" => j.keys_expired,
         "rdb_last_load_keys_loaded" => j.keys_loaded,
         "aof_enabled" => (a.state != State::Off) as u8,
-        "aof_rewrite_in_progress" => of(Kind::Rewrite).is_some() as u8,
+        "aof_rewrite_in_progress" => of(ChildKind::Rewrite).is_some() as u8,
         "aof_rewrite_scheduled" => r.scheduled as u8,
         "aof_last_rewrite_time_sec" => r.last_seconds,
-        "aof_current_rewrite_time_sec" => since(Kind::Rewrite),
+        "aof_current_rewrite_time_sec" => since(ChildKind::Rewrite),
         "aof_last_bgrewrite_status" => status(r.last_ok),
         "aof_rewrites" => r.count,
         "aof_rewrites_consecutive_failures" => r.failures,

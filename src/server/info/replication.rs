@@ -2,9 +2,9 @@
 
 use super::{fields, line};
 use crate::replication::backlog::Backlog;
-use crate::replication::master;
 use crate::replication::replicas::Stage;
 use crate::server::Server;
+use crate::server::master;
 
 pub fn write(srv: &Server, out: &mut String) {
     let r = &srv.repl;

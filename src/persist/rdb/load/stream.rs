@@ -248,7 +248,7 @@ mod tests {
             let known = t > kind::STREAM_LISTPACKS;
             let want = if known { (Id::new(3, 1), 6, 2) } else { (Id::MIN, 5, UNKNOWN) };
             assert_eq!((log.max_deleted, log.entries_added, g.entries_read), want);
-            let alice = g.consumer(g.who(b"alice").expect("saved"));
+            let alice = g.consumer(g.find_consumer(b"alice").expect("saved"));
             let active_at = if t == kind::STREAM_LISTPACKS_3 { 65 } else { 70 };
             assert_eq!((alice.seen_at, alice.active_at, alice.pending_len()), (70, active_at, 1));
             let p = g.pending(Id::new(1, 1)).expect("saved");

@@ -1,0 +1,369 @@
+//! What this build cannot do, and which directives therefore say nothing to it.
+//!
+//! ```text
+//!  ABSENT    a directive that asks for a part that is missing
+//!              at the start      ─► exit 1 with the place of its line and the sentence, or a warning
+//!              by CONFIG SET     ─► an error with the sentence
+//!  UNREAD    a directive that no code outside of `config` reads, and why that changes nothing
+//! ```
+//!
+//! A server that starts without what it was asked for is worse than one that does not start: a password
+//! that is not asked for, a second master, a port that is not there. So a directive is honoured, or it
+//! stands here. `tests/config_file.rs` walks all directives and fails for one that is neither read nor
+//! in one of the two tables, and for an entry of `UNREAD` that is read after all.
+//!
+//! To add a missing part: delete its rows, and nothing else changes.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use super::Config;
+use super::load::{Line, LoadError, Place, Startup};
+use super::valid::NO_ACTIVE_DEFRAG;
+
+/// One directive that asks for what is missing.
+pub struct Absent {
+    /// The directive's first name.
+    pub name: &'static str,
+    asks: Asks,
+    at_start: AtStart,
+    pub sentence: &'static str,
+}
+
+/// When a directive asks for the missing part.
+enum Asks {
+    /// By its value.
+    Value(fn(&Config) -> bool),
+    /// By a line that is no value.
+    Line(fn(&Config, &Startup) -> Option<Line>),
+}
+
+/// What a server does that is started with it.
+enum AtStart {
+    Refuse,
+    /// The directive is a wish about resources: the server warns, and this puts the value back that holds.
+    Warn(fn(&mut Config)),
+}
+
+const NO_USERS: &str = "This build has no access control lists: the server would run with the default user \
+                        alone, as if this line were not there.";
+const NO_TLS: &str = "This build has no TLS.";
+
+const fn value(name: &'static str, asks: fn(&Config) -> bool, sentence: &'static str) -> Absent {
+    Absent { name, asks: Asks::Value(asks), at_start: AtStart::Refuse, sentence }
+}
+
+const fn line(
+    name: &'static str,
+    asks: fn(&Config, &Startup) -> Option<Line>,
+    sentence: &'static str,
+) -> Absent {
+    Absent { name, asks: Asks::Line(asks), at_start: AtStart::Refuse, sentence }
+}
+
+pub static ABSENT: &[Absent] = &[
+    line("user", first_foreign_user, NO_USERS),
+    value("aclfile", |c| !c.aclfile.is_empty(), NO_USERS),
+    value(
+        "replicaof",
+        |c| c.replicaof.is_some(),
+        "This build cannot be a replica: the server would be a second master that takes writes.",
+    ),
+    value(
+        "cluster-enabled",
+        |c| c.cluster_enabled,
+        "This build has no cluster mode: the server would take every key and redirect no client.",
+    ),
+    value("tls-port", |c| c.tls_port != 0, NO_TLS),
+    value("tls-replication", |c| c.tls_replication, NO_TLS),
+    value("tls-cluster", |c| c.tls_cluster, NO_TLS),
+    line("loadmodule", |_, startup| startup.modules.first().cloned(), "This build cannot load modules."),
+    Absent {
+        at_start: AtStart::Warn(|config| config.activedefrag = false),
+        ..value("activedefrag", |c| c.activedefrag, NO_ACTIVE_DEFRAG)
+    },
+    Absent {
+        at_start: AtStart::Warn(|_| {}),
+        ..value("io-threads", |c| c.io_threads > 1, "One thread serves all clients in this build.")
+    },
+];
+
+impl Absent {
+    fn is_asked(&self, config: &Config) -> bool {
+        matches!(self.asks, Asks::Value(asks) if asks(config))
+    }
+}
+
+/// Why CONFIG SET may not leave the directive of this name as it is now.
+pub fn refusal(config: &Config, name: &str) -> Option<&'static str> {
+    ABSENT.iter().find(|row| row.name == name && row.is_asked(config)).map(|row| row.sentence)
+}
+
+/// Remembers the line that asks for a missing part, or forgets it when a later line asks for it no more.
+pub(super) fn note(config: &Config, name: &'static str, place: &Place, asked: &mut Vec<(&str, Place)>) {
+    asked.retain(|(known, _)| *known != name);
+    if refusal(config, name).is_some() {
+        asked.push((name, place.clone()));
+    }
+}
+
+/// Asks all rows once everything is loaded. The answers are the warnings to log.
+pub fn check(config: &mut Config, startup: &Startup) -> Result<Vec<String>, LoadError> {
+    let mut warnings = Vec::new();
+    for row in ABSENT {
+        let place = match row.asks {
+            Asks::Value(asks) if asks(config) => {
+                startup.asked.iter().find(|(name, _)| *name == row.name).map(|(_, place)| place.clone())
+            }
+            Asks::Value(_) => continue,
+            Asks::Line(asks) => match asks(config, startup) {
+                Some(line) => Some(line.place),
+                None => continue,
+            },
+        };
+        match row.at_start {
+            AtStart::Refuse => {
+                return Err(LoadError::Refused { place, reason: row.sentence.into() });
+            }
+            AtStart::Warn(mend) => {
+                mend(config);
+                warnings.push(format!("WARNING: {} is not followed. {}", row.name, row.sentence));
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+/// The first `user` line that says anything else than what holds without users. CONFIG REWRITE writes the
+/// default user into every file, so what [`default_user`] writes is accepted in any order of its words.
+fn first_foreign_user(config: &Config, startup: &Startup) -> Option<Line> {
+    let wanted = words_of_default_user(config);
+    let known = |line: &&Line| {
+        let words = line.args.split_first();
+        words.is_some_and(|(name, words)| {
+            let has =
+                |word: &String| words.iter().any(|given| given.eq_ignore_ascii_case(word.as_bytes()));
+            let is_known =
+                |given: &Vec<u8>| wanted.iter().any(|word| given.eq_ignore_ascii_case(word.as_bytes()));
+            name == b"default" && wanted.iter().all(has) && words.iter().all(is_known)
+        })
+    };
+    startup.users.iter().find(|line| !known(line)).cloned()
+}
+
+fn words_of_default_user(config: &Config) -> Vec<String> {
+    let password = match &config.requirepass {
+        None => "nopass".to_owned(),
+        Some(secret) => Sha256::digest(secret).iter().fold("#".to_owned(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a text takes all");
+            text
+        }),
+    };
+    let sanitize = "sanitize-payload".to_owned();
+    let [keys, channels, commands] = ["~*", "&*", "+@all"].map(str::to_owned);
+    let mut words = vec!["on".to_owned(), password, sanitize, keys, channels, commands];
+    if config.requirepass.is_some() {
+        words.swap(1, 2);
+    }
+    words
+}
+
+/// The line of the one user that there is, as CONFIG REWRITE writes it.
+pub fn default_user(config: &Config) -> Vec<u8> {
+    format!("user default {}", words_of_default_user(config).join(" ")).into_bytes()
+}
+
+/// Directives that nothing reads, and why the server does what they say all the same.
+pub static UNREAD: &[(&[&str], &str)] = &[
+    (
+        &[
+            "active-defrag-ignore-bytes",
+            "active-defrag-threshold-lower",
+            "active-defrag-threshold-upper",
+            "active-defrag-cycle-min",
+            "active-defrag-cycle-max",
+            "active-defrag-max-scan-fields",
+        ],
+        "say how activedefrag works, which stays off",
+    ),
+    (&["io-threads-do-reads"], "says what further threads do, and there is one"),
+    (
+        &["acllog-max-len", "acl-pubsub-default"],
+        "are about users beside the default one, and a start that names one ends",
+    ),
+    (&["tracking-table-max-keys"], "bounds a table that CLIENT TRACKING fills, which is refused"),
+    (
+        &[
+            "tls-cert-file",
+            "tls-key-file",
+            "tls-key-file-pass",
+            "tls-client-cert-file",
+            "tls-client-key-file",
+            "tls-client-key-file-pass",
+            "tls-dh-params-file",
+            "tls-ca-cert-file",
+            "tls-ca-cert-dir",
+            "tls-auth-clients",
+            "tls-protocols",
+            "tls-ciphers",
+            "tls-ciphersuites",
+            "tls-prefer-server-ciphers",
+            "tls-session-caching",
+            "tls-session-cache-size",
+            "tls-session-cache-timeout",
+        ],
+        "are read for a connection with TLS, and what would open one ends the start",
+    ),
+    (
+        &[
+            "masteruser",
+            "masterauth",
+            "replica-serve-stale-data",
+            "repl-diskless-load",
+            "replica-priority",
+            "replica-ignore-disk-write-errors",
+            "replica-announced",
+            "replica-announce-ip",
+            "replica-announce-port",
+            "replica-lazy-flush",
+            "replica-ignore-maxmemory",
+        ],
+        "are about a server that is a replica, and replicaof ends the start",
+    ),
+    (&["bind-source-addr"], "is the address of connections to a master or another node"),
+    (
+        &["repl-diskless-sync", "repl-diskless-sync-delay", "repl-diskless-sync-max-replicas"],
+        "replicas get the snapshot by way of a file whatever is asked for, which costs the disk and no \
+         replica can tell from slow writing",
+    ),
+    (
+        &[
+            "cluster-config-file",
+            "cluster-node-timeout",
+            "cluster-ping-interval",
+            "cluster-port",
+            "cluster-replica-validity-factor",
+            "cluster-migration-barrier",
+            "cluster-allow-replica-migration",
+            "cluster-require-full-coverage",
+            "cluster-replica-no-failover",
+            "cluster-allow-reads-when-down",
+            "cluster-allow-pubsubshard-when-down",
+            "cluster-link-sendbuf-limit",
+            "cluster-announce-ip",
+            "cluster-announce-port",
+            "cluster-announce-tls-port",
+            "cluster-announce-bus-port",
+            "cluster-announce-hostname",
+            "cluster-announce-human-nodename",
+            "cluster-preferred-endpoint-type",
+        ],
+        "are about cluster mode, and cluster-enabled ends the start",
+    ),
+    (
+        &["shutdown-timeout"],
+        "is how long the end waits for replicas that lag; it does not wait yet, as with 0",
+    ),
+    (&["ignore-warnings"], "names a check of arm64 kernels that is not made"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{Sources, load};
+    use crate::config::{getset, rows};
+    use std::collections::BTreeSet;
+
+    fn start(text: &str) -> Result<(Config, Vec<String>), String> {
+        let mut config = Config::default();
+        let sources =
+            Sources { file: None, stdin: None, options: text.as_bytes(), sentinel_mode: false };
+        let startup = load(&mut config, sources).expect("a text that loads");
+        match check(&mut config, &startup) {
+            Ok(warnings) => Ok((config, warnings)),
+            Err(error) => Err(String::from_utf8(error.text()).expect("UTF-8")),
+        }
+    }
+
+    fn ends_with(text: &str, line: usize, place: &str, sentence: &str) {
+        let expected = format!(
+            "\n*** FATAL CONFIG FILE ERROR (Redis 7.2.6) ***\n\
+             Reading the configuration file, at line {line}\n>>> '{place}'\n{sentence}\n"
+        );
+        assert_eq!(start(text).err(), Some(expected), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_ends_the_start_with_its_place() {
+        for (line, name) in [
+            ("user default off", "user"),
+            ("user alice on nopass ~* &* +@all", "user"),
+            ("aclfile /etc/redis/users.acl", "aclfile"),
+            ("slaveof 127.0.0.1 6379", "replicaof"),
+            ("cluster-enabled yes", "cluster-enabled"),
+            ("tls-port 6380", "tls-port"),
+            ("tls-replication yes", "tls-replication"),
+            ("tls-cluster yes", "tls-cluster"),
+            ("loadmodule /m.so a", "loadmodule"),
+        ] {
+            let row = ABSENT.iter().find(|row| row.name == name).expect("a row");
+            // The text begins in line 2.
+            ends_with(&format!("port 7000\n\n  {line} \nhz 20"), 4, line, row.sentence);
+        }
+        ends_with("tls-port 1\ntls-port 2\n", 3, "tls-port 2", NO_TLS);
+        for text in ["replicaof a 1\nreplicaof no one", "tls-port 1\ntls-port 0", "aclfile ''"] {
+            assert!(start(text).is_ok_and(|(_, warnings)| warnings.is_empty()), "{text}");
+        }
+    }
+
+    #[test]
+    fn wishes_are_warned_of() {
+        let (config, warnings) = start("activedefrag yes\nio-threads 4").expect("starts");
+        assert!(!config.activedefrag);
+        assert_eq!(config.io_threads, 4);
+        let [defrag, threads] = warnings.as_slice() else { panic!("{warnings:?}") };
+        assert_eq!(*defrag, format!("WARNING: activedefrag is not followed. {NO_ACTIVE_DEFRAG}"));
+        assert!(threads.starts_with("WARNING: io-threads is not followed. One thread"));
+    }
+
+    /// A file that CONFIG REWRITE wrote holds the default user.
+    #[test]
+    fn the_default_user_may_stand_in_the_file() {
+        let hash = "#2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+        let open = "user default on nopass sanitize-payload ~* &* +@all";
+        let closed = format!("user default on sanitize-payload {hash} ~* &* +@all");
+        let mut config = Config::default();
+        assert_eq!(default_user(&config), open.as_bytes());
+        config.requirepass = Some(b"foo".to_vec());
+        assert_eq!(default_user(&config), closed.as_bytes());
+        for text in [open.to_owned(), format!("{closed}\nrequirepass foo")] {
+            assert!(start(&text).is_ok(), "{text}");
+        }
+        for text in [
+            closed.clone(),
+            format!("{open}\nrequirepass foo"),
+            format!("{closed}\nrequirepass bar"),
+            format!("{open} -get"),
+            "user default on nopass sanitize-payload ~* +@all".to_owned(),
+            format!("{open}\nuser alice on"),
+        ] {
+            assert!(start(&text).is_err_and(|error| error.contains(NO_USERS)), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_directives_and_stand_once() {
+        let lines = ["user", "loadmodule"];
+        for row in ABSENT {
+            let known = rows().any(|directive| directive.name == row.name) || lines.contains(&row.name);
+            assert!(known, "{} is no directive's first name", row.name);
+        }
+        let mut seen = BTreeSet::new();
+        for name in UNREAD.iter().flat_map(|(names, _)| *names) {
+            let named = getset::lookup(name.as_bytes()).expect(name);
+            assert_eq!(named.row.name, *name);
+            assert!(seen.insert(name), "{name} stands there twice");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The one judge: may a command run now, and if not, why? It is asked for a client's request, for what
+//! EXEC and scripts run, and for the commands of the log.
+//!
+//! ```text
+//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ (permissions) ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
+//!           NOREPLICAS ─ READONLY ─ subscribed ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─ MULTI: queue
+//! Queued    (permissions): of all the rest EXEC was asked for what is queued
+//! Script    arity ─ NOSCRIPT ─ (permissions) ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
+//!           (slots)
+//! Log       MULTI: queue
+//! ```
+//!
+//! The orders are upstream's, each written once; in brackets stands what has its place there and is not
+//! built yet. What a command is comes from its row (`cmd::row::flag`), never from its name. Whether a
+//! request may skip all of this is one test of three words: `needs_no_judge`.
+
+use super::ctx::Entry;
+use super::{Gate, Server, auth, disk, evict, limits};
+use crate::clients::pause::action;
+use crate::clients::{Client, ClientId, flag};
+use crate::cmd::row::flag as cf;
+use crate::cmd::table::CmdId;
+use crate::proto::args::Args;
+use crate::proto::error::CmdError;
+use crate::scripting::header::{self, Flags};
+use crate::scripting::{Scripting, Sha, name_of};
+
+const NOAUTH: CmdError = CmdError::Msg(&"NOAUTH Authentication required.");
+const NO_MULTI: CmdError = CmdError::Msg(&"ERR Command not allowed inside a transaction");
+const OOM: CmdError = CmdError::Msg(&"OOM command not allowed when used memory > 'maxmemory'.");
+const NO_REPLICAS: CmdError = CmdError::Msg(&"NOREPLICAS Not enough good replicas to write.");
+const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a read only replica.");
+const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
+const BUSY: CmdError = CmdError::Msg(
+    &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+);
+const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
+
+const SCRIPT_ARITY: CmdError =
+    CmdError::Msg(&"ERR Wrong number of args calling Redis command from script");
+const SCRIPT_DENIED: CmdError = CmdError::Msg(&"ERR This Redis command is not allowed from script");
+const SCRIPT_READS: CmdError =
+    CmdError::Msg(&"ERR Write commands are not allowed from read-only scripts.");
+const SCRIPT_NO_CLUSTER: CmdError =
+    CmdError::Msg(&"ERR Can not run script on cluster, 'no-cluster' flag is set.");
+const SCRIPT_ON_REPLICA: CmdError =
+    CmdError::Msg(&"READONLY Can not run script with write flag on readonly replica");
+const SCRIPT_BY_RO: CmdError =
+    CmdError::Msg(&"ERR Can not execute a script with write flag using *_ro command.");
+const SCRIPT_OOM: CmdError = CmdError::Msg(
+    &"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+);
+
+/// The road on which a command comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A client's request: fresh, or one that was blocked and is tried again.
+    Client(ClientId),
+    /// EXEC, for what this client has queued.
+    Queued(ClientId),
+    /// The script that runs.
+    Script,
+    /// The pseudo-client that replays the log.
+    Log(ClientId),
+}
+
+pub enum Verdict {
+    Run,
+    Refused(CmdError),
+    /// Inside MULTI: EXEC will run it.
+    Queue,
+    /// A pause: the request is tried again later.
+    Postpone,
+    /// The client was closed meanwhile.
+    Gone,
+}
+
+/// Is there nothing that could refuse this request of a client? The fast path: no gate is shut, the
+/// client is no special case and has logged in, and the command needs no leave of the configuration.
+#[inline]
+pub fn needs_no_judge(gate: Gate, c: &Client, e: &Entry) -> bool {
+    u64::from(gate.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
+}
+
+/// Judges a command whose arguments are complete.
+pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdict {
+    let refusal = match caller {
+        Caller::Client(id) => return of_client(srv, id, cmd, args),
+        Caller::Script => of_script(srv, srv.table.get(cmd), args.len()),
+        // The permissions of the user are asked for again here, as soon as there are some.
+        Caller::Queued(_) => None,
+        Caller::Log(id) => {
+            let inside = srv.clients[id].has(flag::MULTI);
+            if inside && srv.table.get(cmd).flags & cf::EXEC == 0 {
+                return Verdict::Queue;
+            }
+            None
+        }
+    };
+    refusal.map_or(Verdict::Run, Verdict::Refused)
+}
+
+// ---- requests of clients ------------------------------------------------------------------------------
+
+fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
+    let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let refused = protected(srv, c, e)
+        .or_else(|| (auth::required(srv, c) && e.flags & cf::NO_AUTH == 0).then_some(NOAUTH))
+        .or_else(|| (c.has(flag::MULTI) && e.flags & cf::NO_MULTI != 0).then_some(NO_MULTI));
+    if let Some(why) = refused {
+        return Verdict::Refused(why);
+    }
+    // Permissions of the user, then slots of a cluster, are asked for here.
+    if srv.gate.has(Gate::CLIENT_EVICTION) {
+        limits::evict(srv);
+        if srv.clients.live(id).is_none() {
+            return Verdict::Gone;
+        }
+    }
+    let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
+    if srv.gate.has(Gate::MAXMEMORY) && srv.run.pass_depth <= 1 {
+        let short = evict::perform(srv) == evict::Outcome::Failed;
+        let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
+        // A queue may grow without end; what ends the transaction makes room.
+        let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
+        if short && (queues || acts.any(cf::DENYOOM)) {
+            return Verdict::Refused(OOM);
+        }
+        srv.eviction.short = short;
+    }
+    let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    if let Some(why) = state_refuses(srv, c, e, acts) {
+        return Verdict::Refused(why);
+    }
+    if paused(srv, c, acts) {
+        return Verdict::Postpone;
+    }
+    if c.has(flag::MULTI) && e.flags & cf::INSIDE_MULTI == 0 {
+        return Verdict::Queue;
+    }
+    Verdict::Run
+}
+
+/// What a request does, as far as refusals ask; EXEC does what it has queued.
+#[derive(Clone, Copy)]
+struct Acts {
+    /// Flags that it, or one of the queued, has.
+    has: u64,
+    /// Flags that it, or one of the queued, has not.
+    lacks: u64,
+}
+
+impl Acts {
+    fn of(srv: &Server, e: &Entry, c: &Client, args: Args) -> Acts {
+        let flags = flags_of_call(srv, e, args);
+        let mut a = Acts { has: flags, lacks: !flags };
+        if let (true, Some(m)) = (flags & cf::EXEC != 0, &c.multi) {
+            a.has |= m.flags;
+            a.lacks |= m.missing_flags;
+        }
+        a
+    }
+
+    fn any(self, f: u64) -> bool {
+        self.has & f != 0
+    }
+}
+
+/// What a call does: a script may say more about it than the row does.
+pub fn flags_of_call(srv: &Server, e: &Entry, args: Args) -> u64 {
+    if e.flags & cf::RUNS_SCRIPT == 0 { e.flags } else { flags_of_script(&srv.scripting, e, &args) }
+}
+
+/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
+/// script says more in its header.
+fn flags_of_script(scripting: &Scripting, e: &Entry, args: &[&[u8]]) -> u64 {
+    let (by_name, Some(what)) = (e.flags & cf::SCRIPT_BY_NAME != 0, args.get(1)) else {
+        return e.flags;
+    };
+    let name = match by_name {
+        true => Sha::try_from(what.to_ascii_lowercase()).ok(),
+        false => Some(name_of(what)),
+    };
+    let flags = match name.and_then(|n| scripting.scripts.get(&n)) {
+        Some(known) => known.flags,
+        None if by_name => return e.flags,
+        None => match header::parse(what) {
+            Ok((flags, _)) => flags,
+            Err(_) => return e.flags,
+        },
+    };
+    flags.of_command(e.flags)
+}
+
+/// Clients that are sent what others do: no pause holds them up, and the data is not theirs to touch.
+const LISTENER: u64 = flag::REPLICA | flag::MONITOR;
+
+/// Refusals that follow from what the server is doing and what the client is.
+fn state_refuses(srv: &Server, c: &Client, e: &Entry, acts: Acts) -> Option<CmdError> {
+    let gate = srv.gate;
+    let (writes, obeyed) = (acts.any(cf::WRITE), c.has(flag::OBEYED));
+    if gate.has(Gate::DISK_ERROR)
+        && (writes || e.flags & cf::REPORTS_DISK != 0)
+        && !obeyed
+        && let Some(trouble) = disk::trouble(srv)
+    {
+        return Some(trouble.refusal());
+    }
+    if writes && gate.has(Gate::MIN_REPLICAS) {
+        return Some(NO_REPLICAS);
+    }
+    if writes && read_only(srv, obeyed) {
+        return Some(READ_ONLY);
+    }
+    if c.has(flag::PUBSUB) && c.resp == 2 && e.flags & cf::WHILE_SUBSCRIBED == 0 {
+        return Some(CmdError::text(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+             allowed in this context",
+            e.name
+        )));
+    }
+    if gate.has(Gate::LOADING) && acts.lacks & cf::LOADING != 0 {
+        return Some(LOADING);
+    }
+    if gate.has(Gate::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
+        return Some(BUSY);
+    }
+    let touches = acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY);
+    (c.has(LISTENER) && touches).then_some(LISTENS)
+}
+
+/// Must what comes to this replica from others than its master not write?
+fn read_only(srv: &Server, obeyed: bool) -> bool {
+    srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeyed
+}
+
+/// Upstream holds up SCRIPT KILL as well; then a script without end that began in the EXEC of a pause
+/// could never be ended.
+fn paused(srv: &Server, c: &Client, acts: Acts) -> bool {
+    let writes = acts.any(cf::WRITE | cf::MAY_REPLICATE);
+    !c.has(LISTENER)
+        && !srv.gate.has(Gate::BUSY)
+        && (srv.pause.has(action::ALL) || srv.pause.has(action::WRITE) && writes)
+}
+
+/// DEBUG and MODULE run only where the configuration lets them.
+fn protected(srv: &Server, c: &Client, e: &Entry) -> Option<CmdError> {
+    let (name, directive, allowed) = match e.flags & cf::PROTECTED {
+        0 => return None,
+        cf::PROTECTED_DEBUG => ("DEBUG", "enable-debug-command", srv.config.enable_debug_command),
+        _ => ("MODULE", "enable-module-command", srv.config.enable_module_command),
+    };
+    if allowed.allows(c.stream.as_ref().is_none_or(|s| s.is_local())) {
+        return None;
+    }
+    Some(CmdError::text(format!(
+        "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it \
+         from a local connection, otherwise you need to set this option in the configuration file, and \
+         then restart the server."
+    )))
+}
+
+// ---- scripts ----------------------------------------------------------------------------------------
+
+/// May a script begin that says by `flags` what it does? `caller` asked for it, by a command that only
+/// reads when `by_ro`.
+pub fn script(srv: &Server, caller: ClientId, flags: Flags, by_ro: bool) -> Option<CmdError> {
+    if flags.has(Flags::COMPAT) {
+        return None;
+    }
+    let obeyed = srv.clients[caller].has(flag::OBEYED);
+    if flags.has(Flags::NO_CLUSTER) && srv.config.cluster_enabled {
+        return Some(SCRIPT_NO_CLUSTER);
+    }
+    if !flags.has(Flags::NO_WRITES) {
+        if read_only(srv, obeyed) {
+            return Some(SCRIPT_ON_REPLICA);
+        }
+        if let Some(trouble) = disk::trouble(srv).filter(|_| !obeyed) {
+            return Some(trouble.refusal_of_script());
+        }
+        if by_ro {
+            return Some(SCRIPT_BY_RO);
+        }
+        if srv.gate.has(Gate::MIN_REPLICAS) {
+            return Some(NO_REPLICAS);
+        }
+    }
+    (short(srv) && !flags.has(Flags::ALLOW_OOM | Flags::NO_WRITES)).then_some(SCRIPT_OOM)
+}
+
+/// Was memory short when the outermost command began?
+fn short(srv: &Server) -> bool {
+    srv.eviction.short && srv.config.maxmemory > 0
+}
+
+fn of_script(srv: &Server, e: &Entry, words: usize) -> Option<CmdError> {
+    let r = srv.scripting.running.as_ref()?;
+    if !e.accepts(words) {
+        return Some(SCRIPT_ARITY);
+    }
+    if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
+        return Some(SCRIPT_DENIED);
+    }
+    if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
+        return Some(SCRIPT_READS);
+    }
+    // What has begun to change the data is not stopped halfway.
+    if r.wrote {
+        return None;
+    }
+    let obeyed = srv.clients.get(r.caller).is_some_and(|c| c.has(flag::OBEYED));
+    if e.flags & cf::WRITE != 0 {
+        if read_only(srv, obeyed) {
+            return Some(READ_ONLY);
+        }
+        if let Some(trouble) = disk::trouble(srv) {
+            return Some(trouble.refusal());
+        }
+        if srv.gate.has(Gate::MIN_REPLICAS) {
+            return Some(NO_REPLICAS);
+        }
+    }
+    (e.flags & cf::DENYOOM != 0 && short(srv) && !r.allow_oom && !obeyed).then_some(OOM)
+}

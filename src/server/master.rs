@@ -1,0 +1,490 @@
+//! The master's side: attaches replicas, feeds the stream, writes to sockets, forgets who leaves.
+//!
+//! ```text
+//! SYNC ─► full_resync ─► start_save ─► (child) ─► saved ─► file opened ┐
+//! unit ─► backlog ─► feed: marks those that are online ─────────────────┴─► before_sleep ─► write
+//! once a second: PING, line ends for those who wait, silent ones go, the backlog ages
+//! kill ─► leave ─► left: the place in the stream is free, a snapshot that no replica waits for is stopped
+//! ```
+//!
+//! The head of a replica's output and the stream never pass through the client's reply: whatever stands
+//! there was answered to a replica that has no business to ask, and closes it.
+
+use super::child;
+use super::{Gate, Server, client_info, jobs, kill, limits, policy};
+use crate::clients::{Client, ClientId, flag};
+use crate::jobs::aof::State;
+use crate::jobs::child::ChildKind;
+use crate::net::stream::Stream;
+use crate::replication::replicas::{About, Next, Replica, Source, Stage};
+use crate::sys::errno;
+use crate::{notice, warning};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// A replica is written so much per pass while others wait.
+const MAX_WRITE: usize = 1024 * 1024;
+/// Bytes of a snapshot read at once.
+const PIECE: usize = 64 * 1024;
+/// Replicas that are so far behind are measured each time the stream has grown by as much; others once a
+/// second, like every client.
+const MEASURED: u64 = 16 * 1024;
+
+// ---- attaching ---------------------------------------------------------------------------------
+
+/// The replicas whose address is known, with it, as INFO and ROLE show them.
+pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
+    let all = srv.repl.replicas.iter();
+    all.filter_map(|r| Some((r, ip(srv.clients.get(r.id)?, &r.about)?)))
+}
+
+/// The address of a replica: what it says, or where it comes from.
+fn ip(c: &Client, r: &About) -> Option<String> {
+    match &r.ip {
+        Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
+        None => c.stream.as_ref().and_then(Stream::peer_ip),
+    }
+}
+
+/// As the log calls a replica.
+pub fn name(srv: &Server, id: ClientId) -> String {
+    let unknown = About::default();
+    name_of(srv, id, srv.repl.replicas.about(id).unwrap_or(&unknown))
+}
+
+fn name_of(srv: &Server, id: ClientId, about: &About) -> String {
+    let Some(c) = srv.clients.get(id) else { return String::new() };
+    match ip(c, about) {
+        None => format!("client id #{}", c.id),
+        Some(ip) if about.port == 0 => format!("{ip}:<unknown-replica-port>"),
+        Some(ip) if ip.contains(':') => format!("[{ip}]:{}", about.port),
+        Some(ip) => format!("{ip}:{}", about.port),
+    }
+}
+
+/// The client is a replica from now on.
+fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
+    let c = &mut srv.clients[id];
+    c.set(flag::REPLICA);
+    if srv.config.repl_disable_tcp_nodelay
+        && let Some(s) = &c.stream
+    {
+        s.set_nodelay(false);
+    }
+    srv.repl.replicas.attach(id, silent, stage);
+    limits::account(srv, id);
+    if srv.repl.backlog.is_none() {
+        srv.repl.open_backlog();
+        srv.ops.replicas = Some(crate::replication::ops::Selected::default());
+        policy::refresh(srv);
+        let r = &srv.repl;
+        notice!(
+            "Replication backlog created, my new replication IDs are '{}' and '{}'",
+            r.replid,
+            r.replid2
+        );
+    }
+}
+
+/// The replica gets a snapshot and what follows it. `silent`: it came by SYNC.
+pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
+    srv.stats.sync_full += 1;
+    attach(srv, id, silent, Stage::WaitStart);
+    if srv.repl.replicas.about(id).is_some_and(|a| a.filtered) {
+        without_keys(srv, id);
+    } else if child::runs(srv, ChildKind::Snapshot) {
+        let replid = srv.repl.replid.clone();
+        if srv.repl.replicas.join(id, &replid) {
+            select_again(srv);
+            srv.clients.wants_write(id);
+            notice!("Waiting for end of BGSAVE for SYNC");
+        } else {
+            notice!("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC");
+        }
+    } else if srv.jobs.child.is_some() {
+        notice!(
+            "No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed"
+        );
+    } else {
+        start_save(srv);
+    }
+}
+
+/// The replica gets a snapshot of nothing, which needs no child.
+fn without_keys(srv: &mut Server, id: ClientId) {
+    debug_assert!(srv.ops.is_empty(), "what the snapshot stands for must not stand behind it");
+    let snapshot = jobs::snapshot_without_keys(srv);
+    let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
+    let name = name(srv, id);
+    notice!("Replica {name} wants no keys: its snapshot goes without a BGSAVE");
+    let r = srv.repl.replicas.get_mut(id).expect("just attached");
+    r.begin(at, &replid);
+    let len = snapshot.len() as u64;
+    r.transfer(Source::Memory(snapshot), len);
+    select_again(srv);
+    srv.clients.wants_write(id);
+}
+
+/// The replica goes on at position `at`.
+pub fn go_on(srv: &mut Server, id: ClientId, at: u64, asked: i64) {
+    srv.stats.sync_partial_ok += 1;
+    attach(srv, id, false, Stage::Online);
+    let end = srv.repl.offset();
+    let now = srv.clock.unix_secs();
+    let replid = srv.repl.replid.clone();
+    let r = srv.repl.replicas.get_mut(id).expect("just attached");
+    (r.at, r.ack_at) = (at, now);
+    let line = if r.about.psync2 { format!("+CONTINUE {replid}\r\n") } else { "+CONTINUE\r\n".into() };
+    r.head.extend_from_slice(line.as_bytes());
+    srv.clients.wants_write(id);
+    notice!(
+        "Partial resynchronization request from {} accepted. Sending {} bytes of backlog starting from \
+         offset {asked}.",
+        name(srv, id),
+        end - at
+    );
+    refresh_good(srv);
+}
+
+/// The next op is preceded by SELECT: a fresh replica does not know what was selected before.
+fn select_again(srv: &mut Server) {
+    if let Some(selected) = &mut srv.ops.replicas {
+        selected.forget();
+    }
+}
+
+/// Begins a snapshot for all who wait for one.
+fn start_save(srv: &mut Server) {
+    debug_assert!(srv.ops.is_empty(), "what is in the snapshot must not stand in the stream behind it");
+    notice!("Starting BGSAVE for SYNC with target: disk");
+    let waiting = srv.repl.replicas.at_stage(Stage::WaitStart);
+    if jobs::save_in_background(srv).is_err() {
+        warning!("BGSAVE for replication failed");
+        for id in waiting {
+            srv.repl.replicas.forget(id);
+            srv.clients[id].clear(flag::REPLICA);
+            srv.clients.push(id, |out| out.error("ERR BGSAVE failed, replication can't continue"));
+            srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
+        }
+        return;
+    }
+    srv.repl.file_for_replicas = srv.config.rdb_del_sync_files;
+    let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
+    for id in waiting {
+        if let Some(r) = srv.repl.replicas.get_mut(id) {
+            r.begin(at, &replid);
+        }
+        srv.clients.wants_write(id);
+    }
+    select_again(srv);
+}
+
+/// No child is there any more: replicas that had to wait for that have their snapshot begun.
+pub fn start_pending(srv: &mut Server) {
+    if srv.jobs.child.is_none() && !srv.repl.replicas.at_stage(Stage::WaitStart).is_empty() {
+        start_save(srv);
+    }
+}
+
+/// A snapshot has been written, or has not been.
+pub fn saved(srv: &mut Server, good: bool) {
+    for id in srv.repl.replicas.at_stage(Stage::WaitEnd) {
+        if !good {
+            warning!("SYNC failed. BGSAVE child returned an error");
+            kill::kill(srv, id);
+            continue;
+        }
+        let opened = File::open(jobs::file_of(srv)).and_then(|f| Ok((f.metadata()?.len(), f)));
+        match opened {
+            Ok((len, file)) => {
+                if let Some(r) = srv.repl.replicas.get_mut(id) {
+                    r.transfer(Source::File(file), len);
+                }
+                srv.clients.wants_write(id);
+            }
+            Err(e) => {
+                warning!("SYNC failed. Can't open/stat DB after BGSAVE: {}", errno::text(&e));
+                kill::kill(srv, id);
+            }
+        }
+    }
+}
+
+// ---- the stream --------------------------------------------------------------------------------
+
+/// The stream has grown: replicas that are online are written to before the loop sleeps. How far they are
+/// behind is looked at after so many bytes, and what nothing needs any more goes then.
+pub fn feed(srv: &mut Server) {
+    srv.repl.grown = false;
+    let Some(end) = srv.repl.backlog.as_ref().map(crate::replication::backlog::Backlog::end) else {
+        return;
+    };
+    for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
+        // The socket of a replica that reads slowly says itself when it takes more.
+        let waits = flag::TO_WRITE | flag::WRITE_BLOCKED;
+        if srv.clients.get(r.id).is_some_and(|c| !c.has(waits)) {
+            srv.clients.wants_write(r.id);
+        }
+    }
+    if end.saturating_sub(srv.repl.measured_at) >= MEASURED {
+        srv.repl.measured_at = end;
+        measure(srv, end);
+    }
+}
+
+#[cold]
+fn measure(srv: &mut Server, end: u64) {
+    let behind = |r: &&Replica| r.is_fed() && end - r.at >= MEASURED;
+    let behind: Vec<ClientId> = srv.repl.replicas.iter().filter(behind).map(|r| r.id).collect();
+    for id in behind {
+        limits::check_output(srv, id, false);
+    }
+    trim(srv);
+}
+
+fn trim(srv: &mut Server) {
+    let wanted = srv.repl.replicas.wanted(srv.repl.offset());
+    if let Some(b) = &mut srv.repl.backlog {
+        b.trim(srv.config.repl_backlog_size, wanted);
+    }
+}
+
+// ---- writing -----------------------------------------------------------------------------------
+
+enum Outcome {
+    /// Nothing more at the moment.
+    Rests,
+    /// There is more, and it is somebody else's turn.
+    More,
+    /// The socket takes no more.
+    Full,
+    Failed(String),
+}
+
+/// Sends a replica what is its turn, as much as the socket takes.
+pub fn write(srv: &mut Server, id: ClientId) {
+    let Some(c) = srv.clients.get(id) else { return };
+    if c.has(flag::DYING) {
+        return;
+    }
+    if !c.out.is_empty() || c.out.over {
+        return answered(srv, id);
+    }
+    let mut written = 0;
+    let outcome = loop {
+        match step(srv, id) {
+            Ok(0) => break Outcome::Rests,
+            Ok(n) => written += n,
+            Err(o) => break o,
+        }
+        if written >= MAX_WRITE {
+            break Outcome::More;
+        }
+        if srv.repl.replicas.get(id).is_none() {
+            break Outcome::Rests;
+        }
+    };
+    srv.stats.net_repl_output += written as u64;
+    srv.stats.writes_processed += 1;
+    match outcome {
+        Outcome::Rests => {}
+        Outcome::More => srv.clients.wants_write(id),
+        Outcome::Full => {
+            srv.clients[id].set(flag::WRITE_BLOCKED);
+            crate::server::before_sleep::unfinished(srv, id);
+        }
+        Outcome::Failed(why) => {
+            warning!("{why}");
+            kill::kill(srv, id);
+        }
+    }
+}
+
+/// One write of what comes next; how many bytes it took, 0 for nothing to send.
+fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
+    let now = srv.clock.unix_secs();
+    let end = srv.repl.offset();
+    let (Some(c), Some(r)) = (srv.clients.get(id), srv.repl.replicas.get_mut(id)) else { return Ok(0) };
+    let Some(stream) = &c.stream else { return Ok(0) };
+    let what = r.next(end);
+    let done = match what {
+        Next::Nothing => return Ok(0),
+        Next::Head => stream.write(&r.head),
+        Next::Stream(at) => match &srv.repl.backlog {
+            Some(b) => stream.write_vectored(&b.slices(at, Stream::PIECES)),
+            None => return Ok(0),
+        },
+        Next::Bulk(at) => {
+            let piece = piece(r, at)
+                .map_err(|why| Outcome::Failed(format!("Read error sending DB to replica: {why}")))?;
+            stream.write(&piece)
+        }
+    };
+    match done {
+        Ok(n) => {
+            if r.sent(what, n, now) {
+                online(srv, id);
+            }
+            Ok(n)
+        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Outcome::Full),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(Outcome::More),
+        Err(e) => {
+            let what = match what {
+                Next::Head => "RDB preamble",
+                Next::Bulk(_) => "DB",
+                _ => "stream",
+            };
+            Err(Outcome::Failed(format!("Write error sending {what} to replica: {}", errno::text(&e))))
+        }
+    }
+}
+
+/// Bytes of the snapshot from `at` on.
+fn piece(r: &Replica, at: u64) -> Result<Vec<u8>, String> {
+    let Some(b) = &r.bulk else { return Err("no file".into()) };
+    let n = usize::try_from(b.len - at).unwrap_or(PIECE).min(PIECE);
+    let mut piece = vec![0; n];
+    let read = match &b.source {
+        Source::File(file) => file.read_at(&mut piece, at),
+        Source::Memory(bytes) => {
+            let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+            io::Read::read(&mut &*rest, &mut piece)
+        }
+    };
+    match read {
+        Ok(0) => Err("premature EOF".into()),
+        Ok(n) => {
+            piece.truncate(n);
+            Ok(piece)
+        }
+        Err(e) => Err(errno::text(&e)),
+    }
+}
+
+/// The snapshot is across.
+fn online(srv: &mut Server, id: ClientId) {
+    let name = name(srv, id);
+    if srv.repl.replicas.get(id).is_some_and(|r| r.about.rdb_only) {
+        notice!("RDB transfer completed, rdb only replica ({name}) should be disconnected asap");
+        return kill::kill(srv, id);
+    }
+    refresh_good(srv);
+    notice!("Synchronization with replica {name} succeeded");
+}
+
+/// A replica that got an answer cannot tell it from the stream.
+fn answered(srv: &mut Server, id: ClientId) {
+    let cmd = match srv.clients[id].last_cmd {
+        u16::MAX => "<unknown>",
+        n => &srv.table.get(n).name,
+    };
+    let line = client_info::line(srv, id, &[]);
+    warning!("Replica generated a reply to command '{cmd}', disconnecting it: {line}");
+    kill::kill(srv, id);
+}
+
+// ---- leaving -----------------------------------------------------------------------------------
+
+/// A replica has been killed.
+pub fn left(srv: &mut Server, r: &Replica) {
+    notice!("Connection with replica {} lost.", name_of(srv, r.id, &r.about));
+    if srv.repl.replicas.is_empty() {
+        srv.repl.alone_since = srv.clock.unix_secs();
+    }
+    let waited = r.stage == Stage::WaitEnd;
+    let needless = waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
+    if needless && srv.config.save.is_empty() {
+        // No other replica waits for the file, and no save point asked for it.
+        jobs::kill_child(srv);
+    }
+    refresh_good(srv);
+    trim(srv);
+}
+
+// ---- once a second -----------------------------------------------------------------------------
+
+pub fn cron(srv: &mut Server) {
+    let beat = srv.repl.beats;
+    srv.repl.beats += 1;
+    if srv.repl.replicas.is_empty() {
+        remove_file(srv);
+        return age(srv);
+    }
+    if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
+        if let Some(b) = &mut srv.repl.backlog {
+            b.push(b"*1\r\n$4\r\nPING\r\n");
+        }
+        feed(srv);
+    }
+    for r in srv.repl.replicas.iter_mut() {
+        if r.keep_alive() {
+            srv.clients.wants_write(r.id);
+        }
+    }
+    let (now, most) = (srv.clock.unix_secs(), srv.config.repl_timeout);
+    let late = |r: &Replica| u64::try_from(now - r.ack_at).is_ok_and(|s| s > most);
+    let gone = |r: &&Replica| r.stage == Stage::Online && !r.silent && late(r);
+    for id in srv.repl.replicas.iter().filter(gone).map(|r| r.id).collect::<Vec<_>>() {
+        warning!("Disconnecting timedout replica (streaming sync): {}", name(srv, id));
+        kill::kill(srv, id);
+    }
+    start_pending(srv);
+    trim(srv);
+    refresh_good(srv);
+    remove_file(srv);
+}
+
+/// `rdb-del-sync-files`: a server without persistence leaves no snapshot on the disk.
+fn remove_file(srv: &mut Server) {
+    if !srv.config.rdb_del_sync_files {
+        srv.repl.file_for_replicas = false;
+        return;
+    }
+    let persists = !srv.config.save.is_empty() || srv.aof.state != State::Off;
+    let needed = srv.repl.replicas.iter().any(|r| r.stage != Stage::Online);
+    if !srv.repl.file_for_replicas || persists || needed {
+        return;
+    }
+    srv.repl.file_for_replicas = false;
+    let path = jobs::file_of(srv);
+    if path.exists() {
+        notice!("Removing the RDB file used to feed replicas in a persistence-less instance");
+        // One that has gone meanwhile needs not go.
+        let _ = srv.bio.unlink(&path);
+    }
+}
+
+/// Without replicas the backlog is kept for some time.
+fn age(srv: &mut Server) {
+    let ttl = srv.config.repl_backlog_ttl;
+    let idle = srv.clock.unix_secs() - srv.repl.alone_since;
+    if srv.repl.backlog.is_none() || ttl == 0 || !u64::try_from(idle).is_ok_and(|i| i > ttl) {
+        return;
+    }
+    srv.repl.close_backlog();
+    srv.ops.replicas = None;
+    policy::refresh(srv);
+    notice!("Replication backlog freed after {ttl} seconds without connected replicas.");
+}
+
+/// Replicas that follow closely; None when that is nobody's wish.
+pub fn good(srv: &Server) -> Option<u64> {
+    let lag = srv.config.min_replicas_max_lag;
+    let wanted = srv.config.min_replicas_to_write > 0 && lag > 0;
+    wanted.then(|| srv.repl.replicas.good(srv.clock.unix_secs(), lag))
+}
+
+/// Writes are refused while fewer replicas than `min-replicas-to-write` follow closely enough.
+pub fn refresh_good(srv: &mut Server) {
+    let few = good(srv).is_some_and(|n| n < srv.config.min_replicas_to_write);
+    srv.gate.put(Gate::MIN_REPLICAS, few);
+}
+
+/// At the end of the process: what can be sent without waiting is sent.
+pub fn farewell(srv: &mut Server) {
+    for id in srv.repl.replicas.at_stage(Stage::Online) {
+        write(srv, id);
+    }
+}
