@@ -17,6 +17,7 @@
 //!   COMPARE_COMMANDS   how many commands, over all seeds
 //!   COMPARE_STEPS      how many steps of a crowd, over all seeds
 //!   COMPARE_SCRIPTS    how many scripts, over all seeds
+//!   COMPARE_BATCH      how many scripts are sent at once (50)
 //!   COMPARE_SEEDS      list of seeds (1,2,3,4); an even one speaks RESP3
 //!   COMPARE_ONLY       commands and groups to drive, instead of all: zset,sort
 //!   COMPARE_REPORT     how many differences are told in full (10), two of a command at most
@@ -84,7 +85,7 @@ fn scripts_alone_have_replies() {
 
 #[test]
 fn scripts_have_the_replies_of_a_real_server() {
-    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
+    let Some(theirs) = Server::real(&script_options()) else { return };
     scripts(Some(&theirs), number("COMPARE_SCRIPTS", 10_000));
 }
 
@@ -126,10 +127,15 @@ fn crowd(theirs: Option<&Server>, steps: usize) {
     agree(&differences);
 }
 
+/// Scripts of many lines are longer than the strings of the other tests may be.
+fn script_options() -> Vec<&'static str> {
+    [legal::OPTIONS, &["--proto-max-bulk-len", "8388608"]].concat()
+}
+
 fn scripts(theirs: Option<&Server>, count: usize) {
     let seeds = seeds();
     let each = count.div_ceil(seeds.len());
-    let ours = Server::with(legal::OPTIONS);
+    let ours = Server::with(&script_options());
     let mut differences = Vec::new();
     for seed in seeds {
         let mut all = Scripts::new(&ours, theirs, seed, number("COMPARE_REPORT", 10));

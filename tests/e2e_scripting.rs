@@ -479,3 +479,39 @@ fn a_busy_script_sees_the_time_move_and_its_keys_stand() {
                   return {tostring(now() ~= before), redis.call('PTTL', KEYS[1])}";
     assert_eq!(eval(&mut c, script), Array(vec![Value::bulk("true"), Int(100_000)]));
 }
+
+#[test]
+fn the_format_of_a_verbatim_string_has_three_bytes_whatever_they_are() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    assert_eq!(c.cmd(&["HELLO", "3"]).kind(), "map");
+    for (format, shown) in
+        [("' \\218'", b" \xda "), ("'mkdown'", b"mkd"), ("'a\\0b'", b"a  "), ("''", b"   ")]
+    {
+        let script = format!("return {{verbatim_string = {{format = {format}, string = 'text'}}}}");
+        c.put(&["EVAL", &script, "0"]);
+        let expected = [b"=8\r\n".as_slice(), shown, b":text\r\n"].concat();
+        assert_eq!(c.take(expected.len()), expected, "{format}");
+    }
+    assert_eq!(c.cmd(&["PING"]).text(), "PONG");
+}
+
+#[test]
+fn what_random_scripts_have_found() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    for (script, text) in [
+        ("return cjson.encode({[2147483648] = 1, 5})", "{\"1\":5,\"2147483648\":1}"),
+        ("return cjson.encode({[1e21] = 'x'})", "{\"1e+21\":\"x\"}"),
+        (
+            "return select(2, pcall(struct.pack, 'If', 1))",
+            "bad argument #3 to '?' (number expected, got nil)",
+        ),
+    ] {
+        assert_eq!(eval(&mut c, script), Value::bulk(text), "{script}");
+    }
+    for (text, told) in [("'\\n'", ""), ("'MY a\\r\\n\\n'", "MY a"), ("'MY a\\nb\\n'", "MY a b")] {
+        let reply = eval(&mut c, &format!("return {{err = {text}}}"));
+        assert_eq!(reply.error(), told, "{text}");
+    }
+}

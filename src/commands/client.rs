@@ -144,7 +144,7 @@ fn line_of(ctx: &Ctx<'_>, id: ClientId, text: &mut String) {
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut text = String::new();
     line_of(ctx, ctx.client, &mut text);
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(Flow::Done)
 }
 
@@ -178,7 +178,7 @@ fn list(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         }
         _ => return Err(CmdError::Syntax),
     }
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(Flow::Done)
 }
 

@@ -467,7 +467,7 @@ fn protocol(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
             // Neither is a push.
             out.bulk(b"Some real reply following the push reply");
         }
-        b"verbatim" => out.verbatim("txt", b"This is a verbatim\nstring"),
+        b"verbatim" => out.verbatim(b"txt", b"This is a verbatim\nstring"),
         b"true" => out.bool(true),
         b"false" => out.bool(false),
         _ => {
@@ -696,7 +696,7 @@ fn htstats(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     text += &tables::figures(db.dict.keys(), full);
     text += "[Expires HT]\n";
     text += &tables::figures(db.dict.expires(), full);
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
@@ -707,7 +707,7 @@ fn htstats_key(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let text = text.ok_or(CmdError::Msg(
         &"ERR The value stored at the specified key is not represented using an hash table",
     ))?;
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
@@ -771,7 +771,7 @@ fn client_eviction(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         };
         text += &format!("tot-mem: {bytes:>10}, clients: {clients}\n");
     }
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 

@@ -66,7 +66,7 @@ fn latest(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn graph(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     match ctx.srv.latency.graph(ctx.args[2], ctx.srv.clock.unix_secs()) {
-        Some(text) => ctx.out.verbatim("txt", text.as_bytes()),
+        Some(text) => ctx.out.verbatim(b"txt", text.as_bytes()),
         None => {
             let text =
                 [b"ERR No samples available for event '", help::c_text(ctx.args[2]), b"'"].concat();
@@ -88,7 +88,7 @@ fn doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         huge_pages: process::smaps_bytes("AnonHugePages:", None) > 0,
         fork_rate: 0.0,
     });
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(Flow::Done)
 }
 

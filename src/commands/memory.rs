@@ -99,7 +99,7 @@ fn memory_usage(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn memory_malloc_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.out.verbatim("txt", &alloc::malloc_stats());
+    ctx.out.verbatim(b"txt", &alloc::malloc_stats());
     Ok(Flow::Done)
 }
 
@@ -247,7 +247,7 @@ fn memory_doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         per_client: o.clients_normal / ctx.srv.clients.connected().max(1),
         scripts: ctx.srv.scripting.scripts.len(),
     };
-    ctx.out.verbatim("txt", symptoms.report().as_bytes());
+    ctx.out.verbatim(b"txt", symptoms.report().as_bytes());
     Ok(Flow::Done)
 }
 

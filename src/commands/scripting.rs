@@ -7,9 +7,9 @@ use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
-use crate::scripting::{Script, Sha, api, ffi::Vm, header, name_of, run};
+use crate::scripting::{Script, Sha, ffi::Vm, header, name_of};
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
-use crate::server::monitor;
+use crate::server::{monitor, script, script_api};
 use std::sync::Arc;
 
 const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | RUNS_SCRIPT;
@@ -151,7 +151,7 @@ fn start(ctx: &mut Ctx<'_>, name: Sha, read_only: bool) -> Result<Flow, CmdError
     no_script_runs(ctx)?;
     // What the script's commands change leaves as their own ops.
     ctx.prop = Propagation::Never;
-    run::eval(ctx, name, keys, argv, read_only)?;
+    script::eval(ctx, name, keys, argv, read_only)?;
     Ok(Flow::Done)
 }
 
@@ -171,7 +171,7 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
         }
     };
     // Without its header, but with the line end: lines keep their numbers.
-    let vm = s.vm.get_or_insert_with(|| Vm::new(api::CALLS, Arc::clone(&s.vm_bytes)));
+    let vm = s.vm.get_or_insert_with(|| Vm::new(script_api::CALLS, Arc::clone(&s.vm_bytes)));
     match vm.compile(&body[skipped..]) {
         Err(why) => {
             ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
@@ -227,7 +227,7 @@ fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    run::kill(ctx.srv)?;
+    script::kill(ctx.srv)?;
     ctx.out.ok();
     Ok(Flow::Done)
 }

@@ -39,7 +39,7 @@ pub static ROWS: &[Command] = &[
 
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let text = crate::server::info::text(ctx.srv, ctx.args.from(1));
-    ctx.out.verbatim("txt", text.as_bytes());
+    ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(Flow::Done)
 }
 

@@ -468,13 +468,13 @@ impl Reply {
         }
     }
 
-    /// `ext` has three letters: `txt`, `mkd`.
-    pub fn verbatim(&mut self, ext: &str, b: &[u8]) {
+    /// `ext` is `txt`, `mkd`, or what a script gives.
+    pub fn verbatim(&mut self, ext: &[u8; 3], b: &[u8]) {
         if !self.resp3 {
             return self.bulk(b);
         }
         self.head(b'=', b.len() as i64 + 4);
-        self.raw(ext.as_bytes());
+        self.raw(ext);
         self.raw(b":");
         self.raw(b);
         self.raw(b"\r\n");
@@ -676,7 +676,7 @@ mod tests {
         r.map(2);
         r.set(1);
         r.bool(true);
-        r.verbatim("txt", b"hi");
+        r.verbatim(b"txt", b"hi");
         assert_eq!(r.take_bytes(), b"_\r\n%2\r\n~1\r\n#t\r\n=6\r\ntxt:hi\r\n");
     }
 }

@@ -259,7 +259,8 @@ impl Encoder {
         Ok(())
     }
 
-    /// The greatest key when all are whole numbers from 1 on.
+    /// The greatest key when all are whole numbers from 1 on. It is a C int: one that is too great for it
+    /// becomes the least of all, which is no length, and the table an object.
     fn array_length(&self, s: &mut Stack) -> Result<Option<i32>, Raise> {
         let (mut max, mut items) = (0i32, 0i64);
         let mut cursor = Cursor::default();
@@ -267,7 +268,9 @@ impl Encoder {
             let key = if s.kind(-2) == Kind::Number { s.number(-2) } else { None };
             match key {
                 Some(k) if k.fract() == 0.0 && k >= 1.0 => {
-                    max = max.max(k.min(f64::from(INT_MAX)) as i32);
+                    if k > f64::from(max) {
+                        max = if k <= f64::from(i32::MAX) { k as i32 } else { i32::MIN };
+                    }
                     items += 1;
                     s.pop(2);
                 }

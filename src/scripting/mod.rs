@@ -5,8 +5,8 @@
 //!                                      └► every 100,000 instructions: too slow? a nested pass serves others
 //!
 //! ffi        the raw layer                       sandbox   what scripts find, and may not change
-//! run        a script from the server's side     api       the table `redis`
 //! header     `#!lua flags=..`                    bit, cjson, cmsgpack, packing (struct), random: libraries
+//! server/script, script_api                      a script from the server's side; the table `redis`
 //! ```
 //!
 //! Lua is that of 5.1.5, compiled by build.rs. Compiled code is refused. Inside a script the clock
@@ -14,7 +14,6 @@
 //!
 //! A library is a table of natives (`fn(&mut Stack) -> Result<i32, Raise>`) and constants.
 
-pub mod api;
 mod bit;
 mod cjson;
 mod cmsgpack;
@@ -22,8 +21,7 @@ pub mod ffi;
 pub mod header;
 mod packing;
 mod random;
-pub mod run;
-mod sandbox;
+pub mod sandbox;
 
 use crate::clients::ClientId;
 use std::collections::HashMap;

@@ -150,6 +150,8 @@ fn get_integer(data: &[u8], f: &Format, signed: bool) -> f64 {
 
 fn pack(s: &mut Stack) -> Result<i32, Raise> {
     let mut f = Format::of(s)?;
+    // The first argument that is missing is told of as a nil.
+    s.push_nil();
     let (mut out, mut arg, mut total) = (Vec::new(), 2, 0usize);
     while let Some((option, mut size, padding)) = f.next(total)? {
         total = total.wrapping_add(padding);

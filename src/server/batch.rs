@@ -35,6 +35,7 @@ use crate::object::value::{Fetch, prefetch_member};
 use crate::proto::args::{Args, recycle};
 use crate::proto::parse::{Limits, Parsed, Span, State};
 use crate::proto::reply::Reply;
+use crate::sys::alloc;
 
 /// Requests parsed ahead.
 const BATCH: usize = 64;
@@ -394,7 +395,8 @@ fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
 fn make_room(i: &mut Input) {
     if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
         let end = i.state.at() + bulk + 2;
-        let _no_room = i.buf.try_reserve_exact(end.saturating_sub(i.buf.len()));
+        let missing = end.saturating_sub(i.buf.len());
+        let _no_room = alloc::fallible(|| i.buf.try_reserve_exact(missing));
         i.query_peak = i.query_peak.max(u32::try_from(end).unwrap_or(u32::MAX));
     }
 }

@@ -33,6 +33,8 @@ pub mod pass;
 pub mod pause;
 pub mod policy;
 pub mod rewrite;
+pub mod script;
+pub mod script_api;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;

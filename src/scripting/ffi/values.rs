@@ -117,6 +117,13 @@ fn flat(text: &[u8]) -> Vec<u8> {
     text.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }).collect()
 }
 
+/// A text up to its first NUL, without the ends of lines that follow it.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let text = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
+    let end = text.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |last| last + 1);
+    &text[..end]
+}
+
 /// As C strings go into replies: up to the first NUL, in one line.
 fn one_line(text: &[u8]) -> Vec<u8> {
     flat(&text[..memchr::memchr(0, text).unwrap_or(text.len())])
@@ -130,7 +137,7 @@ unsafe fn reply_typed(l: *mut lua_State, out: &mut Reply, resp: u8) -> bool {
     // SAFETY: by contract; balanced.
     unsafe {
         if let Some(text) = text_field(l, c"err", false) {
-            let text = one_line(&text);
+            let text = one_line(trimmed(&text));
             if flagged(l, c"ignore_error_stats_update") {
                 out.counted_error(&text);
             } else {
@@ -172,10 +179,11 @@ unsafe fn reply_verbatim(l: *mut lua_State, out: &mut Reply) -> bool {
             text_field(l, c"format", false).zip(text_field(l, c"string", false))
         });
         let Some((format, text)) = found else { return false };
-        // Three letters, whatever the script gave.
-        let mut ext: Vec<u8> = one_line(&format);
-        ext.resize(3, b' ');
-        out.verbatim(&String::from_utf8_lossy(&ext), &text);
+        // Three bytes, whatever the script gave; a NUL ends them.
+        let mut ext = [b' '; 3];
+        let given = one_line(&format);
+        ext.iter_mut().zip(given.iter().take_while(|b| **b != 0)).for_each(|(to, b)| *to = *b);
+        out.verbatim(&ext, &text);
         true
     }
 }

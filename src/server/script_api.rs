@@ -1,18 +1,19 @@
 //! The `redis` table of scripts.
 
-use super::ffi::{Calls, Kind, Library, Raise, Stack};
-use super::sandbox::Item::{Call, Native, Number, PCall, Text};
-use super::{name_of, run};
+use super::lend::with_lent;
+use super::script;
 use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
-use crate::server::lend::with_lent;
+use crate::scripting::ffi::{Calls, Kind, Library, Raise, Stack};
+use crate::scripting::name_of;
+use crate::scripting::sandbox::Item::{Call, Native, Number, PCall, Text};
 use crate::sys::log::{self, Level};
 
 /// What scripts call.
 pub const CALLS: Calls = Calls {
     redis: LIBRARY,
-    command: |args| with_lent(|srv| run::command(srv, args)),
-    slow: || with_lent(run::slow),
+    command: |args| with_lent(|srv| script::command(srv, args)),
+    slow: || with_lent(script::slow),
 };
 
 const LIBRARY: Library = &[
@@ -109,7 +110,7 @@ fn setresp(s: &mut Stack) -> Result<i32, Raise> {
         return Err(error("redis.setresp() requires one argument."));
     }
     match int(s, 1) {
-        resp @ (2 | 3) => with_lent(|srv| run::set_resp(srv, resp as u8)),
+        resp @ (2 | 3) => with_lent(|srv| script::set_resp(srv, resp as u8)),
         _ => return Err(error("RESP version must be 2 or 3.")),
     }
     Ok(0)
@@ -120,7 +121,7 @@ fn set_repl(s: &mut Stack) -> Result<i32, Raise> {
         return Err(error("redis.set_repl() requires one argument."));
     }
     match u8::try_from(int(s, 1)) {
-        Ok(mask) if mask & !to::ALL == 0 => with_lent(|srv| run::set_repl(srv, mask)),
+        Ok(mask) if mask & !to::ALL == 0 => with_lent(|srv| script::set_repl(srv, mask)),
         _ => {
             let why = "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
             return Err(error(why));
@@ -142,7 +143,7 @@ fn acl_check_cmd(s: &mut Stack) -> Result<i32, Raise> {
             }
         }
     }
-    match with_lent(|srv| run::may_call(srv, &words)) {
+    match with_lent(|srv| script::may_call(srv, &words)) {
         Some(yes) => s.push_bool(yes),
         None => return Err(error("Invalid command passed to redis.acl_check_cmd()")),
     }

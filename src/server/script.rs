@@ -1,8 +1,10 @@
 //! Running a script from the server's side: what may keep it from running, its commands, its slowness,
 //! its end.
 
-use super::header::Flags;
-use super::{Running, ffi};
+use super::admit::{self, Caller, Verdict};
+use super::call::{How, call};
+use super::ctx::Ctx;
+use super::{Gate, Server, lend, pass};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -10,10 +12,8 @@ use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::replication::ops::to;
-use crate::server::admit::{self, Caller, Verdict};
-use crate::server::call::{How, call};
-use crate::server::ctx::Ctx;
-use crate::server::{Gate, Server, lend, pass};
+use crate::scripting::header::Flags;
+use crate::scripting::{Running, Sha, ffi};
 use crate::sys::clock::mono_ns;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn runner(srv: &mut Server) -> ClientId {
 /// Runs a compiled script for the caller of `ctx`; its value or its error is the reply.
 pub fn eval(
     ctx: &mut Ctx<'_>,
-    name: super::Sha,
+    name: Sha,
     keys: &[&[u8]],
     argv: &[&[u8]],
     read_only: bool,
@@ -79,7 +79,7 @@ pub fn eval(
 }
 
 /// The error of a script as its caller gets it.
-fn failed(name: &super::Sha, f: &ffi::Failure) -> Vec<u8> {
+fn failed(name: &Sha, f: &ffi::Failure) -> Vec<u8> {
     if f.raw {
         let shown = &f.message[..f.message.len().min(100)];
         return [b"ERR Error running script ", &name[..], b", ", shown].concat();
