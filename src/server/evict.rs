@@ -118,10 +118,10 @@ fn time_limit_us(tenacity: u64) -> u64 {
 pub fn perform(srv: &mut Server) -> Outcome {
     let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
     let short = max > 0 && alloc::used_with(srv.eviction.others) > max;
-    let over = match if short { excess(srv) } else { None } {
-        None if srv.eviction.exceeded_since_ns.is_none() => return Outcome::Fits,
-        over => over,
-    };
+    let over = if short { excess(srv) } else { None };
+    if over.is_none() && srv.eviction.exceeded_since_ns.is_none() {
+        return Outcome::Fits;
+    }
     if !allowed(srv) {
         return Outcome::Fits;
     }
