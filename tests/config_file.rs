@@ -10,7 +10,7 @@ use oxidis::config::absent::{ABSENT, UNREAD};
 use oxidis::config::getset::{get, lookup, names};
 use oxidis::config::kinds::Kind;
 use oxidis::config::load::{LoadError, Sources, Startup, load};
-use oxidis::config::rewrite::{Options, render};
+use oxidis::config::rewrite::{RewriteOptions, render};
 use oxidis::config::row::{HIDDEN, Row};
 use oxidis::config::{Config, rows};
 
@@ -129,7 +129,7 @@ fn get_shows_what_the_file_says() {
 fn a_rewrite_keeps_the_prose() {
     let old = file();
     let config = Config { port: 7000, ..expected() };
-    let text = render(&config, old.as_bytes(), Options::default(), |_| false, |_| {});
+    let text = render(&config, old.as_bytes(), RewriteOptions::default(), |_| false, |_| {});
     let text = String::from_utf8(text).expect("UTF-8");
     let comments = |text: &str| {
         let comment = |line: &&str| line.starts_with('#');

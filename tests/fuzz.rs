@@ -19,7 +19,7 @@ use oxidis::object::stream::Stream;
 use oxidis::object::stream::entries::{Keep, Trim};
 use oxidis::object::stream::group::Group;
 use oxidis::object::stream::id::{Id, Wish};
-use oxidis::object::value::{Kind, Value, Variant};
+use oxidis::object::value::{Value, ValueKind, Variant};
 use oxidis::object::zset::Rules;
 use oxidis::object::{self, digest::Digest};
 use oxidis::persist::rdb::load::{self, Checks, Item, Loaded, Loader};
@@ -443,10 +443,10 @@ fn payloads(rng: &mut Rng) {
 
 fn snapshots(rng: &mut Rng) {
     let ks = some_keys(rng);
-    let options = save::Options {
+    let options = save::SaveOptions {
         compress: rng.index(2) == 0,
         checksum: rng.index(2) == 0,
-        told: [save::Told::Nothing, save::Told::Idle, save::Told::Freq][rng.index(3)],
+        told: [save::UsageSaved::Nothing, save::UsageSaved::Idle, save::UsageSaved::Freq][rng.index(3)],
         aux: vec![("redis-ver", "7.2.6".into())],
     };
     let mut file = Vec::new();

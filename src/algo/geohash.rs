@@ -31,7 +31,7 @@ const ALPHABET: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
 
 /// In degrees.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Place {
+pub struct Point {
     pub lon: f64,
     pub lat: f64,
 }
@@ -69,7 +69,7 @@ impl Span {
     }
 }
 
-impl Place {
+impl Point {
     pub fn is_valid(self) -> bool {
         LON.contains(self.lon) && LAT.contains(self.lat)
     }
@@ -80,9 +80,9 @@ impl Place {
     }
 
     /// The middle of the smallest cell. Scores that stand for no place give some place too.
-    pub fn of_score(score: f64) -> Place {
+    pub fn of_score(score: f64) -> Point {
         let area = Cell { bits: truncate(score), steps: STEPS }.area();
-        Place { lon: area.lon.middle(LON), lat: area.lat.middle(LAT) }
+        Point { lon: area.lon.middle(LON), lat: area.lat.middle(LAT) }
     }
 
     /// The textual geohash. It has room for 55 bits of which 52 are known: the last letter is always
@@ -96,7 +96,7 @@ impl Place {
     }
 
     /// Meters along the surface (haversine).
-    pub fn distance(self, other: Place) -> f64 {
+    pub fn distance(self, other: Point) -> f64 {
         Origin::new(self).distance(other)
     }
 }
@@ -155,7 +155,7 @@ struct Area {
 }
 
 impl Cell {
-    fn of(p: Place, steps: u32) -> Cell {
+    fn of(p: Point, steps: u32) -> Cell {
         debug_assert!(p.is_valid() && (1..=STEPS).contains(&steps));
         Cell { bits: interleave(LAT.part(p.lat, steps), LON.part(p.lon, steps)), steps }
     }
@@ -200,7 +200,7 @@ struct Origin {
 }
 
 impl Origin {
-    fn new(p: Place) -> Origin {
+    fn new(p: Point) -> Origin {
         let lat = p.lat * RADIANS;
         Origin { lon: p.lon * RADIANS, lat, cos: lat.cos() }
     }
@@ -210,7 +210,7 @@ impl Origin {
         EARTH_METERS * (lat * RADIANS - self.lat).abs()
     }
 
-    fn distance(&self, to: Place) -> f64 {
+    fn distance(&self, to: Point) -> f64 {
         let v = ((to.lon * RADIANS - self.lon) / 2.0).sin();
         if v == 0.0 {
             return self.north(to.lat);
@@ -232,7 +232,7 @@ pub enum Shape {
 /// A shape around a place.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
-    centre: Place,
+    centre: Point,
     shape: Shape,
     /// Meters in the unit of the lengths.
     unit: f64,
@@ -245,12 +245,12 @@ const AROUND: [(i8, i8); 9] =
     [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
 
 impl Search {
-    pub fn new(centre: Place, shape: Shape, unit: f64) -> Search {
+    pub fn new(centre: Point, shape: Shape, unit: f64) -> Search {
         Search { centre, shape, unit, origin: Origin::new(centre) }
     }
 
     /// Meters from the centre, if the place lies within the shape.
-    pub fn reach(&self, p: Place) -> Option<f64> {
+    pub fn reach(&self, p: Point) -> Option<f64> {
         // Nothing is nearer than its latitude is; that is far cheaper to know. The slack covers all
         // that rounding could do to the exact formula.
         let north = self.origin.north(p.lat);
@@ -268,7 +268,7 @@ impl Search {
                 if north > height * self.unit / 2.0 {
                     return None;
                 }
-                let abeam = Place { lon: self.centre.lon, lat: p.lat };
+                let abeam = Point { lon: self.centre.lon, lat: p.lat };
                 if p.distance(abeam) > width * self.unit / 2.0 {
                     return None;
                 }
@@ -314,7 +314,7 @@ impl Search {
             Shape::Rectangle { width, height } => (width / 2.0, height / 2.0),
         };
         let (width, height) = (self.unit * width, self.unit * height);
-        let Place { lon, lat } = self.centre;
+        let Point { lon, lat } = self.centre;
         let north = height / EARTH_METERS / RADIANS;
         // Degrees of longitude are the narrower the nearer to a pole: the side there counts.
         let side = if lat < 0.0 { lat - north } else { lat + north };
@@ -364,18 +364,18 @@ mod tests {
     use super::*;
     use crate::algo::rng::Rng;
 
-    const PALERMO: Place = Place { lon: 13.361389, lat: 38.115556 };
-    const CATANIA: Place = Place { lon: 15.087269, lat: 37.502669 };
+    const PALERMO: Point = Point { lon: 13.361389, lat: 38.115556 };
+    const CATANIA: Point = Point { lon: 15.087269, lat: 37.502669 };
 
-    fn place(rng: &mut Rng) -> Place {
+    fn place(rng: &mut Rng) -> Point {
         match rng.below(12) {
             // Edges, and places just beside each other.
-            0 => Place {
+            0 => Point {
                 lon: [-180.0, 0.0, 180.0][rng.index(3)],
                 lat: [LAT.min, 0.0, LAT.max][rng.index(3)],
             },
-            1 => Place { lon: rng.next_f64() / 100.0, lat: rng.next_f64() / 100.0 },
-            _ => Place {
+            1 => Point { lon: rng.next_f64() / 100.0, lat: rng.next_f64() / 100.0 },
+            _ => Point {
                 lon: -180.0 + 360.0 * rng.next_f64(),
                 lat: LAT.min + (LAT.max - LAT.min) * rng.next_f64(),
             },
@@ -399,11 +399,11 @@ mod tests {
     #[test]
     fn known_places() {
         assert_eq!((PALERMO.score(), CATANIA.score()), (3479099956230698, 3479447370796909));
-        let back = Place::of_score(PALERMO.score() as f64);
-        assert_eq!(back, Place { lon: 13.361389338970184, lat: 38.1155563954963 });
+        let back = Point::of_score(PALERMO.score() as f64);
+        assert_eq!(back, Point { lon: 13.361389338970184, lat: 38.1155563954963 });
         assert_eq!(&back.text(), b"sqc8b49rny0");
-        assert_eq!(&Place::of_score(CATANIA.score() as f64).text(), b"sqdtr74hyu0");
-        let meters = back.distance(Place::of_score(CATANIA.score() as f64));
+        assert_eq!(&Point::of_score(CATANIA.score() as f64).text(), b"sqdtr74hyu0");
+        let meters = back.distance(Point::of_score(CATANIA.score() as f64));
         assert_eq!(format!("{meters:.4}"), "166274.1516");
     }
 
@@ -412,7 +412,7 @@ mod tests {
         let mut rng = Rng::seeded(4);
         for _ in 0..5000 {
             let p = place(&mut rng);
-            let back = Place::of_score(p.score() as f64);
+            let back = Point::of_score(p.score() as f64);
             assert!(back.is_valid());
             assert!(
                 (back.lon - p.lon).abs() < 1e-5 && (back.lat - p.lat).abs() < 1e-5,
@@ -422,7 +422,7 @@ mod tests {
         }
         // Scores that no place has.
         for odd in [-1.0, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, 1.8e19, 0.5] {
-            assert!(Place::of_score(odd).is_valid(), "{odd}");
+            assert!(Point::of_score(odd).is_valid(), "{odd}");
         }
     }
 
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn distances_agree_with_the_formula_as_it_is_taught() {
-        let naive = |a: Place, b: Place| {
+        let naive = |a: Point, b: Point| {
             let h = |x: f64| (1.0 - x.cos()) / 2.0;
             let (p, q) = (a.lat.to_radians(), b.lat.to_radians());
             let a = h(q - p) + p.cos() * q.cos() * h((b.lon - a.lon).to_radians());
@@ -463,7 +463,7 @@ mod tests {
         let mut rng = Rng::seeded(6);
         for _ in 0..2000 {
             let steps = 6 + rng.below(20) as u32;
-            let p = Place { lon: -170.0 + 340.0 * rng.next_f64(), lat: -60.0 + 120.0 * rng.next_f64() };
+            let p = Point { lon: -170.0 + 340.0 * rng.next_f64(), lat: -60.0 + 120.0 * rng.next_f64() };
             let cell = Cell::of(p, steps);
             let here = cell.area();
             let (wide, high) = (here.lon.max - here.lon.min, here.lat.max - here.lat.min);
@@ -475,7 +475,7 @@ mod tests {
             }
         }
         // Around the globe.
-        let edge = Cell::of(Place { lon: 179.9, lat: 0.0 }, 5);
+        let edge = Cell::of(Point { lon: 179.9, lat: 0.0 }, 5);
         assert_eq!(edge.beside(1, 0).area().lon.min, -180.0);
     }
 
@@ -486,7 +486,7 @@ mod tests {
         let mut rng = Rng::seeded(7);
         for _ in 0..300 {
             let centre =
-                Place { lon: -90.0 + 180.0 * rng.next_f64(), lat: -50.0 + 100.0 * rng.next_f64() };
+                Point { lon: -90.0 + 180.0 * rng.next_f64(), lat: -50.0 + 100.0 * rng.next_f64() };
             let size = 10f64.powf(1.0 + 5.0 * rng.next_f64());
             let shape = match rng.below(2) {
                 0 => Shape::Circle { radius: size },
@@ -497,7 +497,7 @@ mod tests {
             assert!((1..=9).contains(&cells.len()));
             for _ in 0..200 {
                 let off = |rng: &mut Rng| (rng.next_f64() - 0.5) * size / 30_000.0;
-                let p = Place { lon: centre.lon + off(&mut rng), lat: centre.lat + off(&mut rng) };
+                let p = Point { lon: centre.lon + off(&mut rng), lat: centre.lat + off(&mut rng) };
                 let score = p.score() as f64;
                 let holders = cells.iter().filter(|c| (c.scores().0..c.scores().1).contains(&score));
                 let n = holders.count();

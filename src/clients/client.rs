@@ -43,11 +43,8 @@ pub mod flag {
     pub const MASTER: u64 = 1 << 20;
     /// What it asks has been judged before, and is done: the log, and the link to the master.
     pub const OBEYED: u64 = 1 << 27;
-    pub const TRACKING: u64 = 1 << 21;
     /// Has to log in before anything else, while users need passwords.
     pub const UNAUTHENTICATED: u64 = 1 << 22;
-    pub const READONLY: u64 = 1 << 23;
-    pub const ASKING: u64 = 1 << 24;
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
@@ -55,7 +52,6 @@ pub mod flag {
     pub const HUNG_UP: u64 = 1 << 28;
     /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
     pub const REPROCESSING: u64 = 1 << 29;
-    pub const MODULE: u64 = 1 << 30;
     /// Never hits the output limits, never evicted.
     pub const PROTECTED: u64 = 1 << 31;
     /// A unix socket whose last write met a full buffer.
@@ -78,7 +74,6 @@ pub mod flag {
         | REPLICA
         | MASTER
         | OBEYED
-        | TRACKING
         | PAUSED
         | NO_TOUCH
         | PSEUDO

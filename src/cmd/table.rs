@@ -18,7 +18,7 @@ pub type CmdId = u16;
 const REDACTED: &[u8] = b"(redacted)";
 
 /// A command as it is served here.
-pub struct Entry<H: 'static> {
+pub struct CommandRow<H: 'static> {
     pub cmd: &'static Row<H>,
     /// `get`, `config|get`; under the name that `rename-command` gave.
     pub name: Box<str>,
@@ -35,7 +35,7 @@ pub struct Entry<H: 'static> {
     pub member_at: u8,
 }
 
-impl<H> Entry<H> {
+impl<H> CommandRow<H> {
     /// Only subcommands of it can be called (COMMAND alone is both).
     #[inline]
     pub fn has_subs(&self) -> bool {
@@ -66,7 +66,7 @@ pub enum Unknown {
 }
 
 pub struct Table<H: 'static> {
-    pub entries: Vec<Entry<H>>,
+    pub entries: Vec<CommandRow<H>>,
     /// Packed names, open addressing; an empty place has id u16::MAX.
     packed: Vec<([u64; 2], CmdId)>,
     long: HashMap<Box<[u8]>, CmdId>,
@@ -229,7 +229,7 @@ impl<H> Table<H> {
         let ((first, ..), movable) = legacy_range(cmd);
         let flags = cmd.flags | if movable { flag::MOVABLE_KEYS } else { 0 };
         let id = CmdId::try_from(self.entries.len()).expect("some hundreds of commands");
-        self.entries.push(Entry {
+        self.entries.push(CommandRow {
             cmd,
             name: name.into(),
             flags,
@@ -315,12 +315,12 @@ impl<H> Table<H> {
 
     /// The commands that can be called, without subcommands.
     pub fn served(&self) -> impl Iterator<Item = CmdId> + '_ {
-        let whole = |e: &Entry<H>| e.parent.is_none() && e.served;
+        let whole = |e: &CommandRow<H>| e.parent.is_none() && e.served;
         self.entries.iter().enumerate().filter(move |(_, e)| whole(e)).map(|(i, _)| i as CmdId)
     }
 
     #[inline]
-    pub fn get(&self, id: CmdId) -> &Entry<H> {
+    pub fn get(&self, id: CmdId) -> &CommandRow<H> {
         &self.entries[id as usize]
     }
 }

@@ -55,13 +55,13 @@ pub static ROWS: &[Command] = &[
 
 /// Sign and width of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kind {
+struct FieldType {
     signed: bool,
     bits: u32,
 }
 
-impl Kind {
-    fn parse(word: &[u8]) -> Result<Kind, CmdError> {
+impl FieldType {
+    fn parse(word: &[u8]) -> Result<FieldType, CmdError> {
         let (signed, width) = match word {
             [b'i', n @ ..] => (true, parse_i64(n)),
             [b'u', n @ ..] => (false, parse_i64(n)),
@@ -69,7 +69,7 @@ impl Kind {
         };
         let max = if signed { 64 } else { 63 };
         match width {
-            Some(n) if (1..=max).contains(&n) => Ok(Kind { signed, bits: n as u32 }),
+            Some(n) if (1..=max).contains(&n) => Ok(FieldType { signed, bits: n as u32 }),
             _ => Err(CmdError::Msg(
                 &"ERR Invalid bitfield type. Use something like i16 u8. \
                   Note that u64 is not supported but i64 is.",
@@ -113,7 +113,7 @@ impl Overflow {
 
     /// `n` as it is written to a field of this kind; None for not at all. `high` tells on which side of
     /// the range a number lies that is outside of it.
-    fn fit(self, kind: Kind, n: i128, high: bool) -> Option<i64> {
+    fn fit(self, kind: FieldType, n: i128, high: bool) -> Option<i64> {
         if (kind.min()..=kind.max()).contains(&n) {
             return Some(n as i64);
         }
@@ -134,7 +134,7 @@ enum Action {
 
 #[derive(Clone, Copy, Debug)]
 struct Op {
-    kind: Kind,
+    kind: FieldType,
     offset: u64,
     action: Action,
 }
@@ -182,7 +182,7 @@ fn parse(ctx: &Ctx<'_>) -> Result<(Vec<Op>, usize), CmdError> {
             }
             _ => return Err(CmdError::Syntax),
         };
-        let kind = Kind::parse(kind)?;
+        let kind = FieldType::parse(kind)?;
         let offset = bit_offset(ctx, offset, Some(kind.bits.into()))?;
         let action = match value {
             None => Action::Get,
@@ -313,8 +313,8 @@ mod tests {
     use super::*;
     use crate::algo::rng::Rng;
 
-    fn kind(signed: bool, bits: u32) -> Kind {
-        Kind { signed, bits }
+    fn kind(signed: bool, bits: u32) -> FieldType {
+        FieldType { signed, bits }
     }
 
     /// Bit by bit, from the highest.
@@ -381,7 +381,7 @@ mod tests {
             ("i08", None),
             ("", None),
         ] {
-            assert_eq!(Kind::parse(word.as_bytes()).ok(), want, "{word}");
+            assert_eq!(FieldType::parse(word.as_bytes()).ok(), want, "{word}");
         }
     }
 

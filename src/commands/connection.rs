@@ -127,7 +127,7 @@ fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (srv, id) = (&mut *ctx.srv, ctx.client);
-    if srv.clients[id].has(flag::REPLICA | flag::MASTER | flag::MODULE) {
+    if srv.clients[id].has(flag::REPLICA | flag::MASTER) {
         return Err(CmdError::Msg(&"ERR can only reset normal client connections"));
     }
     srv.monitors.remove(&id);
@@ -142,9 +142,6 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     c.clear(
         flag::MONITOR
             | flag::PUBSUB
-            | flag::TRACKING
-            | flag::READONLY
-            | flag::ASKING
             | flag::REPLY_OFF
             | flag::SKIP_NEXT
             | flag::NO_TOUCH

@@ -14,7 +14,7 @@
 
 use super::numbers::integer;
 use super::zset::{add_all, reply_member};
-use crate::algo::geohash::{Place, Search, Shape, truncate_signed};
+use crate::algo::geohash::{Point, Search, Shape, truncate_signed};
 use crate::algo::longdouble::LongDouble;
 use crate::algo::num::{parse_f64, push_fixed};
 use crate::algo::partial_sort::sort_part;
@@ -120,8 +120,8 @@ fn double(arg: &[u8]) -> Result<f64, CmdError> {
     parse_f64(arg).ok_or(CmdError::NotFloat)
 }
 
-fn place(lon: &[u8], lat: &[u8]) -> Result<Place, CmdError> {
-    let p = Place { lon: double(lon)?, lat: double(lat)? };
+fn place(lon: &[u8], lat: &[u8]) -> Result<Point, CmdError> {
+    let p = Point { lon: double(lon)?, lat: double(lat)? };
     if !p.is_valid() {
         let text = format!("ERR invalid longitude,latitude pair {:.6},{:.6}", p.lon, p.lat);
         return Err(CmdError::text(text));
@@ -172,7 +172,7 @@ fn propagate_as_zadd(ctx: &mut Ctx<'_>, options: &[&[u8]], pairs: &[(u64, &[u8])
 /// Places of members; None for all of them when the key is missing.
 fn each_place(
     ctx: &mut Ctx<'_>,
-    mut show: impl FnMut(&mut Reply, Option<Place>),
+    mut show: impl FnMut(&mut Reply, Option<Point>),
 ) -> Result<Flow, CmdError> {
     let found = ctx.read(1);
     let z = match &found {
@@ -182,7 +182,7 @@ fn each_place(
     let members = ctx.args.from(2);
     ctx.out.array(members.len());
     for member in members {
-        show(ctx.out, z.as_ref().and_then(|z| z.score(member)).map(Place::of_score));
+        show(ctx.out, z.as_ref().and_then(|z| z.score(member)).map(Point::of_score));
     }
     Ok(Flow::Done)
 }
@@ -214,14 +214,14 @@ fn geodist(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let z = ctx.srv.ks.value::<Zset>(&f)?;
     match (z.score(ctx.args[2]), z.score(ctx.args[3])) {
         (Some(a), Some(b)) => {
-            reply_distance(ctx.out, Place::of_score(a).distance(Place::of_score(b)) / unit);
+            reply_distance(ctx.out, Point::of_score(a).distance(Point::of_score(b)) / unit);
         }
         _ => ctx.out.null(),
     }
     Ok(Flow::Done)
 }
 
-fn reply_place(out: &mut Reply, p: Place) {
+fn reply_place(out: &mut Reply, p: Point) {
     out.array(2);
     for degrees in [p.lon, p.lat] {
         let mut text = Vec::with_capacity(24);
@@ -281,7 +281,7 @@ enum Sort {
 
 #[derive(Default, Debug)]
 struct Query<'a> {
-    centre: Option<(Centre, Place)>,
+    centre: Option<(Centre, Point)>,
     /// With the meters in its unit.
     shape: Option<(Shape, f64)>,
     with_dist: bool,
@@ -319,11 +319,11 @@ fn rectangle(width: &[u8], height: &[u8], unit_word: &[u8]) -> Result<(Shape, f6
 }
 
 /// Where a member of the set lies; some place when there is no set to ask.
-fn member_place(z: Option<&Zset>, member: &[u8]) -> Result<Place, CmdError> {
+fn member_place(z: Option<&Zset>, member: &[u8]) -> Result<Point, CmdError> {
     const UNKNOWN: CmdError = CmdError::Msg(&"ERR could not decode requested zset member");
     match z {
-        Some(z) => z.score(member).map(Place::of_score).ok_or(UNKNOWN),
-        None => Ok(Place::default()),
+        Some(z) => z.score(member).map(Point::of_score).ok_or(UNKNOWN),
+        None => Ok(Point::default()),
     }
 }
 
@@ -486,7 +486,7 @@ impl<'a> Query<'a> {
 struct Hit<'z> {
     member: Element<'z>,
     score: f64,
-    place: Place,
+    place: Point,
     /// In the unit of the search.
     distance: f64,
 }
@@ -502,7 +502,7 @@ impl Query<'_> {
             let (min, max) = cell.scores();
             let ranks = z.score_ranks(&ScoreRange { min, max, min_open: false, max_open: true });
             z.walk_while(ranks, |member, score| {
-                let place = Place::of_score(score);
+                let place = Point::of_score(score);
                 if let Some(distance) = search.reach(place) {
                     hits.push(Hit { member, score, place, distance });
                 }

@@ -18,7 +18,7 @@ use crate::keyspace::store::{New, Ttl};
 use crate::object::stream::Stream;
 use crate::object::stream::entries::{AddError, Keep, Log, Trim};
 use crate::object::stream::id::{Id, Wish};
-use crate::object::stream::node::Entry;
+use crate::object::stream::node::StreamEntry;
 use crate::object::value::Variant;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -130,7 +130,7 @@ pub fn interval_end(arg: &[u8]) -> Result<Id, CmdError> {
 }
 
 /// An entry: its ID, and fields and values in one flat array.
-pub fn reply_entry(out: &mut Reply, entry: &Entry<'_>) {
+pub fn reply_entry(out: &mut Reply, entry: &StreamEntry<'_>) {
     out.array(2);
     out.bulk(&entry.id.text());
     out.array(2 * entry.len);
@@ -143,7 +143,7 @@ pub fn reply_entry(out: &mut Reply, entry: &Entry<'_>) {
 /// Up to `count` entries (0: all) as an array; how many.
 pub fn reply_entries<'s>(
     out: &mut Reply,
-    entries: impl Iterator<Item = Entry<'s>>,
+    entries: impl Iterator<Item = StreamEntry<'s>>,
     count: usize,
 ) -> usize {
     let mark = out.defer();

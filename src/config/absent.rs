@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::Config;
-use super::load::{Line, LoadError, Place, Startup};
+use super::load::{Line, LoadError, SourceLine, Startup};
 use super::valid::NO_ACTIVE_DEFRAG;
 
 /// One directive that asks for what is missing.
@@ -101,7 +101,12 @@ pub fn refusal(config: &Config, name: &str) -> Option<&'static str> {
 }
 
 /// Remembers the line that asks for a missing part, or forgets it when a later line asks for it no more.
-pub(super) fn note(config: &Config, name: &'static str, place: &Place, asked: &mut Vec<(&str, Place)>) {
+pub(super) fn note(
+    config: &Config,
+    name: &'static str,
+    place: &SourceLine,
+    asked: &mut Vec<(&str, SourceLine)>,
+) {
     asked.retain(|(known, _)| *known != name);
     if refusal(config, name).is_some() {
         asked.push((name, place.clone()));

@@ -23,12 +23,12 @@ pub enum Invocation {
     CheckSystem,
     /// Megabytes; `None` when their number is missing, which is an error.
     TestMemory(Option<Vec<u8>>),
-    Serve(Options),
+    Serve(CommandLine),
 }
 
 /// Where the configuration of a server is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct CommandLine {
     /// The configuration file, as an absolute path.
     pub file: Option<Vec<u8>>,
     pub stdin: bool,
@@ -41,7 +41,7 @@ pub struct Options {
 /// Reads the arguments behind the program's name.
 pub fn parse(args: &[Vec<u8>]) -> Invocation {
     match args {
-        [] => return Invocation::Serve(Options { bare: true, ..Options::default() }),
+        [] => return Invocation::Serve(CommandLine { bare: true, ..CommandLine::default() }),
         [first, rest @ ..] => match (first.as_slice(), rest) {
             (b"-v" | b"--version", _) => return Invocation::Version,
             (b"-h" | b"--help", _) => return Invocation::Help,
@@ -58,7 +58,7 @@ pub fn parse(args: &[Vec<u8>]) -> Invocation {
         _ => (None, args, false),
     };
     let (text, stdin) = options_text(args, first_is_file);
-    Invocation::Serve(Options { file, stdin, text, bare: false })
+    Invocation::Serve(CommandLine { file, stdin, text, bare: false })
 }
 
 /// How an argument that begins with `--` relates to what may follow.
@@ -143,7 +143,7 @@ fn absolute_path(name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn serve(args: &[&str]) -> Options {
+    fn serve(args: &[&str]) -> CommandLine {
         let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
         match parse(&args) {
             Invocation::Serve(options) => options,
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(parse(&["--test-memory"]), Invocation::TestMemory(None));
         assert_eq!(parse(&["--test-memory", "5"]), Invocation::TestMemory(Some(b"5".to_vec())));
         assert_eq!(parse(&["--check-system"]), Invocation::CheckSystem);
-        assert!(matches!(parse(&[]), Invocation::Serve(Options { bare: true, .. })));
+        assert!(matches!(parse(&[]), Invocation::Serve(CommandLine { bare: true, .. })));
     }
 
     #[test]

@@ -37,7 +37,7 @@ const DEPRECATED: [&[u8]; 3] =
 
 /// A line, for the report of what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLine {
     /// The file it was read from; `None` for the command line alone.
     pub file: Option<Vec<u8>>,
     /// Counted from 1. The command line follows the file in the same count.
@@ -49,7 +49,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub args: Vec<Vec<u8>>,
-    pub place: Place,
+    pub place: SourceLine,
 }
 
 /// What a configuration asks for beyond values, in the order of its lines.
@@ -66,7 +66,7 @@ pub struct Startup {
     /// `sentinel ...` lines with at least one argument, in sentinel mode.
     pub sentinel: Vec<Line>,
     /// Directives whose value asks for what this build does not have, with the line that does.
-    pub asked: Vec<(&'static str, Place)>,
+    pub asked: Vec<(&'static str, SourceLine)>,
 }
 
 /// Why the configuration cannot be used.
@@ -75,12 +75,12 @@ pub enum LoadError {
     /// A file or standard input cannot be read. The text is for the log.
     Unreadable(Vec<u8>),
     /// Printed to standard error as it is. Without a place it concerns the configuration as a whole.
-    Refused { place: Option<Place>, reason: Vec<u8> },
+    Refused { place: Option<SourceLine>, reason: Vec<u8> },
 }
 
 impl LoadError {
     /// A complaint about one line.
-    pub fn at(place: &Place, reason: impl Into<Vec<u8>>) -> LoadError {
+    pub fn at(place: &SourceLine, reason: impl Into<Vec<u8>>) -> LoadError {
         LoadError::Refused { place: Some(place.clone()), reason: reason.into() }
     }
 
@@ -95,7 +95,7 @@ impl LoadError {
             LoadError::Refused { place, reason } => {
                 let mut out =
                     format!("\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n").into_bytes();
-                if let Some(Place { line, text, .. }) = place {
+                if let Some(SourceLine { line, text, .. }) = place {
                     let head = format!("Reading the configuration file, at line {line}\n>>> '");
                     out.extend_from_slice(head.as_bytes());
                     out.extend_from_slice(text);
@@ -202,7 +202,7 @@ impl Loader<'_> {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let place = Place {
+            let place = SourceLine {
                 file: file.map(<[u8]>::to_vec),
                 line: index.saturating_add(1),
                 text: line.to_vec(),
@@ -218,7 +218,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], place: &Place) -> Result<(), Fault> {
+    fn line(&mut self, line: &[u8], place: &SourceLine) -> Result<(), Fault> {
         let args = quote::split_args(line).ok_or("Unbalanced quotes in configuration line")?;
         let Some((name, values)) = args.split_first() else { return Ok(()) };
         let name = name.to_ascii_lowercase();
@@ -232,7 +232,7 @@ impl Loader<'_> {
     }
 
     /// A line that has a row.
-    fn directive(&mut self, name: &[u8], values: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
+    fn directive(&mut self, name: &[u8], values: &[Vec<u8>], place: &SourceLine) -> Result<(), Reason> {
         let named = lookup(name).expect("the caller has found it");
         let is_list = named.row.has(MULTI_ARG);
         if !is_list && values.len() != 1 {
@@ -255,7 +255,7 @@ impl Loader<'_> {
     }
 
     /// A line that has no row.
-    fn other(&mut self, name: &[u8], values: &[Vec<u8>], place: &Place) -> Result<(), Fault> {
+    fn other(&mut self, name: &[u8], values: &[Vec<u8>], place: &SourceLine) -> Result<(), Fault> {
         let line = Line { args: values.to_vec(), place: place.clone() };
         match (name, values) {
             (b"include", [path]) => return self.include(path),

@@ -38,7 +38,7 @@ const KNOWN: [&[u8]; 5] = [b"include", b"rename-command", b"user", b"loadmodule"
 
 /// What a rewrite is about.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct RewriteOptions {
     /// Sentinels have no snapshots, and their `sentinel` lines are kept apart by their second word.
     pub sentinel_mode: bool,
     /// Write every directive, defaults too.
@@ -48,7 +48,7 @@ pub struct Options {
 /// A file on its way to a new text.
 #[derive(Debug)]
 pub struct Rewriter {
-    options: Options,
+    options: RewriteOptions,
     lines: Vec<Vec<u8>>,
     /// The lines of each option, by their index, from the top.
     places: BTreeMap<Vec<u8>, VecDeque<usize>>,
@@ -60,7 +60,11 @@ pub struct Rewriter {
 impl Rewriter {
     /// Reads the old text; no text at all is an empty file. `is_module_option` knows the directives of
     /// loaded modules.
-    pub fn new(old: &[u8], options: Options, is_module_option: impl Fn(&[u8]) -> bool) -> Rewriter {
+    pub fn new(
+        old: &[u8],
+        options: RewriteOptions,
+        is_module_option: impl Fn(&[u8]) -> bool,
+    ) -> Rewriter {
         let mut out = Rewriter {
             options,
             lines: Vec::new(),
@@ -180,7 +184,7 @@ impl Rewriter {
 pub fn render(
     config: &Config,
     old: &[u8],
-    options: Options,
+    options: RewriteOptions,
     is_module_option: impl Fn(&[u8]) -> bool,
     others: impl FnOnce(&mut Rewriter),
 ) -> Vec<u8> {
@@ -194,7 +198,7 @@ pub fn render(
 
 /// The directives of interest in a crash report, as lines of a file.
 pub fn debug_info(config: &Config) -> Vec<u8> {
-    let options = Options { force_all: true, ..Options::default() };
+    let options = RewriteOptions { force_all: true, ..RewriteOptions::default() };
     let mut out = Rewriter::new(b"", options, |_| false);
     out.needs_signature = false;
     for row in rows().filter(|row| row.has(DEBUG)) {
@@ -207,7 +211,7 @@ pub fn debug_info(config: &Config) -> Vec<u8> {
 pub fn rewrite_file(
     path: &Path,
     config: &Config,
-    options: Options,
+    options: RewriteOptions,
     is_module_option: impl Fn(&[u8]) -> bool,
     others: impl FnOnce(&mut Rewriter),
 ) -> io::Result<()> {
@@ -295,8 +299,8 @@ mod tests {
     use crate::keyspace::class;
     use crate::sys::testing::TempDir;
 
-    fn options() -> Options {
-        Options::default()
+    fn options() -> RewriteOptions {
+        RewriteOptions::default()
     }
 
     fn rewrite(config: &Config, old: &str) -> String {
@@ -407,7 +411,7 @@ mod tests {
         assert_eq!(config.notify_keyspace_events, class::ALL | class::KEYSPACE | class::KEYEVENT);
         let again = parse(rewrite(&config, "").as_bytes());
         assert_eq!(again, config);
-        let all = Options { force_all: true, ..options() };
+        let all = RewriteOptions { force_all: true, ..options() };
         let all = render(&config, text, all, |_| false, |_| {});
         assert_eq!(parse(&all), config);
         assert!(rows().all(|row| {
@@ -438,7 +442,7 @@ mod tests {
 
     #[test]
     fn sentinel_lines_are_told_apart() {
-        let mode = Options { sentinel_mode: true, ..options() };
+        let mode = RewriteOptions { sentinel_mode: true, ..options() };
         let old = b"sentinel monitor a\nSentinel Auth-Pass x\nsave 1 1\n";
         let text = render(
             &Config::default(),

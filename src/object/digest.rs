@@ -8,7 +8,7 @@
 //! db:     mix(number) into the sum of all, then xor of each key's
 //! ```
 //!
-//! Each type adds its content by `Kind::digest`: lists mix each element, sets xor them, hashes and
+//! Each type adds its content by `ValueKind::digest`: lists mix each element, sets xor them, hashes and
 //! sorted sets xor a digest of each pair, streams mix ids, fields and values.
 
 use super::value::{StrRef, Value};

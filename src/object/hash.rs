@@ -5,7 +5,7 @@
 
 use super::digest::Digest;
 use super::tables::{self, Full};
-use super::value::Kind;
+use super::value::ValueKind;
 use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Sink, safe_to_add};
@@ -33,7 +33,7 @@ impl Default for Limits {
     }
 }
 
-impl Kind for Hash {
+impl ValueKind for Hash {
     const TYPE: u8 = ty::HASH;
     fn into_parts(self) -> (u8, u64) {
         match self {

@@ -14,7 +14,7 @@
 //! Indices are as commands have them, negative ones from the tail.
 
 use super::digest::Digest;
-use super::value::Kind;
+use super::value::ValueKind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Needle, Pos, Sink};
 use crate::ds::quicklist::{self, PACKED_THRESHOLD, Quicklist};
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-impl Kind for List {
+impl ValueKind for List {
     const TYPE: u8 = ty::LIST;
     fn into_parts(self) -> (u8, u64) {
         match self {

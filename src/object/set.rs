@@ -6,7 +6,7 @@
 
 use super::digest::Digest;
 use super::tables::{self, Full};
-use super::value::Kind;
+use super::value::ValueKind;
 use crate::algo::num::parse_i64;
 use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
@@ -49,7 +49,7 @@ impl Limits {
     }
 }
 
-impl Kind for Set {
+impl ValueKind for Set {
     const TYPE: u8 = ty::SET;
     fn into_parts(self) -> (u8, u64) {
         match self {

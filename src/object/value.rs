@@ -91,7 +91,7 @@ macro_rules! each {
 }
 
 /// A type other than strings, as handlers see it.
-pub trait Kind: Sized + Clone {
+pub trait ValueKind: Sized + Clone {
     const TYPE: u8;
     /// The encoding and the word that an entry stores. The word owns the value.
     fn into_parts(self) -> (u8, u64);
@@ -111,7 +111,7 @@ pub trait Kind: Sized + Clone {
 }
 
 /// What connects a type with its variant of `Value`.
-pub trait Variant: Kind {
+pub trait Variant: ValueKind {
     fn wrap(self) -> Value;
     fn of(v: &Value) -> Option<&Self>;
     fn of_mut(v: &mut Value) -> Option<&mut Self>;
@@ -221,7 +221,7 @@ impl<'a> StrRef<'a> {
 
 impl Value {
     pub fn ty(&self) -> u8 {
-        fn of<T: Kind>(_: &T) -> u8 {
+        fn of<T: ValueKind>(_: &T) -> u8 {
             T::TYPE
         }
         each!(self, ty::STRING, x => of(x))
@@ -334,7 +334,7 @@ impl Value {
     }
 }
 
-fn parts<T: Kind>(x: T) -> (u8, u8, u64) {
+fn parts<T: ValueKind>(x: T) -> (u8, u8, u64) {
     let (e, w) = x.into_parts();
     (T::TYPE, e, w)
 }

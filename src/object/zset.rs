@@ -13,7 +13,7 @@
 
 use super::digest::Digest;
 use super::tables::{self, Full};
-use super::value::Kind;
+use super::value::ValueKind;
 use crate::algo::num::{F64Text, f64_as_i64, parse_f64};
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Pos, safe_to_add};
@@ -40,7 +40,7 @@ impl Default for Limits {
     }
 }
 
-impl Kind for Zset {
+impl ValueKind for Zset {
     const TYPE: u8 = ty::ZSET;
     fn into_parts(self) -> (u8, u64) {
         match self {

@@ -553,6 +553,10 @@ impl Reply {
 
     /// All bytes in one vector (scripts, transactions and tests read replies this way).
     pub fn take_bytes(&mut self) -> Vec<u8> {
+        if self.more.is_none() && self.sent == 0 {
+            self.deferred = None;
+            return std::mem::take(&mut self.buf);
+        }
         let mut all = Vec::with_capacity(self.pending());
         for p in self.more.iter_mut().flat_map(|m| m.pieces.drain(..)) {
             all.extend_from_slice(p.bytes());

@@ -139,7 +139,7 @@ fn encode_number_precision(s: &mut Stack) -> Result<i32, Raise> {
     Ok(1)
 }
 
-/// Kept for those who call it: no buffer outlives a call here.
+/// Accepted and answered as upstream; no buffer outlives a call here.
 fn encode_keep_buffer(s: &mut Stack) -> Result<i32, Raise> {
     at_most(s, 1)?;
     choice(s, 1, |c| &mut c.keep_buffer, SWITCH)?;

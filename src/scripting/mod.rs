@@ -39,7 +39,7 @@ pub struct Script {
 /// The script that runs now.
 pub struct Running {
     pub name: Sha,
-    /// Who asked.
+    /// The client that asked for it.
     pub caller: ClientId,
     pub started_ns: u64,
     /// It runs longer than `busy-reply-threshold`.

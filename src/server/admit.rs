@@ -14,7 +14,7 @@
 //! built yet. What a command is comes from its row (`cmd::row::flag`), never from its name. Whether a
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
-use super::ctx::Entry;
+use super::ctx::CommandRow;
 use super::{Gate, Server, auth, disk, evict, limits};
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
@@ -78,7 +78,7 @@ pub enum Verdict {
 /// Is there nothing that could refuse this request of a client? The fast path: no gate is shut, the
 /// client is no special case and has logged in, and the command needs no leave of the configuration.
 #[inline]
-pub fn needs_no_judge(gate: Gate, c: &Client, e: &Entry) -> bool {
+pub fn needs_no_judge(gate: Gate, c: &Client, e: &CommandRow) -> bool {
     u64::from(gate.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
 }
 
@@ -151,7 +151,7 @@ struct Acts {
 }
 
 impl Acts {
-    fn of(srv: &Server, e: &Entry, c: &Client, args: Args) -> Acts {
+    fn of(srv: &Server, e: &CommandRow, c: &Client, args: Args) -> Acts {
         let flags = flags_of_call(srv, e, args);
         let mut a = Acts { has: flags, lacks: !flags };
         if let (true, Some(m)) = (flags & cf::EXEC != 0, &c.multi) {
@@ -167,13 +167,13 @@ impl Acts {
 }
 
 /// What a call does: a script may say more about it than the row does.
-pub fn flags_of_call(srv: &Server, e: &Entry, args: Args) -> u64 {
+pub fn flags_of_call(srv: &Server, e: &CommandRow, args: Args) -> u64 {
     if e.flags & cf::RUNS_SCRIPT == 0 { e.flags } else { flags_of_script(&srv.scripting, e, &args) }
 }
 
 /// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
 /// script says more in its header.
-fn flags_of_script(scripting: &Scripting, e: &Entry, args: &[&[u8]]) -> u64 {
+fn flags_of_script(scripting: &Scripting, e: &CommandRow, args: &[&[u8]]) -> u64 {
     let (by_name, Some(what)) = (e.flags & cf::SCRIPT_BY_NAME != 0, args.get(1)) else {
         return e.flags;
     };
@@ -196,7 +196,7 @@ fn flags_of_script(scripting: &Scripting, e: &Entry, args: &[&[u8]]) -> u64 {
 const LISTENER: u64 = flag::REPLICA | flag::MONITOR;
 
 /// Refusals that follow from what the server is doing and what the client is.
-fn state_refuses(srv: &Server, c: &Client, e: &Entry, acts: Acts) -> Option<CmdError> {
+fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option<CmdError> {
     let gate = srv.gate;
     let (writes, obeyed) = (acts.any(cf::WRITE), c.has(flag::OBEYED));
     if gate.has(Gate::DISK_ERROR)
@@ -244,7 +244,7 @@ fn paused(srv: &Server, c: &Client, acts: Acts) -> bool {
 }
 
 /// DEBUG and MODULE run only where the configuration lets them.
-fn protected(srv: &Server, c: &Client, e: &Entry) -> Option<CmdError> {
+fn protected(srv: &Server, c: &Client, e: &CommandRow) -> Option<CmdError> {
     let (name, directive, allowed) = match e.flags & cf::PROTECTED {
         0 => return None,
         cf::PROTECTED_DEBUG => ("DEBUG", "enable-debug-command", srv.config.enable_debug_command),
@@ -294,7 +294,7 @@ fn short(srv: &Server) -> bool {
     srv.eviction.short && srv.config.maxmemory > 0
 }
 
-fn of_script(srv: &Server, e: &Entry, words: usize) -> Option<CmdError> {
+fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
     let r = srv.scripting.running.as_ref()?;
     if !e.accepts(words) {
         return Some(SCRIPT_ARITY);

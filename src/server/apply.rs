@@ -135,7 +135,7 @@ pub fn crash_log(srv: &Server) {
 
 /// CONFIG REWRITE: writes the configuration back; `all` writes defaults, too.
 pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()> {
-    let options = rewrite::Options { force_all: all, ..rewrite::Options::default() };
+    let options = rewrite::RewriteOptions { force_all: all, ..rewrite::RewriteOptions::default() };
     let user = absent::default_user(&srv.config);
     rewrite::rewrite_file(path, &srv.config, options, |_| false, |out| out.owned("user", [user]))
 }

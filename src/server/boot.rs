@@ -164,7 +164,7 @@ fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
 }
 
 /// Reads the configuration.
-fn plan(argv: Vec<Vec<u8>>, options: argv::Options, families: Families) -> Result<Plan, LoadError> {
+fn plan(argv: Vec<Vec<u8>>, options: argv::CommandLine, families: Families) -> Result<Plan, LoadError> {
     let mut config = Config::default();
     let mut stdin = std::io::stdin();
     let sources = load::Sources {

@@ -117,12 +117,10 @@ fn letters(c: &Client) -> String {
         (flag::PUBSUB, 'P'),
         (flag::MULTI, 'x'),
         (flag::BLOCKED | flag::PAUSED, 'b'),
-        (flag::TRACKING, 't'),
         (flag::DIRTY_CAS, 'd'),
         (flag::CLOSE_AFTER_REPLY, 'c'),
         (flag::DYING, 'A'),
         (flag::UNIX, 'U'),
-        (flag::READONLY, 'r'),
         (flag::NO_EVICT, 'e'),
         (flag::NO_TOUCH, 'T'),
     ];

@@ -3,7 +3,7 @@
 //! They run in a process that is already broken; `sys::crash` catches what they run into. So they look
 //! at as little as they can, and each stands for itself.
 
-use super::{info, lend};
+use super::{Server, info, lend};
 use crate::clients::Client;
 use crate::config::rewrite;
 use crate::sys::crash::{Sections, register as register_sections};
@@ -12,40 +12,38 @@ use std::io;
 
 pub fn register() {
     register_sections(Sections {
-        info: |out| put(out, || lend::look(|srv| info::text(srv, &[b"everything", b"debug"]))),
-        client_list: |out| {
-            put(out, || {
-                lend::look(|srv| srv.clients.iter().map(|(_, c)| describe(c)).collect::<String>())
-            });
+        info: |crashed, out| {
+            put(out, lend::look(crashed, |srv| info::text(srv, &[b"everything", b"debug"])));
         },
-        current_client: |out| put(out, current),
-        executing_client: |_| {},
-        modules: |_| {},
-        config: |out| {
-            let text = || lend::look(|srv| rewrite::debug_info(&srv.config));
-            put(out, || text().map(|t| String::from_utf8_lossy(&t).into_owned()));
+        client_list: |crashed, out| {
+            put(out, lend::look(crashed, |srv| srv.clients.iter().map(|(_, c)| describe(c)).collect()));
+        },
+        current_client: |crashed, out| put(out, lend::look(crashed, current).flatten()),
+        executing_client: |_, _| {},
+        modules: |_, _| {},
+        config: |crashed, out| {
+            let text = lend::look(crashed, |srv| rewrite::debug_info(&srv.config));
+            put(out, text.map(|t| String::from_utf8_lossy(&t).into_owned()));
         },
     });
 }
 
-/// There is nobody left to hear that the log cannot be written.
-fn put(out: &mut dyn io::Write, text: impl FnOnce() -> Option<String>) {
-    if let Some(text) = text() {
+/// A log that cannot be written is no reason to end the report.
+fn put(out: &mut dyn io::Write, text: Option<String>) {
+    if let Some(text) = text {
         let _ = out.write_all(text.replace("\r\n", "\n").as_bytes());
     }
 }
 
-fn current() -> Option<String> {
-    lend::look(|srv| {
-        let id = srv.run.current?;
-        let c = srv.clients.get(id)?;
-        let mut text = describe(c);
-        if let Some(cmd) = srv.table.entries.get(c.last_cmd as usize) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "last command finished: {}", cmd.name);
-        }
-        Some(text)
-    })?
+fn current(srv: &mut Server) -> Option<String> {
+    let id = srv.run.current?;
+    let c = srv.clients.get(id)?;
+    let mut text = describe(c);
+    if let Some(cmd) = srv.table.entries.get(c.last_cmd as usize) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "last command finished: {}", cmd.name);
+    }
+    Some(text)
 }
 
 fn describe(c: &Client) -> String {

@@ -26,7 +26,7 @@ pub struct Ctx<'a> {
 /// Runs one command.
 pub type Handler = fn(&mut Ctx<'_>) -> Result<Flow, CmdError>;
 pub type Command = Row<Handler>;
-pub type Entry = table::Entry<Handler>;
+pub type CommandRow = table::CommandRow<Handler>;
 pub type Table = table::Table<Handler>;
 
 /// What a row leaves out.

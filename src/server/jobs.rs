@@ -16,7 +16,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::check;
 use crate::persist::rdb::load::{Checks, Item, Loaded, Loader, SHORT, UNKNOWN_TYPE};
-use crate::persist::rdb::save::{Options, Told, save};
+use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
 use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
@@ -32,7 +32,7 @@ pub fn file_of(srv: &Server) -> PathBuf {
 }
 
 /// `base`: the file will be the base of an AOF.
-pub fn options(srv: &Server, base: bool) -> Options {
+pub fn options(srv: &Server, base: bool) -> SaveOptions {
     let mut aux = vec![
         ("redis-ver", "7.2.6".to_string()),
         ("redis-bits", usize::BITS.to_string()),
@@ -46,11 +46,11 @@ pub fn options(srv: &Server, base: bool) -> Options {
     }
     aux.push(("aof-base", u8::from(base).to_string()));
     let told = match srv.config.maxmemory_policy {
-        policy if policy.is_lru() => Told::Idle,
-        policy if policy.is_lfu() => Told::Freq,
-        _ => Told::Nothing,
+        policy if policy.is_lru() => UsageSaved::Idle,
+        policy if policy.is_lfu() => UsageSaved::Freq,
+        _ => UsageSaved::Nothing,
     };
-    Options { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, told, aux }
+    SaveOptions { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, told, aux }
 }
 
 /// A whole snapshot with nothing but its head, for a replica that wants no keys.

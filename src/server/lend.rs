@@ -11,6 +11,7 @@
 //! goes on with the next.
 
 use super::Server;
+use crate::sys::crash::Crashed;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -48,8 +49,8 @@ pub fn shown<R>(srv: &mut Server, f: impl FnOnce(&mut Server) -> R) -> R {
     r
 }
 
-/// Looks at the server, if there is one. Only for a process that is about to die of a crash.
-pub fn look<R>(f: impl FnOnce(&mut Server) -> R) -> Option<R> {
+/// Looks at the server, if there is one. A second look inside the first would need a second `Crashed`.
+pub fn look<R>(_: &mut Crashed, f: impl FnOnce(&mut Server) -> R) -> Option<R> {
     // SAFETY: the address is that of a live server as long as it stands there. Its owner does not run
     // on meanwhile: it is this very thread, or it waits for good behind the thread that reports.
     unsafe { SHOWN.load(Ordering::SeqCst).as_mut() }.map(f)

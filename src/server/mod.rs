@@ -161,7 +161,6 @@ impl Gate {
     pub const LOADING: u32 = 1 << 2;
     pub const BUSY: u32 = 1 << 3;
     pub const REPLICA: u32 = 1 << 4;
-    pub const CLUSTER: u32 = 1 << 5;
     pub const CLIENT_EVICTION: u32 = 1 << 6;
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;

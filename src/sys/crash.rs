@@ -39,9 +39,12 @@ const MAX_FRAMES: usize = 100;
 /// Longest function whose code is dumped.
 const MAX_DUMP: usize = 1 << 13;
 
+/// The process reports a crash: what was going on in it does not go on. Only a section has one.
+pub struct Crashed(());
+
 /// Writes one part of the report. A part about something that may be absent (a client being served)
 /// leaves its heading out by writing nothing.
-pub type Section = fn(&mut dyn Write);
+pub type Section = fn(&mut Crashed, &mut dyn Write);
 
 /// The parts that only the server can write.
 #[derive(Clone, Copy)]
@@ -489,7 +492,7 @@ fn print_section(title: &'static str, always: bool, section: Section) {
         out.head();
     }
     // The panic has been told by the hook; the next section may do better.
-    let _ = catch_unwind(AssertUnwindSafe(|| section(&mut out)));
+    let _ = catch_unwind(AssertUnwindSafe(|| section(&mut Crashed(()), &mut out)));
 }
 
 fn test_memory() {
@@ -693,12 +696,12 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     const SECTIONS: Sections = Sections {
-        info: |w| w.write_all(b"# Server\r\nredis_version:7.2.6\r\n").expect("written"),
-        client_list: |w| w.write_all(&[b'c'; 10_000]).expect("written"),
-        current_client: |_| {},
-        executing_client: |w| w.write_all(b"argv[0]: 'debug'\n").expect("written"),
-        modules: |_| {},
-        config: |w| w.write_all(b"activedefrag no\n").expect("written"),
+        info: |_, w| w.write_all(b"# Server\r\nredis_version:7.2.6\r\n").expect("written"),
+        client_list: |_, w| w.write_all(&[b'c'; 10_000]).expect("written"),
+        current_client: |_, _| {},
+        executing_client: |_, w| w.write_all(b"argv[0]: 'debug'\n").expect("written"),
+        modules: |_, _| {},
+        config: |_, w| w.write_all(b"activedefrag no\n").expect("written"),
     };
 
     /// Lets the test `name` die in the given way; returns the log and how it ended: (signal, exit code).
@@ -876,8 +879,11 @@ mod tests {
         if let Some(role) = role() {
             prepare();
             let mut s = SECTIONS;
-            s.client_list =
-                if role == "panics" { |_| panic!("no clients") } else { |_| crashes_here(libc::SIGBUS) };
+            s.client_list = if role == "panics" {
+                |_, _| panic!("no clients")
+            } else {
+                |_, _| crashes_here(libc::SIGBUS)
+            };
             register(s);
             crashes_here(libc::SIGSEGV);
             return;

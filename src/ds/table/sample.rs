@@ -14,9 +14,10 @@ use super::{Array, Elem, Table, chain_len, prefetch, slots};
 
 /// Pairs that are tried one by one: in a table as full as most are, the first is often good.
 const SINGLE: usize = 3;
-/// Buckets that are fetched at once after those, and how often.
+/// Buckets that are fetched at once after those, and how often: a table in which so many pairs find
+/// nothing is nearly empty, and more of them cost more than to walk to the next taken bucket.
 const GROUP: usize = 16;
-const GROUPS: usize = 128;
+const GROUPS: usize = 12;
 
 impl<E: Elem> Table<E> {
     /// A fair sample: every element is as likely as every other. `random` gives uniform numbers.

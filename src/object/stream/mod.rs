@@ -19,7 +19,7 @@ pub mod range;
 mod tests;
 
 use super::digest::Digest;
-use super::value::Kind;
+use super::value::ValueKind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::rax::{Rax, Seek};
 use entries::Log;
@@ -180,7 +180,7 @@ impl Log {
     }
 }
 
-impl Kind for Stream {
+impl ValueKind for Stream {
     const TYPE: u8 = ty::STREAM;
 
     fn into_parts(self) -> (u8, u64) {

@@ -46,7 +46,7 @@ pub struct Master<'a> {
 
 /// An entry as it lies in its block.
 #[derive(Clone)]
-pub struct Entry<'a> {
+pub struct StreamEntry<'a> {
     pub id: Id,
     /// Where its flags are.
     pub at: Pos,
@@ -92,7 +92,7 @@ impl<'a> Node<'a> {
 
     /// The entry whose flags `walk` stands at; the walk goes on behind it.
     #[inline]
-    pub fn entry(&self, master: &Master<'a>, walk: &mut Iter<'a>) -> Option<Entry<'a>> {
+    pub fn entry(&self, master: &Master<'a>, walk: &mut Iter<'a>) -> Option<StreamEntry<'a>> {
         let at = self.lp.place(walk)?;
         let entry = self.read(master, at, walk);
         let pieces = if entry.names.is_some() { entry.len } else { 2 * entry.len };
@@ -101,14 +101,14 @@ impl<'a> Node<'a> {
         Some(entry)
     }
 
-    fn read(&self, master: &Master<'a>, at: Pos, walk: &Iter<'a>) -> Entry<'a> {
+    fn read(&self, master: &Master<'a>, at: Pos, walk: &Iter<'a>) -> StreamEntry<'a> {
         let mut rest = walk.clone();
         let flags = int(rest.next());
         let (ms, seq) = (int(rest.next()), int(rest.next()));
         let id = Id::new(self.id.ms.wrapping_add(ms as u64), self.id.seq.wrapping_add(seq as u64));
         let same = flags & SAME_FIELDS != 0;
         let len = if same { master.fields } else { count(rest.next()) };
-        Entry { id, at, flags, len, names: same.then(|| master.names.clone()), rest }
+        StreamEntry { id, at, flags, len, names: same.then(|| master.names.clone()), rest }
     }
 
     /// Where the last entry's number of pieces stands; None when there is no entry.
@@ -117,7 +117,7 @@ impl<'a> Node<'a> {
     }
 
     /// The entry whose number of pieces stands at `at`, and where the one before has its own.
-    pub fn entry_back(&self, master: &Master<'a>, at: Pos) -> Option<(Entry<'a>, Option<Pos>)> {
+    pub fn entry_back(&self, master: &Master<'a>, at: Pos) -> Option<(StreamEntry<'a>, Option<Pos>)> {
         let pieces = count(Some(self.lp.get(at)));
         if pieces == 0 {
             return None;
@@ -135,7 +135,7 @@ impl<'a> Node<'a> {
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> StreamEntry<'a> {
     #[inline]
     pub fn is_deleted(&self) -> bool {
         self.flags & DELETED != 0

@@ -5,7 +5,7 @@
 
 use super::entries::Log;
 use super::id::Id;
-use super::node::{Entry, Master, Node};
+use super::node::{Master, Node, StreamEntry};
 use crate::ds::listpack::{Iter, Listpack, Pos};
 use crate::ds::rax::{self, Seek};
 
@@ -130,9 +130,9 @@ impl<'a> Range<'a> {
 }
 
 impl<'a> Iterator for Range<'a> {
-    type Item = Entry<'a>;
+    type Item = StreamEntry<'a>;
 
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<StreamEntry<'a>> {
         while !self.done {
             let Some(open) = &mut self.current else {
                 self.done = !self.advance();

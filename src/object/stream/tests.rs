@@ -22,7 +22,7 @@ fn words(source: &mut Source<'_>) -> Vec<Vec<u8>> {
     all
 }
 
-fn line(e: &node::Entry<'_>) -> Line {
+fn line(e: &node::StreamEntry<'_>) -> Line {
     let words = e.pairs().flat_map(|(f, v)| [f.to_vec(), v.to_vec()]).collect();
     Line { id: e.id, words }
 }

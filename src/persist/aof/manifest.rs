@@ -16,18 +16,18 @@
 use crate::algo::quote;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Base,
     History,
     Increment,
 }
 
-impl Kind {
+impl FileKind {
     fn letter(self) -> char {
         match self {
-            Kind::Base => 'b',
-            Kind::History => 'h',
-            Kind::Increment => 'i',
+            FileKind::Base => 'b',
+            FileKind::History => 'h',
+            FileKind::Increment => 'i',
         }
     }
 }
@@ -87,18 +87,20 @@ impl Manifest {
         Ok(m)
     }
 
-    fn add(&mut self, part: Part, kind: Kind) -> Result<(), &'static str> {
+    fn add(&mut self, part: Part, kind: FileKind) -> Result<(), &'static str> {
         match kind {
-            Kind::Base if self.base.is_some() => return Err("Found duplicate base file information"),
-            Kind::Base => {
+            FileKind::Base if self.base.is_some() => {
+                return Err("Found duplicate base file information");
+            }
+            FileKind::Base => {
                 self.base_seq = part.seq;
                 self.base = Some(part);
             }
-            Kind::History => self.history.push(part),
-            Kind::Increment if part.seq <= self.increment_seq => {
+            FileKind::History => self.history.push(part),
+            FileKind::Increment if part.seq <= self.increment_seq => {
                 return Err("Found a non-monotonic sequence number");
             }
-            Kind::Increment => {
+            FileKind::Increment => {
                 self.increment_seq = part.seq;
                 self.increments.push(part);
             }
@@ -108,7 +110,7 @@ impl Manifest {
 
     pub fn text(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut write = |kind: Kind, part: &Part| {
+        let mut write = |kind: FileKind, part: &Part| {
             out.extend_from_slice(b"file ");
             if quote::needs_repr(&part.name) {
                 quote::push_repr(&mut out, &part.name);
@@ -117,9 +119,9 @@ impl Manifest {
             }
             out.extend_from_slice(format!(" seq {} type {}\n", part.seq, kind.letter()).as_bytes());
         };
-        self.base.iter().for_each(|p| write(Kind::Base, p));
-        self.history.iter().for_each(|p| write(Kind::History, p));
-        self.increments.iter().for_each(|p| write(Kind::Increment, p));
+        self.base.iter().for_each(|p| write(FileKind::Base, p));
+        self.history.iter().for_each(|p| write(FileKind::History, p));
+        self.increments.iter().for_each(|p| write(FileKind::Increment, p));
         out
     }
 
@@ -181,7 +183,7 @@ impl Manifest {
     }
 }
 
-fn parse_line(line: &[u8]) -> Result<(Part, Kind), &'static str> {
+fn parse_line(line: &[u8]) -> Result<(Part, FileKind), &'static str> {
     let words = quote::split_args(line).filter(|w| w.len() >= 6 && w.len().is_multiple_of(2));
     let words = words.ok_or(FORMAT)?;
     let (mut name, mut seq, mut kind) = (None, 0, 0);
@@ -202,9 +204,9 @@ fn parse_line(line: &[u8]) -> Result<(Part, Kind), &'static str> {
         return Err(FORMAT);
     };
     let kind = match kind {
-        b'b' => Kind::Base,
-        b'h' => Kind::History,
-        b'i' => Kind::Increment,
+        b'b' => FileKind::Base,
+        b'h' => FileKind::History,
+        b'i' => FileKind::Increment,
         _ => return Err("Unknown AOF file type"),
     };
     Ok((Part { name, seq }, kind))

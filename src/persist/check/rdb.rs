@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::keyspace::Keyspace;
     use crate::keyspace::store::{New, Ttl};
-    use crate::persist::rdb::save::{Options, Told, save};
+    use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
     use crate::proto::args::Key;
 
     fn snapshot(checksum: bool) -> Vec<u8> {
@@ -142,7 +142,7 @@ mod tests {
         let _ = ks.put(1, Key::new(b"a"), New::Bytes(b"text"), Ttl::At(5), None);
         let _ = ks.put(1, Key::new(b"b"), New::Int(7), Ttl::Clear, None);
         let aux = vec![("redis-ver", "7.2.6".to_string())];
-        let o = Options { compress: true, checksum, told: Told::Nothing, aux };
+        let o = SaveOptions { compress: true, checksum, told: UsageSaved::Nothing, aux };
         let mut bytes = Vec::new();
         save(&ks, &o, &mut bytes, |_| Ok(())).expect("memory takes it");
         bytes

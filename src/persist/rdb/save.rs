@@ -16,7 +16,7 @@ const COMPRESS_FROM: usize = 20;
 
 /// What is told of how keys were used: what the eviction policy goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
+pub enum UsageSaved {
     Nothing,
     /// For how long nobody used them.
     Idle,
@@ -24,10 +24,10 @@ pub enum Told {
     Freq,
 }
 
-pub struct Options {
+pub struct SaveOptions {
     pub compress: bool,
     pub checksum: bool,
-    pub told: Told,
+    pub told: UsageSaved,
     /// Fields of the head, beside the version and the time.
     pub aux: Vec<(&'static str, String)>,
 }
@@ -36,7 +36,7 @@ pub struct Options {
 struct Out<'w> {
     to: &'w mut dyn Write,
     crc: u64,
-    options: &'w Options,
+    options: &'w SaveOptions,
     /// Keys are written between type and value.
     keyed: bool,
 }
@@ -44,7 +44,7 @@ struct Out<'w> {
 /// Writes all databases; `saved` hears of every key, and may stop the work by an error.
 pub fn save(
     ks: &Keyspace,
-    options: &Options,
+    options: &SaveOptions,
     to: &mut dyn Write,
     mut saved: impl FnMut(&Entry) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -67,12 +67,12 @@ pub fn save(
                 out.raw(&when.to_le_bytes())?;
             }
             match options.told {
-                Told::Nothing => {}
-                Told::Idle => {
+                UsageSaved::Nothing => {}
+                UsageSaved::Idle => {
                     out.raw(&[op::IDLE])?;
                     out.length(ks.idle_ms(e) / 1000)?;
                 }
-                Told::Freq => out.raw(&[op::FREQ, ks.lfu_counter(e) as u8])?,
+                UsageSaved::Freq => out.raw(&[op::FREQ, ks.lfu_counter(e) as u8])?,
             }
             out.value(&e)?;
             saved(&e)?;
@@ -99,7 +99,7 @@ impl Write for Count {
 
 /// Bytes of a value in a snapshot, without its type, key and time.
 pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
-    let options = Options { compress, checksum: false, told: Told::Nothing, aux: Vec::new() };
+    let options = SaveOptions { compress, checksum: false, told: UsageSaved::Nothing, aux: Vec::new() };
     let mut count = Count::default();
     Out { to: &mut count, crc: 0, options: &options, keyed: false }.value(e)?;
     // All but the byte of the type.
@@ -108,7 +108,7 @@ pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
 
 /// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.
 pub fn payload(e: &Entry, compress: bool) -> io::Result<Vec<u8>> {
-    let options = Options { compress, checksum: false, told: Told::Nothing, aux: Vec::new() };
+    let options = SaveOptions { compress, checksum: false, told: UsageSaved::Nothing, aux: Vec::new() };
     let mut bytes = Vec::new();
     Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.value(e)?;
     bytes.extend_from_slice(&(VERSION as u16).to_le_bytes());

@@ -78,6 +78,8 @@ pub struct Kept {
     stack_room: usize,
     /// The table of globals that scripts get, to tell it from another one.
     globals: *const c_void,
+    /// The place of the error handler in the registry.
+    handler: c_int,
 }
 
 /// What a native raises.

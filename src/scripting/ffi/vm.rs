@@ -23,9 +23,8 @@ const C_STACK: usize = 4 << 20;
 /// Longer sources are refused: the parser counts with ints.
 const LONGEST_SOURCE: usize = 1 << 30;
 
-/// Names of values in the registry.
+/// The globals of scripts, in the registry.
 const GLOBALS: &CStr = c"oxidis globals";
-const HANDLER: &CStr = c"oxidis error handler";
 
 /// What turns an error into a table that says where it was raised: in the caller when that is C.
 const PRELUDE: &CStr = cr#"
@@ -151,6 +150,7 @@ impl Vm {
             scripts_run: 0,
             stack_room: C_STACK.min(crate::sys::limits::stack() / 2),
             globals: ptr::null(),
+            handler: lua::LUA_NOREF,
         }));
         // SAFETY: a fresh state; every push is balanced and within the room of a fresh stack.
         unsafe {
@@ -196,7 +196,7 @@ impl Vm {
             natively(l, |kept| sandbox::protect(&mut Stack::new(l, kept)));
             (*kept(l)).globals = lua::lua_topointer(l, -1);
             lua::lua_getfield_(l, -1, c"__redis__err__handler".as_ptr());
-            lua::lua_setfield(l, lua::LUA_REGISTRYINDEX, HANDLER.as_ptr());
+            (*kept(l)).handler = lua::luaL_ref(l, lua::LUA_REGISTRYINDEX);
             lua::lua_setfield(l, lua::LUA_REGISTRYINDEX, GLOBALS.as_ptr());
             lua::lua_gc(l, lua::LUA_GCCOLLECT, 0);
         }
@@ -253,7 +253,7 @@ impl Vm {
             let top = lua::lua_gettop(l);
             let kept = kept(l);
             (*kept).stack_end = stack_here().wrapping_sub((*kept).stack_room);
-            lua::lua_getfield_(l, lua::LUA_REGISTRYINDEX, HANDLER.as_ptr());
+            lua::lua_rawgeti_(l, lua::LUA_REGISTRYINDEX, (*kept).handler as _);
             lua::lua_rawgeti_(l, lua::LUA_REGISTRYINDEX, script.0 as _);
             assert_eq!(lua::lua_type(l, -1), lua::LUA_TFUNCTION, "compiled by this state");
             lua_setreadonly(l, lua::LUA_GLOBALSINDEX, 0);
@@ -320,5 +320,56 @@ unsafe fn set_list(l: *mut lua_State, name: &[u8], values: &[&[u8]]) {
             lua::lua_rawseti_(l, -2, i);
         }
         lua::lua_rawset(l, lua::LUA_GLOBALSINDEX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLS: Calls = Calls { redis: &[], command: |_| Ok(b"+OK\r\n".to_vec()), slow: || false };
+
+    fn run(vm: &mut Vm, script: &str) -> Vec<u8> {
+        let script = vm.compile(script.as_bytes()).expect("sound");
+        let mut out = Reply::new(false);
+        let done = vm.run(script, &[], &[], false, &mut out, || 2);
+        done.map(|()| out.take_bytes()).unwrap_or_else(|f| f.message)
+    }
+
+    #[test]
+    fn a_source_too_long_for_the_parser_is_refused_unread() {
+        let mut vm = Vm::new(CALLS, Default::default());
+        // Zeros that nothing has touched take no memory.
+        let why = vm.compile(&vec![0; LONGEST_SOURCE + 1]).expect_err("too long");
+        assert_eq!(why, b"chunk has too many bytes");
+    }
+
+    #[test]
+    fn the_bytes_of_a_state_are_counted_and_all_given_back() {
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let mut vm = Vm::new(CALLS, Arc::clone(&bytes));
+        let fresh = bytes.load(Ordering::Relaxed);
+        assert!(fresh > 10_000, "{fresh}");
+        assert_eq!(run(&mut vm, "return #('x'):rep(1000000)"), b":1000000\r\n");
+        assert!(bytes.load(Ordering::Relaxed) > fresh + 1_000_000);
+        drop(vm);
+        assert_eq!(bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn scripts_of_one_kind_do_not_fill_the_state() {
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let mut vm = Vm::new(CALLS, Arc::clone(&bytes));
+        let script =
+            vm.compile(b"return {KEYS[1], ARGV[1], cjson.encode({a = {KEYS[1]}})}").expect("sound");
+        let mut out = Reply::new(false);
+        for i in 0..10_000 {
+            let key = format!("key:{i}");
+            let done = vm.run(script, &[key.as_bytes()], &[b"value"], false, &mut out, || 2);
+            assert!(done.is_ok());
+            out.take_bytes();
+        }
+        let held = bytes.load(Ordering::Relaxed);
+        assert!(held < 100_000, "{held}");
     }
 }

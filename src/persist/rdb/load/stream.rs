@@ -138,7 +138,7 @@ mod tests {
     use crate::object::Limits;
     use crate::object::digest::Digest;
     use crate::object::stream::entries;
-    use crate::object::value::{Kind, Value};
+    use crate::object::value::{Value, ValueKind};
 
     /// The forms, spelled out: every length in nine bytes, no compression.
     struct Spell(Vec<u8>);
