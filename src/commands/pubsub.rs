@@ -174,7 +174,7 @@ fn spublish(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn send(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
-    let n = publish(&ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
+    let n = publish(&mut ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
     ctx.prop = Propagation::Force(to::REPLICAS);
     ctx.out.int(n as i64);
     Ok(Flow::Done)

@@ -249,6 +249,7 @@ mod tests {
         ks.policy.notify = class::EVICTED | class::KEYEVENT;
         ks.policy.ops = true;
         ks.policy.modified = true;
+        ks.watched.add(b"key");
         add(&mut ks, 2, "key", Ttl::Clear);
         while ks.fx.pop().is_some() {}
         let held = ks.dbs[2].bytes;

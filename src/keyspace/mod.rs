@@ -23,7 +23,7 @@ mod tests;
 
 pub use db::Db;
 pub use edit::Edit;
-pub use effects::{Effect, Effects};
+pub use effects::{Effect, Effects, Watched};
 
 use crate::algo::rng::Rng;
 use crate::ds::entry::Entry;
@@ -100,7 +100,7 @@ pub struct Policy {
     pub expiry: Expiry,
     /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when nobody can hear.
     pub notify: u32,
-    /// Somebody watches keys or tracks them: queue `Modified`.
+    /// Keys are watched or tracked: queue `Modified` for those in `watched`.
     pub modified: bool,
     /// Types of keys that somebody is blocked on, as bits: queue `Ready`.
     pub ready: u8,
@@ -184,6 +184,8 @@ pub struct Touched<'a> {
 pub struct Keyspace {
     pub dbs: Vec<Db>,
     pub fx: Effects,
+    /// Keys that `policy.modified` is about.
+    pub watched: Watched,
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
@@ -202,6 +204,7 @@ impl Keyspace {
         Keyspace {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             fx: Effects::default(),
+            watched: Watched::default(),
             dirty: 0,
             now_ms: 0,
             no_touch: false,
@@ -385,7 +388,7 @@ impl Keyspace {
     /// Queues the news that a key changed, for WATCH and tracking.
     #[inline]
     pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
-        if self.policy.modified {
+        if self.policy.modified && self.watched.may_hold(key) {
             self.fx.push(Effect::Modified { db, key: key.into() });
         }
     }

@@ -331,6 +331,7 @@ fn run_batch(
     for r in &scratch.requests {
         argv.clear();
         let mut cmd = Some(r.cmd);
+        let mut raw: &[u8] = &[];
         match &r.words {
             Some(words) => {
                 argv.extend(words.iter().map(|w| &w[..]));
@@ -339,9 +340,10 @@ fn run_batch(
             None => {
                 let spans = &scratch.spans[r.first as usize..(r.first + r.count) as usize];
                 argv.extend(spans.iter().map(|s| &buf[r.start + s.off..r.start + s.off + s.len]));
+                raw = &buf[r.start..r.end];
             }
         }
-        let args = Args::with_hash(&argv, r.key_at as usize, r.hash);
+        let args = Args::with_hash(&argv, r.key_at as usize, r.hash).of_request(raw);
         if r.end - r.start >= adopt::LEAST {
             srv.run.adoption.offer(buf, r.end, srv.clients[id].input.lent.1);
         }

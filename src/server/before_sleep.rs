@@ -1,6 +1,6 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Gate, Server, disk, expire_cycle, kill, limits, master, policy, settle};
+use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::net::stream::Stream;
 use std::io::ErrorKind;
@@ -21,6 +21,7 @@ pub fn run(srv: &mut Server) {
         limits::evict(srv);
     }
     kill::reap(srv);
+    evict::look_at_others(srv);
     srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());
 }
 

@@ -41,7 +41,8 @@ pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 #[derive(Debug)]
 pub enum Propagation {
     AsIs,
-    Instead(Vec<Box<[u8]>>),
+    /// As the words that `Ctx::instead` was given.
+    Instead,
     Never,
     /// Even without a change.
     Force(u8),
@@ -75,7 +76,10 @@ impl<'a> Ctx<'a> {
 
     /// Propagates these words instead of the command as it came.
     pub fn instead(&mut self, words: &[&[u8]]) {
-        self.prop = Propagation::Instead(words.iter().map(|w| Box::from(*w)).collect());
+        if self.srv.ks.policy.ops {
+            self.srv.ops.set_instead(words);
+        }
+        self.prop = Propagation::Instead;
     }
 
     pub fn now_ms(&self) -> i64 {

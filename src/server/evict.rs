@@ -43,6 +43,8 @@ pub struct Eviction {
     /// Since when memory has been over the limit.
     exceeded_since_ns: Option<u64>,
     exceeded_us: u64,
+    /// Bytes in use by other threads, when the loop slept last.
+    others: isize,
 }
 
 impl Eviction {
@@ -72,8 +74,12 @@ pub fn not_counted(srv: &Server) -> usize {
     replicas + srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity())
 }
 
+/// Once per pass: what other threads use moves too little in one to be summed for each command.
+pub fn look_at_others(srv: &mut Server) {
+    srv.eviction.others = alloc::used_by_others();
+}
+
 /// By how many bytes the limit is exceeded.
-#[inline]
 pub fn excess(srv: &Server) -> Option<usize> {
     let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
     let used = alloc::used();
@@ -110,10 +116,12 @@ fn time_limit_us(tenacity: u64) -> u64 {
 /// Makes room, as far as that may be done now.
 #[inline]
 pub fn perform(srv: &mut Server) -> Outcome {
-    let over = match excess(srv) {
-        None if srv.eviction.exceeded_since_ns.is_none() => return Outcome::Fits,
-        over => over,
-    };
+    let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
+    let short = max > 0 && alloc::used_with(srv.eviction.others) > max;
+    let over = if short { excess(srv) } else { None };
+    if over.is_none() && srv.eviction.exceeded_since_ns.is_none() {
+        return Outcome::Fits;
+    }
     if !allowed(srv) {
         return Outcome::Fits;
     }

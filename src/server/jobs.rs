@@ -42,8 +42,8 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
         ("ctime", srv.clock.unix_secs().to_string()),
         ("used-mem", crate::sys::alloc::used().to_string()),
     ];
-    if let Some(sink) = srv.ops.replicas.as_ref().filter(|_| !base) {
-        aux.push(("repl-stream-db", sink.selected().unwrap_or(0).to_string()));
+    if let Some(selected) = srv.ops.replicas.as_ref().filter(|_| !base) {
+        aux.push(("repl-stream-db", selected.db().unwrap_or(0).to_string()));
         aux.push(("repl-id", srv.repl.replid.clone()));
         aux.push(("repl-offset", srv.repl.offset().to_string()));
     }

@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Gate, Server, master, policy};
+use super::{Gate, Server, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -19,9 +19,8 @@ pub fn kill(srv: &mut Server, id: ClientId) {
         return;
     }
     srv.blocked.remove(id);
-    srv.watches.remove_all(id);
+    settle::unwatch(srv, id);
     srv.pubsub.forget(id);
-    srv.pause.forget(id);
     srv.repl.replicas.leave(id);
     let c = &mut srv.clients[id];
     // Its memory is free at once: that may be why it is killed.
@@ -30,9 +29,13 @@ pub fn kill(srv: &mut Server, id: ClientId) {
         c.input.buf = Vec::new();
         c.input.pos = 0;
     }
+    let waited = c.has(flag::PAUSED);
     if c.has(flag::MONITOR) {
-        srv.monitors.retain(|m| *m != id);
+        srv.monitors.remove(&id);
         srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    }
+    if waited {
+        srv.pause.forget(|p| srv.clients.live(p).is_some());
     }
 }
 

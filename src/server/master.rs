@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SYNC ─► full_resync ─► start_save ─► (child) ─► saved ─► file opened ┐
-//! unit ─► feed: sink ─► backlog ─► marks those who are online ─────────┴─► before_sleep ─► write
+//! unit ─► backlog ─► feed: marks those that are online ─────────────────┴─► before_sleep ─► write
 //! once a second: PING, line ends for those who wait, silent ones go, the backlog ages
 //! kill ─► leave ─► left: the place in the stream is free, a snapshot that no replica waits for is stopped
 //! ```
@@ -27,7 +27,8 @@ use std::os::unix::fs::FileExt;
 const MAX_WRITE: usize = 1024 * 1024;
 /// Bytes of a snapshot read at once.
 const PIECE: usize = 64 * 1024;
-/// Whoever is less behind is measured once a second, like every client.
+/// Replicas that are so far behind are measured each time the stream has grown by as much; others once a
+/// second, like every client.
 const MEASURED: u64 = 16 * 1024;
 
 // ---- attaching ---------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
         srv.repl.open_backlog();
-        srv.ops.replicas = Some(crate::replication::ops::Sink::default());
+        srv.ops.replicas = Some(crate::replication::ops::Selected::default());
         policy::refresh(srv);
         let r = &srv.repl;
         notice!(
@@ -148,8 +149,8 @@ pub fn go_on(srv: &mut Server, id: ClientId, at: u64, asked: i64) {
 
 /// The next op is preceded by SELECT: a fresh replica does not know what was selected before.
 fn select_again(srv: &mut Server) {
-    if let Some(sink) = &mut srv.ops.replicas {
-        sink.forget_db();
+    if let Some(selected) = &mut srv.ops.replicas {
+        selected.forget();
     }
 }
 
@@ -212,24 +213,30 @@ pub fn saved(srv: &mut Server, good: bool) {
 
 // ---- the stream --------------------------------------------------------------------------------
 
-/// What units have left for replicas goes to the backlog, and to those who are online.
+/// The stream has grown: replicas that are online are written to before the loop sleeps. How far they are
+/// behind is looked at after so many bytes, and what nothing needs any more goes then.
 pub fn feed(srv: &mut Server) {
-    let (Some(sink), Some(backlog)) = (&mut srv.ops.replicas, &mut srv.repl.backlog) else { return };
-    if sink.buf.is_empty() {
+    srv.repl.grown = false;
+    let Some(end) = srv.repl.backlog.as_ref().map(crate::replication::backlog::Backlog::end) else {
         return;
-    }
-    backlog.push(&sink.buf);
-    sink.written();
-    let end = backlog.end();
-    let mut behind = Vec::new();
-    for r in srv.repl.replicas.iter().filter(|r| r.is_fed()) {
-        if r.stage == Stage::Online {
+    };
+    for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
+        // The socket of a replica that reads slowly says itself when it takes more.
+        let waits = flag::TO_WRITE | flag::WRITE_BLOCKED;
+        if srv.clients.get(r.id).is_some_and(|c| !c.has(waits)) {
             srv.clients.wants_write(r.id);
         }
-        if end - r.at >= MEASURED {
-            behind.push(r.id);
-        }
     }
+    if end.saturating_sub(srv.repl.measured_at) >= MEASURED {
+        srv.repl.measured_at = end;
+        measure(srv, end);
+    }
+}
+
+#[cold]
+fn measure(srv: &mut Server, end: u64) {
+    let behind = |r: &&Replica| r.is_fed() && end - r.at >= MEASURED;
+    let behind: Vec<ClientId> = srv.repl.replicas.iter().filter(behind).map(|r| r.id).collect();
     for id in behind {
         limits::check_output(srv, id, false);
     }
@@ -406,8 +413,8 @@ pub fn cron(srv: &mut Server) {
         return age(srv);
     }
     if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
-        if let Some(sink) = &mut srv.ops.replicas {
-            sink.bare(&[b"PING"]);
+        if let Some(b) = &mut srv.repl.backlog {
+            b.push(b"*1\r\n$4\r\nPING\r\n");
         }
         feed(srv);
     }

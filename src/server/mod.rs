@@ -80,11 +80,13 @@ pub struct Server {
     pub scratches: Vec<batch::Scratch>,
     /// Clients whose input has been read and not run yet, in order.
     pub arrivals: std::collections::VecDeque<pass::Arrival>,
-    pub monitors: Vec<ClientId>,
+    pub monitors: std::collections::BTreeSet<ClientId>,
     pub slowlog: crate::slowlog::Slowlog,
     pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
+    /// Room for the channel of a keyspace event.
+    pub event_channel: Vec<u8>,
     pub blocked: Blocked,
     pub ops: Ops,
     pub repl: Replication,
