@@ -323,7 +323,7 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
     let delay = ctx.args.get(2).map(|a| integer(a)).transpose()?.unwrap_or(0);
     let srv = &mut *ctx.srv;
     if orderly {
-        if let Some(file) = &srv.run.config_file
+        if let Some(file) = &srv.process.config_file
             && let Err(e) = apply::rewrite_file(srv, Path::new(OsStr::from_bytes(file)), false)
         {
             crate::warning!("Can't restart: configuration rewrite process failed: {e}");
@@ -335,10 +335,10 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
         }
     }
     std::thread::sleep(Duration::from_millis(u64::try_from(delay).unwrap_or(0)));
-    let arguments = srv.run.argv.iter().skip(1).map(|a| OsStr::from_bytes(a));
+    let arguments = srv.process.argv.iter().skip(1).map(|a| OsStr::from_bytes(a));
     // Descriptors are closed by it: all are opened that way.
-    let e = process::Command::new(OsStr::from_bytes(&srv.run.executable)).args(arguments).exec();
-    crate::warning!("Can't restart: {}: {e}", String::from_utf8_lossy(&srv.run.executable));
+    let e = process::Command::new(OsStr::from_bytes(&srv.process.executable)).args(arguments).exec();
+    crate::warning!("Can't restart: {}: {e}", String::from_utf8_lossy(&srv.process.executable));
     if orderly {
         process::exit(1);
     }
@@ -398,7 +398,7 @@ fn quicklist(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn config_rewrite_force_all(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    let file = ctx.srv.run.config_file.clone().unwrap_or_default();
+    let file = ctx.srv.process.config_file.clone().unwrap_or_default();
     if apply::rewrite_file(ctx.srv, Path::new(OsStr::from_bytes(&file)), true).is_err() {
         return Err(CmdError::Msg(&"ERR CONFIG-REWRITE-FORCE-ALL failed"));
     }

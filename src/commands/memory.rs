@@ -136,7 +136,8 @@ fn compared(out: &mut Reply, names: [&str; 2], a: usize, b: usize) {
 fn memory_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     /// Fields beside one for each database.
     const FIELDS: usize = 27;
-    let (o, p) = (Overhead::of(ctx.srv, 0), Pages::recent(ctx.srv));
+    let p = Pages::recent(ctx.srv);
+    let o = Overhead::of(ctx.srv, 0);
     let out = &mut *ctx.out;
     out.map(FIELDS + o.dbs.len());
     number(out, "peak.allocated", o.peak);
@@ -236,7 +237,8 @@ const SCRIPTS: &str = "Scripts: more than a thousand of them are cached. Program
     now and then.";
 
 fn memory_doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let (o, p) = (Overhead::of(ctx.srv, 0), Pages::recent(ctx.srv));
+    let p = Pages::recent(ctx.srv);
+    let o = Overhead::of(ctx.srv, 0);
     let symptoms = Symptoms {
         used: o.used,
         peak: o.peak,

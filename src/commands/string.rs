@@ -292,7 +292,7 @@ impl<'a> Options<'a> {
 /// What to store for an argument: its bytes, or an empty string that becomes it when the command is over.
 #[inline]
 fn new_string<'v>(ctx: &mut Ctx<'_>, key: Key, value: &'v [u8]) -> New<'v> {
-    if ctx.srv.run.adoption.take(ctx.db, key.bytes, value) {
+    if ctx.srv.adoption.take(ctx.db, key.bytes, value) {
         return New::Value(Value::Str(enc::RAW, Sds::with_capacity(0)));
     }
     New::Bytes(value)

@@ -153,7 +153,7 @@ fn run_queue(ctx: &mut Ctx<'_>) {
     // The client keeps the queue, which CLIENT INFO counts, but its arguments are out of reach of what runs.
     let queue: Vec<_> = m.queue.iter_mut().map(|q| (q.cmd, std::mem::take(&mut q.args))).collect();
     // A load may serve another EXEC inside this one.
-    let outer = std::mem::replace(&mut ctx.srv.run.in_exec, true);
+    let outer = ctx.srv.execution.set_in_exec(true);
     ctx.out.array(queue.len());
     let mut argv: Vec<&[u8]> = Vec::new();
     for (cmd, args) in &queue {
@@ -170,7 +170,7 @@ fn run_queue(ctx: &mut Ctx<'_>) {
             ctx.out.end();
         }
     }
-    ctx.srv.run.in_exec = outer;
+    ctx.srv.execution.set_in_exec(outer);
     let c = &mut ctx.srv.clients[ctx.client];
     if !denied {
         c.clear(flag::DENY_BLOCKING);

@@ -263,7 +263,7 @@ pub fn start(srv: &mut Server) -> bool {
             "AOF was enabled but there is already another background operation. An AOF background was \
              scheduled to start when possible."
         );
-    } else if srv.run.in_exec {
+    } else if srv.execution.in_exec() {
         srv.aof.rewrite.scheduled = true;
         notice!(
             "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
@@ -497,7 +497,7 @@ fn sync(srv: &mut Server, syncing: bool) {
 
 /// From the cron: writes that waited or failed are tried again.
 pub fn cron(srv: &mut Server) {
-    let second = srv.run.cron_loops.is_multiple_of(srv.run.hz.max(1));
+    let second = srv.cron.loops.is_multiple_of(srv.cron.hz.max(1));
     if srv.aof.postponed_since.is_some() || srv.aof.write_error.is_some() && second {
         flush(srv, false);
     }

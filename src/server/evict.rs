@@ -135,7 +135,9 @@ pub fn perform(srv: &mut Server) -> Outcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    !srv.gate.has(Gate::LOADING | Gate::BUSY) && srv.run.nesting == 0 && !srv.pause.has(action::EVICT)
+    !srv.gate.has(Gate::LOADING | Gate::BUSY)
+        && srv.execution.between_units()
+        && !srv.pause.has(action::EVICT)
 }
 
 #[cold]
@@ -164,9 +166,9 @@ fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64)
             return Outcome::Failed;
         };
         let at = mono_ns();
-        srv.run.nesting += 1;
+        srv.execution.enter_command();
         freed = freed.saturating_add(srv.ks.evict(db, e, lazy));
-        srv.run.nesting -= 1;
+        srv.execution.leave_command();
         slow::sample(srv, "eviction-del", (mono_ns() - at) / 1_000_000);
         settle::lone_unit_end(srv);
         keys = keys.wrapping_add(1);

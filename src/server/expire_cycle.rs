@@ -99,7 +99,7 @@ pub fn run(srv: &mut Server, kind: Kind) {
     let dbs = if cycle.ran_out_of_time { all } else { DBS.min(all) };
     let limit = match kind {
         Kind::Fast => effort.fast_us,
-        Kind::Slow => (effort.slow_percent * 10_000 / srv.run.hz.max(1)).max(1),
+        Kind::Slow => (effort.slow_percent * 10_000 / srv.cron.hz.max(1)).max(1),
     };
     cycle.ran_out_of_time = false;
     let (mut total, mut turns) = (Sample::default(), 0);
@@ -206,11 +206,11 @@ fn delete(srv: &mut Server, db: usize, found: &[Entry]) -> u64 {
     for &e in found {
         // A copy: the entry's own bytes go with it.
         let name = e.key().to_vec();
-        srv.run.nesting += 1;
+        srv.execution.enter_command();
         srv.ks.policy.free_here = !srv.ks.policy.lazy_expire;
         srv.ks.expire(db, Key::new(&name), e);
         srv.ks.policy.free_here = false;
-        srv.run.nesting -= 1;
+        srv.execution.leave_command();
         deleted += 1;
         let edits = srv.ks.edits();
         settle::lone_unit_end(srv);

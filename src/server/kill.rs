@@ -25,9 +25,9 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     let c = &mut srv.clients[id];
     // Its memory is free at once: that may be why it is killed.
     if !c.has(flag::EXECUTING) {
-        c.out = Reply::new(false);
-        c.input.buf = Vec::new();
-        c.input.pos = 0;
+        c.conn.out = Reply::new(false);
+        c.conn.input.buf = Vec::new();
+        c.conn.input.pos = 0;
     }
     let waited = c.has(flag::PAUSED);
     if c.has(flag::MONITOR) {
@@ -67,7 +67,7 @@ pub fn reap(srv: &mut Server) {
             continue;
         }
         let Some(mut c) = srv.clients.remove(id) else { continue };
-        if let Some(s) = &mut c.stream {
+        if let Some(s) = &mut c.conn.stream {
             s.deregister(srv.reactor.registry());
         }
     }

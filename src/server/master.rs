@@ -15,7 +15,7 @@ use super::{Gate, Server, client_info, jobs, kill, limits, policy};
 use crate::clients::{Client, ClientId, flag};
 use crate::jobs::aof::State;
 use crate::jobs::child::ChildKind;
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, Written};
 use crate::replication::replicas::{About, Next, Replica, Source, Stage};
 use crate::sys::errno;
 use crate::{notice, warning};
@@ -43,7 +43,7 @@ pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
 fn ip(c: &Client, r: &About) -> Option<String> {
     match &r.ip {
         Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
-        None => c.stream.as_ref().and_then(Stream::peer_ip),
+        None => c.conn.stream.as_ref().and_then(Stream::peer_ip),
     }
 }
 
@@ -68,7 +68,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     let c = &mut srv.clients[id];
     c.set(flag::REPLICA);
     if srv.config.repl_disable_tcp_nodelay
-        && let Some(s) = &c.stream
+        && let Some(s) = &c.conn.stream
     {
         s.set_nodelay(false);
     }
@@ -268,7 +268,7 @@ pub fn write(srv: &mut Server, id: ClientId) {
     if c.has(flag::DYING) {
         return;
     }
-    if !c.out.is_empty() || c.out.over {
+    if !c.conn.out.is_empty() || c.conn.out.over {
         return answered(srv, id);
     }
     let mut written = 0;
@@ -286,13 +286,13 @@ pub fn write(srv: &mut Server, id: ClientId) {
         }
     };
     srv.stats.net_repl_output += written as u64;
-    srv.stats.writes_processed += 1;
+    srv.stats.traffic.writes += 1;
     match outcome {
         Outcome::Rests => {}
         Outcome::More => srv.clients.wants_write(id),
         Outcome::Full => {
-            srv.clients[id].set(flag::WRITE_BLOCKED);
-            crate::server::before_sleep::unfinished(srv, id);
+            srv.clients[id].conn.write_blocked = true;
+            crate::server::before_sleep::blocked(srv, id);
         }
         Outcome::Failed(why) => {
             warning!("{why}");
@@ -305,8 +305,10 @@ pub fn write(srv: &mut Server, id: ClientId) {
 fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
     let now = srv.clock.unix_secs();
     let end = srv.repl.offset();
-    let (Some(c), Some(r)) = (srv.clients.get(id), srv.repl.replicas.get_mut(id)) else { return Ok(0) };
-    let Some(stream) = &c.stream else { return Ok(0) };
+    let (Some(c), Some(r)) = (srv.clients.get_mut(id), srv.repl.replicas.get_mut(id)) else {
+        return Ok(0);
+    };
+    let Some(stream) = &mut c.conn.stream else { return Ok(0) };
     let what = r.next(end);
     let done = match what {
         Next::Nothing => return Ok(0),
@@ -322,14 +324,13 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
         }
     };
     match done {
-        Ok(n) => {
+        Ok(Written::Taken(n)) => {
             if r.sent(what, n, now) {
                 online(srv, id);
             }
             Ok(n)
         }
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Outcome::Full),
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(Outcome::More),
+        Ok(Written::Full) => Err(Outcome::Full),
         Err(e) => {
             let what = match what {
                 Next::Head => "RDB preamble",

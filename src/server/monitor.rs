@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[cold]
 pub fn observe(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
     let hidden = srv.table.get(cmd).flags & (cf::SKIP_MONITOR | cf::ADMIN) != 0;
-    let in_exec = srv.run.in_exec;
+    let in_exec = srv.execution.in_exec();
     let Some(c) = srv.clients.get_mut(id) else { return };
     let again = c.has(flag::REPROCESSING) || (c.has(flag::WAS_PAUSED) && !in_exec);
     if !in_exec {

@@ -23,7 +23,7 @@ pub fn unpause(srv: &mut Server, purpose: Purpose) {
 /// Ends what is over. Called by the cron, too.
 pub fn update(srv: &mut Server) {
     // What waits runs between commands, not inside one that lets the loop turn.
-    if srv.run.pass_depth > 1 {
+    if srv.execution.in_nested_pass() {
         return;
     }
     let before = srv.pause.actions();

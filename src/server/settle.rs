@@ -169,7 +169,7 @@ fn stamp(srv: &Server) -> Option<i64> {
 /// Slow log and monitors.
 #[cold]
 pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
-    if ticks > srv.run.slow_ticks {
+    if ticks > srv.slowlog.threshold_ticks {
         slow::took_long(srv, id, cmd, args, ticks, waits);
     }
     if srv.gate.has(Gate::MONITORS) {
@@ -206,7 +206,7 @@ fn ops_leave(srv: &mut Server) {
 /// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes
 /// bare.
 pub fn lone_unit_end(srv: &mut Server) {
-    debug_assert_eq!(srv.run.nesting, 0, "a unit of its own is not part of another");
+    debug_assert!(srv.execution.between_units(), "a unit of its own is not part of another");
     if !srv.ks.fx.is_empty() {
         drain(srv);
     }
@@ -231,7 +231,7 @@ pub fn sweep(srv: &mut Server) {
 /// After a unit: those who waited for what it left are served.
 #[inline]
 pub fn serve_ready(srv: &mut Server) {
-    if srv.blocked.has_ready() && srv.run.nesting == 0 && srv.run.pass_depth <= 1 {
+    if srv.blocked.has_ready() && srv.execution.owns_data() {
         blocking::serve(srv);
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! SHUTDOWN, SIGTERM, SIGINT ─► begin ── nobody to wait for ──► finish ─► exit(0)
 //!                                │                               └─ cannot be: logged, the server goes on
-//!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
+//!                                └─ replicas lag: until `until_ms`, or SHUTDOWN ABORT
 //! ```
 
 use super::{Gate, Server, aof, child, jobs, listen, rewrite};
@@ -15,18 +15,27 @@ use crate::{notice, warning};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// A shutdown under way.
+#[derive(Debug, Default)]
+pub struct Shutdown {
+    /// Bits of `config::shutdown`.
+    pub flags: u32,
+    /// It waits until then for replicas.
+    pub until_ms: Option<i64>,
+}
+
 /// Starts to shut down. True when the process may exit now.
 pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
-    if srv.run.shutdown_at_ms.is_some() {
+    if srv.shutdown.until_ms.is_some() {
         return false;
     }
     if srv.gate.has(Gate::LOADING) {
         // A half loaded dataset must not replace the whole one on disk.
         flags = flags & !flag::SAVE | flag::NOSAVE;
     }
-    srv.run.shutdown_flags = flags;
+    srv.shutdown.flags = flags;
     notice!("User requested shutdown...");
-    if srv.run.supervised == Supervised::Systemd {
+    if srv.process.supervised == Supervised::Systemd {
         supervise::notify("STOPPING=1\n");
     }
     finish(srv)
@@ -34,7 +43,7 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
 
 /// Leaves everything in order; false when that failed.
 fn finish(srv: &mut Server) -> bool {
-    let flags = srv.run.shutdown_flags;
+    let flags = srv.shutdown.flags;
     if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
@@ -46,7 +55,7 @@ fn finish(srv: &mut Server) -> bool {
     if (by_points || flags & flag::SAVE != 0) && !save(srv) {
         if flags & flag::FORCE == 0 {
             warning!("Error trying to save the DB, can't exit.");
-            if srv.run.supervised == Supervised::Systemd {
+            if srv.process.supervised == Supervised::Systemd {
                 supervise::notify("STATUS=Error trying to save the DB, can't exit.\n");
             }
             warning!("Errors trying to shut down the server. Check the logs for more information.");
@@ -67,7 +76,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
         if srv.aof.state == State::WaitRewrite {
             if !force {
                 warning!("Writing initial AOF, can't exit.");
-                if srv.run.supervised == Supervised::Systemd {
+                if srv.process.supervised == Supervised::Systemd {
                     supervise::notify("STATUS=Writing initial AOF, can't exit.\n");
                 }
                 warning!("Errors trying to shut down the server. Check the logs for more information.");
@@ -85,7 +94,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
 
 fn save(srv: &mut Server) -> bool {
     notice!("Saving the final RDB snapshot before exiting.");
-    if srv.run.supervised == Supervised::Systemd {
+    if srv.process.supervised == Supervised::Systemd {
         supervise::notify("STATUS=Saving the final RDB snapshot\n");
     }
     jobs::save_now(srv).is_ok()
@@ -93,7 +102,7 @@ fn save(srv: &mut Server) -> bool {
 
 /// Calls a shutdown off. False when none is under way.
 pub fn abort(srv: &mut Server) -> bool {
-    let waiting = srv.run.shutdown_at_ms.take().is_some();
+    let waiting = srv.shutdown.until_ms.take().is_some();
     if waiting || signals::shutdown_asked().is_some() {
         signals::clear_shutdown();
         notice!("Shutdown manually aborted.");
@@ -106,7 +115,7 @@ pub fn abort(srv: &mut Server) -> bool {
 pub fn by_signal(srv: &mut Server) {
     let Some(signal) = signals::shutdown_asked() else { return };
     // What a busy script has done by halves must not be saved: after it.
-    if srv.run.nesting > 0 && !srv.gate.has(Gate::LOADING) {
+    if !srv.execution.between_units() && !srv.gate.has(Gate::LOADING) {
         return;
     }
     let flags = match signal {

@@ -3,11 +3,11 @@
 use super::{fields, line};
 use crate::server::Server;
 
-pub fn cluster(srv: &Server, out: &mut String) {
+pub fn cluster(srv: &mut Server, out: &mut String) {
     fields!(out, "cluster_enabled" => srv.config.cluster_enabled as u8);
 }
 
-pub fn write(srv: &Server, out: &mut String) {
+pub fn write(srv: &mut Server, out: &mut String) {
     for (i, db) in srv.ks.dbs.iter().enumerate() {
         let (keys, expires) = (db.dict.len(), db.dict.expires().len());
         if keys > 0 || expires > 0 {
