@@ -10,7 +10,7 @@ use crate::algo::num::F64Text;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, key};
-use crate::ds::entry::Entry;
+use crate::ds::entry::EntryRef;
 use crate::object::value::Value;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -78,7 +78,7 @@ fn memory_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 const PLACE: usize = 8;
 
 /// Bytes that a key occupies.
-pub fn usage(e: &Entry) -> usize {
+pub fn usage(e: EntryRef<'_>) -> usize {
     let places = if e.when().is_some() { 2 * PLACE } else { PLACE };
     let value = if e.is_inline() { 0 } else { Value::held_by(e) };
     e.footprint() + places + value
@@ -92,7 +92,7 @@ fn memory_usage(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         usize::try_from(integer(n.ok_or(CmdError::Syntax)?)?).map_err(|_| CmdError::Syntax)?;
     }
     match ctx.srv.ks.peek(ctx.db, ctx.key(2)) {
-        Some(e) => ctx.out.int(usage(&e) as i64),
+        Some(e) => ctx.out.int(usage(e) as i64),
         None => ctx.out.null(),
     }
     Ok(Flow::Done)

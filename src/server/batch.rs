@@ -29,7 +29,7 @@ use super::{Server, adopt, auth, client_info, dispatch, kill, limits};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
-use crate::ds::entry::Entry;
+use crate::ds::dict::Place;
 use crate::ds::hash::hash;
 use crate::object::value::{Fetch, prefetch_member};
 use crate::proto::args::{Args, recycle};
@@ -60,7 +60,7 @@ pub struct Scratch {
     spans: Vec<Span>,
     requests: Vec<Request>,
     argv: Vec<&'static [u8]>,
-    members: Vec<(Entry, u64)>,
+    members: Vec<(Place, u64)>,
     /// Where in the buffer the first incomplete request begins.
     end: usize,
     ahead: Ahead,
@@ -145,17 +145,17 @@ impl Scratch {
 
     /// First touch of what the batch is going to need.
     fn fetch_buckets(&self, srv: &Server, db: usize) {
-        let keys = srv.ks.db(db).dict.keys();
-        if !keys.is_empty() {
-            self.hashes().for_each(|h| keys.prefetch_bucket(h));
+        let db = srv.ks.db(db);
+        if !db.is_empty() {
+            self.hashes().for_each(|h| db.table(h).prefetch_bucket(h));
         }
     }
 
     /// Second touch, when the buckets have arrived.
     fn fetch_entries(&self, srv: &Server, db: usize) {
-        let keys = srv.ks.db(db).dict.keys();
-        if !keys.is_empty() {
-            self.hashes().for_each(|h| keys.prefetch_elem(h));
+        let db = srv.ks.db(db);
+        if !db.is_empty() {
+            self.hashes().for_each(|h| db.table(h).prefetch_entry(h));
         }
     }
 
@@ -165,27 +165,30 @@ impl Scratch {
         if self.requests.len() < 2 || srv.table.member_at(first.cmd) == 0 {
             return;
         }
-        let keys = srv.ks.db(db).dict.keys();
-        let mut last: Option<(u64, Option<Entry>)> = None;
+        let db = srv.ks.db(db);
+        let mut last: Option<(u64, Option<Place>)> = None;
         for r in self.requests.iter().filter(|r| r.key_at > 0) {
             let at = usize::from(srv.table.member_at(r.cmd));
             let spans = &self.spans[r.first as usize..(r.first + r.count) as usize];
             let arg = |i: usize| spans.get(i).map(|s| &buf[r.start + s.off..r.start + s.off + s.len]);
             let (Some(key), Some(member)) = (arg(r.key_at.into()), arg(at)) else { continue };
-            let entry = match last {
-                Some((h, e)) if h == r.hash => e,
-                _ => keys.find(r.hash, key),
+            let table = db.table(r.hash);
+            let place = match last {
+                Some((h, place)) if h == r.hash => place,
+                _ => table.locate(r.hash, key),
             };
-            last = Some((r.hash, entry));
-            if let Some(e) = entry.filter(|_| at > 0) {
-                let h = hash(member);
-                if prefetch_member(&e, h, Fetch::Bucket) {
-                    self.members.push((e, h));
-                }
+            last = Some((r.hash, place));
+            let Some(place) = place.filter(|_| at > 0) else { continue };
+            let h = hash(member);
+            if table.at(place).is_some_and(|e| prefetch_member(e, h, Fetch::Bucket)) {
+                self.members.push((place, h));
             }
         }
-        for (e, h) in self.members.drain(..) {
-            prefetch_member(&e, h, Fetch::Elem);
+        // Of whichever table it is: others do not know the place.
+        for (place, h) in self.members.drain(..) {
+            if let Some(e) = db.tables().find_map(|t| t.at(place)) {
+                prefetch_member(e, h, Fetch::Elem);
+            }
         }
     }
 }

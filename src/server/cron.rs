@@ -100,21 +100,12 @@ fn frequency(srv: &mut Server) -> u64 {
 
 /// Resizes sparse tables and spends a millisecond on rehashing.
 fn databases(srv: &mut Server) {
-    for db in &mut srv.ks.dbs {
-        db.measured(|d| d.shrink_if_sparse());
-    }
+    srv.ks.shrink_sparse();
     if !srv.config.activerehashing {
         return;
     }
     let until = mono_ns() + 1_000_000;
-    for db in &mut srv.ks.dbs {
-        while db.dict.is_rehashing() {
-            db.measured(|d| d.rehash(32));
-            if mono_ns() > until {
-                return;
-            }
-        }
-    }
+    srv.ks.rehash_until(|| mono_ns() > until);
 }
 
 /// Looks at each client once a second, at a share of them each time.

@@ -5,7 +5,7 @@ use super::Server;
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::{Flow, Row};
 use crate::cmd::table::{self, CmdId};
-use crate::keyspace::{Found, Touched};
+use crate::keyspace::{Found, Touched, WrongType};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -94,5 +94,11 @@ impl<'a> Ctx<'a> {
     /// The full name of the command, as errors show it.
     pub fn name(&self) -> &str {
         &self.srv.table.get(self.cmd).name
+    }
+}
+
+impl From<WrongType> for CmdError {
+    fn from(_: WrongType) -> Self {
+        CmdError::WrongType
     }
 }

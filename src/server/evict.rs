@@ -162,12 +162,12 @@ fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64)
     let lazy = srv.config.lazyfree_lazy_eviction;
     let (mut freed, mut keys) = (0isize, 0u32);
     while freed < over {
-        let Some((db, e)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
+        let Some((db, name)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
             return Outcome::Failed;
         };
         let at = mono_ns();
         srv.execution.enter_command();
-        freed = freed.saturating_add(srv.ks.evict(db, e, lazy));
+        freed = freed.saturating_add(srv.ks.evict(db, &name, lazy));
         srv.execution.leave_command();
         slow::sample(srv, "eviction-del", (mono_ns() - at) / 1_000_000);
         settle::lone_unit_end(srv);

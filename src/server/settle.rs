@@ -93,7 +93,7 @@ pub fn unwatch(srv: &mut Server, id: ClientId) {
 
 /// A database (or all) is about to be emptied: watchers and the blocked hear of it before the keys go.
 pub fn before_flush(srv: &mut Server, db: Option<usize>) {
-    for d in db.map_or(0..srv.ks.dbs.len(), |d| d..d + 1) {
+    for d in db.map_or(0..srv.ks.databases(), |d| d..d + 1) {
         replaced(srv, d, None);
     }
 }

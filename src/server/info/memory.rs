@@ -9,6 +9,7 @@
 use super::{fields, ratio};
 use crate::algo::num::human_bytes;
 use crate::config::Choice;
+use crate::ds::dict::Index;
 use crate::server::Server;
 use crate::sys::{alloc, usage};
 
@@ -44,16 +45,14 @@ impl Overhead {
         let clients_normal = srv.clients.iter().map(|(_, c)| c.memory()).sum();
         let dbs: Vec<_> = srv
             .ks
-            .dbs
             .iter()
-            .enumerate()
-            .filter(|(_, d)| !d.dict.is_empty())
+            .filter(|(_, d)| !d.is_empty())
             .map(|(db, d)| DbOverhead {
                 db,
                 // Keys and values share one allocation with an 8-byte header, which is no data.
-                main: d.dict.keys().overhead() + d.dict.len() * 8,
+                main: d.overhead(Index::Keys) + d.len() * 8,
                 // The word of the time stands in that block too.
-                expires: d.dict.expires().overhead() + d.dict.expires().len() * 8,
+                expires: d.overhead(Index::Expires) + d.volatile() * 8,
             })
             .collect();
         let tables: usize = dbs.iter().map(|d| d.main + d.expires).sum();
