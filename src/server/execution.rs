@@ -53,6 +53,12 @@ impl Execution {
         self.commands == 0
     }
 
+    /// Runs a command that nothing around it called: its unit ends with it.
+    #[inline]
+    pub fn in_outermost_command(&self) -> bool {
+        self.commands == 1
+    }
+
     /// May what runs now change data on its own account: expire, evict, save, serve waiting clients?
     pub fn owns_data(&self) -> bool {
         self.between_units() && !self.in_nested_pass()

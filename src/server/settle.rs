@@ -143,7 +143,7 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
     }
     let instead = matches!(prop, Propagation::Instead);
     // Nothing of a top-level unit follows the op of its command.
-    let alone = srv.run.nesting == 1 && srv.ops.is_empty();
+    let alone = srv.execution.in_outermost_command() && srv.ops.is_empty();
     let encoded = if alone && !instead { args.canonical() } else { None };
     match (instead, encoded) {
         (true, _) if alone => {
