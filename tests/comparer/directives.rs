@@ -234,17 +234,17 @@ pub fn compare(ours: &Server, theirs: &Server) -> Vec<String> {
     for &(name, values) in REFUSED {
         for value in values {
             told.extend(unlike(&mut a, &mut b, &["CONFIG", "SET", name, value]));
-            told.extend(unlike(&mut a, &mut b, &["CONFIG", "GET", name]));
+            if mine.get(name) == other.get(name) {
+                told.extend(unlike(&mut a, &mut b, &["CONFIG", "GET", name]));
+            }
         }
     }
     for words in SEVERAL {
         told.extend(unlike(&mut a, &mut b, words));
     }
-    for (name, value) in all(&mut b) {
-        if other[&name] == value {
-            continue;
-        }
-        told.extend(unlike(&mut a, &mut b, &["CONFIG", "GET", &name]));
+    // Whatever the requests with several have changed.
+    for name in mine.keys().filter(|n| mine.get(*n) == other.get(*n)) {
+        told.extend(unlike(&mut a, &mut b, &["CONFIG", "GET", name]));
     }
     println!("{} directives, {} of them in both", mine.len(), {
         mine.keys().filter(|n| other.contains_key(*n)).count()
