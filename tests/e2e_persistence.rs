@@ -693,6 +693,23 @@ fn a_child_that_outlives_its_master_holds_no_port() {
     signal(&child, "KILL");
 }
 
+#[test]
+fn the_end_kills_a_rewrite_of_a_log_that_is_off() {
+    let mut srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 2"]);
+    assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+    assert_eq!(c.figure("aof_rewrite_in_progress"), 1);
+    c.put(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    let log = srv.log();
+    assert!(log.contains("There is a child rewriting the AOF. Killing it!"), "{log}");
+    let names =
+        fs::read_dir(&srv.dir).expect("the server's folder").map(|f| f.expect("a name").file_name());
+    let temps: Vec<_> = names.filter(|n| n.to_string_lossy().starts_with("temp-")).collect();
+    assert!(temps.is_empty(), "{temps:?}");
+}
+
 /// One writer: counts and appends in one transaction, and remembers what it was told is done. Ends when
 /// the server does.
 fn write_until_the_end(mut s: TcpStream, n: usize, acknowledged: &AtomicU64) {
