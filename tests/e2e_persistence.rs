@@ -694,6 +694,22 @@ fn a_child_that_outlives_its_master_holds_no_port() {
 }
 
 #[test]
+fn a_killed_connection_ends_while_a_child_saves() {
+    let srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
+    let (mut c, mut killed, mut quits) = (srv.connect(), srv.connect(), srv.connect());
+    let id = killed.run("CLIENT ID").int();
+    ok(c.run("SET a 1"));
+    assert_eq!(c.run("BGSAVE").text(), "Background saving started");
+    assert_eq!(c.run(&format!("CLIENT KILL ID {id}")), Int(1));
+    assert!(killed.at_end(), "the child holds the connection open");
+    ok(quits.run("QUIT"));
+    assert!(quits.at_end(), "the child holds the connection open");
+    assert_eq!(c.figure("rdb_bgsave_in_progress"), 1);
+    // Ends the child.
+    ok(c.run("FLUSHALL"));
+}
+
+#[test]
 fn the_end_kills_a_rewrite_of_a_log_that_is_off() {
     let mut srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
     let mut c = srv.connect();

@@ -18,6 +18,7 @@
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, IoSlice, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
 #[derive(Debug)]
@@ -95,6 +96,15 @@ impl Stream {
         let _ = registry.deregister(self.source());
     }
 
+    /// Ends the connection, even when a child process holds its descriptor, too.
+    pub fn shutdown(&self) {
+        // It fails when the peer has ended the connection already.
+        let _ = match self {
+            Stream::Tcp(s) => s.shutdown(Shutdown::Both),
+            Stream::Unix(s) => s.shutdown(Shutdown::Both),
+        };
+    }
+
     /// Reads up to `max` bytes to the end of `buf`.
     pub fn read_into(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<Read> {
         debug_assert!(max > 0, "a read of nothing looks like the end");
@@ -149,7 +159,7 @@ impl Stream {
 
     pub fn set_nodelay(&self, on: bool) {
         if let Stream::Tcp(s) = self {
-            // It delays a little what it sends when it refuses.
+            // Without the option the bytes only leave a little later.
             let _ = s.set_nodelay(on);
         }
     }

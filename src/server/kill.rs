@@ -69,6 +69,10 @@ pub fn reap(srv: &mut Server) {
         let Some(mut c) = srv.clients.remove(id) else { continue };
         if let Some(s) = &mut c.conn.stream {
             s.deregister(srv.reactor.registry());
+            // The child has copies of all descriptors: a mere close would leave the peer waiting.
+            if srv.jobs.child.is_some() {
+                s.shutdown();
+            }
         }
     }
 }
