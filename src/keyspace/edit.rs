@@ -28,14 +28,11 @@ impl Keyspace {
     pub fn fill(&mut self, db: usize, key: Key, bytes: Sds) {
         let Some(entry) = self.peek(db, key) else { return };
         let found = self.token(db, key, entry);
-        let room = bytes.footprint() as isize;
         let mut edit = self.edit(found);
         let s = edit.raw().expect("the key was set to a string");
         debug_assert!(s.is_empty(), "stored without its bytes");
         *s = bytes;
         edit.unchanged();
-        // Allocated before the edit began to measure.
-        self.dbs[db].bytes += room;
     }
 
     pub fn edit<'k, 'a>(&'k mut self, f: Found<'a>) -> Edit<'k, 'a> {
