@@ -434,6 +434,32 @@ fn files_that_cannot_be_read_end_the_start_and_stay_as_they_are() {
     fs::remove_dir_all(&dir).expect("ours");
 }
 
+#[test]
+fn a_snapshot_is_never_whole_in_memory_while_it_is_loaded() {
+    // Text that LZF does not shorten: the file is as large as the dataset.
+    let options = ["--appendonly", "yes", DEBUG[0], DEBUG[1], "--rdbcompression", "no"];
+    let mut srv = Server::with(&options);
+    let mut c = srv.connect();
+    ok(c.run("DEBUG POPULATE 60000 key 600"));
+    assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+    wait_until("the rewrite", || {
+        c.figure("aof_rewrites") == 1 && c.figure("aof_rewrite_in_progress") == 0
+    });
+    let base =
+        fs::metadata(srv.dir.join("appendonlydir/appendonly.aof.2.base.rdb")).expect("there").len();
+    assert!(base > 30 << 20, "{base}");
+    srv.kill();
+    srv.restart();
+    let mut c = srv.connect();
+    let above = c.figure("used_memory_peak") - c.figure("used_memory");
+    assert!(above < 8 << 20, "{above} bytes above the dataset");
+    assert_eq!(c.figure("rdb_last_load_keys_loaded"), 60_000);
+    ok(c.run("SAVE"));
+    ok(c.run("CONFIG RESETSTAT"));
+    ok(c.run("DEBUG RELOAD NOSAVE"));
+    assert_eq!(c.run("DBSIZE"), Int(60_000));
+}
+
 // ---- a disk that says no -----------------------------------------------------------------------
 
 #[test]
@@ -665,6 +691,23 @@ fn a_child_that_outlives_its_master_holds_no_port() {
     srv.restart();
     assert_eq!(srv.connect().run("DBSIZE"), Int(0));
     signal(&child, "KILL");
+}
+
+#[test]
+fn the_end_kills_a_rewrite_of_a_log_that_is_off() {
+    let mut srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 2"]);
+    assert_eq!(c.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+    assert_eq!(c.figure("aof_rewrite_in_progress"), 1);
+    c.put(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    let log = srv.log();
+    assert!(log.contains("There is a child rewriting the AOF. Killing it!"), "{log}");
+    let names =
+        fs::read_dir(&srv.dir).expect("the server's folder").map(|f| f.expect("a name").file_name());
+    let temps: Vec<_> = names.filter(|n| n.to_string_lossy().starts_with("temp-")).collect();
+    assert!(temps.is_empty(), "{temps:?}");
 }
 
 /// One writer: counts and appends in one transaction, and remembers what it was told is done. Ends when

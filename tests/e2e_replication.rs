@@ -428,3 +428,50 @@ fn a_real_replica_ends_with_the_same_dataset() {
     assert_eq!(c.figure("sync_full"), 1);
     assert_eq!(c.figure("sync_partial_ok"), 1);
 }
+
+#[test]
+fn the_end_waits_for_replicas_that_lag() {
+    let mut srv = quiet();
+    let (mut c, mut replica) = settled(&srv);
+    let (mut asks, mut writes) = (srv.connect(), srv.connect());
+    let id = c.run("CLIENT ID").int().to_string();
+    assert_eq!(c.run("SET first 1"), Value::ok());
+    replica.expect(&["SELECT 0", "SET first 1"]);
+    c.put(&["SHUTDOWN"]);
+    replica.expect(&["REPLCONF GETACK *"]);
+    wait_until("a line in the log", || srv.log().contains("Waiting for replicas before shutting down."));
+    // Writes rest meanwhile; a second wish to end waits for the same end.
+    let mut second = srv.connect();
+    second.put(&["SHUTDOWN", "NOW"]);
+    writes.put(&["SET", "k", "1"]);
+    wait_until("three blocked clients", || asks.figure("blocked_clients") == 3);
+    assert!(asks.figure("shutdown_in_milliseconds") > 0);
+    assert_eq!(asks.cmd(&["CLIENT", "UNBLOCK", &id]), Int(0));
+    assert_eq!(asks.run("SHUTDOWN ABORT"), Value::ok());
+    for conn in [&mut c, &mut second] {
+        assert_eq!(conn.read().error(), "ERR Errors trying to SHUTDOWN. Check logs.");
+    }
+    assert_eq!(writes.read(), Value::ok());
+    replica.expect(&["SET k 1"]);
+    assert_eq!(asks.run("SHUTDOWN ABORT").error(), "ERR No shutdown in progress.");
+
+    srv.signal("TERM");
+    replica.expect(&["REPLCONF GETACK *"]);
+    let offset = asks.figure("master_repl_offset");
+    replica.conn.put(&["REPLCONF", "ACK", &offset.to_string()]);
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    assert!(srv.log().contains("1 of 1 replicas are in sync when shutting down."));
+}
+
+#[test]
+fn the_end_waits_no_longer_than_told() {
+    let mut srv = quiet();
+    let (mut c, _replica) = settled(&srv);
+    assert_eq!(c.run("SET k 1"), Value::ok());
+    assert_eq!(c.run("CONFIG SET shutdown-timeout 1"), Value::ok());
+    c.put(&["SHUTDOWN"]);
+    assert_eq!(srv.wait_exit().code(), Some(0));
+    let log = srv.log();
+    assert!(log.contains("Waiting for replicas before shutting down."), "{log}");
+    assert!(log.contains("Lagging replica ") && log.contains("0 of 1 replicas are in sync"), "{log}");
+}

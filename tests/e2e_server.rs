@@ -46,7 +46,7 @@ fn the_log_tells_of_a_start_and_an_orderly_end() {
 fn a_signal_to_end_waits_for_the_busy_script() {
     let mut srv = Server::with(&["--save", "1000 1", "--lua-time-limit", "20"]);
     let (mut c, mut other) = (srv.connect(), srv.connect());
-    // It ends when more than two have come, besides the one who asked whether the server was up.
+    // It ends when more than two have come, besides the one that asked whether the server was up.
     let script = "redis.call('set', 'half', 1) \
                   repeat local all = redis.call('info', 'clients') \
                   until tonumber(all:match('connected_clients:(%d+)')) > 3 \
@@ -314,6 +314,14 @@ fn a_loop_that_may_not_poll_sleeps_at_once() {
     assert!(
         c.run("CONFIG SET busy-poll-us 1001").error().contains("argument must be between 0 and 1000")
     );
+}
+
+#[test]
+fn a_directive_without_its_value_is_a_syntax_error() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    assert_eq!(c.run("CONFIG SET hz 10 hz").error(), "ERR syntax error");
+    assert!(c.run("CONFIG SET hz").error().starts_with("ERR wrong number of arguments"));
 }
 
 #[test]

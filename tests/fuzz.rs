@@ -24,6 +24,7 @@ use oxidis::object::zset::Rules;
 use oxidis::object::{self, digest::Digest};
 use oxidis::persist::rdb::load::{self, Checks, Item, Loaded, Loader};
 use oxidis::persist::rdb::save;
+use oxidis::persist::rdb::source::Memory;
 use oxidis::proto::args::Key;
 use oxidis::proto::parse::{Limits, Parsed, Span, State};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -462,7 +463,7 @@ fn snapshots(rng: &mut Rng) {
     hurt(rng, &mut file);
     let limits = some_limits(rng);
     let checks = Checks { checksum: file == before && rng.index(2) == 0, deep: rng.index(2) == 0 };
-    let Ok(mut loader) = Loader::new(&file, limits, checks) else { return };
+    let Ok(mut loader) = Loader::new(Memory::new(&file), limits, checks) else { return };
     let mut items = 0;
     while let Ok(Some(item)) = loader.next_item() {
         items += 1;
@@ -471,7 +472,7 @@ fn snapshots(rng: &mut Rng) {
             use_value(rng, v, &limits, file.len());
         }
     }
-    assert!(loader.at() <= file.len());
+    assert!(loader.at() <= file.len() as u64);
 }
 
 #[test]

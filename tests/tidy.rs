@@ -137,8 +137,6 @@ const DOUBT_WORDS: &[&str] = &["let _ =", ".ok()", ".unwrap_or_default()", ".exi
 const DOUBT_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/persist/check/mod.rs", "writeln!(out", "a check that is not heard is a check all the same"),
     ("src/persist/check/aof.rs", "Continue? [y/N]", "without an answer nothing is cut"),
-    ("src/server/aof_load.rs", "bytes.get(end..)", "behind the snapshot there may be nothing"),
-    ("src/persist/check/rdb.rs", "end.ok()", "what is wrong has been said"),
     ("src/server/child.rs", "cpu::bind(", "the child works on any processor"),
     ("src/server/child.rs", "process::kill(", "one that has ended is waited for all the same"),
     ("src/server/boot.rs", "cpu::bind(", "the server works on any processor"),

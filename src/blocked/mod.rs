@@ -24,6 +24,8 @@ pub enum Wait {
     Replicas,
     /// The work of a module.
     Module,
+    /// SHUTDOWN, which waits for replicas.
+    Shutdown,
 }
 
 impl Wait {
@@ -36,7 +38,7 @@ impl Wait {
         match self {
             Wait::Key { ty: wanted, any_change } => any_change || ty == Some(wanted),
             Wait::Module => ty.is_some(),
-            Wait::Replicas => false,
+            Wait::Replicas | Wait::Shutdown => false,
         }
     }
 }
@@ -113,6 +115,12 @@ impl Blocked {
         (lines().count(), lines().filter(|l| l.any_change > 0).count())
     }
 
+    /// The clients that wait for something that is no key.
+    pub fn waiting(&self, wait: Wait) -> Vec<ClientId> {
+        let all = self.clients.iter().filter(|(_, (_, b))| b.wait == wait);
+        all.map(|(id, _)| *id).collect()
+    }
+
     /// Number of blocked clients with a timeout.
     pub fn with_timeout(&self) -> usize {
         self.timeouts.len()
@@ -126,7 +134,7 @@ impl Blocked {
         match wait {
             Wait::Key { ty, .. } => self.by_type.get_mut(usize::from(ty)),
             Wait::Module => Some(&mut self.modules),
-            Wait::Replicas => None,
+            Wait::Replicas | Wait::Shutdown => None,
         }
     }
 

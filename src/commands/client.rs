@@ -1,6 +1,7 @@
 //! CLIENT: the list of connections, kills and pauses, and the settings of this connection.
 
 use crate::algo::num::parse_i64;
+use crate::blocked::Wait;
 use crate::clients::client::Client;
 use crate::clients::pause::{Purpose, action};
 use crate::clients::{ClientId, Kind, UserId, flag};
@@ -332,7 +333,10 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         _ => return Err(unknown(ctx)),
     };
     let n = parse_i64(ctx.args[2]).ok_or(CmdError::NotInteger)?;
-    let released = by_number(ctx, n).is_some_and(|id| blocking::release(ctx.srv, id, error));
+    // The end that SHUTDOWN waits for cannot be called off for one client alone.
+    let may_end = |id: &ClientId| ctx.srv.blocked.get(*id).is_some_and(|b| b.wait != Wait::Shutdown);
+    let found = by_number(ctx, n).filter(may_end);
+    let released = found.is_some_and(|id| blocking::release(ctx.srv, id, error));
     ctx.out.int(i64::from(released));
     Ok(Flow::Done)
 }

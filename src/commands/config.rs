@@ -69,7 +69,7 @@ fn get(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let words = ctx.args.from(2);
     if !words.len().is_multiple_of(2) {
-        return Err(CmdError::arity("config|set"));
+        return Err(CmdError::Syntax);
     }
     let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|p| (p[0], p[1])).collect();
     let local = ctx.srv.clients[ctx.origin].stream.as_ref().is_none_or(|s| s.is_local());

@@ -329,7 +329,7 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
             crate::warning!("Can't restart: configuration rewrite process failed: {e}");
             return Err(FAILED);
         }
-        if !shutdown::begin(srv, 0) {
+        if !shutdown::begin(srv, crate::config::shutdown::NOW) {
             crate::warning!("Can't restart: error preparing for shutdown");
             return Err(FAILED);
         }

@@ -1,5 +1,6 @@
 //! Commands about the server: INFO, TIME, SHUTDOWN.
 
+use crate::blocked::Wait;
 use crate::clients::flag as client;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
@@ -89,6 +90,9 @@ fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if shutdown::begin(ctx.srv, flags) {
         // Without unwinding: a script may stand between here and the loop.
         std::process::exit(0);
+    }
+    if ctx.srv.run.shutdown_at_ms.is_some() && ctx.may_block() {
+        return Ok(ctx.block(Wait::Shutdown, &[], 0));
     }
     Err(CmdError::Msg(&"ERR Errors trying to SHUTDOWN. Check logs."))
 }

@@ -266,10 +266,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         ],
         "are about cluster mode, and cluster-enabled ends the start",
     ),
-    (
-        &["shutdown-timeout"],
-        "is how long the end waits for replicas that lag; it does not wait yet, as with 0",
-    ),
     (&["ignore-warnings"], "names a check of arm64 kernels that is not made"),
 ];
 

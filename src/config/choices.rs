@@ -70,11 +70,11 @@ choices! {
     AclPubsubDefault { AllChannels, ResetChannels }
     words { "allchannels" => AllChannels, "resetchannels" => ResetChannels }
 
-    /// `sanitize-dump-payload`: whose payloads are checked in depth.
+    /// `sanitize-dump-payload`: the clients whose payloads are checked in depth.
     SanitizeDump { No, Yes, Clients }
     words { "no" => No, "yes" => Yes, "clients" => Clients }
 
-    /// Who may use a guarded feature: nobody, everybody, or connections from this machine.
+    /// The connections that may use a guarded feature: none, all, or those from this machine.
     ProtectedAction { No, Yes, Local }
     words { "no" => No, "yes" => Yes, "local" => Local }
 

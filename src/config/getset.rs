@@ -6,7 +6,7 @@
 //! set      every name is checked before anything is set    ──▶ unknown, immutable, protected, twice
 //!          then the values, in order                       ──▶ a refused value: former state back
 //! apply    what the rows ask for, each once, in order      ──▶ a failure: former state back, applied again
-//! done     the names that were set, for those who listen
+//! done     the names that were set, for modules that listen
 //! ```
 //!
 //! [`set`] is the first step. [`change`] is all of them: it takes the owner of the configuration as an
@@ -73,7 +73,7 @@ pub fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
-/// Who asks for a change, and when.
+/// The circumstances of a change.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     /// The connection comes from this machine.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `set` never leaves a value behind that it has refused, except in those specials where upstream does
-//! so too; whoever sets restores the former configuration on failure anyway.
+//! so too; the callers restore the former configuration on failure anyway.
 
 use std::borrow::Cow;
 

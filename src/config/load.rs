@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A line goes to its row, or to one of the collections of [`Startup`]. Whatever is wrong ends the
-//! start; [`LoadError::text`] is what has to be printed. Those who own the tables of commands and users
+//! start; [`LoadError::text`] is what has to be printed. The owners of the tables of commands and users
 //! check the collected lines later, and report with [`LoadError::at`] as if the line were being read.
 //!
 //! An oddity of upstream that shows in CONFIG GET save: `save` lines add up within one text, and the
@@ -299,7 +299,7 @@ impl Loader<'_> {
     fn check_whole(&mut self) -> Result<(), LoadError> {
         let config = &mut *self.config;
         if !config.logfile.is_empty() {
-            // Later nobody could say that the log cannot be written.
+            // Later there is no log to say that it cannot be written.
             let path = Path::new(std::ffi::OsStr::from_bytes(&config.logfile));
             let opened = OpenOptions::new().append(true).create(true).open(path);
             opened.map_err(|error| {

@@ -5,7 +5,7 @@
 //!                 │  every row offers its line(s), in the order of the table:
 //!                 │    the option has an old line left   → the new line takes its place
 //!                 │    it has none, and is not a default → appended, below the signature
-//!                 │  old lines of a rewritten option that nobody took → blank
+//!                 │  old lines of a rewritten option that are left over → blank
 //! new text ◀──────┘  runs of blank lines → one blank line
 //! ```
 //!
@@ -149,7 +149,7 @@ impl Rewriter {
         self.line(option, line, force);
     }
 
-    /// Offers all lines of an option that somebody else owns, such as `user` and `loadmodule`. Each is a
+    /// Offers all lines of an option that has no row, such as `user` and `loadmodule`. Each is a
     /// whole line, the option's name included.
     pub fn owned(&mut self, option: &str, lines: impl IntoIterator<Item = Vec<u8>>) {
         self.processed(option);

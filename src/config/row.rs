@@ -34,7 +34,7 @@ pub const DENY_LOADING: u32 = 1 << 6;
 /// Names a file whose contents may have changed: setting the same value again is a change.
 pub const VOLATILE: u32 = 1 << 7;
 
-/// What has to be done after a directive has changed. Those who own the server perform it; a change of
+/// What has to be done after a directive has changed. `server::apply` performs it; a change of
 /// several directives asks for each of these once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Apply {

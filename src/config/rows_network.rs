@@ -1,4 +1,4 @@
-//! Connections: addresses, limits, threads, who may do what, TLS.
+//! Connections: addresses, limits, threads, permissions, TLS.
 
 use super::choices::{AclPubsubDefault, ProtectedAction, TlsAuthClients};
 use super::row::{

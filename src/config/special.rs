@@ -2,7 +2,7 @@
 //!
 //! Their oddities are upstream's and visible from outside: a lone empty value clears a list;
 //! `client-output-buffer-limit` changes only the classes it names; a list of percentiles is gone after a
-//! bad one (so whoever sets must put the former value back); `dir` moves the process at once, because
+//! bad one (so the callers put the former value back); `dir` moves the process at once, because
 //! the relative paths on later lines of the file already mean the new place.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -267,7 +267,7 @@ pub const REPLICAOF: Special = Special {
         None => Vec::new(),
     },
     rewrite: |config, name, out| match &config.replicaof {
-        // The nodes file of a cluster knows better who follows whom.
+        // In a cluster the nodes file holds the master of each replica.
         Some(MasterAddr { host, port }) if !config.cluster_enabled => {
             let port = port.to_string();
             let line = [name.as_bytes(), host, port.as_bytes()].join(&b' ');

@@ -19,13 +19,14 @@ use crate::cmd::row::flag as cf;
 use crate::config::PropagationError;
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::aof::read::{Broken, Reader};
+use crate::persist::rdb::source::{Source, Window};
 use crate::proto::args::Args;
 use crate::proto::reply::Reply;
 use crate::sys::clock::mono_ns;
 use crate::sys::{errno, process};
 use crate::{notice, warning};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -179,15 +180,17 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
             return Outcome::Failed;
         }
     };
-    if file.metadata().is_ok_and(|m| m.len() == 0) {
-        return Outcome::Empty;
-    }
-    let mut input = BufReader::with_capacity(1 << 16, file);
     let unread = |e: &std::io::Error| {
         let (file, why) = (shown(name), errno::text(e));
         warning!("Unrecoverable error reading the append only file {file}: {why}");
         Outcome::Failed
     };
+    let total = match file.metadata() {
+        Ok(m) if m.len() == 0 => return Outcome::Empty,
+        Ok(m) => m.len(),
+        Err(e) => return unread(&e),
+    };
+    let mut input = BufReader::with_capacity(1 << 16, file);
     match input.fill_buf() {
         Ok(head) if head.starts_with(b"REDIS") => {}
         Ok(_) => return load_commands(srv, name, input, 0, before),
@@ -199,12 +202,9 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
     } else {
         notice!("Reading RDB base file on AOF loading...");
     }
-    let mut bytes = Vec::new();
-    if let Err(e) = input.read_to_end(&mut bytes) {
-        return unread(&e);
-    }
-    let end = match jobs::load_bytes(srv, &bytes, false, true) {
-        Ok(end) => end,
+    let source = Window::new(input, total, jobs::sums(srv));
+    let source = match jobs::load_from(srv, source, false, true) {
+        Ok(source) => source,
         Err(_) => {
             let what = if old { "preamble of the AOF" } else { "base" };
             warning!("Error reading the RDB {what} file {}, AOF loading aborted", shown(name));
@@ -214,8 +214,8 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
     if old {
         notice!("Reading the remaining AOF tail...");
     }
-    let tail = bytes.get(end..).unwrap_or_default();
-    load_commands(srv, name, tail, end as u64, before)
+    let end = source.at();
+    load_commands(srv, name, source.into_rest(), end, before)
 }
 
 /// The commands of a file, through a client of its own; the first `at` bytes of it are done with.

@@ -102,7 +102,7 @@ fn max_memory(srv: &mut Server) {
         );
     }
     policy::refresh(srv);
-    // Between events: whoever lowers the limit waits for the reply, not for the eviction.
+    // Between events: the client that lowers the limit waits for the reply, not for the eviction.
     srv.eviction.running = max > 0;
 }
 

@@ -55,7 +55,7 @@ pub fn run(srv: &mut Server) {
     }
     pause::update(srv);
     clients(srv);
-    shutdown::by_signal(srv);
+    shutdown::cron(srv);
     srv.stats.eventloop_cron_us += srv.clock.ns(ticks().saturating_sub(begun)) / 1000;
 }
 

@@ -15,11 +15,14 @@ use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::check;
-use crate::persist::rdb::load::{Checks, Item, Loaded, Loader, SHORT, UNKNOWN_TYPE};
+use crate::persist::rdb::error::Error;
+use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
 use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
+use crate::persist::rdb::source::{Source, Window};
 use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -116,8 +119,9 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
 /// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read
 /// whole is an error, and stays as it is. False when there is none.
 pub fn load_file(srv: &mut Server, merge: bool) -> Result<bool, Unread> {
-    let bytes = match std::fs::read(file_of(srv)) {
-        Ok(b) => b,
+    let opened = File::open(file_of(srv)).and_then(|f| f.metadata().map(|m| (f, m.len())));
+    let (file, total) = match opened {
+        Ok(opened) => opened,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => {
             let (path, why) = (file_of(srv), errno::text(&e));
@@ -126,32 +130,31 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<bool, Unread> {
             return Err(Unread::Foreign);
         }
     };
-    loading::start(srv, bytes.len() as u64);
-    let read = load_bytes(srv, &bytes, merge, false);
+    loading::start(srv, total);
+    let source = Window::new(file, total, sums(srv));
+    let read = load_from(srv, source, merge, false);
     loading::stop(srv);
     read.map(|_| true)
 }
 
-/// Puts a snapshot into the dataset; tells how many bytes it has. The `base` of an AOF keeps keys that
-/// have expired since: what follows it may depend on them.
-pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Result<usize, Unread> {
+/// Are the checksums of snapshots looked at?
+pub fn sums(srv: &Server) -> bool {
+    srv.config.rdbchecksum && !srv.switches.skip_checksums
+}
+
+/// Puts a snapshot into the dataset; gives back the source, which stands behind it. The `base` of an AOF
+/// keeps keys that have expired since: what follows it may depend on them.
+pub fn load_from<S: Source>(srv: &mut Server, source: S, merge: bool, base: bool) -> Result<S, Unread> {
     super::policy::refresh(srv);
-    let checks = Checks {
-        checksum: srv.config.rdbchecksum && !srv.switches.skip_checksums,
-        deep: srv.config.sanitize_dump_payload == SanitizeDump::Yes,
-    };
-    let mut loader = match Loader::new(bytes, srv.ks.policy.limits, checks) {
+    let deep = srv.config.sanitize_dump_payload == SanitizeDump::Yes;
+    let checks = Checks { checksum: sums(srv), deep };
+    let mut loader = match Loader::new(source, srv.ks.policy.limits, checks) {
         Ok(loader) => loader,
-        Err(why) if why == SHORT => return Err(broken(&why, 0)),
-        Err(why) => {
-            crate::warning!("{why}");
-            return Err(Unread::Foreign);
-        }
+        Err(why) => return Err(broken(&why, 0)),
     };
-    let mut load = Load { merge, base, db: 0, loaded: 0, expired: 0, empty: 0 };
+    let mut load = Load { merge, base, db: 0, empty: 0 };
     let done = load.all(srv, &mut loader);
-    srv.stats.dump_sanitizations += loader.sanitized;
-    (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (load.loaded, load.expired);
+    srv.stats.dump_sanitizations += loader.sanitized();
     if let Err(why) = done {
         return Err(broken(&why, loader.at()));
     }
@@ -164,10 +167,10 @@ pub fn load_bytes(srv: &mut Server, bytes: &[u8], merge: bool, base: bool) -> Re
     };
     crate::notice!(
         "Done loading RDB, keys loaded: {}, keys expired: {}{skipped}.",
-        load.loaded,
-        load.expired
+        srv.jobs.keys_loaded,
+        srv.jobs.keys_expired
     );
-    Ok(loader.at())
+    Ok(loader.into_source())
 }
 
 /// Why a snapshot was not read; the log has been told.
@@ -184,18 +187,26 @@ pub enum Unread {
 }
 
 /// Tells what is wrong at a place.
-fn broken(why: &str, at: usize) -> Unread {
-    let (mut text, mut kind) = (why, Unread::Cut);
-    if why == SHORT {
-        crate::warning!("Short read or OOM loading DB. Unrecoverable error, aborting now.");
-    } else if why.starts_with("Wrong RDB checksum") {
-        crate::warning!("{why}. Aborting now.");
-        text = "RDB CRC error";
-    } else if why.starts_with("FATAL: ") || why.starts_with("The RDB file contains AUX module data") {
-        crate::warning!("{why}");
-        return Unread::Unfit;
-    } else if !why.starts_with(UNKNOWN_TYPE) {
-        kind = Unread::Corrupt;
+fn broken(why: &Error, at: u64) -> Unread {
+    let (mut text, mut kind) = (why.to_string(), Unread::Cut);
+    match why {
+        Error::Short | Error::NeedMore | Error::Io(_) => {
+            crate::warning!("Short read or OOM loading DB. Unrecoverable error, aborting now.");
+        }
+        Error::Checksum { .. } => {
+            crate::warning!("{why}. Aborting now.");
+            text = "RDB CRC error".into();
+        }
+        Error::Unfit(_) | Error::ModuleAux(_) => {
+            crate::warning!("{why}");
+            return Unread::Unfit;
+        }
+        Error::Signature | Error::Version(_) => {
+            crate::warning!("{why}");
+            return Unread::Foreign;
+        }
+        Error::Type(_) => {}
+        Error::Corrupt(_) => kind = Unread::Corrupt,
     }
     crate::warning!("Internal error in RDB reading offset {at} -> {text}");
     kind
@@ -222,9 +233,9 @@ pub fn load_at_start(srv: &mut Server) -> bool {
         Unread::Unfit => {}
         Unread::Cut | Unread::Corrupt => {
             let path = file_of(srv);
-            match std::fs::read(&path) {
-                Ok(bytes) => {
-                    check::rdb::check(&path.display().to_string(), &bytes, &mut io::stdout());
+            match check::rdb::open(&path) {
+                Ok(source) => {
+                    check::rdb::check(&path.display().to_string(), source, &mut io::stdout());
                 }
                 Err(e) => crate::warning!("Can't read the RDB file again: {}", errno::text(&e)),
             }
@@ -244,49 +255,49 @@ struct Load {
     merge: bool,
     base: bool,
     db: usize,
-    loaded: u64,
-    expired: u64,
     empty: u64,
 }
 
 impl Load {
-    fn all(&mut self, srv: &mut Server, loader: &mut Loader<'_>) -> Result<(), String> {
+    fn all<S: Source>(&mut self, srv: &mut Server, loader: &mut Loader<S>) -> Result<(), Error> {
         while let Some(item) = loader.next_item()? {
-            loading::progress(srv, loader.at() as u64);
             self.item(srv, item)?;
+            loading::progress(srv, loader.at());
         }
         Ok(())
     }
 
-    fn item(&mut self, srv: &mut Server, item: Item<'_>) -> Result<(), String> {
+    fn item(&mut self, srv: &mut Server, item: Item<'_>) -> Result<(), Error> {
         match item {
             Item::SelectDb(n) if n < srv.ks.dbs.len() => self.db = n,
             Item::SelectDb(_) => {
-                return Err(format!(
+                return Err(Error::Unfit(format!(
                     "FATAL: Data file was created with a Redis server configured to handle more than {} \
                      databases. Exiting",
                     srv.ks.dbs.len()
-                ));
+                )));
             }
             Item::Resize(..) => {}
-            Item::Aux { name, value } => aux(&name, &String::from_utf8_lossy(&value)),
+            Item::Aux { name, value } => aux(srv, &name, &String::from_utf8_lossy(&value)),
             Item::Function(_) => {
                 return Err("Failed loading library, functions are not supported by this version".into());
             }
             Item::Empty { name } => {
                 if self.empty < EMPTY_TOLD {
-                    let name = String::from_utf8_lossy(&name);
+                    let name = String::from_utf8_lossy(name);
                     crate::notice!("rdbLoadObject skipping empty key: {name}");
                 }
                 self.empty += 1;
             }
-            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms && !self.base => self.expired += 1,
+            Item::Key { when: Some(w), .. } if w < srv.ks.now_ms && !self.base => {
+                srv.jobs.keys_expired += 1;
+            }
             Item::Key { name, when, usage, value } => {
-                let (db, key) = (self.db, Key::new(&name));
+                let (db, key) = (self.db, Key::new(name));
                 let found = srv.ks.peek(db, key).map(|e| srv.ks.token(db, key, e));
                 if found.is_some() && !self.merge {
-                    let name = String::from_utf8_lossy(&name);
-                    return Err(format!("RDB has duplicated key '{name}' in DB {db}"));
+                    let name = String::from_utf8_lossy(name);
+                    return Err(format!("RDB has duplicated key '{name}' in DB {db}").into());
                 }
                 let ttl = when.map_or(Ttl::Clear, Ttl::At);
                 let _ = match value {
@@ -294,7 +305,7 @@ impl Load {
                     Loaded::Value(v) => srv.ks.put(db, key, New::Value(v), ttl, found),
                 };
                 srv.ks.set_usage(db, key, usage.freq, usage.idle_seconds);
-                self.loaded += 1;
+                srv.jobs.keys_loaded += 1;
             }
         }
         Ok(())
@@ -302,13 +313,14 @@ impl Load {
 }
 
 /// A field about the file: some are shown.
-fn aux(name: &[u8], value: &str) {
+fn aux(srv: &mut Server, name: &[u8], value: &str) {
     let number = loose(value.as_bytes());
     match name {
         [b'%', ..] => crate::notice!("RDB '{}': {value}", String::from_utf8_lossy(name)),
         b"redis-ver" => crate::notice!("Loading RDB produced by version {value}"),
         b"ctime" => crate::notice!("RDB age {} seconds", (unix_ms() / 1000 - number).max(0)),
         b"used-mem" => {
+            srv.loading.used_then = u64::try_from(number).unwrap_or(0);
             crate::notice!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0));
         }
         b"aof-base" if number != 0 => crate::notice!("RDB is base AOF"),

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub fn start(srv: &mut Server, total: u64) {
     let started = clock::unix_ms() / 1000;
     srv.loading = Loading { started, total, ..Loading::default() };
+    (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (0, 0);
     srv.gate.put(Gate::LOADING, true);
     signals::set_loading(true);
     policy::refresh(srv);

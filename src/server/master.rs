@@ -475,6 +475,39 @@ pub fn refresh_good(srv: &mut Server) {
     srv.gate.put(Gate::MIN_REPLICAS, few);
 }
 
+/// Replicas that have not acknowledged all of the stream.
+pub fn lagging(srv: &Server) -> impl Iterator<Item = &Replica> {
+    let end = i64::try_from(srv.repl.offset()).unwrap_or(i64::MAX);
+    srv.repl.replicas.iter().filter(move |r| r.acked != end)
+}
+
+/// Asks every replica how far it is, rather than wait for it to tell.
+pub fn ask_for_acks(srv: &mut Server) {
+    if let Some(sink) = &mut srv.ops.replicas {
+        sink.bare(&[b"REPLCONF", b"GETACK", b"*"]);
+    }
+    feed(srv);
+}
+
+/// At the end: a line for each replica that will miss something.
+pub fn tell_lagging(srv: &mut Server) {
+    let (end, now) = (srv.repl.offset(), srv.clock.unix_secs());
+    let all = srv.repl.replicas.len();
+    let late: Vec<_> = lagging(srv).map(|r| (r.id, r.stage, r.acked, r.ack_at)).collect();
+    for &(id, stage, acked, ack_at) in &late {
+        let behind = i64::try_from(end).unwrap_or(i64::MAX).saturating_sub(acked);
+        let lag = if stage == Stage::Online { now - ack_at } else { 0 };
+        let (name, state) = (name(srv, id), stage.name());
+        notice!(
+            "Lagging replica {name} reported offset {behind} behind master, lag={lag}, state={state}."
+        );
+    }
+    if all > 0 {
+        let fine = all - late.len();
+        notice!("{fine} of {all} replicas are in sync when shutting down.");
+    }
+}
+
 /// At the end of the process: what can be sent without waiting is sent.
 pub fn farewell(srv: &mut Server) {
     for id in srv.repl.replicas.at_stage(Stage::Online) {

@@ -1,12 +1,17 @@
 //! The end: SHUTDOWN and signals.
 //!
 //! ```text
-//! SHUTDOWN, SIGTERM, SIGINT ─► begin ── nobody to wait for ──► finish ─► exit(0)
+//! SHUTDOWN, SIGTERM, SIGINT ─► begin ── no replica lags ──────► finish ─► exit(0)
 //!                                │                               └─ cannot be: logged, the server goes on
 //!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
 //! ```
+//!
+//! While replicas are waited for, writes rest, so that the replicas can reach the end of the stream.
 
-use super::{Gate, Server, aof, child, jobs, listen, rewrite};
+use super::pause;
+use super::{Gate, Server, aof, blocking, child, jobs, listen, master, rewrite};
+use crate::blocked::Wait;
+use crate::clients::pause::{Purpose, action};
 use crate::config::{Supervised, shutdown as flag};
 use crate::jobs::aof::State;
 use crate::jobs::child::ChildKind;
@@ -29,17 +34,46 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
     if srv.run.supervised == Supervised::Systemd {
         supervise::notify("STOPPING=1\n");
     }
-    finish(srv)
+    let seconds = i64::try_from(srv.config.shutdown_timeout).unwrap_or(i64::MAX);
+    if flags & flag::NOW == 0 && seconds > 0 && master::lagging(srv).next().is_some() {
+        srv.run.shutdown_at_ms = Some(srv.clock.unix_ms.saturating_add(seconds.saturating_mul(1000)));
+        if !srv.pause.has(action::REPLICA) {
+            master::ask_for_acks(srv);
+        }
+        pause::pause(srv, Purpose::Shutdown, i64::MAX, action::WRITE_SET);
+        notice!("Waiting for replicas before shutting down.");
+        return false;
+    }
+    finish_or_cancel(srv)
+}
+
+fn finish_or_cancel(srv: &mut Server) -> bool {
+    let done = finish(srv);
+    if !done {
+        cancel(srv);
+    }
+    done
+}
+
+/// The server goes on.
+fn cancel(srv: &mut Server) {
+    srv.run.shutdown_at_ms = None;
+    signals::clear_shutdown();
+    for id in srv.blocked.waiting(Wait::Shutdown) {
+        blocking::release(srv, id, Some("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
+    pause::unpause(srv, Purpose::Shutdown);
 }
 
 /// Leaves everything in order; false when that failed.
 fn finish(srv: &mut Server) -> bool {
+    master::tell_lagging(srv);
     let flags = srv.run.shutdown_flags;
     if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
     }
-    if srv.aof.state != State::Off && !leave_log(srv, flags & flag::FORCE != 0) {
+    if !leave_log(srv, flags & flag::FORCE != 0) {
         return false;
     }
     let by_points = !srv.config.save.is_empty() && flags & flag::NOSAVE == 0;
@@ -55,13 +89,14 @@ fn finish(srv: &mut Server) -> bool {
         warning!("Error trying to save the DB. Exit anyway.");
     }
     remove_pidfile(srv);
-    super::master::farewell(srv);
+    master::farewell(srv);
     listen::close(srv);
     warning!("Redis is now ready to exit, bye bye...");
     true
 }
 
-/// Leaves the log whole on the disk. False when there is none yet, which would lose the dataset.
+/// Ends a rewrite, and leaves the log whole on the disk. False when its first file is not written yet:
+/// the end would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
     if child::runs(srv, ChildKind::Rewrite) {
         if srv.aof.state == State::WaitRewrite {
@@ -78,8 +113,10 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
         warning!("There is a child rewriting the AOF. Killing it!");
         rewrite::kill_child(srv);
     }
-    notice!("Calling fsync() on the AOF file.");
-    aof::flush_and_sync(srv);
+    if srv.aof.state != State::Off {
+        notice!("Calling fsync() on the AOF file.");
+        aof::flush_and_sync(srv);
+    }
     true
 }
 
@@ -93,17 +130,24 @@ fn save(srv: &mut Server) -> bool {
 
 /// Calls a shutdown off. False when none is under way.
 pub fn abort(srv: &mut Server) -> bool {
-    let waiting = srv.run.shutdown_at_ms.take().is_some();
-    if waiting || signals::shutdown_asked().is_some() {
-        signals::clear_shutdown();
-        notice!("Shutdown manually aborted.");
-        return true;
+    if srv.run.shutdown_at_ms.is_none() && signals::shutdown_asked().is_none() {
+        return false;
     }
-    false
+    cancel(srv);
+    notice!("Shutdown manually aborted.");
+    true
 }
 
-/// From the cron: has a signal asked?
-pub fn by_signal(srv: &mut Server) {
+/// From the cron: has a signal asked, and has the wait for replicas ended?
+pub fn cron(srv: &mut Server) {
+    if let Some(until) = srv.run.shutdown_at_ms {
+        // A busy script may go on writing: after it.
+        let over = srv.clock.unix_ms >= until || master::lagging(srv).next().is_none();
+        if over && srv.run.nesting == 0 && finish_or_cancel(srv) {
+            std::process::exit(0);
+        }
+        return;
+    }
     let Some(signal) = signals::shutdown_asked() else { return };
     // What a busy script has done by halves must not be saved: after it.
     if srv.run.nesting > 0 && !srv.gate.has(Gate::LOADING) {
@@ -117,7 +161,6 @@ pub fn by_signal(srv: &mut Server) {
     if begin(srv, flags) {
         std::process::exit(0);
     }
-    signals::clear_shutdown();
 }
 
 /// The pid file's path, when one was written.
@@ -131,6 +174,6 @@ pub fn pidfile(srv: &Server) -> Option<Vec<u8>> {
 fn remove_pidfile(srv: &Server) {
     let Some(path) = pidfile(srv) else { return };
     notice!("Removing the pid file.");
-    // Somebody may have removed it before; then it is gone, too.
+    // A file that is missing already is as good as one removed now.
     let _ = process::remove_pidfile(Path::new(std::ffi::OsStr::from_bytes(&path)));
 }

@@ -222,14 +222,14 @@ impl Check<'_> {
     }
 
     fn snapshot(&mut self, path: &Path, w: &mut Walk) -> Result<(), Stop> {
-        let bytes = std::fs::read(path).map_err(|e| self.unopened(path, &e))?;
-        let end = rdb::check(&path.display().to_string(), &bytes, &mut *self.out);
-        let placed = end.filter(|at| w.from.seek(SeekFrom::Start(*at as u64)).is_ok());
+        let source = rdb::open(path).map_err(|e| self.unopened(path, &e))?;
+        let end = rdb::check(&path.display().to_string(), source, &mut *self.out);
+        let placed = end.filter(|at| w.from.seek(SeekFrom::Start(*at)).is_ok());
         let Some(at) = placed else {
             say!(self.out, "RDB preamble of AOF file is not sane, aborting.");
             return Err(Stop);
         };
-        w.at = at as u64;
+        w.at = at;
         say!(self.out, "RDB preamble is OK, proceeding with AOF tail...");
         Ok(())
     }

@@ -2,14 +2,17 @@
 
 use super::say;
 use crate::object::Limits;
+use crate::persist::rdb::error::Error;
 use crate::persist::rdb::kind;
-use crate::persist::rdb::load::{Checks, Item, Loader, Place, UNKNOWN_TYPE};
+use crate::persist::rdb::load::{Checks, Item, Loader, Place};
+use crate::persist::rdb::source::{Source, Window};
 use crate::sys::clock::unix_ms;
 use crate::sys::errno;
-use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 #[derive(Default)]
 struct Seen {
@@ -30,8 +33,8 @@ pub fn main(args: &[Vec<u8>], version: &str, out: &mut dyn Write) -> i32 {
         say!(out, "redis-check-rdb {version}");
         return 0;
     }
-    match std::fs::read(OsStr::from_bytes(file)) {
-        Ok(bytes) => i32::from(check(&String::from_utf8_lossy(file), &bytes, out).is_none()),
+    match open(Path::new(OsStr::from_bytes(file))) {
+        Ok(source) => i32::from(check(&String::from_utf8_lossy(file), source, out).is_none()),
         Err(e) => {
             say!(out, "Cannot open file {}: {}", String::from_utf8_lossy(file), errno::text(&e));
             1
@@ -39,34 +42,41 @@ pub fn main(args: &[Vec<u8>], version: &str, out: &mut dyn Write) -> i32 {
     }
 }
 
-/// Checks a snapshot at the beginning of `bytes`; how long it is, when it is sound.
-pub fn check(name: &str, bytes: &[u8], out: &mut dyn Write) -> Option<usize> {
+/// A snapshot, or a log that begins with one.
+pub fn open(path: &Path) -> io::Result<Window<File>> {
+    let file = File::open(path)?;
+    let total = file.metadata()?.len();
+    Ok(Window::new(file, total, true))
+}
+
+/// Checks a snapshot at the beginning of a source; how long it is, when it is sound.
+pub fn check(name: &str, source: impl Source, out: &mut dyn Write) -> Option<u64> {
     say!(out, "[offset 0] Checking RDB file {name}");
     let mut seen = Seen::default();
     let mut at = 0;
     let checks = Checks { checksum: true, deep: true };
-    let loader = Loader::new(bytes, Limits::default(), checks).map_err(|why| (why, Place::start()));
+    let loader = Loader::new(source, Limits::default(), checks).map_err(|why| (why, Place::start()));
     let end = loader.and_then(|mut loader| {
-        let end = walk(bytes, &mut loader, &mut seen, &mut at, out);
-        end.map_err(|why| (why, loader.into_place()))
+        let end = walk(&mut loader, &mut seen, &mut at, out);
+        end.map_err(|why| (why, loader.place().clone()))
     });
     match &end {
-        Ok(at) => say!(out, "[offset {at}] \\o/ RDB looks OK! \\o/"),
+        Ok(()) => say!(out, "[offset {at}] \\o/ RDB looks OK! \\o/"),
         Err((why, place)) => {
             say!(out, "--- RDB ERROR DETECTED ---");
             say!(out, "[offset {at}] {}", as_upstream(why));
-            tell(place, why.starts_with(UNKNOWN_TYPE), out);
+            tell(place, matches!(why, Error::Type(_)), out);
             seen.keys += u64::from(place.key.is_some());
         }
     }
     say!(out, "[info] {} keys read", seen.keys);
     say!(out, "[info] {} expires", seen.expires);
     say!(out, "[info] {} already expired", seen.expired);
-    end.ok()
+    end.is_ok().then_some(at)
 }
 
 /// Where it went wrong. A key of no known type is not looked at.
-fn tell(place: &Place<'_>, unknown: bool, out: &mut dyn Write) {
+fn tell(place: &Place, unknown: bool, out: &mut dyn Write) {
     say!(out, "[additional info] While doing: {}", place.doing);
     if let Some(key) = &place.key {
         say!(out, "[additional info] Reading key '{}'", String::from_utf8_lossy(key));
@@ -77,55 +87,55 @@ fn tell(place: &Place<'_>, unknown: bool, out: &mut dyn Write) {
     }
 }
 
-fn walk(
-    bytes: &[u8],
-    loader: &mut Loader<'_>,
+fn walk<S: Source>(
+    loader: &mut Loader<S>,
     seen: &mut Seen,
-    at: &mut usize,
+    at: &mut u64,
     out: &mut dyn Write,
-) -> Result<usize, String> {
+) -> Result<(), Error> {
     let now = unix_ms();
     loop {
-        let item = loader.next_item();
-        *at = loader.at();
-        match item? {
-            None => break,
-            Some(Item::SelectDb(n)) => say!(out, "[offset {at}] Selecting DB ID {n}"),
-            Some(Item::Aux { name, value }) => say!(
-                out,
-                "[offset {at}] AUX FIELD {} = '{}'",
+        let line = match loader.next_item() {
+            Ok(None) => break,
+            Ok(Some(Item::SelectDb(n))) => Ok(format!("Selecting DB ID {n}")),
+            Ok(Some(Item::Aux { name, value })) => Ok(format!(
+                "AUX FIELD {} = '{}'",
                 String::from_utf8_lossy(&name),
                 String::from_utf8_lossy(&value)
-            ),
-            Some(Item::Key { when, .. }) => {
+            )),
+            Ok(Some(Item::Key { when, .. })) => {
                 seen.keys += 1;
                 seen.expires += u64::from(when.is_some());
                 seen.expired += u64::from(when.is_some_and(|w| w < now));
+                Ok(String::new())
             }
-            Some(Item::Empty { name }) => {
-                return Err(format!("The value of key '{}' is empty", String::from_utf8_lossy(&name)));
+            Ok(Some(Item::Empty { name })) => {
+                Err(format!("The value of key '{}' is empty", String::from_utf8_lossy(name)).into())
             }
-            Some(_) => {}
+            Ok(Some(_)) => Ok(String::new()),
+            Err(why) => Err(why),
+        };
+        *at = loader.at();
+        let line = line?;
+        if !line.is_empty() {
+            say!(out, "[offset {at}] {line}");
         }
     }
-    // The checksum is the last thing that was read.
-    let sum = at.checked_sub(8).and_then(|from| bytes.get(from..*at));
-    if sum.is_some_and(|s| s.iter().all(|b| *b == 0)) {
+    *at = loader.at();
+    if loader.unsummed {
         say!(out, "[offset {at}] RDB file was saved with checksum disabled: no check performed.");
     } else {
         say!(out, "[offset {at}] Checksum OK");
     }
-    Ok(*at)
+    Ok(())
 }
 
 /// Some failures have other words here than in a server's log.
-fn as_upstream(why: &str) -> Cow<'_, str> {
-    if why.starts_with("Wrong RDB checksum") {
-        "RDB CRC error".into()
-    } else if let Some(t) = why.strip_prefix(UNKNOWN_TYPE) {
-        format!("Invalid object type:{t}").into()
-    } else {
-        why.into()
+fn as_upstream(why: &Error) -> String {
+    match why {
+        Error::Checksum { .. } => "RDB CRC error".into(),
+        Error::Type(t) => format!("Invalid object type: {t}"),
+        why => why.to_string(),
     }
 }
 
@@ -135,6 +145,7 @@ mod tests {
     use crate::keyspace::Keyspace;
     use crate::keyspace::store::{New, Ttl};
     use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
+    use crate::persist::rdb::source::Memory;
     use crate::proto::args::Key;
 
     fn snapshot(checksum: bool) -> Vec<u8> {
@@ -148,9 +159,9 @@ mod tests {
         bytes
     }
 
-    fn checked(bytes: &[u8]) -> (Option<usize>, String) {
+    fn checked(bytes: &[u8]) -> (Option<u64>, String) {
         let mut out = Vec::new();
-        let end = check("x.rdb", bytes, &mut out);
+        let end = check("x.rdb", Memory::new(bytes), &mut out);
         (end, String::from_utf8(out).expect("text"))
     }
 
@@ -158,7 +169,7 @@ mod tests {
     fn a_sound_file_is_told_with_its_figures() {
         let bytes = snapshot(true);
         let (end, text) = checked(&[&bytes[..], b"*1\r\n"].concat());
-        assert_eq!(end, Some(bytes.len()), "what follows is none of it");
+        assert_eq!(end, Some(bytes.len() as u64), "what follows is none of it");
         for mark in [
             "Checking RDB file x.rdb",
             "AUX FIELD redis-ver = '7.2.6'",

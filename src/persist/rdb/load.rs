@@ -1,8 +1,8 @@
-//! Reading snapshots and the payloads of DUMP: a pull parser over bytes that nobody has to trust.
+//! Reading snapshots and the payloads of DUMP: a pull parser over the untrusted bytes of a source.
 //!
 //! ```text
-//! file ─► next_item ─► Item          payload ─► restore ─► Loaded
-//!              └── value(type) ──────────────────┘
+//! file, socket ─► Loader::next_item ─► Item          payload ─► restore ─► Loaded
+//!                        └───── Decoder::value(type) ──────────────┘
 //! packed forms: listpack, intset   checked, and kept as they are (or made a table, past the limits)
 //!               ziplist, zipmap    read by their own modules into listpacks
 //! ```
@@ -11,7 +11,11 @@
 //! string past the end, an encoding or a type that is unknown, a collection that is not sound, a member
 //! or field that comes twice, a checksum that differs. A collection that is empty is told apart: servers
 //! with a bug wrote such, and a file that has one is good otherwise. Nothing is allocated from a size
-//! before the bytes behind it are there.
+//! before the bytes behind it are there. A read that fails is an error of its own.
+//!
+//! An item borrows from the loader until the next one is asked for, and nothing of the server: between two
+//! items the loop may turn. A source that has not all of an item at hand makes that `Error::NeedMore`; the
+//! same call gives the item when there is more.
 //!
 //! Packed forms are always checked entry by entry, because reading them later trusts them. What
 //! `sanitize-dump-payload` adds (`Checks::deep`) is that members of listpacks must differ.
@@ -22,6 +26,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use super::error::Error;
+use super::source::{Memory, Source};
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
 use crate::algo::num::{decimal, parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
@@ -46,26 +52,27 @@ pub struct Usage {
     pub freq: Option<u8>,
 }
 
+/// What is borrowed lasts until the next item is asked for.
 pub enum Item<'a> {
     SelectDb(usize),
     /// Keys and keys with a TTL that are going to come.
     Resize(u64, u64),
     /// A field about the file.
     Aux {
-        name: Cow<'a, [u8]>,
-        value: Cow<'a, [u8]>,
+        name: Vec<u8>,
+        value: Vec<u8>,
     },
     /// The code of a library of functions.
-    Function(Cow<'a, [u8]>),
+    Function(Vec<u8>),
     Key {
-        name: Cow<'a, [u8]>,
+        name: &'a [u8],
         when: Option<i64>,
         usage: Usage,
         value: Loaded<'a>,
     },
     /// A key whose value holds nothing, and is not to be.
     Empty {
-        name: Cow<'a, [u8]>,
+        name: &'a [u8],
     },
 }
 
@@ -78,40 +85,45 @@ pub struct Checks {
 }
 
 /// What is being read: a failure is told with it.
-pub struct Place<'a> {
+#[derive(Clone)]
+pub struct Place {
     /// In the words of redis-check-rdb.
     pub doing: &'static str,
     /// The key whose value it is.
-    pub key: Option<Cow<'a, [u8]>>,
+    pub key: Option<Vec<u8>>,
     /// The type of the value. Before the first key it is that of strings, as it always was.
     pub kind: Option<u8>,
 }
 
-impl Place<'_> {
+impl Place {
     pub fn start() -> Self {
         Place { doing: "start", key: None, kind: Some(kind::STRING) }
     }
 }
 
-pub struct Loader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    place: Place<'a>,
+pub struct Loader<S> {
+    decoder: Decoder<S>,
+    /// The name of the key whose value is read.
+    name: Vec<u8>,
+    place: Place,
     version: u32,
-    limits: Limits,
-    checks: Checks,
-    /// Packed values that were checked in depth.
-    pub sanitized: u64,
-    /// At the end: whoever wrote it left the checksum out.
+    /// The item that was begun last was not at hand in full.
+    again: bool,
+    /// At the end: the checksum was left out when the file was written.
     pub unsummed: bool,
 }
 
-type Result<T> = std::result::Result<T, String>;
+/// Reads the pieces that items are made of.
+struct Decoder<S> {
+    source: S,
+    limits: Limits,
+    checks: Checks,
+    /// Packed values that were checked in depth.
+    sanitized: u64,
+}
 
-/// The bytes end too early, or a length says so.
-pub const SHORT: &str = "Unexpected EOF reading RDB file";
-/// What a type that does not exist is told with.
-pub const UNKNOWN_TYPE: &str = "Unknown RDB encoding type";
+type Result<T> = std::result::Result<T, Error>;
+
 /// A string that grows by more than this is no LZF.
 const LZF_RATIO: usize = 300;
 /// Version and checksum at the end of a payload.
@@ -125,7 +137,7 @@ pub enum Refusal {
     /// It is of a later version, or its checksum is wrong.
     Footer,
     /// With the place.
-    Format(usize, String),
+    Format(u64, String),
 }
 
 /// The value of a payload of DUMP. `sanitized` counts packed values that were checked in depth.
@@ -142,64 +154,186 @@ pub fn restore<'a>(
     if u32::from(u16::from_le_bytes([*v0, *v1])) > VERSION || !sound {
         return Err(Refusal::Footer);
     }
-    let mut l = Loader::at_start(payload, 0, VERSION, limits, checks);
-    let value = l.byte().and_then(|t| l.value(t)).and_then(|v| v.ok_or("an empty value".into()));
-    *sanitized += l.sanitized;
-    value.map_err(|why| Refusal::Format(l.at, why))
+    let mut d = Decoder { source: Memory::new(payload), limits, checks, sanitized: 0 };
+    let value = d.restored();
+    *sanitized += d.sanitized;
+    value.map_err(|why| Refusal::Format(d.source.at(), why.to_string()))
 }
 
-impl<'a> Loader<'a> {
-    pub fn new(bytes: &'a [u8], limits: Limits, checks: Checks) -> Result<Self> {
-        let head = bytes.get(..9).ok_or(SHORT)?;
-        let digits = head.strip_prefix(b"REDIS").ok_or("Wrong signature trying to load DB from file")?;
+impl<'a> Decoder<Memory<'a>> {
+    /// The value of a payload. Its bytes outlive the decoder: a string need not be copied.
+    fn restored(&mut self) -> Result<Loaded<'a>> {
+        match self.byte()? {
+            kind::STRING => match self.length_or_encoding()? {
+                Ok(n) => self.source.take_for_long(size_of(n)?).map(|b| Loaded::Bytes(b.into())),
+                Err(encoding) => self.encoded(encoding).map(|b| Loaded::Bytes(b.into())),
+            },
+            t => match self.collection(t)? {
+                Some(value) => Ok(Loaded::Value(value)),
+                None => Err("an empty value".into()),
+            },
+        }
+    }
+}
+
+/// A length as a size in memory.
+fn size_of(length: u64) -> Result<usize> {
+    usize::try_from(length).map_err(|_| Error::Short)
+}
+
+impl<S: Source> Loader<S> {
+    /// Reads the head, which must be at hand in full: nine bytes.
+    pub fn new(mut source: S, limits: Limits, checks: Checks) -> Result<Self> {
+        let head = source.take(9)?;
+        let digits = head.strip_prefix(b"REDIS").ok_or(Error::Signature)?;
         let version = decimal(digits).unwrap_or(0);
         if !(1..=VERSION).contains(&version) {
-            return Err(format!("Can't handle RDB format version {version}"));
+            return Err(Error::Version(version));
         }
-        Ok(Loader::at_start(bytes, 9, version, limits, checks))
-    }
-
-    fn at_start(bytes: &'a [u8], at: usize, version: u32, limits: Limits, checks: Checks) -> Self {
-        Loader {
-            bytes,
-            at,
+        Ok(Loader {
+            decoder: Decoder { source, limits, checks, sanitized: 0 },
+            name: Vec::new(),
             place: Place::start(),
             version,
-            limits,
-            checks,
-            sanitized: 0,
+            again: false,
             unsummed: false,
-        }
+        })
     }
 
     /// How far it has read.
-    pub fn at(&self) -> usize {
-        self.at
+    pub fn at(&self) -> u64 {
+        self.decoder.source.at()
     }
 
     /// What was being read last.
-    pub fn into_place(self) -> Place<'a> {
-        self.place
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
-    fn left(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
+    /// Packed values that were checked in depth.
+    pub fn sanitized(&self) -> u64 {
+        self.decoder.sanitized
     }
 
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).ok_or(SHORT)?;
-        let b = self.bytes.get(self.at..end).ok_or(SHORT)?;
-        self.at = end;
+    /// To feed what comes in pieces.
+    pub fn source(&mut self) -> &mut S {
+        &mut self.decoder.source
+    }
+
+    /// What follows the snapshot.
+    pub fn into_source(self) -> S {
+        self.decoder.source
+    }
+
+    /// The next item; None at a sound end. After `NeedMore` it is the same one that is read.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>> {
+        if std::mem::replace(&mut self.again, true) {
+            self.decoder.source.rewind();
+        }
+        self.decoder.source.mark()?;
+        let mut when = None;
+        let mut usage = Usage::default();
+        let d = &mut self.decoder;
+        loop {
+            self.place.doing = "read-type";
+            let t = d.byte()?;
+            self.place.doing = doing(t);
+            let item = match t {
+                op::AUX => Item::Aux { name: d.text()?.into_owned(), value: d.text()?.into_owned() },
+                op::RESIZE_DB => Item::Resize(d.length()?, d.length()?),
+                op::SELECT_DB => Item::SelectDb(usize::try_from(d.length()?).unwrap_or(usize::MAX)),
+                op::EXPIRE_MS => {
+                    when = Some(i64::from_le_bytes(d.array()?));
+                    continue;
+                }
+                op::EXPIRE => {
+                    when = Some(i64::from(i32::from_le_bytes(d.array()?)).saturating_mul(1000));
+                    continue;
+                }
+                op::IDLE => {
+                    usage.idle_seconds = Some(d.length()?);
+                    continue;
+                }
+                op::FREQ => {
+                    usage.freq = Some(d.byte()?);
+                    continue;
+                }
+                op::FUNCTION2 => Item::Function(d.text()?.into_owned()),
+                op::FUNCTION_PRE_GA => return Err("Pre-release function format not supported.".into()),
+                op::MODULE_AUX => return Err(Error::ModuleAux(module_name(d.length()?))),
+                op::EOF => {
+                    self.end()?;
+                    self.again = false;
+                    return Ok(None);
+                }
+                t if kind::NAMES.get(usize::from(t)).is_none_or(|n| n.is_empty()) => {
+                    return Err(Error::Type(t));
+                }
+                t => return self.key(t, when, usage).map(Some),
+            };
+            self.again = false;
+            return Ok(Some(item));
+        }
+    }
+
+    fn key(&mut self, t: u8, when: Option<i64>, usage: Usage) -> Result<Item<'_>> {
+        (self.place.kind, self.place.key) = (Some(t), None);
+        self.decoder.text_into(&mut self.name)?;
+        self.place.doing = "read-object-value";
+        match self.decoder.value(t) {
+            Ok(value) => {
+                self.place.kind = None;
+                self.again = false;
+                let name = self.name.as_slice();
+                Ok(match value {
+                    Some(value) => Item::Key { name, when, usage, value },
+                    None => Item::Empty { name },
+                })
+            }
+            Err(why) => {
+                self.place.key = Some(self.name.clone());
+                Err(why)
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.version < CHECKSUM_SINCE {
+            return Ok(());
+        }
+        let d = &mut self.decoder;
+        let expected = if d.checks.checksum { d.source.sum() } else { 0 };
+        let got = u64::from_le_bytes(d.array()?);
+        self.unsummed = got == 0 && d.checks.checksum;
+        if d.checks.checksum && got != 0 && got != expected {
+            return Err(Error::Checksum { expected, got });
+        }
+        Ok(())
+    }
+}
+
+/// Bytes, lengths and texts.
+impl<S: Source> Decoder<S> {
+    #[inline]
+    fn take(&mut self, n: usize) -> Result<&[u8]> {
+        self.source.take(n)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| Error::Short)
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Result<u8> {
+        let [b] = self.array()?;
         Ok(b)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let b = self.take(N)?;
-        b.try_into().map_err(|_| SHORT.to_string())
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        Ok(self.array::<1>()?[0])
+    /// So many elements may be prepared for: each takes so many bytes at least.
+    fn room(&self, n: u64, bytes_each: u64) -> usize {
+        let most = self.source.left().checked_div(bytes_each).unwrap_or(0);
+        usize::try_from(n.min(most)).unwrap_or(usize::MAX)
     }
 
     /// A length, or the number of a string's encoding.
@@ -220,107 +354,58 @@ impl<'a> Loader<'a> {
         Ok(self.length_or_encoding()?.unwrap_or_else(u64::from))
     }
 
-    fn text(&mut self) -> Result<Cow<'a, [u8]>> {
-        let number = |n: i64| Ok(Cow::Owned(n.to_string().into_bytes()));
+    fn text(&mut self) -> Result<Cow<'_, [u8]>> {
         match self.length_or_encoding()? {
-            Ok(n) => {
-                let n = usize::try_from(n).map_err(|_| SHORT)?;
-                Ok(Cow::Borrowed(self.take(n)?))
-            }
-            Err(0) => number(i64::from(i8::from_le_bytes(self.array()?))),
-            Err(1) => number(i64::from(i16::from_le_bytes(self.array()?))),
-            Err(2) => number(i64::from(i32::from_le_bytes(self.array()?))),
-            Err(3) => self.compressed().map(Cow::Owned),
-            Err(e) => Err(format!("Unknown RDB string encoding type {e}")),
+            Ok(n) => Ok(Cow::Borrowed(self.take(size_of(n)?)?)),
+            Err(encoding) => self.encoded(encoding).map(Cow::Owned),
+        }
+    }
+
+    /// A text that outlives what is read behind it.
+    fn text_into(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        match self.length_or_encoding()? {
+            Ok(n) => out.extend_from_slice(self.take(size_of(n)?)?),
+            Err(encoding) => *out = self.encoded(encoding)?,
+        }
+        Ok(())
+    }
+
+    /// A text in the form of a number or compressed.
+    fn encoded(&mut self, encoding: u8) -> Result<Vec<u8>> {
+        let number = |n: i64| Ok(itoa::Buffer::new().format(n).as_bytes().to_vec());
+        match encoding {
+            0 => number(i64::from(i8::from_le_bytes(self.array()?))),
+            1 => number(i64::from(i16::from_le_bytes(self.array()?))),
+            2 => number(i64::from(i32::from_le_bytes(self.array()?))),
+            3 => self.compressed(),
+            e => Err(format!("Unknown RDB string encoding type {e}").into()),
         }
     }
 
     fn compressed(&mut self) -> Result<Vec<u8>> {
         let (packed, size) = (self.length()?, self.length()?);
-        let packed = self.take(usize::try_from(packed).map_err(|_| SHORT)?)?;
+        let packed = self.take(size_of(packed)?)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if size > packed.len().saturating_mul(LZF_RATIO) {
-            return Err(SHORT.into());
+            return Err(Error::Short);
         }
         lzf::decompress(packed, size).ok_or("Invalid LZF compressed string".into())
     }
+}
 
-    /// The next item; None at a sound end.
-    pub fn next_item(&mut self) -> Result<Option<Item<'a>>> {
-        let mut when = None;
-        let mut usage = Usage::default();
-        loop {
-            self.place.doing = "read-type";
-            let t = self.byte()?;
-            self.place.doing = doing(t);
-            match t {
-                op::AUX => {
-                    let (name, value) = (self.text()?, self.text()?);
-                    return Ok(Some(Item::Aux { name, value }));
-                }
-                op::RESIZE_DB => return Ok(Some(Item::Resize(self.length()?, self.length()?))),
-                op::SELECT_DB => {
-                    let n = usize::try_from(self.length()?).unwrap_or(usize::MAX);
-                    return Ok(Some(Item::SelectDb(n)));
-                }
-                op::EXPIRE_MS => when = Some(i64::from_le_bytes(self.array()?)),
-                op::EXPIRE => {
-                    when = Some(i64::from(i32::from_le_bytes(self.array()?)).saturating_mul(1000))
-                }
-                op::IDLE => usage.idle_seconds = Some(self.length()?),
-                op::FREQ => usage.freq = Some(self.byte()?),
-                op::FUNCTION2 => return self.text().map(|code| Some(Item::Function(code))),
-                op::FUNCTION_PRE_GA => return Err("Pre-release function format not supported.".into()),
-                op::MODULE_AUX => {
-                    let name = module_name(self.length()?);
-                    return Err(format!(
-                        "The RDB file contains AUX module data I can't load: no matching module '{name}'"
-                    ));
-                }
-                op::EOF => return self.end().map(|()| None),
-                t if kind::NAMES.get(usize::from(t)).is_none_or(|n| n.is_empty()) => return unknown(t),
-                t => return self.key(t, when, usage).map(Some),
-            }
-        }
-    }
-
-    fn key(&mut self, t: u8, when: Option<i64>, usage: Usage) -> Result<Item<'a>> {
-        self.place.kind = Some(t);
-        let name = self.text()?;
-        self.place.doing = "read-object-value";
-        match self.value(t) {
-            Ok(value) => {
-                self.place.kind = None;
-                Ok(match value {
-                    Some(value) => Item::Key { name, when, usage, value },
-                    None => Item::Empty { name },
-                })
-            }
-            Err(why) => {
-                self.place.key = Some(name);
-                Err(why)
-            }
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        if self.version < CHECKSUM_SINCE {
-            return Ok(());
-        }
-        let at = self.at;
-        let stored = u64::from_le_bytes(self.array()?);
-        self.unsummed = stored == 0 && self.checks.checksum;
-        let seen = self.bytes.get(..at).map_or(0, |b| crc64::update(0, b));
-        if self.checks.checksum && stored != 0 && stored != seen {
-            return Err(format!("Wrong RDB checksum expected: ({seen:x}) but got ({stored:x})"));
-        }
-        Ok(())
-    }
-
+/// Values.
+impl<S: Source> Decoder<S> {
     /// A value of a type; None when it holds nothing.
-    fn value(&mut self, t: u8) -> Result<Option<Loaded<'a>>> {
+    fn value(&mut self, t: u8) -> Result<Option<Loaded<'_>>> {
+        match t {
+            kind::STRING => self.text().map(|b| Some(Loaded::Bytes(b))),
+            t => Ok(self.collection(t)?.map(Loaded::Value)),
+        }
+    }
+
+    fn collection(&mut self, t: u8) -> Result<Option<Value>> {
         let value = match t {
-            kind::STRING => return self.text().map(|b| Some(Loaded::Bytes(b))),
             kind::LIST => self.texts()?.wrap(),
             kind::LIST_ZIPLIST => self.ziplist_list()?.wrap(),
             kind::LIST_QUICKLIST => self.quicklist(false)?.wrap(),
@@ -328,8 +413,7 @@ impl<'a> Loader<'a> {
             kind::SET => self.set()?.wrap(),
             kind::SET_INTSET => self.intset()?.wrap(),
             kind::SET_LISTPACK => {
-                let bytes = self.text()?;
-                let l = self.listpack(&bytes, Shape::Set)?;
+                let l = self.packed(Shape::Set, false)?;
                 self.packed_set(l)?.wrap()
             }
             kind::HASH => self.hash()?.wrap(),
@@ -351,27 +435,22 @@ impl<'a> Loader<'a> {
                 let name = module_name(self.length()?);
                 return Err(format!(
                     "The RDB file contains module data I can't load: no matching module type '{name}'"
-                ));
+                )
+                .into());
             }
-            t => return unknown(t),
+            t => return Err(Error::Type(t)),
         };
-        Ok((!value.is_empty()).then_some(Loaded::Value(value)))
+        Ok((!value.is_empty()).then_some(value))
     }
 }
 
 /// Listpacks and what came before them.
-impl<'a> Loader<'a> {
+impl<S: Source> Decoder<S> {
     fn packed(&mut self, shape: Shape, is_ziplist: bool) -> Result<Listpack> {
+        let deep = self.checks.deep;
+        self.sanitized += u64::from(deep && !is_ziplist);
         let bytes = self.text()?;
-        if is_ziplist { ziplist_as_listpack(&bytes, shape) } else { self.listpack(&bytes, shape) }
-    }
-
-    fn listpack(&mut self, bytes: &[u8], shape: Shape) -> Result<Listpack> {
-        self.sanitized += u64::from(self.checks.deep);
-        let mut checker = Checker::new(shape, self.checks.deep);
-        let l = Listpack::from_bytes_if(bytes, |v| checker.accepts(v))
-            .map_err(|c| format!("{} ({} at byte {})", shape.broken("listpack"), c.why, c.at))?;
-        if checker.is_whole() { Ok(l) } else { Err(shape.broken("listpack")) }
+        if is_ziplist { ziplist_as_listpack(&bytes, shape) } else { listpack(&bytes, shape, deep) }
     }
 
     fn packed_hash(&self, l: Listpack) -> Result<Hash> {
@@ -402,8 +481,8 @@ impl<'a> Loader<'a> {
     }
 
     fn intset(&mut self) -> Result<Set> {
-        let bytes = self.text()?;
         self.sanitized += u64::from(self.checks.deep);
+        let bytes = self.text()?;
         let ints = Intset::from_bytes(&bytes)
             .map_err(|c| format!("Intset integrity check failed. ({} at byte {})", c.why, c.at))?;
         let mut s = Set::Ints(ints);
@@ -414,8 +493,8 @@ impl<'a> Loader<'a> {
     }
 
     fn zipmap(&mut self) -> Result<Hash> {
-        let bytes = self.text()?;
         let limits = self.limits.hash;
+        let bytes = self.text()?;
         let (mut l, mut longest) = (Listpack::new(), 0);
         let mut checker = Checker::new(Shape::Hash, true);
         let done = zipmap::read(&bytes, |f, v| {
@@ -438,7 +517,7 @@ impl<'a> Loader<'a> {
 }
 
 /// Values element by element, and lists node by node.
-impl<'a> Loader<'a> {
+impl<S: Source> Decoder<S> {
     fn new_list(&self) -> Quicklist {
         let limits = &self.limits.list;
         let mut q = Quicklist::new(limits.fill, limits.depth);
@@ -462,8 +541,8 @@ impl<'a> Loader<'a> {
 
     /// Keeps being a quicklist, however small it is.
     fn ziplist_list(&mut self) -> Result<List> {
-        let bytes = self.text()?;
         let mut q = self.new_list();
+        let bytes = self.text()?;
         let read = ziplist::read(&bytes, |v| {
             v.with_text(|text| q.push_back(text));
             true
@@ -480,11 +559,13 @@ impl<'a> Loader<'a> {
             if !matches!(container, NODE_PLAIN | NODE_PACKED) {
                 return Err("Quicklist integrity check failed.".into());
             }
+            let deep = self.checks.deep;
+            self.sanitized += u64::from(deep && is_new && container == NODE_PACKED);
             let bytes = self.text()?;
             match container {
                 _ if bytes.is_empty() => return Err("a node of a list without bytes".into()),
                 NODE_PLAIN => q.append_plain(&bytes),
-                _ if is_new => q.append_listpack(self.listpack(&bytes, Shape::List)?),
+                _ if is_new => q.append_listpack(listpack(&bytes, Shape::List, deep)?),
                 _ => q.append_listpack(ziplist_as_listpack(&bytes, Shape::List)?),
             }
         }
@@ -496,7 +577,7 @@ impl<'a> Loader<'a> {
         let n = self.length()?;
         let mut s = Set::Ints(Intset::new());
         // All but a few hundred members take two bytes at least.
-        let room = usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2);
+        let room = self.room(n, 2);
         if usize::try_from(n).map_or(true, |n| n > limits.max_ints()) {
             s.to_table(room);
         }
@@ -516,11 +597,13 @@ impl<'a> Loader<'a> {
         let n = self.length()?;
         let mut h = Hash::default();
         if usize::try_from(n).map_or(true, |n| n > limits.entries) {
-            h.to_table(usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2));
+            h.to_table(self.room(n, 2));
         }
+        let mut f = Vec::new();
         for _ in 0..n {
-            let (f, v) = (self.text()?, self.text()?);
-            h.prepare(&[&f, &v], &limits);
+            self.text_into(&mut f)?;
+            let v = self.text()?;
+            h.prepare(&[f.as_slice(), &v], &limits);
             if !h.set(&f, &v, &limits) {
                 return Err("Duplicate hash fields detected".into());
             }
@@ -533,9 +616,10 @@ impl<'a> Loader<'a> {
         let n = self.length()?;
         // What was a listpack for a while would have lost the sign of -0.
         let mut z = Zset::default();
-        z.to_skip(usize::try_from(n).unwrap_or(usize::MAX).min(self.left() / 2));
+        z.to_skip(self.room(n, 2));
+        let mut member = Vec::new();
         for _ in 0..n {
-            let member = self.text()?;
+            self.text_into(&mut member)?;
             let score = match t {
                 kind::ZSET => self.score_text()?,
                 _ => f64::from_le_bytes(self.array()?),
@@ -567,8 +651,11 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn unknown<T>(t: u8) -> Result<T> {
-    Err(format!("{UNKNOWN_TYPE} {t}"))
+fn listpack(bytes: &[u8], shape: Shape, deep: bool) -> Result<Listpack> {
+    let mut checker = Checker::new(shape, deep);
+    let l = Listpack::from_bytes_if(bytes, |v| checker.accepts(v))
+        .map_err(|c| format!("{} ({} at byte {})", shape.broken("listpack"), c.why, c.at))?;
+    if checker.is_whole() { Ok(l) } else { Err(shape.broken("listpack").into()) }
 }
 
 /// What comes behind a byte that says what comes.
@@ -644,7 +731,7 @@ impl Checker {
 }
 
 fn ziplist_as_listpack(bytes: &[u8], shape: Shape) -> Result<Listpack> {
-    let broken = |why| format!("{} ({why})", shape.broken("ziplist"));
+    let broken = |why| Error::from(format!("{} ({why})", shape.broken("ziplist")));
     if !safe_to_add(None, bytes.len()) {
         return Err(broken("too long"));
     }

@@ -6,8 +6,10 @@
 //! length    00xxxxxx | 01xxxxxx xxxxxxxx | 80 u32be | 81 u64be   11xxxxxx: encoded string (int8/16/32, LZF)
 //! ```
 
+pub mod error;
 pub mod load;
 pub mod save;
+pub mod source;
 mod ziplist;
 mod zipmap;
 

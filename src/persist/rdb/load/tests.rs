@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::ds::entry::{Entry, Payload, enc, ty};
+use crate::keyspace::Keyspace;
+use crate::keyspace::store::{New, Ttl};
 use crate::object::digest::Digest;
 use crate::object::value::encoding_name;
+use crate::persist::rdb::source::{Fed, Window};
 use crate::persist::rdb::{save, ziplist, zipmap};
+use crate::proto::args::Key;
 
 const SHALLOW: Checks = Checks { checksum: true, deep: false };
 const DEEP: Checks = Checks { checksum: true, deep: true };
@@ -73,7 +77,11 @@ fn shown(value: Value) -> (&'static str, Vec<String>) {
     (name, all)
 }
 
-fn load(value: Vec<u8>, limits: Limits, checks: Checks) -> Result<(&'static str, Vec<String>)> {
+fn load(
+    value: Vec<u8>,
+    limits: Limits,
+    checks: Checks,
+) -> std::result::Result<(&'static str, Vec<String>), String> {
     match restore(&footed(value), limits, checks, &mut 0) {
         Ok(Loaded::Value(v)) => Ok(shown(v)),
         Ok(Loaded::Bytes(b)) => Ok(("string", vec![String::from_utf8_lossy(&b).into_owned()])),
@@ -242,9 +250,9 @@ fn what_holds_nothing_is_told_apart() {
     ] {
         refused(form.clone(), SHALLOW, "an empty value");
         let file = [b"REDIS0004", &form[..1], b"\x01k", &form[1..], b"\xff"].concat();
-        let mut l = Loader::new(&file, Limits::default(), SHALLOW).expect("a good head");
+        let mut l = Loader::new(Memory::new(&file), Limits::default(), SHALLOW).expect("a good head");
         let Ok(Some(Item::Empty { name })) = l.next_item() else { panic!("not told: {form:?}") };
-        assert_eq!(&*name, b"k");
+        assert_eq!(name, b"k");
         assert!(l.next_item().is_ok_and(|end| end.is_none()), "before version 5 there is no checksum");
     }
     refused(packed(kind::SET_INTSET, &[2, 0, 0, 0, 0, 0, 0, 0]), SHALLOW, "Intset integrity");
@@ -270,6 +278,10 @@ fn footers_are_looked_at() {
     assert_eq!(refusal(&late, Checks { checksum: false, deep: false }), Some(Refusal::Footer));
 }
 
+fn next<'l>(l: &'l mut Loader<Memory<'_>>) -> Option<Item<'l>> {
+    l.next_item().expect("a good file")
+}
+
 #[test]
 fn fields_opcodes_and_modules() {
     let mut file = b"REDIS0011\xfa\x04name\xc0\x07\xfe\x03\xfb\x02\x01".to_vec();
@@ -277,31 +289,34 @@ fn fields_opcodes_and_modules() {
     file.extend(b"\xfc\x06\0\0\0\0\0\0\0\xf9\x2a\0\x01l\xc0\x01\xf5\x04code\xff");
     let crc = crc64::update(0, &file);
     file.extend(crc.to_le_bytes());
-    let mut l = Loader::new(&file, Limits::default(), SHALLOW).expect("a good head");
-    let mut next = || l.next_item().expect("a good file");
-    assert!(matches!(next(), Some(Item::Aux { name, value }) if &*name == b"name" && &*value == b"7"));
-    assert!(matches!(next(), Some(Item::SelectDb(3))));
-    assert!(matches!(next(), Some(Item::Resize(2, 1))));
-    let Some(Item::Key { when: Some(5_000), usage, .. }) = next() else { panic!("no key with a time") };
+    let mut l = Loader::new(Memory::new(&file), Limits::default(), SHALLOW).expect("a good head");
+    assert!(
+        matches!(next(&mut l), Some(Item::Aux { name, value }) if &*name == b"name" && &*value == b"7")
+    );
+    assert!(matches!(next(&mut l), Some(Item::SelectDb(3))));
+    assert!(matches!(next(&mut l), Some(Item::Resize(2, 1))));
+    let Some(Item::Key { when: Some(5_000), usage, .. }) = next(&mut l) else {
+        panic!("no key with a time")
+    };
     assert_eq!(usage, Usage { idle_seconds: Some(9), freq: None });
-    let Some(Item::Key { when: Some(6), usage, value: Loaded::Bytes(one), .. }) = next() else {
+    let Some(Item::Key { when: Some(6), usage, value: Loaded::Bytes(one), .. }) = next(&mut l) else {
         panic!("no second key")
     };
     assert_eq!((usage.freq, &*one), (Some(42), &b"1"[..]));
-    assert!(matches!(next(), Some(Item::Function(code)) if &*code == b"code"));
-    assert!(next().is_none());
+    assert!(matches!(next(&mut l), Some(Item::Function(code)) if &*code == b"code"));
+    assert!(next(&mut l).is_none());
     let broken = |body: &[u8]| {
         let file = [b"REDIS0011", body].concat();
-        let mut l = Loader::new(&file, Limits::default(), SHALLOW).expect("a good head");
-        l.next_item().err().expect("it cannot be loaded")
+        let mut l = Loader::new(Memory::new(&file), Limits::default(), SHALLOW).expect("a good head");
+        l.next_item().err().expect("it cannot be loaded").to_string()
     };
     assert!(broken(b"\xf6").contains("Pre-release function format"));
     // Nine letters: "A" is 0.
     assert!(broken(b"\xf7\x81\0\0\0\0\0\0\x04\x01").ends_with("no matching module 'AAAAAAAAB'"));
     assert!(broken(b"\x07\x01k\x81\0\0\0\0\0\0\x08\0").ends_with("no matching module type 'AAAAAAAAC'"));
     assert!(broken(b"\x08\x01k").contains("Unknown RDB encoding type 8"));
-    assert!(Loader::new(b"REDIS0012", Limits::default(), SHALLOW).is_err());
-    assert!(Loader::new(b"RODIS0011", Limits::default(), SHALLOW).is_err());
+    assert!(Loader::new(Memory::new(b"REDIS0012"), Limits::default(), SHALLOW).is_err());
+    assert!(Loader::new(Memory::new(b"RODIS0011"), Limits::default(), SHALLOW).is_err());
 }
 
 #[test]
@@ -330,4 +345,132 @@ fn what_is_saved_is_loaded_again() {
     let mut d = Digest::default();
     v.digest(&mut d);
     assert_ne!(d.0, Digest::default().0);
+}
+
+// ---- sources -----------------------------------------------------------------------------------
+
+/// A snapshot of many small keys, a long text and a long list.
+fn snapshot() -> Vec<u8> {
+    let mut ks = Keyspace::new(2);
+    let mut put = |db: usize, name: &str, value: New<'_>, ttl| {
+        let _ = ks.put(db, Key::new(name.as_bytes()), value, ttl, None);
+    };
+    for n in 0..500 {
+        put(0, &format!("key:{n}"), New::Bytes(format!("value {n}").as_bytes()), Ttl::Clear);
+        put(1, &format!("key:{n}"), New::Int(n * 1000), Ttl::At(1 << 41));
+    }
+    put(
+        0,
+        "long",
+        New::Bytes(&(0..600_000u64).map(|n| ((n * n) >> 7) as u8).collect::<Vec<_>>()),
+        Ttl::Clear,
+    );
+    let mut list = Quicklist::new(-2, 0);
+    (0..3000).for_each(|n| list.push_back(format!("element {n}").as_bytes()));
+    put(0, "list", New::Value(List::Quick(Box::new(list)).wrap()), Ttl::Clear);
+    let aux = vec![("redis-ver", "7.2.6".to_string())];
+    let options =
+        save::SaveOptions { compress: true, checksum: true, told: save::UsageSaved::Freq, aux };
+    let mut bytes = Vec::new();
+    save::save(&ks, &options, &mut bytes, |_| Ok(())).expect("memory takes it");
+    bytes
+}
+
+fn told(item: &Item<'_>) -> String {
+    match item {
+        Item::SelectDb(n) => format!("db {n}"),
+        Item::Resize(keys, ttls) => format!("{keys} {ttls}"),
+        Item::Aux { name, value } => format!("{name:?} {value:?}"),
+        Item::Function(code) => format!("{code:?}"),
+        Item::Empty { name } => format!("empty {name:?}"),
+        Item::Key { name, when, usage, value } => {
+            let mut d = Digest::default();
+            let bytes = match value {
+                Loaded::Value(v) => {
+                    v.digest(&mut d);
+                    0
+                }
+                Loaded::Bytes(b) => crc64::update(1, b),
+            };
+            format!("{name:?} {when:?} {usage:?} {bytes} {:?}", d.0)
+        }
+    }
+}
+
+fn items<S: Source>(mut l: Loader<S>, mut more: impl FnMut(&mut S)) -> (Vec<String>, u64) {
+    let mut all = Vec::new();
+    loop {
+        match l.next_item() {
+            Ok(Some(item)) => all.push(told(&item)),
+            Ok(None) => return (all, l.at()),
+            Err(Error::NeedMore) => more(l.source()),
+            Err(why) => panic!("{why}"),
+        }
+    }
+}
+
+#[test]
+fn every_source_gives_the_same_items() {
+    let bytes = snapshot();
+    let len = bytes.len() as u64;
+    let limits = Limits::default();
+    let loader = |s| Loader::new(s, limits, SHALLOW).expect("a good head");
+    let (all, end) = items(loader(Memory::new(&bytes)), |_| panic!("all is at hand"));
+    assert!(all.len() > 1000 && end == len);
+    let file = Loader::new(Window::new(&bytes[..], len, true), limits, SHALLOW).expect("a good head");
+    assert!(items(file, |_| panic!("a file is waited for")) == (all.clone(), len));
+    for piece in [1, 7, 1000, 100_000] {
+        let mut fed = Fed::default();
+        let (head, rest) = bytes.split_at(9);
+        fed.feed(head);
+        let mut pieces = rest.chunks(piece);
+        let got =
+            items(Loader::new(fed, limits, SHALLOW).expect("a good head"), |s| match pieces.next() {
+                Some(piece) => s.feed(piece),
+                None => s.end(),
+            });
+        assert!(got == (all.clone(), len), "in pieces of {piece} bytes");
+    }
+}
+
+#[test]
+fn a_source_that_ends_or_fails_inside_is_an_error() {
+    let bytes = snapshot();
+    for cut in (9..2000).chain([bytes.len() - 300_000, bytes.len() - 1]) {
+        let mut fed = Fed::default();
+        fed.feed(&bytes[..cut]);
+        let mut l = Loader::new(fed, Limits::default(), SHALLOW).expect("a good head");
+        let end = loop {
+            match l.next_item() {
+                Ok(Some(_)) => {}
+                Err(Error::NeedMore) => l.source().end(),
+                end => break end.map(|item| item.is_none()),
+            }
+        };
+        assert!(matches!(end, Err(Error::Short)), "cut at {cut}: {end:?}");
+    }
+    let mut wrong = bytes.clone();
+    let at = wrong.len() - 20;
+    wrong[at] ^= 1;
+    let mut l =
+        Loader::new(Window::new(&wrong[..], wrong.len() as u64, true), Limits::default(), SHALLOW)
+            .expect("a good head");
+    let end = loop {
+        match l.next_item() {
+            Ok(Some(_)) => {}
+            end => break end.map(|item| item.is_none()),
+        }
+    };
+    assert!(end.is_err(), "the checksum is kept across windows");
+}
+
+#[test]
+fn a_count_that_no_bytes_stand_behind_reserves_no_memory() {
+    for t in [kind::SET, kind::HASH, kind::ZSET_2, kind::LIST] {
+        let form = [&[t, 0x81][..], &(1u64 << 60).to_be_bytes(), &text(b"a"), &text(b"b")].concat();
+        // Whatever the bytes behind the two elements are taken for.
+        refused(form, SHALLOW, "");
+    }
+    let long = [&[kind::STRING, 0x81][..], &(1u64 << 60).to_be_bytes(), b"abc"].concat();
+    refused(long, SHALLOW, "Unexpected EOF");
 }
