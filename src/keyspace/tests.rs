@@ -6,6 +6,7 @@ use crate::algo::rng::Rng;
 use crate::ds::dict::Index;
 use crate::ds::entry::{EntryRef, enc};
 use crate::ds::prop::Source;
+use crate::ds::sds::Sds;
 use crate::object::hash::{Hash, Limits};
 use crate::object::list::{End, List};
 use crate::object::set::Set;
@@ -83,7 +84,8 @@ impl Pair {
         };
         let when = if let Ttl::At(at) = ttl { Some(at) } else { kept };
         let text = vec![b'v'; src.pick(&[0, 1, 5, 44, 45, 300, 511, 512, 513, 2000])];
-        let (value, model) = match src.below(5) {
+        let mut later = None;
+        let (value, model) = match src.below(6) {
             0 => (New::Int(-7), Model::Text(b"-7".to_vec())),
             1 => (New::Bytes(b"12345"), Model::Text(b"12345".to_vec())),
             2 => {
@@ -97,9 +99,17 @@ impl Pair {
                 }
                 (New::Value(h.wrap()), Model::Fields(fields))
             }
+            3 => {
+                let big = vec![b'b'; 3000];
+                later = Some(Sds::from_slice(&big));
+                (New::Value(Value::Str(enc::RAW, Sds::with_capacity(0))), Model::Text(big))
+            }
             _ => (New::Bytes(&text), Model::Text(text.clone())),
         };
         let _ = self.ks.set(db, Key::new(name), value, ttl, found);
+        if let Some(bytes) = later {
+            self.ks.fill(db, Key::new(name), bytes);
+        }
         self.twin[db].insert(name.to_vec(), (model, when));
     }
 
