@@ -25,13 +25,14 @@ lint:
 	cargo fmt --check
 	cargo clippy --profile fast --all-targets -- -D warnings
 
-# The data structures, then a short end-to-end pass (the tests whose name has `smoke` in it), under
-# AddressSanitizer. Without jemalloc, which would hide every allocation from it. The states of clients go
-# without its search for leaks, which does not see the pointers of six bytes that live keys stand behind.
+# The data structures, the keyspace and the scripting engine, then a short end-to-end pass (the tests whose
+# name has `smoke` in it), under AddressSanitizer. Without jemalloc, which would hide every allocation from it.
+# The dataset goes without its search for leaks, which does not see the pointers of six bytes in the tables.
 ASAN := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
         cargo test --no-default-features --target $(HOST) --target-dir $(TARGET)/asan
 asan:
-	$(ASAN) --lib ds::
+	$(ASAN) --lib -- ds:: scripting::
+	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --lib keyspace::
 	$(ASAN) --test e2e_core smoke
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --test e2e_states smoke
 

@@ -1,5 +1,5 @@
 //! The tour of the house, in band order. A file may `use` its own band and lower ones, never a higher
-//! one; `tests/tidy.rs` proves it.
+//! one; `tests/tidy/` proves it.
 //!
 //! Band 1 knows bytes, tokens and values. Band 2 is the state of the subsystems, each a struct of its
 //! own that takes other parts as explicit parameters. Band 3 orchestrates with `&mut Server`.

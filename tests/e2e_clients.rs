@@ -429,3 +429,34 @@ fn requests_that_come_together_with_the_end_are_answered() {
 fn line_count(c: &mut Conn) -> usize {
     c.run("CLIENT LIST").text().lines().count()
 }
+
+#[test]
+fn a_message_reaches_every_subscriber_whole_in_its_own_protocol() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let mut old: Vec<Conn> = (0..3).map(|_| srv.connect()).collect();
+    let mut new: Vec<Conn> = (0..3).map(|_| srv.connect()).collect();
+    new.iter_mut().for_each(|n| drop(n.run("HELLO 3")));
+    for s in old.iter_mut().chain(&mut new) {
+        s.run("SUBSCRIBE ch");
+        s.run("PSUBSCRIBE c*");
+    }
+    for len in [0, 1, 8_000, 8_192, 20_000, 100_000] {
+        let text = "x".repeat(len);
+        // Twice in one write: what is shared and what is copied stay in order.
+        let both = [request(&["PUBLISH", "ch", &text]), request(&["PUBLISH", "ch", "end"])].concat();
+        c.send(&both);
+        assert_eq!((c.read(), c.read()), (Int(12), Int(12)));
+        for (subscribers, mark) in [(&mut old, '*'), (&mut new, '>')] {
+            let one = |words: &[&str]| {
+                let parts: String = words.iter().map(|w| format!("${}\r\n{w}\r\n", w.len())).collect();
+                format!("{mark}{}\r\n{parts}", words.len())
+            };
+            let of = |m: &str| one(&["message", "ch", m]) + &one(&["pmessage", "c*", "ch", m]);
+            let want = of(&text) + &of("end");
+            for s in subscribers {
+                assert!(s.take(want.len()) == want.as_bytes(), "{len} bytes");
+            }
+        }
+    }
+}

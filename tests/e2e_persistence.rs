@@ -838,3 +838,37 @@ fn a_log_that_asks_for_more_than_changes_leaves_nobody_behind() {
     assert_eq!(c.run("PUBSUB NUMPAT"), Int(0));
     assert_eq!(c.run("GET k"), Value::bulk("v"));
 }
+
+#[test]
+fn what_the_log_is_given_is_in_the_form_of_the_protocol_however_it_came() {
+    let mut srv = Server::with(&[&AOF[..], &["--appendfsync", "always"]].concat());
+    let mut c = srv.connect();
+    // Line ends are not looked at by the parser; the log has them all the same.
+    let odd = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\rX1XX*3\rX$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n";
+    let canonical = request(&["SET", "c", &"3".repeat(100_000)]);
+    let inline = b"SET d 4\r\n";
+    c.send(
+        &[&odd[..], &canonical, inline, b"MULTI\r\nINCR e\r\nINCR e\r\nEXEC\r\nSET f 6 EX 1000\r\n"]
+            .concat(),
+    );
+    // SET four times, MULTI, two queued, EXEC, SET.
+    (0..9).for_each(|_| drop(c.read()));
+    c.run("SELECT 9");
+    c.run("SET g 7");
+    let log = srv.aof();
+    assert!(log.split_once("MULTI").expect("two commands are one unit").1.contains("EXEC"));
+    assert!(
+        log.contains(
+            "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n"
+        )
+    );
+    srv.kill();
+    srv.restart();
+    let mut c = srv.connect();
+    for (key, value) in [("a", "1"), ("b", "2"), ("d", "4"), ("e", "2"), ("f", "6")] {
+        assert_eq!(c.cmd(&["GET", key]), Value::bulk(value), "{key}");
+    }
+    assert_eq!(c.run("STRLEN c"), Int(100_000));
+    c.run("SELECT 9");
+    assert_eq!(c.run("GET g"), Value::bulk("7"));
+}

@@ -398,15 +398,15 @@ fn come_back(v: Value, limits: &object::Limits) {
         v.digest(&mut d);
         d.0
     };
-    let payload = save::payload(&e, true).expect("memory takes all");
+    let payload = save::payload(e, true).expect("memory takes all");
     let checks = Checks { checksum: true, deep: false };
     match load::restore(&payload, *limits, checks, &mut 0) {
         Ok(Loaded::Value(again)) => {
-            assert_eq!(content(&again), content(&Value::lent(&e)));
+            assert_eq!(content(&again), content(&Value::lent(e)));
             drop(again);
         }
         Ok(Loaded::Bytes(b)) => {
-            let old = oxidis::object::value::StrRef::of(&e).expect("a string");
+            let old = oxidis::object::value::StrRef::of(e).expect("a string");
             assert_eq!(b.len(), old.len());
         }
         // Members that an unchecked payload had twice are found out when they are dumped as a table.
@@ -424,7 +424,7 @@ fn payloads(rng: &mut Rng) {
             let mut ks = Keyspace::new(1);
             let _ = ks.set(0, Key::new(b"k"), New::Value(value), Ttl::Clear, None);
             let e = ks.peek(0, Key::new(b"k")).expect("just put");
-            let mut payload = save::payload(&e, rng.index(2) == 0).expect("memory takes all");
+            let mut payload = save::payload(e, rng.index(2) == 0).expect("memory takes all");
             payload.truncate(payload.len() - 10);
             payload
         }
@@ -524,7 +524,7 @@ fn dumped(s: &Stream) -> Vec<u8> {
     let key = Key::new(b"s");
     let _ = ks.put(0, key, New::Value(s.clone().wrap()), Ttl::Clear, None);
     let entry = ks.peek(0, key).expect("it was just put there");
-    save::payload(&entry, true).expect("memory takes it all")
+    save::payload(entry, true).expect("memory takes it all")
 }
 
 fn restored(payload: &[u8]) -> Option<Stream> {

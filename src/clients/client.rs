@@ -1,10 +1,9 @@
-//! One client: its connection, its session, and what it is in the middle of. What few clients have is
-//! boxed, so that an idle connection stays under 700 bytes with everything.
+//! One client: its session, and its connection (`Conn`), which holds all that reading and writing need.
+//! What few clients have is boxed, so that an idle connection stays under 700 bytes with everything.
 
+use super::conn::Conn;
 use super::id::UserId;
 use super::multi::Multi;
-use crate::net::stream::Stream;
-use crate::proto::parse;
 use crate::proto::reply::Reply;
 use std::cell::OnceCell;
 
@@ -48,14 +47,10 @@ pub mod flag {
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
-    /// The peer has sent its last: the end follows whatever is still to be read.
-    pub const HUNG_UP: u64 = 1 << 28;
     /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
     pub const REPROCESSING: u64 = 1 << 29;
     /// Never hits the output limits, never evicted.
     pub const PROTECTED: u64 = 1 << 31;
-    /// A unix socket whose last write met a full buffer.
-    pub const WRITE_BLOCKED: u64 = 1 << 32;
     /// Its input was read in this pass and waits to be run.
     pub const ARRIVED: u64 = 1 << 33;
     /// Tries again what a pause has held up: no news to MONITOR.
@@ -107,45 +102,11 @@ impl Kind {
     }
 }
 
-/// What a client has sent and nobody has run yet.
-#[derive(Debug, Default)]
-pub struct Input {
-    /// Bytes read; the first `pos` are done with. Empty and without room while the client is silent.
-    pub buf: Vec<u8>,
-    pub pos: usize,
-    pub state: parse::State,
-    /// Length and room of `buf` while it is lent to the command that runs.
-    pub lent: (usize, usize),
-    pub query_peak: u32,
-}
-
-impl Input {
-    pub fn unread(&self) -> usize {
-        self.buf.len() - self.pos
-    }
-
-    /// Bytes that no argument has been made of: without the arguments of an unfinished request that are
-    /// complete.
-    pub fn unparsed(&self) -> usize {
-        self.unread().saturating_sub(self.state.at())
-    }
-
-    /// Drops what is done with; keeps the rest at the front.
-    pub fn compact(&mut self) {
-        if self.pos == self.buf.len() {
-            self.buf.clear();
-        } else if self.pos > 0 {
-            self.buf.drain(..self.pos);
-        }
-        self.pos = 0;
-    }
-}
-
+/// The session: what the commands of a client know and change.
 #[derive(Debug)]
 pub struct Client {
     pub id: u64,
     pub flags: u64,
-    pub stream: Option<Stream>,
     pub db: u32,
     pub user: UserId,
     pub resp: u8,
@@ -154,14 +115,11 @@ pub struct Client {
     /// Reply bytes pending went over the soft limit at this second; 0 for not.
     pub soft_since: u32,
     pub created_ms: i64,
-    /// Seconds since 1970.
-    pub last_seen: u32,
     /// Size class of the first reply buffer: what `rbs` shows.
     pub reply_class: u32,
     pub reply_peak: u32,
     pub reply_peak_ms: i64,
-    pub input: Input,
-    pub out: Reply,
+    pub conn: Conn,
     /// Pushed by others while this client executes; follows its reply.
     pub pushes: Option<Box<Reply>>,
     pub extra: Option<Box<Extra>>,
@@ -205,19 +163,16 @@ impl Client {
         Box::new(Client {
             id: 0,
             flags: flag::PSEUDO,
-            stream: None,
             db: 0,
             user: UserId::DEFAULT,
             resp: 2,
             last_cmd: u16::MAX,
             soft_since: 0,
             created_ms: now_ms,
-            last_seen: (now_ms / 1000) as u32,
             reply_class: crate::proto::reply::CHUNK as u32,
             reply_peak: 0,
             reply_peak_ms: now_ms,
-            input: Input::default(),
-            out: Reply::new(false),
+            conn: Conn::new((now_ms / 1000) as u32),
             pushes: None,
             extra: None,
             ends: OnceCell::new(),
@@ -247,9 +202,9 @@ impl Client {
 
     /// Bytes of the query buffer, also while it is lent out; and how many of them hold input.
     pub fn query_memory(&self) -> (usize, usize) {
-        let (len, room) = (self.input.buf.len(), self.input.buf.capacity());
+        let (len, room) = (self.conn.input.buf.len(), self.conn.input.buf.capacity());
         if self.has(flag::EXECUTING) {
-            (room.max(self.input.lent.1), self.input.lent.0)
+            (room.max(self.conn.input.lent.1), self.conn.input.lent.0)
         } else {
             (room, len)
         }
@@ -257,7 +212,7 @@ impl Client {
 
     /// Bytes of replies that wait.
     pub fn reply_memory(&self) -> usize {
-        self.out.buf.capacity() + self.out.list().1
+        self.conn.out.buf.capacity() + self.conn.out.list().1
     }
 
     pub fn out_is_resp3(&self) -> bool {

@@ -9,13 +9,14 @@
 //! passes (`reap`). A stale id finds nothing, since the slot's generation has moved on.
 
 pub mod client;
+pub mod conn;
 pub mod id;
 pub mod multi;
 pub mod pause;
 pub mod pool;
 pub mod usage;
 
-pub use client::{Client, Input, Kind, flag};
+pub use client::{Client, Kind, flag};
 pub use id::{ClientId, UserId};
 
 use crate::proto::reply::Reply;
@@ -56,7 +57,7 @@ impl Clients {
     pub fn add(&mut self, mut c: Box<Client>) -> ClientId {
         self.next_id += 1;
         c.id = self.next_id;
-        if c.stream.is_some() {
+        if c.conn.stream.is_some() {
             self.connected += 1;
         }
         let index = match self.free.pop() {
@@ -77,12 +78,12 @@ impl Clients {
     /// Gives a client its connection.
     pub fn attach(&mut self, id: ClientId, stream: crate::net::stream::Stream) {
         let c = &mut self[id];
-        debug_assert!(c.stream.is_none());
+        debug_assert!(c.conn.stream.is_none());
         if stream.is_unix() {
             c.set(flag::UNIX);
         }
         c.clear(flag::PSEUDO);
-        c.stream = Some(stream);
+        c.conn.stream = Some(stream);
         self.connected += 1;
     }
 
@@ -96,6 +97,14 @@ impl Clients {
     pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         let s = self.slots.get_mut(id.index as usize)?;
         if s.generation == id.generation { s.client.as_deref_mut() } else { None }
+    }
+
+    /// A client's connection, and what reading and writing need of these clients.
+    #[inline]
+    pub fn conn_and_pool(&mut self, id: ClientId) -> Option<(&mut conn::Conn, &mut pool::Pool)> {
+        let s = self.slots.get_mut(id.index as usize)?;
+        let c = s.client.as_deref_mut().filter(|_| s.generation == id.generation)?;
+        Some((&mut c.conn, &mut self.pool))
     }
 
     /// Alive and not about to go.
@@ -140,7 +149,7 @@ impl Clients {
         let counted = std::mem::take(&mut c.counted);
         self.usage.forget(id, &counted);
         let Some(c) = self.get(id) else { return false };
-        let streamed = c.stream.is_some();
+        let streamed = c.conn.stream.is_some();
         self.connected -= streamed as usize;
         self.leaving.push_back(id);
         self.dying.push(id);
@@ -175,12 +184,12 @@ impl Clients {
             pushes.resp3 = resp3;
             write(pushes);
         } else {
-            c.out.set_limit(limit);
+            c.conn.out.set_limit(limit);
             let class = c.reply_class as usize;
-            if c.out.buf.capacity() == 0 && c.out.is_empty() {
+            if c.conn.out.buf.capacity() == 0 && c.conn.out.is_empty() {
                 self.lend_reply(to, class);
             }
-            self[to].out.aloud(write);
+            self[to].conn.out.aloud(write);
         }
         self.wants_write(to);
     }
@@ -189,7 +198,7 @@ impl Clients {
     fn lend_reply(&mut self, id: ClientId, class: usize) {
         let b = self.pool.reply(class);
         if let Some(c) = self.get_mut(id) {
-            c.out.buf = b;
+            c.conn.out.buf = b;
         }
     }
 

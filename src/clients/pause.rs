@@ -39,7 +39,9 @@ struct Wish {
 pub struct Pause {
     wishes: [Wish; 3],
     actions: u32,
+    /// In the order they came; some of them may be closed by now.
     postponed: Vec<ClientId>,
+    closed: usize,
 }
 
 impl Pause {
@@ -89,18 +91,24 @@ impl Pause {
         self.postponed.push(id);
     }
 
-    /// Clients whose command waits, in the order they came.
+    /// Clients whose command waits, in the order they came, and some that have been closed.
     pub fn postponed(&self) -> &[ClientId] {
         &self.postponed
     }
 
     /// Lets all of them go.
     pub fn take_postponed(&mut self) -> Vec<ClientId> {
+        self.closed = 0;
         std::mem::take(&mut self.postponed)
     }
 
-    pub fn forget(&mut self, id: ClientId) {
-        self.postponed.retain(|p| *p != id);
+    /// One of them has been closed. Its place goes when half of the places are of closed clients.
+    pub fn forget(&mut self, live: impl Fn(ClientId) -> bool) {
+        self.closed += 1;
+        if self.closed * 2 > self.postponed.len() {
+            self.postponed.retain(|p| live(*p));
+            self.closed = 0;
+        }
     }
 }
 

@@ -74,14 +74,15 @@ pub struct Table<H: 'static> {
 
 const PLACES: usize = 2048;
 
-/// Lower-case name in two words, zero-padded; None when it is longer.
+/// Lower-case name in two words, zero-padded; None when it is longer. The last byte is the length of
+/// shorter names: one that ends with zeros is another name than that without them.
 #[inline]
 fn pack(name: &[u8]) -> Option<[u64; 2]> {
-    if name.len() > 16 {
+    let n = name.len();
+    if n > 15 && (n > 16 || name[15] < 16) {
         return None;
     }
     // Overlapping loads instead of a copy: what was just stored would have to be waited for.
-    let n = name.len();
     let eight = |at: usize| name[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
     let four = |at: usize| name[at..].first_chunk().map_or(0, |b| u64::from(u32::from_le_bytes(*b)));
     let one = |at: usize| u64::from(name[at]) << (8 * at);
@@ -99,7 +100,8 @@ fn pack(name: &[u8]) -> Option<[u64; 2]> {
         let upper = from_a & !over_z & !w & 0x8080_8080_8080_8080;
         w | upper >> 2
     };
-    Some(words.map(fold))
+    let length = (n as u64 & 15) << 56;
+    Some([fold(words[0]), fold(words[1]) | length])
 }
 
 #[inline]
@@ -322,5 +324,31 @@ impl<H> Table<H> {
     #[inline]
     pub fn get(&self, id: CmdId) -> &CommandRow<H> {
         &self.entries[id as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_zeros_behind_it_is_another_name() {
+        for name in
+            ["", "a", "no", "get", "incr", "expire", "getrange", "sunsubscribe", "fifteen-letters"]
+        {
+            let packed = pack(name.as_bytes()).expect("short");
+            assert_eq!(pack(name.to_ascii_uppercase().as_bytes()), Some(packed), "{name}");
+            let mut longer = name.as_bytes().to_vec();
+            while longer.len() < 17 {
+                longer.push(0);
+                assert_ne!(pack(&longer), Some(packed), "{name} with {} bytes", longer.len());
+                for last in 1..32 {
+                    *longer.last_mut().expect("just pushed") = last;
+                    assert_ne!(pack(&longer), Some(packed), "{name} with {} bytes", longer.len());
+                }
+                *longer.last_mut().expect("just pushed") = 0;
+            }
+        }
+        assert!(pack(b"zremrangebyscore").is_some_and(|p| Some(p) == pack(b"ZRemRangeByScore")));
     }
 }

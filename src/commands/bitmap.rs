@@ -246,21 +246,15 @@ fn bitop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         }
         found.push(f);
     }
-    let result = combine(ctx, op, &mut found)?;
+    let result = combine(ctx, op, &found)?;
     store_result(ctx, &result);
     ctx.out.int(result.len() as i64);
     Ok(Flow::Done)
 }
 
 /// `None` for NOT, which has one source. A key that is not there is an empty string.
-fn combine(
-    ctx: &Ctx<'_>,
-    op: Option<BitOp>,
-    found: &mut [Option<Found<'_>>],
-) -> Result<Vec<u8>, CmdError> {
+fn combine(ctx: &Ctx<'_>, op: Option<BitOp>, found: &[Option<Found<'_>>]) -> Result<Vec<u8>, CmdError> {
     let ks = &ctx.srv.ks;
-    // A later lookup may have expired its key, but that has not moved an earlier one's entry.
-    found.iter_mut().flatten().for_each(|f| *f = ks.token(f.db, f.key, f.entry));
     let mut rooms: Vec<itoa::Buffer> = found.iter().map(|_| itoa::Buffer::new()).collect();
     let mut sources: Vec<&[u8]> = Vec::with_capacity(found.len());
     for (f, room) in found.iter().zip(&mut rooms) {
@@ -277,19 +271,9 @@ fn combine(
 
 /// Puts the result of BITOP in its place; an empty one removes the key.
 fn store_result(ctx: &mut Ctx<'_>, result: &[u8]) {
+    let result = (!result.is_empty()).then_some((New::Named(enc::RAW, result), 1));
     let key = ctx.key(2);
-    let ks = &mut ctx.srv.ks;
-    if !result.is_empty() {
-        let found = ks.write(ctx.db, key);
-        let t = ks.set(ctx.db, key, New::Named(enc::RAW, result), Ttl::Clear, found);
-        ctx.announce(&t, class::STRING, "set");
-    } else if let Some(entry) = ks.peek(ctx.db, key) {
-        // Deleted as it is, without asking whether its time has come.
-        let (token, lazy) = (ks.token(ctx.db, key, entry), ks.policy.lazy_server_del);
-        let t = ks.remove(token, lazy);
-        ks.dirty += 1;
-        ctx.announce(&t, class::GENERIC, "del");
-    }
+    ctx.srv.ks.replace(ctx.db, key, result, class::STRING, "set");
 }
 
 #[cfg(test)]

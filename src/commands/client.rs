@@ -185,7 +185,7 @@ fn list(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn by_number(ctx: &Ctx<'_>, n: i64) -> Option<ClientId> {
     let id = ctx.srv.clients.by_number(u64::try_from(n).ok()?)?;
-    ctx.srv.clients.live(id).filter(|c| c.stream.is_some()).map(|_| id)
+    ctx.srv.clients.live(id).filter(|c| c.conn.stream.is_some()).map(|_| id)
 }
 
 // ---- KILL
@@ -257,7 +257,7 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         None => client_info::listed(ctx.srv),
     };
     for id in candidates {
-        let live = ctx.srv.clients.live(id).is_some_and(|c| c.stream.is_some());
+        let live = ctx.srv.clients.live(id).is_some_and(|c| c.conn.stream.is_some());
         if !live || !wanted.fits(ctx, id) {
             continue;
         }

@@ -72,7 +72,7 @@ fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Syntax);
     }
     let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|p| (p[0], p[1])).collect();
-    let local = ctx.srv.clients[ctx.origin].stream.as_ref().is_none_or(|s| s.is_local());
+    let local = ctx.srv.clients[ctx.origin].conn.stream.as_ref().is_none_or(|s| s.is_local());
     let asker = Asker { local, loading: ctx.srv.gate.has(Gate::LOADING) };
     match getset::change(ctx.srv, |s| &mut s.config, &pairs, asker, apply::perform) {
         Ok(_) => {
@@ -94,7 +94,7 @@ fn set_secrets(args: &[&[u8]]) -> Vec<usize> {
 }
 
 fn rewrite_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let Some(file) = ctx.srv.run.config_file.clone() else {
+    let Some(file) = ctx.srv.process.config_file.clone() else {
         return Err(CmdError::Msg(&"ERR The server is running without a config file"));
     };
     let path = Path::new(std::ffi::OsStr::from_bytes(&file));

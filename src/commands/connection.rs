@@ -130,7 +130,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if srv.clients[id].has(flag::REPLICA | flag::MASTER) {
         return Err(CmdError::Msg(&"ERR can only reset normal client connections"));
     }
-    srv.monitors.retain(|m| *m != id);
+    srv.monitors.remove(&id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
     transaction::discard(srv, id);
     for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
@@ -172,7 +172,7 @@ fn monitor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Ok(Flow::Done);
     }
     c.set(flag::MONITOR);
-    ctx.srv.monitors.push(ctx.client);
+    ctx.srv.monitors.insert(ctx.client);
     ctx.srv.gate.put(Gate::MONITORS, true);
     ctx.out.ok();
     Ok(Flow::Done)

@@ -61,7 +61,7 @@ pub static ROWS: &[Command] = &[
 pub fn checked(ctx: &Ctx<'_>, n: i32) -> Result<usize, CmdError> {
     usize::try_from(n)
         .ok()
-        .filter(|n| *n < ctx.srv.ks.dbs.len())
+        .filter(|n| *n < ctx.srv.ks.databases())
         .ok_or(CmdError::Msg(&"ERR DB index is out of range"))
 }
 
@@ -78,7 +78,7 @@ fn select(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn dbsize(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let n = ctx.srv.ks.db(ctx.db).dict.len();
+    let n = ctx.srv.ks.db(ctx.db).len();
     ctx.out.int(n as i64);
     Ok(Flow::Done)
 }

@@ -13,10 +13,10 @@ use crate::algo::num::{parse_f64, parse_memory};
 use crate::cmd::docs;
 use crate::cmd::row::Flow;
 use crate::cmd::row::flag::*;
-use crate::ds::entry::{Entry, enc, ty};
+use crate::ds::dict::Index;
+use crate::ds::entry::{EntryRef, enc, ty};
 use crate::ds::listpack::Element;
 use crate::ds::quicklist::{NodeBytes, PACKED_THRESHOLD, PACKED_THRESHOLD_MAX};
-use crate::ds::table::Elem;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::digest::Digest;
 use crate::object::hash::Hash;
@@ -323,7 +323,7 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
     let delay = ctx.args.get(2).map(|a| integer(a)).transpose()?.unwrap_or(0);
     let srv = &mut *ctx.srv;
     if orderly {
-        if let Some(file) = &srv.run.config_file
+        if let Some(file) = &srv.process.config_file
             && let Err(e) = apply::rewrite_file(srv, Path::new(OsStr::from_bytes(file)), false)
         {
             crate::warning!("Can't restart: configuration rewrite process failed: {e}");
@@ -335,10 +335,10 @@ fn restart(ctx: &mut Ctx<'_>, orderly: bool) -> Result<(), CmdError> {
         }
     }
     std::thread::sleep(Duration::from_millis(u64::try_from(delay).unwrap_or(0)));
-    let arguments = srv.run.argv.iter().skip(1).map(|a| OsStr::from_bytes(a));
+    let arguments = srv.process.argv.iter().skip(1).map(|a| OsStr::from_bytes(a));
     // Descriptors are closed by it: all are opened that way.
-    let e = process::Command::new(OsStr::from_bytes(&srv.run.executable)).args(arguments).exec();
-    crate::warning!("Can't restart: {}: {e}", String::from_utf8_lossy(&srv.run.executable));
+    let e = process::Command::new(OsStr::from_bytes(&srv.process.executable)).args(arguments).exec();
+    crate::warning!("Can't restart: {}: {e}", String::from_utf8_lossy(&srv.process.executable));
     if orderly {
         process::exit(1);
     }
@@ -361,11 +361,12 @@ fn show(n: usize, e: Element<'_>) -> String {
 }
 
 fn listpack(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    let found = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    let e = ctx.srv.ks.at(&found);
     if e.enc() != enc::LISTPACK {
         return Err(CmdError::Msg(&"ERR Not a listpack encoded object."));
     }
-    match &*Value::lent(&e) {
+    match &*Value::lent(e) {
         Value::List(List::Packed(l))
         | Value::Set(Set::Packed(l))
         | Value::Hash(Hash::Packed(l))
@@ -381,9 +382,9 @@ fn listpack(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn quicklist(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    let found = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
     let full = ctx.args.get(3).is_some_and(|a| loose(a) != 0);
-    let list = View::<List>::of(&e);
+    let list = View::<List>::of(ctx.srv.ks.at(&found));
     let Some(List::Quick(q)) = list.as_deref() else {
         return Err(CmdError::Msg(&"ERR Not a quicklist encoded object."));
     };
@@ -398,7 +399,7 @@ fn quicklist(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn config_rewrite_force_all(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    let file = ctx.srv.run.config_file.clone().unwrap_or_default();
+    let file = ctx.srv.process.config_file.clone().unwrap_or_default();
     if apply::rewrite_file(ctx.srv, Path::new(OsStr::from_bytes(&file)), true).is_err() {
         return Err(CmdError::Msg(&"ERR CONFIG-REWRITE-FORCE-ALL failed"));
     }
@@ -560,15 +561,15 @@ fn sleep(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 // ---- data ------------------------------------------------------------------------------------
 
 /// The entry of the key at argument `at`, expired or not, without a trace.
-fn bare(ctx: &Ctx<'_>, at: usize) -> Result<Entry, CmdError> {
+fn bare<'k>(ctx: &'k Ctx<'_>, at: usize) -> Result<EntryRef<'k>, CmdError> {
     ctx.srv.ks.peek(ctx.db, ctx.key(at)).ok_or(CmdError::NoSuchKey)
 }
 
 fn digest(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let mut all = Digest::default();
-    for (n, db) in ctx.srv.ks.dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
+    for (n, db) in ctx.srv.ks.iter().filter(|(_, db)| !db.is_empty()) {
         all.mix(&(n as u32).to_be_bytes());
-        db.dict.keys().iter_ahead().for_each(|e| all.entry(&e));
+        db.iter().for_each(|e| all.entry(e));
     }
     ctx.out.status(&all.hex());
     Ok(())
@@ -579,7 +580,7 @@ fn digest_value(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     for i in 2..ctx.args.len() {
         let mut d = Digest::default();
         if let Ok(e) = bare(ctx, i) {
-            d.value(&e);
+            d.value(e);
         }
         ctx.out.status(&d.hex());
     }
@@ -589,21 +590,21 @@ fn digest_value(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 fn object(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let e = bare(ctx, 2)?;
     let text = format!(
-        "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
-        e.to_ptr(),
+        "Value at:{:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
+        e.address(),
         refcount(ctx.srv, e),
         encoding_name(e.ty(), e.enc()),
-        value_len(&e, ctx.srv.config.rdbcompression).unwrap_or(0),
+        value_len(e, ctx.srv.config.rdbcompression).unwrap_or(0),
         e.lru(),
         ctx.srv.ks.idle_ms(e) / 1000,
-        quicklist_figures(&e),
+        quicklist_figures(e),
     );
     ctx.out.status(&text);
     Ok(())
 }
 
 /// How a quicklist is laid out; nothing for other encodings.
-fn quicklist_figures(e: &Entry) -> String {
+fn quicklist_figures(e: EntryRef<'_>) -> String {
     let Some(list) = View::<List>::of(e) else { return String::new() };
     let List::Quick(q) = &*list else { return String::new() };
     format!(
@@ -655,7 +656,7 @@ fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let size = if ctx.args.len() == 5 { positive(ctx.args[4])? as usize } else { 0 };
     let prefix = if ctx.args.len() > 3 { help::c_text(ctx.args[3]) } else { b"key" };
     let ks = &mut ctx.srv.ks;
-    ks.dbs[ctx.db].measured(|d| d.reserve(count as usize, 0));
+    ks.reserve(ctx.db, count as usize);
     let mut value = vec![0u8; size];
     for n in 0..count {
         let mut name = [prefix, b":", n.to_string().as_bytes()].concat();
@@ -689,21 +690,25 @@ fn htstats(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let n = integer(ctx.args[2])?;
     let db = usize::try_from(n)
         .ok()
-        .and_then(|n| ctx.srv.ks.dbs.get(n))
+        .filter(|n| *n < ctx.srv.ks.databases())
         .ok_or(CmdError::Msg(&"ERR Out of range database"))?;
     let full = wants_full(ctx);
-    let mut text = String::from("[Dictionary HT]\n");
-    text += &tables::figures(db.dict.keys(), full);
-    text += "[Expires HT]\n";
-    text += &tables::figures(db.dict.expires(), full);
+    let mut text = String::new();
+    for (title, index) in [("[Dictionary HT]\n", Index::Keys), ("[Expires HT]\n", Index::Expires)] {
+        text += title;
+        for table in ctx.srv.ks.db(db).tables() {
+            text += &tables::figures(&table.figures(index, full.0));
+        }
+    }
     ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
 fn htstats_key(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let full = wants_full(ctx);
-    let e = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
-    let text = if e.ty() == ty::STRING { None } else { Value::lent(&e).table_figures(full) };
+    let found = lookup(ctx, 2).ok_or(CmdError::NoSuchKey)?;
+    let e = ctx.srv.ks.at(&found);
+    let text = if e.ty() == ty::STRING { None } else { Value::lent(e).table_figures(full) };
     let text = text.ok_or(CmdError::Msg(
         &"ERR The value stored at the specified key is not represented using an hash table",
     ))?;
@@ -715,7 +720,7 @@ fn structsize(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let text = format!(
         "bits:{} entry:{} value:{} client:{} reply:{} ",
         usize::BITS,
-        size_of::<Entry>(),
+        size_of::<EntryRef<'_>>(),
         size_of::<Value>(),
         size_of::<crate::clients::Client>(),
         size_of::<crate::proto::reply::Reply>(),

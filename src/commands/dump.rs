@@ -57,8 +57,8 @@ fn dump(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         None => ctx.out.null(),
         Some(found) => {
             let compress = ctx.srv.config.rdbcompression;
-            let bytes =
-                payload(&found.entry, compress).map_err(|e| CmdError::text(format!("ERR {e}")))?;
+            let bytes = payload(ctx.srv.ks.at(&found), compress)
+                .map_err(|e| CmdError::text(format!("ERR {e}")))?;
             ctx.out.bulk(&bytes);
         }
     }
@@ -143,7 +143,7 @@ fn restore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let ks = &mut ctx.srv.ks;
     let lazy = ks.policy.lazy_server_del;
     // Not by a lookup: a key whose time is over is replaced like any other.
-    let old = ks.peek(db, key).filter(|_| o.replace).map(|e| ks.token(db, key, e));
+    let old = if o.replace { ks.find_as_is(db, key) } else { None };
     if let Some(old) = old {
         ks.remove_silently(old, lazy);
     }

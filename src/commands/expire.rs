@@ -180,7 +180,7 @@ fn set_expiry(ctx: &mut Ctx<'_>, base: i64, unit: i64) -> Result<Flow, CmdError>
         return Err(CmdError::text(format!("ERR invalid expire time in '{}' command", ctx.name())));
     };
     let key = ctx.key(1);
-    let Some(found) = ctx.write(1).filter(|f| only.allows(f.entry.when(), when)) else {
+    let Some(found) = ctx.write(1).filter(|f| only.allows(ctx.srv.ks.at(f).when(), when)) else {
         ctx.out.int(0);
         return Ok(Flow::Done);
     };
@@ -224,7 +224,7 @@ fn pexpiretime(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn time_left(ctx: &mut Ctx<'_>, unit: i64, absolute: bool) -> Result<Flow, CmdError> {
     let key = ctx.key(1);
-    let n = match ctx.srv.ks.admit(ctx.db, key, mode::NOTOUCH).map(|f| f.entry.when()) {
+    let n = match ctx.srv.ks.admit(ctx.db, key, mode::NOTOUCH).map(|f| ctx.srv.ks.at(&f).when()) {
         None => -2,
         Some(None) => -1,
         Some(Some(when)) => {
@@ -238,7 +238,7 @@ fn time_left(ctx: &mut Ctx<'_>, unit: i64, absolute: bool) -> Result<Flow, CmdEr
 }
 
 fn persist(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let Some(found) = ctx.write(1).filter(|f| f.entry.when().is_some()) else {
+    let Some(found) = ctx.write(1).filter(|f| ctx.srv.ks.at(f).when().is_some()) else {
         ctx.out.int(0);
         return Ok(Flow::Done);
     };

@@ -9,7 +9,7 @@ use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::store::{New, Ttl};
-use crate::keyspace::{class, mode};
+use crate::keyspace::{GROUP, class, mode};
 use crate::object::value::{Value, type_name};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
@@ -125,30 +125,18 @@ fn unlink(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     delete(ctx, true)
 }
 
-/// Keys whose buckets and entries are fetched together.
-const GROUP: usize = 16;
-
 fn delete(ctx: &mut Ctx<'_>, lazy: bool) -> Result<Flow, CmdError> {
     let mut removed = 0;
     for group in ctx.args.from(1).chunks(GROUP) {
         let mut keys = [Key { bytes: b"", hash: 0 }; GROUP];
         let keys = &mut keys[..group.len()];
         keys.iter_mut().zip(group).for_each(|(k, arg)| *k = Key::new(arg));
-        let table = ctx.srv.ks.db(ctx.db).dict.keys();
         if keys.len() > 1 {
-            keys.iter().for_each(|k| table.prefetch_bucket(k.hash));
-            keys.iter().for_each(|k| table.prefetch_elem(k.hash));
+            ctx.srv.ks.fetch_ahead(ctx.db, keys);
         }
         for key in keys.iter() {
-            // Not by a lookup: a key that a replica only reports as expired is deleted all the same.
             let ks = &mut ctx.srv.ks;
-            ks.dbs[ctx.db].step();
-            let Some(entry) = ks.peek(ctx.db, *key) else { continue };
-            if ks.expire_if_needed(ctx.db, *key, entry) && ks.peek(ctx.db, *key).is_none() {
-                continue;
-            }
-            let found = ks.token(ctx.db, *key, entry);
-            let t = ks.remove(found, lazy);
+            let Some(t) = ks.delete(ctx.db, *key, lazy) else { continue };
             ctx.announce(&t, class::GENERIC, "del");
             ctx.srv.ks.dirty += 1;
             removed += 1;
@@ -180,7 +168,7 @@ fn touch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn type_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let key = ctx.key(1);
     let found = ctx.srv.ks.admit(ctx.db, key, mode::NOTOUCH);
-    ctx.out.status(found.map_or("none", |f| type_name(f.entry.ty())));
+    ctx.out.status(found.map_or("none", |f| type_name(ctx.srv.ks.at(&f).ty())));
     Ok(Flow::Done)
 }
 
@@ -214,8 +202,7 @@ fn rename_to(ctx: &mut Ctx<'_>, nx: bool) -> Result<Flow, CmdError> {
         let lazy = ks.policy.lazy_server_del;
         ks.remove_silently(old, lazy);
     }
-    let entry = ks.peek(ctx.db, from).expect("the source was looked up above");
-    let found = ks.token(ctx.db, from, entry);
+    let found = ks.find_as_is(ctx.db, from).expect("the source was looked up above");
     ks.relocate(found, ctx.db, to);
     ks.event(ctx.db, from.bytes, class::GENERIC, "rename_from");
     ks.event(ctx.db, to.bytes, class::GENERIC, "rename_to");
@@ -242,8 +229,7 @@ fn move_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ctx.out.int(0);
         return Ok(Flow::Done);
     }
-    let entry = ks.peek(from, key).expect("looked up above");
-    let found = ks.token(from, key, entry);
+    let found = ks.find_as_is(from, key).expect("looked up above");
     ks.relocate(found, to, key);
     ks.event(from, key.bytes, class::GENERIC, "move_from");
     ks.event(to, key.bytes, class::GENERIC, "move_to");
@@ -289,8 +275,8 @@ fn copy(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ctx.out.int(0);
         return Ok(Flow::Done);
     }
-    // The source has another name, so its entry is still where it was.
-    let (value, when) = (Value::duplicate(&source.entry), source.entry.when());
+    let e = ks.at(&source);
+    let (value, when) = (Value::duplicate(e), e.when());
     if let Some(old) = old {
         let lazy = ks.policy.lazy_server_del;
         ks.remove_silently(old, lazy);

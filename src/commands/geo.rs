@@ -23,10 +23,7 @@ use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
 use crate::ds::skiplist::{ScoreRange, order};
-use crate::keyspace::{
-    class,
-    store::{New, Ttl},
-};
+use crate::keyspace::{class, store::New};
 use crate::object::value::Variant;
 use crate::object::zset::{Rules, Zset};
 use crate::proto::args::Key;
@@ -616,20 +613,11 @@ fn search(ctx: &mut Ctx<'_>, form: Form, may_store: bool) -> Result<Flow, CmdErr
 /// Puts members under a key in place of what it holds; none of them only remove that.
 fn store(ctx: &mut Ctx<'_>, key: Key<'_>, members: &[(f64, Vec<u8>)], event: &'static str) {
     let ks = &mut ctx.srv.ks;
-    if !members.is_empty() {
+    let result = (!members.is_empty()).then(|| {
         let z = Zset::from_sorted(members, &ks.policy.limits.zset);
-        let found = ks.write(ctx.db, key);
-        let t = ks.put(ctx.db, key, New::Value(z.wrap()), Ttl::Clear, found);
-        ks.signal_modified(ctx.db, key.bytes);
-        ks.announce(&t, class::ZSET, event);
-        ks.dirty += members.len() as u64;
-    } else if let Some(entry) = ks.peek(ctx.db, key) {
-        // Deleted as it is, without asking whether its time has come.
-        let (token, lazy) = (ks.token(ctx.db, key, entry), ks.policy.lazy_server_del);
-        let t = ks.remove(token, lazy);
-        ks.announce(&t, class::GENERIC, "del");
-        ks.dirty += 1;
-    }
+        (New::Value(z.wrap()), members.len() as u64)
+    });
+    ks.replace(ctx.db, key, result, class::ZSET, event);
     ctx.out.int(members.len() as i64);
 }
 

@@ -363,14 +363,8 @@ fn hdel(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 /// Looks the key up for reading; a table under rehash goes one step on.
 fn read<'a>(ctx: &mut Ctx<'a>) -> Result<Option<Found<'a>>, CmdError> {
     let Some(f) = ctx.read(1) else { return Ok(None) };
-    let ks = &mut ctx.srv.ks;
-    if !ks.value::<Hash>(&f)?.is_rehashing() {
-        return Ok(Some(f));
-    }
-    let mut edit = ks.edit(f);
-    edit.value::<Hash>()?.step();
-    edit.unchanged();
-    Ok(Some(ks.token(f.db, f.key, f.entry)))
+    ctx.srv.ks.rehash_value::<Hash>(f, 1)?;
+    Ok(Some(f))
 }
 
 fn hget(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {

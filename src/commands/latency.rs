@@ -83,7 +83,7 @@ fn doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         now: srv.clock.unix_secs(),
         threshold: c.latency_monitor_threshold,
         slowlog: c.slowlog_log_slower_than,
-        hz: srv.run.hz,
+        hz: srv.cron.hz,
         appendfsync_always: c.appendfsync == AppendFsync::Always,
         huge_pages: process::smaps_bytes("AnonHugePages:", None) > 0,
         fork_rate: 0.0,

@@ -62,8 +62,6 @@ impl Options {
 
 fn lcs(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let found = [ctx.read(1), ctx.read(2)];
-    // The second lookup may have expired its key, but that has not moved the first one's entry.
-    let found = found.map(|f| f.map(|f| ctx.srv.ks.token(f.db, f.key, f.entry)));
     let mut rooms = [itoa::Buffer::new(), itoa::Buffer::new()];
     let mut strings: [&[u8]; 2] = [b"", b""];
     for ((string, f), room) in strings.iter_mut().zip(&found).zip(&mut rooms) {

@@ -185,7 +185,7 @@ struct Multi<'a> {
 }
 
 fn multi<'a>(args: &'a [&'a [u8]]) -> Result<Multi<'a>, CmdError> {
-    let at_least_one = |arg: &[u8], why| {
+    let at_least_one = |arg: &[u8], why| -> Result<usize, CmdError> {
         let n = integer(arg).ok().filter(|n| *n > 0).ok_or(CmdError::Msg(why))?;
         Ok(usize::try_from(n).unwrap_or(usize::MAX))
     };
@@ -269,8 +269,6 @@ fn move_one(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool, CmdError> {
     // The destination comes first, in events too.
     push_to(ks, (db, dest), found, to, (&[&value], bytes), 0)?;
     ctx.out.bulk(&value);
-    let entry = ks.peek(db, source.key).expect("nothing has happened to the source");
-    let source = ks.token(db, source.key, entry);
     pop_one(ks, source, from, |_| ())?;
     Ok(true)
 }

@@ -10,7 +10,7 @@ use crate::algo::num::F64Text;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, key};
-use crate::ds::entry::Entry;
+use crate::ds::entry::EntryRef;
 use crate::object::value::Value;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -78,7 +78,7 @@ fn memory_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 const PLACE: usize = 8;
 
 /// Bytes that a key occupies.
-pub fn usage(e: &Entry) -> usize {
+pub fn usage(e: EntryRef<'_>) -> usize {
     let places = if e.when().is_some() { 2 * PLACE } else { PLACE };
     let value = if e.is_inline() { 0 } else { Value::held_by(e) };
     e.footprint() + places + value
@@ -92,7 +92,7 @@ fn memory_usage(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         usize::try_from(integer(n.ok_or(CmdError::Syntax)?)?).map_err(|_| CmdError::Syntax)?;
     }
     match ctx.srv.ks.peek(ctx.db, ctx.key(2)) {
-        Some(e) => ctx.out.int(usage(&e) as i64),
+        Some(e) => ctx.out.int(usage(e) as i64),
         None => ctx.out.null(),
     }
     Ok(Flow::Done)
@@ -136,7 +136,8 @@ fn compared(out: &mut Reply, names: [&str; 2], a: usize, b: usize) {
 fn memory_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     /// Fields beside one for each database.
     const FIELDS: usize = 27;
-    let (o, p) = (Overhead::of(ctx.srv, 0), Pages::recent(ctx.srv));
+    let p = Pages::recent(ctx.srv);
+    let o = Overhead::of(ctx.srv, 0);
     let out = &mut *ctx.out;
     out.map(FIELDS + o.dbs.len());
     number(out, "peak.allocated", o.peak);
@@ -236,7 +237,8 @@ const SCRIPTS: &str = "Scripts: more than a thousand of them are cached. Program
     now and then.";
 
 fn memory_doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let (o, p) = (Overhead::of(ctx.srv, 0), Pages::recent(ctx.srv));
+    let p = Pages::recent(ctx.srv);
+    let o = Overhead::of(ctx.srv, 0);
     let symptoms = Symptoms {
         used: o.used,
         peak: o.peak,

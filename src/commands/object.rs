@@ -4,10 +4,11 @@ use super::help;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
-use crate::ds::entry::{Entry, enc, ty};
-use crate::keyspace::mode;
+use crate::ds::entry::{EntryRef, enc, ty};
+use crate::keyspace::{Found, mode};
 use crate::object::value::encoding_name;
 use crate::proto::error::CmdError;
+use crate::proto::reply::Reply;
 use crate::server::Server;
 use crate::server::ctx::{Command, Ctx, ROW, container};
 
@@ -71,40 +72,40 @@ pub static ROWS: &[Command] = &[Command {
 }];
 
 /// Looks the key of a subcommand up without leaving a trace in its LRU.
-pub fn lookup(ctx: &mut Ctx<'_>, at: usize) -> Option<Entry> {
+pub fn lookup<'a>(ctx: &mut Ctx<'a>, at: usize) -> Option<Found<'a>> {
     let key = ctx.key(at);
-    ctx.srv.ks.admit(ctx.db, key, mode::NOTOUCH | mode::NONOTIFY).map(|f| f.entry)
+    ctx.srv.ks.admit(ctx.db, key, mode::NOTOUCH | mode::NONOTIFY)
 }
 
 /// Replies what `show` makes of the entry, or null.
 fn about(
     ctx: &mut Ctx<'_>,
-    show: fn(&mut Ctx<'_>, Entry) -> Result<(), CmdError>,
+    show: fn(&Server, &mut Reply, EntryRef<'_>) -> Result<(), CmdError>,
 ) -> Result<Flow, CmdError> {
     match lookup(ctx, 2) {
-        Some(e) => show(ctx, e)?,
+        Some(f) => show(ctx.srv, ctx.out, ctx.srv.ks.at(&f))?,
         None => ctx.out.null(),
     }
     Ok(Flow::Done)
 }
 
 fn object_encoding(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    about(ctx, |ctx, e| {
-        ctx.out.bulk(encoding_name(e.ty(), e.enc()).as_bytes());
+    about(ctx, |_, out, e| {
+        out.bulk(encoding_name(e.ty(), e.enc()).as_bytes());
         Ok(())
     })
 }
 
 fn object_refcount(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    about(ctx, |ctx, e| {
-        ctx.out.int(refcount(ctx.srv, e));
+    about(ctx, |srv, out, e| {
+        out.int(refcount(srv, e));
         Ok(())
     })
 }
 
 /// How many own the value. Small integers count as shared by all, unless the eviction policy needs an
 /// LRU of each key's own (OBJ_SHARED_INTEGERS, OBJ_SHARED_REFCOUNT).
-pub fn refcount(srv: &Server, e: Entry) -> i64 {
+pub fn refcount(srv: &Server, e: EntryRef<'_>) -> i64 {
     const SHARED: std::ops::Range<i64> = 0..10_000;
     let shares = srv.config.maxmemory == 0 || !srv.config.maxmemory_policy.needs_own_lru();
     let small = e.ty() == ty::STRING && e.enc() == enc::INT && SHARED.contains(&(e.word() as i64));
@@ -112,28 +113,28 @@ pub fn refcount(srv: &Server, e: Entry) -> i64 {
 }
 
 fn object_idletime(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    about(ctx, |ctx, e| {
-        if ctx.srv.config.maxmemory_policy.is_lfu() {
+    about(ctx, |srv, out, e| {
+        if srv.config.maxmemory_policy.is_lfu() {
             return Err(CmdError::Msg(
                 &"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
                   switching between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        ctx.out.int((ctx.srv.ks.idle_ms(e) / 1000) as i64);
+        out.int((srv.ks.idle_ms(e) / 1000) as i64);
         Ok(())
     })
 }
 
 fn object_freq(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    about(ctx, |ctx, e| {
-        if !ctx.srv.config.maxmemory_policy.is_lfu() {
+    about(ctx, |srv, out, e| {
+        if !srv.config.maxmemory_policy.is_lfu() {
             return Err(CmdError::Msg(
                 &"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
                   that when switching between policies at runtime LRU and LFU data will take some time \
                   to adjust.",
             ));
         }
-        ctx.out.int(i64::from(ctx.srv.ks.lfu_counter(e)));
+        out.int(i64::from(srv.ks.lfu_counter(e)));
         Ok(())
     })
 }

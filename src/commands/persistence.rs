@@ -64,8 +64,8 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if child::runs(srv, ChildKind::Snapshot) {
         return Err(CmdError::Msg(&"ERR Background save already in progress"));
     }
-    if srv.jobs.child.is_some() || srv.run.in_exec {
-        if !schedule && !srv.run.in_exec {
+    if srv.jobs.child.is_some() || srv.execution.in_exec() {
+        if !schedule && !srv.execution.in_exec() {
             return Err(CmdError::Msg(
                 &"ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
                   in order to schedule a BGSAVE whenever possible.",
@@ -85,7 +85,7 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if child::runs(srv, ChildKind::Rewrite) {
         return Err(CmdError::Msg(&"ERR Background append only file rewriting already in progress"));
     }
-    if srv.jobs.child.is_some() || srv.run.in_exec {
+    if srv.jobs.child.is_some() || srv.execution.in_exec() {
         srv.aof.rewrite.scheduled = true;
         // A rewrite asked for by command does not wait for the end of the delay after failures.
         srv.aof.rewrite.failures = 0;

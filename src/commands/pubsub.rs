@@ -122,7 +122,7 @@ fn confirm(out: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
 fn subscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
     let c = &ctx.srv.clients[ctx.client];
     // Inside EXEC old clients may subscribe, but not to shard channels.
-    let lenient = kind != Kind::Shard && (c.has(flag::MULTI) || ctx.srv.run.in_exec);
+    let lenient = kind != Kind::Shard && (c.has(flag::MULTI) || ctx.srv.execution.in_exec());
     if c.has(flag::DENY_BLOCKING) && !lenient {
         let name = kind.words().0.to_uppercase();
         return Err(CmdError::text(format!("ERR {name} isn't allowed for a DENY BLOCKING client")));
@@ -174,7 +174,7 @@ fn spublish(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn send(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
-    let n = publish(&ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
+    let n = publish(&mut ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
     ctx.prop = Propagation::Force(to::REPLICAS);
     ctx.out.int(n as i64);
     Ok(Flow::Done)

@@ -12,7 +12,8 @@ use crate::algo::num::is_space;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
-use crate::ds::entry::{Entry, ty};
+use crate::ds::dict::Index;
+use crate::ds::entry::ty;
 use crate::ds::pairs::Pairs;
 use crate::keyspace::mode;
 use crate::object::value::type_name;
@@ -154,15 +155,17 @@ fn type_number(name: &[u8]) -> Option<u8> {
 fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut at = cursor(ctx.args[1])?;
     let options = Options::parse(ctx.args.from(2), true)?;
-    // Entries stay where they are until something changes, and nothing does before all are collected.
-    let mut names: Vec<Entry> = Vec::new();
+    // Names one behind the other, each with its end and whether it is to be looked at again: that waits for
+    // the end of the walk, since it may delete the key.
+    let (mut names, mut ends) = (Vec::new(), Vec::new());
     let (mut sampled, mut steps) = (0, options.count.saturating_mul(10));
-    let table = ctx.srv.ks.db(ctx.db).dict.keys();
+    let db = ctx.srv.ks.db(ctx.db);
     loop {
-        at = table.scan(at, |e| {
+        at = db.scan(Index::Keys, at, |e| {
             sampled += 1;
             if options.matches(e.key()) {
-                names.push(e);
+                names.extend_from_slice(e.key());
+                ends.push((names.len(), options.ty.is_some() || e.when().is_some()));
             }
         });
         if at == 0 || steps == 0 || sampled >= options.count {
@@ -170,29 +173,29 @@ fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         }
         steps -= 1;
     }
-    names.retain(|e| still_wanted(ctx, *e, &options));
     ctx.out.array(2);
     ctx.out.bulk(itoa::Buffer::new().format(at).as_bytes());
-    ctx.out.array(names.len());
-    for e in &names {
-        ctx.out.bulk(e.key());
+    let (mark, mut n, mut begin) = (ctx.out.defer(), 0, 0);
+    for (end, doubtful) in ends {
+        let name = &names[begin..end];
+        begin = end;
+        if !doubtful || still_wanted(ctx, name, &options) {
+            ctx.out.bulk(name);
+            n += 1;
+        }
     }
+    ctx.out.set_array(mark, n);
     Ok(Flow::Done)
 }
 
 /// Deletes the key when its time is over, and looks at its type when one was asked for.
-fn still_wanted(ctx: &mut Ctx<'_>, e: Entry, options: &Options<'_>) -> bool {
-    if options.ty.is_none() && e.when().is_none() {
-        return true;
-    }
-    // A copy: the entry's own bytes go with it.
-    let name = e.key().to_vec();
-    let (ks, key) = (&mut ctx.srv.ks, Key::new(&name));
+fn still_wanted(ctx: &mut Ctx<'_>, name: &[u8], options: &Options<'_>) -> bool {
+    let (ks, key) = (&mut ctx.srv.ks, Key::new(name));
     match options.ty {
-        None => !ks.expire_if_needed(ctx.db, key, e),
+        None => !ks.expire_if_needed(ctx.db, key),
         Some(wanted) => ks
             .admit(ctx.db, key, mode::NOTOUCH | mode::NONOTIFY)
-            .is_some_and(|f| Some(f.entry.ty()) == wanted),
+            .is_some_and(|f| Some(ks.at(&f).ty()) == wanted),
     }
 }
 
@@ -202,7 +205,7 @@ fn keys(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mark = ctx.out.defer();
     let mut n = 0;
     let ks = &ctx.srv.ks;
-    for e in ks.db(ctx.db).dict.keys().iter_ahead() {
+    for e in ks.db(ctx.db).iter() {
         if (all || glob_match(pattern, e.key(), false)) && !ks.is_expired(e) {
             ctx.out.bulk(e.key());
             n += 1;
@@ -217,7 +220,7 @@ fn keys(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn randomkey(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     match ctx.srv.ks.random_key(ctx.db) {
-        Some(e) => ctx.out.bulk(e.key()),
+        Some(name) => ctx.out.bulk(&name),
         None => ctx.out.null(),
     }
     Ok(Flow::Done)

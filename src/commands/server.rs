@@ -91,7 +91,7 @@ fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         // Without unwinding: a script may stand between here and the loop.
         std::process::exit(0);
     }
-    if ctx.srv.run.shutdown_at_ms.is_some() && ctx.may_block() {
+    if ctx.srv.shutdown.until_ms.is_some() && ctx.may_block() {
         return Ok(ctx.block(Wait::Shutdown, &[], 0));
     }
     Err(CmdError::Msg(&"ERR Errors trying to SHUTDOWN. Check logs."))

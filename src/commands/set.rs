@@ -13,7 +13,7 @@ use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::keyspace::store::{New, Ttl};
-use crate::keyspace::{Effect, Found, Keyspace, class};
+use crate::keyspace::{Effect, Found, Keyspace, WrongType, class};
 use crate::object::set::Set;
 use crate::object::set_ops::{self, Difference};
 use crate::object::value::{Variant, View};
@@ -280,13 +280,11 @@ fn smove(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ctx.out.int(0);
         return Ok(Flow::Done);
     };
-    // The second lookup may have expired its own key, which leaves the first one's entry where it is.
-    let from = ks.token(from.db, from.key, from.entry);
     let held = ks.value::<Set>(&from)?.contains(member);
     if let Some(to) = &to {
         ks.value::<Set>(to)?;
     }
-    if !held || to.is_some_and(|to| to.entry == from.entry) {
+    if !held || to.is_some_and(|to| to.is(&from)) {
         ctx.out.int(i64::from(held));
         return Ok(Flow::Done);
     }
@@ -305,7 +303,6 @@ fn smove(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             Some(t)
         }
         Some(to) => {
-            let to = ks.token(to.db, to.key, to.entry);
             let mut edit = ks.edit(to);
             if edit.value::<Set>()?.add(member, &limits) {
                 Some(edit.done(1))
@@ -334,14 +331,8 @@ fn read<'a>(ctx: &mut Ctx<'a>) -> Result<Option<Found<'a>>, CmdError> {
 
 fn read_moving<'a>(ctx: &mut Ctx<'a>, steps: usize) -> Result<Option<Found<'a>>, CmdError> {
     let Some(f) = ctx.read(1) else { return Ok(None) };
-    let ks = &mut ctx.srv.ks;
-    if !ks.value::<Set>(&f)?.is_rehashing() {
-        return Ok(Some(f));
-    }
-    let mut edit = ks.edit(f);
-    edit.value::<Set>()?.step(steps);
-    edit.unchanged();
-    Ok(Some(ks.token(f.db, f.key, f.entry)))
+    ctx.srv.ks.rehash_value::<Set>(f, steps)?;
+    Ok(Some(f))
 }
 
 fn sismember(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -548,9 +539,6 @@ impl<'a> Sources<'a> {
             }
             found.push(f);
         }
-        // A later lookup may have expired its key, but that has not moved an earlier one's entry.
-        let ks = &ctx.srv.ks;
-        found.iter_mut().flatten().for_each(|f| *f = ks.token(f.db, f.key, f.entry));
         Ok(Sources { found })
     }
 
@@ -561,10 +549,10 @@ impl<'a> Sources<'a> {
     /// Is the first key's set named again?
     fn first_again(&self) -> bool {
         let Some((Some(first), others)) = self.found.split_first() else { return false };
-        others.iter().flatten().any(|f| f.entry == first.entry)
+        others.iter().flatten().any(|f| f.is(first))
     }
 
-    fn views<'k>(&'k self, ks: &'k Keyspace) -> Result<Vec<Option<View<'k, Set>>>, CmdError> {
+    fn views<'k>(&self, ks: &'k Keyspace) -> Result<Vec<Option<View<'k, Set>>>, WrongType> {
         self.found.iter().map(|f| f.as_ref().map(|f| ks.value::<Set>(f)).transpose()).collect()
     }
 }
@@ -693,16 +681,6 @@ fn put_result(ctx: &mut Ctx<'_>, result: Option<Set>, event: &'static str) {
     let key = ctx.key(1);
     let len = result.as_ref().map_or(0, Set::len);
     ctx.out.int(len as i64);
-    if let Some(s) = result.filter(|_| len > 0) {
-        let found = ctx.srv.ks.write(ctx.db, key);
-        let t = ctx.srv.ks.set(ctx.db, key, New::Value(s.wrap()), Ttl::Clear, found);
-        ctx.announce(&t, class::SET, event);
-        return;
-    }
-    let ks = &mut ctx.srv.ks;
-    if let Some(e) = ks.peek(ctx.db, key) {
-        let t = ks.remove(ks.token(ctx.db, key, e), ks.policy.lazy_server_del);
-        ks.dirty += 1;
-        ctx.announce(&t, class::GENERIC, "del");
-    }
+    let result = result.filter(|_| len > 0).map(|s| (New::Value(s.wrap()), 1));
+    ctx.srv.ks.replace(ctx.db, key, result, class::SET, event);
 }

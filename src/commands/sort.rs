@@ -29,11 +29,11 @@ use crate::cmd::docs;
 use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
-use crate::ds::entry::{Entry, ty};
+use crate::ds::entry::{EntryRef, ty};
 use crate::ds::listpack::Element;
 use crate::ds::quicklist::Quicklist;
-use crate::keyspace::store::{New, Ttl};
-use crate::keyspace::{Keyspace, class};
+use crate::keyspace::store::New;
+use crate::keyspace::{GROUP, Keyspace, class};
 use crate::object::value::{StrRef, Variant, View};
 use crate::object::{hash::Hash, list::List, set::Set, zset::Zset};
 use crate::proto::args::Key;
@@ -289,7 +289,7 @@ impl Words {
 
 /// Copies the elements that are to be sorted. Those of a list or a sorted set that is not sorted come in
 /// their order, and only those of the window, which begins with the first of them then.
-fn elements(e: &Entry, plan: &Plan, spelled: bool) -> (Words, Range<usize>) {
+fn elements(e: EntryRef<'_>, plan: &Plan, spelled: bool) -> (Words, Range<usize>) {
     let mut words = Words { spelled, ..Words::default() };
     let window;
     if let Some(list) = View::<List>::of(e) {
@@ -328,10 +328,9 @@ fn elements(e: &Entry, plan: &Plan, spelled: bool) -> (Words, Range<usize>) {
 fn widen_zset(ctx: &mut Ctx<'_>) {
     let key = ctx.key(1);
     let ks = &mut ctx.srv.ks;
-    let Some(entry) = ks.peek(ctx.db, key) else { return };
-    let small = View::<Zset>::of(&entry).is_some_and(|z| matches!(*z, Zset::Packed(_)));
+    let Some(found) = ks.find_as_is(ctx.db, key) else { return };
+    let small = ks.value::<Zset>(&found).is_ok_and(|z| matches!(*z, Zset::Packed(_)));
     if small {
-        let found = ks.token(ctx.db, key, entry);
         let mut edit = ks.edit(found);
         edit.value::<Zset>().expect("looked at above").to_skip(0);
         edit.unchanged();
@@ -339,9 +338,6 @@ fn widen_zset(ctx: &mut Ctx<'_>) {
 }
 
 // ── keys that elements name ──────────────────────────────────────────────────────────────────────────
-
-/// Keys that are fetched from memory together.
-const GROUP: usize = 16;
 
 /// Answers `n` questions in their order: which element, and what of it.
 fn resolve<'s>(
@@ -363,16 +359,12 @@ fn resolve<'s>(
             *end = names.len();
         }
         let mut keys = [Key { bytes: b"", hash: 0 }; GROUP];
-        let table = ks.db(db).dict.keys();
         for (j, i) in group.clone().enumerate().filter(|(_, i)| ask(*i).1.is_key()) {
             debug_assert!(i >= from);
             let begin = if j == 0 { 0 } else { ends[j - 1] };
             keys[j] = Key::new(&names[begin..ends[j]]);
-            table.prefetch_bucket(keys[j].hash);
         }
-        for key in keys.iter().take(group.len()) {
-            table.prefetch_elem(key.hash);
-        }
+        ks.fetch_ahead(db, &keys[..group.len()]);
         for (i, key) in group.zip(keys) {
             let (word, source) = ask(i);
             match source {
@@ -606,7 +598,7 @@ fn sort_ro(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn run(ctx: &mut Ctx<'_>, readonly: bool) -> Result<Flow, CmdError> {
     let mut plan = Plan::parse(ctx, readonly)?;
     let found = ctx.read(1);
-    let kind = found.map_or(ty::LIST, |f| f.entry.ty());
+    let kind = found.map_or(ty::LIST, |f| ctx.srv.ks.at(&f).ty());
     if !matches!(kind, ty::LIST | ty::SET | ty::ZSET) {
         return Err(CmdError::WrongType);
     }
@@ -615,7 +607,7 @@ fn run(ctx: &mut Ctx<'_>, readonly: bool) -> Result<Flow, CmdError> {
         (plan.fixed, plan.alpha, plan.by) = (false, true, None);
     }
     let (words, window) = match found {
-        Some(f) => elements(&f.entry, &plan, plan.alpha && !plan.fixed),
+        Some(f) => elements(ctx.srv.ks.at(&f), &plan, plan.alpha && !plan.fixed),
         None => (Words::default(), 0..0),
     };
     if kind == ty::ZSET {
@@ -667,20 +659,12 @@ fn store(ctx: &mut Ctx<'_>, at: usize, plan: &Plan, words: &Words, shown: &[Item
         None => q.push_back(b""),
     });
     let n = q.len();
-    if n > 0 {
+    let result = (n > 0).then(|| {
         let mut list = List::Quick(Box::new(q));
         list.settle(&limits);
-        let old = ks.write(ctx.db, key);
-        let t = ks.set(ctx.db, key, New::Value(list.wrap()), Ttl::Clear, old);
-        ks.announce(&t, class::LIST, "sortstore");
-        ks.dirty += n as u64 - 1;
-    } else if let Some(entry) = ks.peek(ctx.db, key) {
-        let lazy = ks.policy.lazy_server_del;
-        let found = ks.token(ctx.db, key, entry);
-        let t = ks.remove(found, lazy);
-        ks.announce(&t, class::GENERIC, "del");
-        ks.dirty += 1;
-    }
+        (New::Value(list.wrap()), n as u64)
+    });
+    ks.replace(ctx.db, key, result, class::LIST, "sortstore");
     ctx.out.int(n as i64);
 }
 

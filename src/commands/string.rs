@@ -27,7 +27,7 @@ use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::enc;
 use crate::ds::sds::Sds;
 use crate::keyspace::store::{New, Ttl};
-use crate::keyspace::{Touched, class};
+use crate::keyspace::{GROUP, Touched, class};
 use crate::object::value::{StrRef, Value};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
@@ -292,7 +292,7 @@ impl<'a> Options<'a> {
 /// What to store for an argument: its bytes, or an empty string that becomes it when the command is over.
 #[inline]
 fn new_string<'v>(ctx: &mut Ctx<'_>, key: Key, value: &'v [u8]) -> New<'v> {
-    if ctx.srv.run.adoption.take(ctx.db, key.bytes, value) {
+    if ctx.srv.adoption.take(ctx.db, key.bytes, value) {
         return New::Value(Value::Str(enc::RAW, Sds::with_capacity(0)));
     }
     New::Bytes(value)
@@ -447,7 +447,7 @@ fn getex(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             let mut room = itoa::Buffer::new();
             ctx.instead(&[b"PEXPIREAT", f.key.bytes, room.format(at).as_bytes()]);
         }
-        None if options.persist && f.entry.when().is_some() => {
+        None if options.persist && ks.at(&f).when().is_some() => {
             ks.set_ttl(f, None);
             ks.signal_modified(f.db, f.key.bytes);
             ctx.announce(&t, class::GENERIC, "persist");
@@ -461,24 +461,27 @@ fn getex(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 // ---- several keys ----------------------------------------------------------------------------------
 
-/// Keys whose buckets and entries are fetched together.
-const GROUP: usize = 16;
-
 /// The keys at every `step`th word of `group`, on their way into the cache.
 #[inline]
-fn fetch_ahead<'a>(ctx: &Ctx<'a>, group: &[&'a [u8]], step: usize) -> [Option<Key<'a>>; GROUP] {
-    let keys: [Option<Key>; GROUP] = std::array::from_fn(|i| group.get(step * i).map(|k| Key::new(k)));
-    let table = ctx.srv.ks.db(ctx.db).dict.keys();
-    keys.iter().flatten().for_each(|k| table.prefetch_bucket(k.hash));
-    keys.iter().flatten().for_each(|k| table.prefetch_elem(k.hash));
-    keys
+fn fetch_ahead<'a>(
+    ctx: &Ctx<'a>,
+    group: &[&'a [u8]],
+    step: usize,
+) -> impl Iterator<Item = Key<'a>> + use<'a> {
+    let n = group.len() / step;
+    let keys: [Key; GROUP] = std::array::from_fn(|i| match group.get(step * i) {
+        Some(name) => Key::new(name),
+        None => Key { bytes: b"", hash: 0 },
+    });
+    ctx.srv.ks.fetch_ahead(ctx.db, &keys[..n]);
+    keys.into_iter().take(n)
 }
 
 fn mget(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let names = ctx.args.from(1);
     ctx.out.array(names.len());
     for group in names.chunks(GROUP) {
-        for key in fetch_ahead(ctx, group, 1).into_iter().flatten() {
+        for key in fetch_ahead(ctx, group, 1) {
             let found = ctx.srv.ks.read(ctx.db, key);
             match found.as_ref().and_then(|f| StrRef::of(ctx.srv.ks.at(f))) {
                 Some(StrRef::Bytes(b)) => ctx.out.bulk(b),
@@ -500,7 +503,7 @@ fn mset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn msetnx(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let pairs = pairs(ctx)?;
     for group in pairs.chunks(2 * GROUP) {
-        for key in fetch_ahead(ctx, group, 2).into_iter().flatten() {
+        for key in fetch_ahead(ctx, group, 2) {
             if ctx.srv.ks.write(ctx.db, key).is_some() {
                 ctx.out.int(0);
                 return Ok(Flow::Done);
@@ -520,9 +523,9 @@ fn pairs<'a>(ctx: &Ctx<'a>) -> Result<&'a [&'a [u8]], CmdError> {
 fn set_pairs<'a>(ctx: &mut Ctx<'a>, pairs: &'a [&'a [u8]]) {
     for group in pairs.chunks(2 * GROUP) {
         let keys = fetch_ahead(ctx, group, 2);
-        for (key, pair) in keys.iter().flatten().zip(group.chunks(2)) {
-            let found = ctx.srv.ks.write(ctx.db, *key);
-            let t = ctx.srv.ks.set(ctx.db, *key, New::Bytes(pair[1]), Ttl::Clear, found);
+        for (key, pair) in keys.zip(group.chunks(2)) {
+            let found = ctx.srv.ks.write(ctx.db, key);
+            let t = ctx.srv.ks.set(ctx.db, key, New::Bytes(pair[1]), Ttl::Clear, found);
             ctx.announce(&t, class::STRING, "set");
         }
     }

@@ -9,7 +9,7 @@ use crate::proto::error::CmdError;
 use crate::server::admit::{self, Caller, Verdict};
 use crate::server::call::{How, call};
 use crate::server::ctx::{Command, Ctx, Propagation, ROW};
-use crate::server::{policy, transaction};
+use crate::server::{policy, settle, transaction};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -95,7 +95,7 @@ fn watch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         for k in ctx.args.from(1) {
             let ks = &ctx.srv.ks;
             let expired = ks.peek(ctx.db, Key::new(k)).is_some_and(|e| ks.is_expired(e));
-            ctx.srv.watches.add(ctx.client, ctx.db, k, expired);
+            settle::watch(ctx.srv, ctx.client, ctx.db, k, expired);
         }
         policy::refresh(ctx.srv);
     }
@@ -104,7 +104,7 @@ fn watch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn unwatch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.srv.watches.remove_all(ctx.client);
+    settle::unwatch(ctx.srv, ctx.client);
     ctx.srv.clients[ctx.client].clear(flag::DIRTY_CAS);
     policy::refresh(ctx.srv);
     ctx.out.ok();
@@ -114,9 +114,9 @@ fn unwatch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 /// Has a key expired that had not when its watch was set?
 fn watched_key_expired(ctx: &Ctx<'_>) -> bool {
     let (ks, watches) = (&ctx.srv.ks, &ctx.srv.watches);
-    watches.of(ctx.client).iter().any(|at| {
-        !watches.was_expired(ctx.client, at)
-            && ks.peek(at.0, Key::new(&at.1)).is_some_and(|e| ks.is_expired(e))
+    watches.of(ctx.client).iter().any(|(db, key)| {
+        !watches.was_expired(ctx.client, *db, key)
+            && ks.peek(*db, Key::new(key)).is_some_and(|e| ks.is_expired(e))
     })
 }
 
@@ -135,7 +135,7 @@ fn exec(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Ok(Flow::Done);
     }
     ctx.prop = Propagation::Never;
-    ctx.srv.watches.remove_all(ctx.client);
+    settle::unwatch(ctx.srv, ctx.client);
     policy::refresh(ctx.srv);
     run_queue(ctx);
     transaction::discard(ctx.srv, ctx.client);
@@ -153,7 +153,7 @@ fn run_queue(ctx: &mut Ctx<'_>) {
     // The client keeps the queue, which CLIENT INFO counts, but its arguments are out of reach of what runs.
     let queue: Vec<_> = m.queue.iter_mut().map(|q| (q.cmd, std::mem::take(&mut q.args))).collect();
     // A load may serve another EXEC inside this one.
-    let outer = std::mem::replace(&mut ctx.srv.run.in_exec, true);
+    let outer = ctx.srv.execution.set_in_exec(true);
     ctx.out.array(queue.len());
     let mut argv: Vec<&[u8]> = Vec::new();
     for (cmd, args) in &queue {
@@ -170,7 +170,7 @@ fn run_queue(ctx: &mut Ctx<'_>) {
             ctx.out.end();
         }
     }
-    ctx.srv.run.in_exec = outer;
+    ctx.srv.execution.set_in_exec(outer);
     let c = &mut ctx.srv.clients[ctx.client];
     if !denied {
         c.clear(flag::DENY_BLOCKING);

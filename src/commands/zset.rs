@@ -562,19 +562,9 @@ fn reply_maybe(out: &mut Reply, score: Option<f64>) {
 /// that. Replies the length.
 pub(super) fn store_result(ctx: &mut Ctx<'_>, i: usize, z: Zset, name: &'static str) {
     let key = ctx.key(i);
-    let ks = &mut ctx.srv.ks;
     let len = z.len();
-    if len > 0 {
-        let found = ks.write(ctx.db, key);
-        let t = ks.set(ctx.db, key, New::Value(z.wrap()), Ttl::Clear, found);
-        ctx.announce(&t, class::ZSET, name);
-    } else if let Some(entry) = ks.peek(ctx.db, key) {
-        // Deleted as it is, without asking whether its time has come.
-        let (token, lazy) = (ks.token(ctx.db, key, entry), ks.policy.lazy_server_del);
-        let t = ks.remove(token, lazy);
-        ks.dirty += 1;
-        ctx.announce(&t, class::GENERIC, "del");
-    }
+    let result = (len > 0).then(|| (New::Value(z.wrap()), 1));
+    ctx.srv.ks.replace(ctx.db, key, result, class::ZSET, name);
     ctx.out.int(len as i64);
 }
 

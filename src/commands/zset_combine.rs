@@ -212,7 +212,7 @@ enum Values<'a> {
 struct Source<'a> {
     values: Values<'a>,
     /// Which key it is: the same one twice needs no looking.
-    key: Option<u64>,
+    key: Option<usize>,
     weight: f64,
 }
 
@@ -421,14 +421,11 @@ fn look_up<'a>(ctx: &mut Ctx<'a>, from: usize, n: usize) -> Result<Vec<Option<Fo
     let mut found = Vec::with_capacity(n);
     for i in from..from + n {
         let f = ctx.read(i);
-        if f.is_some_and(|f| !matches!(f.entry.ty(), ty::SET | ty::ZSET)) {
+        if f.is_some_and(|f| !matches!(ctx.srv.ks.at(&f).ty(), ty::SET | ty::ZSET)) {
             return Err(CmdError::WrongType);
         }
         found.push(f);
     }
-    // A later lookup may have expired its key, but that has not moved an earlier one's entry.
-    let ks = &ctx.srv.ks;
-    found.iter_mut().flatten().for_each(|f| *f = ks.token(f.db, f.key, f.entry));
     Ok(found)
 }
 
@@ -444,7 +441,7 @@ fn sources<'k>(ctx: &'k Ctx<'_>, found: &'k [Option<Found<'_>>], weights: &[f64]
     };
     let of = |(f, weight): (&'k Option<Found<'_>>, &f64)| Source {
         values: values(f),
-        key: f.map(|f| f.entry.word()),
+        key: f.map(|f| ks.at(&f).address()),
         weight: *weight,
     };
     found.iter().zip(weights).map(of).collect()

@@ -1,57 +1,218 @@
-//! The entries of one database: the table that owns them and the index of those with a TTL.
+//! The entries of one table of keys: the table that owns them and the index of those with a TTL.
 //!
 //! ```text
 //! keys    ──► entry ◄── expires      (the same entry; only those whose TTL word exists)
 //! ```
 //!
-//! An entry moves when its shape changes (a TTL is added, a longer value): `exchange` is the one place
-//! where that happens, and it repairs both tables. Payload words are handed back to the caller, who
-//! knows their type.
+//! An entry moves when its shape changes (a TTL is added, a longer value): `exchange` and `set_ttl` are
+//! the places where that happens, and they repair both tables. Values are handed back to the caller, which
+//! knows their types.
+//!
+//! # Places
+//!
+//! A `Place` is where an entry was found. It borrows nothing, so it can be kept while other things change,
+//! and it carries the stamp of its dict at that time. The stamp becomes another with every entry that
+//! goes or moves, and no two dicts ever have the same one: a place whose stamp is the dict's leads to an
+//! entry that lives, and any other leads nowhere (`at` gives None, the changing calls panic).
+//!
+//! What is borrowed ends before anything changes:
+//!
+//! ```compile_fail,E0502
+//! use oxidis::ds::{dict::Dict, entry::Content, hash::hash};
+//! let mut dict = Dict::new();
+//! let place = dict.insert(hash(b"key"), b"key", Content::Int(1), None, 0);
+//! let entry = dict.at(place).unwrap();
+//! dict.remove(hash(b"key"), place);
+//! entry.key();
+//! ```
+//!
+//! and the bytes of a value are not written over while they are read:
+//!
+//! ```compile_fail,E0502
+//! use oxidis::ds::{dict::Dict, entry::Content, hash::hash};
+//! let mut dict = Dict::new();
+//! let place = dict.insert(hash(b"key"), b"key", Content::Inline(0, b"one"), None, 0);
+//! let bytes = dict.at(place).unwrap().inline_bytes();
+//! dict.at_mut(place).unwrap().overwrite(&Content::Inline(0, b"two"));
+//! bytes.len();
+//! ```
 
-use super::entry::{Entry, Payload};
-use super::table::Table;
+use super::entry::{Content, Entry, EntryMut, EntryRef, Remains};
+use super::table::{Figures, Table};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-#[derive(Default)]
+/// A number that no other state of any dict has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp(u64);
+
+/// Stamps that a dict counts through before it takes fresh ones.
+const STAMPS: u64 = 1 << 20;
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Stamp {
+    #[cold]
+    fn fresh() -> Stamp {
+        let stamp = NEXT.fetch_add(STAMPS, Ordering::Relaxed);
+        assert!(stamp < u64::MAX - (1 << 32), "2^44 dicts");
+        Stamp(stamp)
+    }
+
+    #[inline]
+    fn next(self) -> Stamp {
+        let next = self.0 + 1;
+        if next.is_multiple_of(STAMPS) { Stamp::fresh() } else { Stamp(next) }
+    }
+}
+
+/// Where an entry was found; good until an entry of the same dict goes or moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    entry: Entry,
+    stamp: Stamp,
+}
+
 pub struct Dict {
     keys: Table<Entry>,
     expires: Table<Entry>,
+    stamp: Stamp,
 }
 
-/// The word of an entry that is gone, with its type and encoding; `None` for bytes that went with it.
-pub type Remains = Option<(u8, u8, u64)>;
+impl Default for Dict {
+    fn default() -> Self {
+        Dict { keys: Table::new(), expires: Table::new(), stamp: Stamp::fresh() }
+    }
+}
 
-fn remains(e: Entry) -> Remains {
-    if e.is_inline() { None } else { Some((e.ty(), e.enc(), e.word())) }
+/// Which of the two tables is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Index {
+    Keys,
+    Expires,
 }
 
 impl Dict {
     pub fn new() -> Self {
         Self::default()
     }
-    pub fn keys(&self) -> &Table<Entry> {
-        &self.keys
-    }
-    pub fn expires(&self) -> &Table<Entry> {
-        &self.expires
-    }
+
+    #[inline]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
+
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
+    /// Keys that have a TTL.
     #[inline]
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Entry> {
-        self.keys.find(hash, key)
+    pub fn volatile(&self) -> usize {
+        self.expires.len()
     }
+
+    #[inline]
+    fn table(&self, which: Index) -> &Table<Entry> {
+        match which {
+            Index::Keys => &self.keys,
+            Index::Expires => &self.expires,
+        }
+    }
+
+    /// Logical slots of a table, as upstream counts them.
+    pub fn slots(&self, which: Index) -> usize {
+        self.table(which).slots()
+    }
+
+    /// Bytes of a table without its entries.
+    pub fn overhead(&self, which: Index) -> usize {
+        self.table(which).overhead()
+    }
+
+    /// Figures of a table, with the lengths of its chains where they are wanted.
+    pub fn figures(&self, which: Index, full: bool) -> Figures {
+        self.table(which).figures(full)
+    }
+
+    // ---- looking
+
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        self.keys.prefetch_bucket(hash);
+    }
+
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        self.keys.prefetch_elem(hash);
+    }
+
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<EntryRef<'_>> {
+        // SAFETY: entries in the table live; they go and change by `&mut self` only.
+        self.keys.find(hash, key).map(|e| unsafe { e.borrow() })
+    }
+
+    #[inline]
+    pub fn locate(&self, hash: u64, key: &[u8]) -> Option<Place> {
+        self.keys.find(hash, key).map(|entry| self.place(entry))
+    }
+
+    #[inline]
+    fn place(&self, entry: Entry) -> Place {
+        Place { entry, stamp: self.stamp }
+    }
+
+    /// The entry of a place; None when an entry has gone or moved since, or the place is not of this dict.
+    #[inline]
+    pub fn at(&self, place: Place) -> Option<EntryRef<'_>> {
+        if place.stamp != self.stamp {
+            return None;
+        }
+        // SAFETY: of the same stamp, so the entry was in this dict and none has gone since.
+        Some(unsafe { place.entry.borrow() })
+    }
+
+    #[inline]
+    pub fn at_mut(&mut self, place: Place) -> Option<EntryMut<'_>> {
+        if place.stamp != self.stamp {
+            return None;
+        }
+        // SAFETY: as in `at`; `&mut self` excludes every other borrow.
+        Some(unsafe { place.entry.borrow_mut() })
+    }
+
+    /// Any entry of a table, each as likely as every other.
+    pub fn random(&self, which: Index, random: impl FnMut() -> u64) -> Option<Place> {
+        self.table(which).random(random).map(|entry| self.place(entry))
+    }
+
+    /// All entries, each on its way into the cache a few steps before it is given.
+    pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        // SAFETY: as in `find`.
+        self.keys.iter_ahead().map(|e| unsafe { e.borrow() })
+    }
+
+    /// One step of a scan, as `Table::scan`.
+    pub fn scan<'k>(&'k self, which: Index, cursor: u64, mut f: impl FnMut(EntryRef<'k>)) -> u64 {
+        // SAFETY: as in `find`.
+        self.table(which).scan(cursor, |e| f(unsafe { e.borrow() }))
+    }
+
+    /// Up to `n` entries from a random place on, as `Table::some`.
+    pub fn some<'k>(&'k self, which: Index, n: usize, random: u64, mut f: impl FnMut(EntryRef<'k>)) {
+        // SAFETY: as in `find`.
+        self.table(which).some(n, random, |e| f(unsafe { e.borrow() }));
+    }
+
+    // ---- the size of the tables
 
     /// Are there arrays to be freed?
     pub fn has_room(&self) -> bool {
         self.keys.slots() > 0 || self.expires.slots() > 0
     }
 
-    /// One step of whatever rehash is under way; before a lookup, never while an entry is held.
+    /// One step of whatever rehash is under way.
     #[inline]
     pub fn step(&mut self) {
         if self.keys.is_rehashing() {
@@ -68,6 +229,7 @@ impl Dict {
         self.expires.rehash(n) || keys
     }
 
+    #[inline]
     pub fn is_rehashing(&self) -> bool {
         self.keys.is_rehashing() || self.expires.is_rehashing()
     }
@@ -93,10 +255,11 @@ impl Dict {
         }
     }
 
-    pub fn reserve(&mut self, keys: usize, expires: usize) {
+    pub fn reserve(&mut self, keys: usize) {
         self.keys.reserve(keys);
-        self.expires.reserve(expires);
     }
+
+    // ---- changes
 
     /// Adds an entry of a key that is not there.
     #[inline]
@@ -104,90 +267,167 @@ impl Dict {
         &mut self,
         hash: u64,
         key: &[u8],
-        ty: u8,
-        enc: u8,
-        value: Payload,
+        value: Content,
         ttl: Option<i64>,
-    ) -> Entry {
-        let e = Entry::new(key, ty, enc, value, ttl);
-        self.keys.insert(hash, e);
-        if ttl.is_some() {
-            self.expires.insert(hash, e);
+        lru: u32,
+    ) -> Place {
+        let e = Entry::new(key, value, ttl);
+        // SAFETY: just made; nothing else leads to it.
+        unsafe { e.borrow_mut() }.set_lru(lru);
+        // SAFETY: the entry lives until `exchange`, `set_ttl`, `remove` or `drain` frees it, and each takes
+        // it out of both tables before.
+        unsafe {
+            self.keys.insert(hash, e);
+            if ttl.is_some() {
+                self.expires.insert(hash, e);
+            }
         }
-        e
+        self.place(e)
     }
 
-    /// Gives the key of `e` another value and TTL; keeps LRU bits. Returns the entry as it is now, and
-    /// the old word.
+    /// Puts `new`, an entry of the same key, in the place of `e` in both tables, and frees `e`.
+    fn supersede(&mut self, hash: u64, e: Entry, new: Entry) -> Place {
+        // SAFETY: both live; `e` is freed below only.
+        let (before, after) = unsafe { (e.borrow().when().is_some(), new.borrow().when().is_some()) };
+        // SAFETY: as in `insert`.
+        let replaced = unsafe {
+            self.keys.replace(hash, e, new)
+                && match (before, after) {
+                    (true, true) => self.expires.replace(hash, e, new),
+                    (true, false) => self.expires.remove(hash, e),
+                    (false, true) => {
+                        self.expires.insert(hash, new);
+                        true
+                    }
+                    (false, false) => true,
+                }
+        };
+        assert!(replaced, "the hash is that of the key");
+        self.stamp = self.stamp.next();
+        // SAFETY: both tables lead to the new entry, and the stamp is another; callers have taken the value.
+        unsafe { e.free() };
+        self.place(new)
+    }
+
+    fn live(&self, place: Place) -> Entry {
+        assert_eq!(place.stamp, self.stamp, "the place is of another dict, or of another time");
+        place.entry
+    }
+
+    /// Gives the key of an entry another value and TTL; keeps LRU bits. Returns the place as it is now,
+    /// and the old value.
     pub fn exchange(
         &mut self,
         hash: u64,
-        e: Entry,
-        ty: u8,
-        enc: u8,
-        value: Payload,
+        place: Place,
+        value: Content,
         ttl: Option<i64>,
-    ) -> (Entry, Remains) {
-        let new = Entry::new(e.key(), ty, enc, value, ttl);
-        new.set_lru(e.lru());
-        let done = self.keys.replace(hash, e, new);
-        debug_assert!(done, "the entry was not in the table");
-        match (e.when().is_some(), ttl.is_some()) {
-            (true, true) => {
-                self.expires.replace(hash, e, new);
-            }
-            (true, false) => {
-                self.expires.remove(hash, e);
-            }
-            (false, true) => self.expires.insert(hash, new),
-            (false, false) => {}
-        }
-        let old = remains(e);
-        // SAFETY: both tables lead to the new entry; the word is handed out.
-        unsafe { e.free() };
-        (new, old)
+    ) -> (Place, Option<Remains>) {
+        let e = self.live(place);
+        // SAFETY: a live place; nothing changes it here.
+        let (key, lru) = unsafe { (e.borrow().key(), e.borrow().lru()) };
+        let new = Entry::new(key, value, ttl);
+        // SAFETY: the new entry was just made; the old one lives, and its value is not read any more.
+        let old = unsafe {
+            new.borrow_mut().set_lru(lru);
+            e.remains()
+        };
+        (self.supersede(hash, e, new), old)
     }
 
     /// Sets or takes away the TTL; the value stays what it is.
-    pub fn set_ttl(&mut self, hash: u64, e: Entry, ttl: Option<i64>) -> Entry {
-        match (e.when(), ttl) {
+    pub fn set_ttl(&mut self, hash: u64, place: Place, ttl: Option<i64>) -> Place {
+        let e = self.live(place);
+        // SAFETY: a live place, borrowed by nothing else.
+        let mut m = unsafe { e.borrow_mut() };
+        match (m.as_ref().when(), ttl) {
             (Some(_), Some(when)) => {
-                e.set_when(when);
-                e
+                m.set_when(when);
+                place
             }
-            (None, None) => e,
+            (None, None) => place,
             _ => {
-                // The word moves with the entry, so the old one is not to be freed. An inline value
-                // that gets a TTL is copied from the old block before that is freed.
-                let (new, _) = self.exchange(hash, e, e.ty(), e.enc(), e.payload(), ttl);
-                new
+                // SAFETY: a live place; the old entry is freed before anything reads its value.
+                let new = unsafe { e.with_ttl(ttl) };
+                self.supersede(hash, e, new)
             }
         }
     }
 
-    pub fn remove(&mut self, hash: u64, e: Entry) -> Remains {
-        let done = self.keys.remove(hash, e);
-        debug_assert!(done, "the entry was not in the table");
-        if e.when().is_some() {
-            self.expires.remove(hash, e);
+    pub fn remove(&mut self, hash: u64, place: Place) -> Option<Remains> {
+        let e = self.live(place);
+        // SAFETY: a live place; it is freed below only.
+        let volatile = unsafe { e.borrow() }.when().is_some();
+        let removed = self.keys.remove(hash, e) && (!volatile || self.expires.remove(hash, e));
+        assert!(removed, "the hash is that of the key");
+        self.stamp = self.stamp.next();
+        // SAFETY: both tables have forgotten it, and the stamp is another; the value is handed out.
+        unsafe {
+            let old = e.remains();
+            e.free();
+            old
         }
-        let old = remains(e);
-        // SAFETY: both tables have forgotten it; the word is handed out.
-        unsafe { e.free() };
-        old
     }
 
-    /// Frees everything; `word` takes each payload word. Usable on any thread.
-    pub fn drain(&mut self, mut word: impl FnMut(u8, u8, u64)) {
-        for e in self.keys.iter_ahead() {
-            if let Some((t, enc, w)) = remains(e) {
-                word(t, enc, w);
-            }
-            // SAFETY: the iterator hands each entry out once and looks at none; both tables are cleared
-            // below.
-            unsafe { e.free() };
-        }
+    /// Frees everything; `value` takes what the entries held. Usable on any thread.
+    pub fn drain(&mut self, mut value: impl FnMut(Remains)) {
+        self.stamp = Stamp::fresh();
         self.expires.clear();
-        self.keys.clear();
+        let keys = std::mem::take(&mut self.keys);
+        for e in keys.iter_ahead() {
+            // SAFETY: the iterator hands each entry out once and looks at none; nothing else leads to them.
+            unsafe {
+                if let Some(r) = e.remains() {
+                    value(r);
+                }
+                e.free();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ds::hash::hash;
+
+    fn with(key: &[u8]) -> (Dict, Place) {
+        let mut dict = Dict::new();
+        let place = dict.insert(hash(key), key, Content::Int(1), None, 0);
+        (dict, place)
+    }
+
+    #[test]
+    fn a_place_leads_nowhere_once_its_entry_is_gone() {
+        let (mut dict, place) = with(b"alice");
+        assert!(dict.remove(hash(b"alice"), place).is_some());
+        dict.insert(hash(b"bobby"), b"bobby", Content::Int(2), None, 0);
+        assert!(dict.at(place).is_none() && dict.at_mut(place).is_none());
+        dict.drain(|_| {});
+    }
+
+    #[test]
+    fn a_place_is_good_in_its_own_dict_only() {
+        let (dict, place) = with(b"key");
+        let (mut other, _) = with(b"key");
+        assert!(other.at(place).is_none());
+        let swapped =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| other.remove(hash(b"key"), place)));
+        assert!(swapped.is_err() && other.len() == 1 && dict.at(place).is_some());
+    }
+
+    #[test]
+    fn places_survive_what_moves_no_entry() {
+        let (mut dict, place) = with(b"key");
+        for i in 0..100u32 {
+            dict.insert(hash(&i.to_le_bytes()), &i.to_le_bytes(), Content::Int(0), None, 0);
+        }
+        assert!(dict.at_mut(place).is_some_and(|mut e| e.overwrite(&Content::Int(9))));
+        assert_eq!(dict.at(place).map(|e| e.word()), Some(9));
+        let moved = dict.set_ttl(hash(b"key"), place, Some(5));
+        assert!(dict.at(place).is_none());
+        assert_eq!(dict.at(moved).map(|e| (e.word(), e.when())), Some((9, Some(5))));
+        dict.drain(|_| {});
+        assert!(dict.is_empty() && dict.volatile() == 0 && dict.at(moved).is_none());
     }
 }

@@ -10,7 +10,7 @@
 //! set's member of 16 bytes costs 24. Bit 7 of the flags is kept free for a TTL word before the key.
 
 use super::hash::hash;
-use super::table::{Elem, Table};
+use super::table::{Elem, Figures, Table};
 use crate::algo::rng::Rng;
 use crate::sys::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -27,12 +27,14 @@ const LONG_HEAD: usize = 9;
 
 /// A handle to one element; live from `new` to `free`, both called by `Pairs` only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pair(NonNull<u8>);
+struct Pair(NonNull<u8>);
 
 // SAFETY: a handle; the table it belongs to is sent as a whole.
 unsafe impl Send for Pair {}
 
-impl Elem for Pair {
+// SAFETY: `to_ptr` gives the address of the block, which user space keeps below 2^48, and `from_ptr` takes
+// it back; the key of a live block never changes.
+unsafe impl Elem for Pair {
     #[inline]
     fn to_ptr(self) -> NonNull<u8> {
         self.0
@@ -42,9 +44,9 @@ impl Elem for Pair {
         Pair(p)
     }
     #[inline]
-    fn key(&self) -> &[u8] {
+    unsafe fn key<'a>(self) -> &'a [u8] {
         let (at, len, _) = self.shape();
-        // SAFETY: the key stands behind the head.
+        // SAFETY: the block lives by contract, and the key stands behind the head.
         unsafe { slice::from_raw_parts(self.0.as_ptr().add(at), len) }
     }
 }
@@ -95,13 +97,6 @@ impl Pair {
         }
     }
 
-    #[inline]
-    pub fn value(&self) -> &[u8] {
-        let (at, key, len) = self.shape();
-        // SAFETY: the value stands behind the key.
-        unsafe { slice::from_raw_parts(self.0.as_ptr().add(at + key), len) }
-    }
-
     /// Writes a value of the same length form over the old one, if the block has the right size class.
     fn overwrite(self, value: &[u8]) -> bool {
         let (at, key, old) = self.shape();
@@ -119,7 +114,7 @@ impl Pair {
         true
     }
 
-    pub fn footprint(self) -> usize {
+    fn footprint(self) -> usize {
         let (at, key, value) = self.shape();
         size_class(at + key + value)
     }
@@ -191,7 +186,8 @@ impl Pairs {
         if !old.overwrite(value) {
             let new = Pair::new(key, value);
             self.blocks += new.footprint();
-            let done = self.table.replace(h, old, new);
+            // SAFETY: as in `insert`.
+            let done = unsafe { self.table.replace(h, old, new) };
             debug_assert!(done);
             self.free(old);
         }
@@ -213,7 +209,8 @@ impl Pairs {
     #[inline]
     fn insert(&mut self, h: u64, p: Pair) {
         self.blocks += p.footprint();
-        self.table.insert(h, p);
+        // SAFETY: a block is freed by `free` and `drop` only, when it has left the table.
+        unsafe { self.table.insert(h, p) };
     }
 
     /// Frees a block that the table has just forgotten.
@@ -321,8 +318,9 @@ impl Pairs {
     pub fn pop_random<R>(&mut self, rng: &mut Rng, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         self.step();
         let p = self.table.random(|| rng.next_u64())?;
-        let seen = f(p.key());
-        let removed = self.table.remove(hash(p.key()), p);
+        let key = self.parts(p).0;
+        let (seen, h) = (f(key), hash(key));
+        let removed = self.table.remove(h, p);
         debug_assert!(removed, "it was found in this table");
         self.free(p);
         self.shrink_if_sparse();
@@ -334,9 +332,12 @@ impl Pairs {
         size_of::<Pairs>() + self.blocks + self.table.overhead()
     }
 
-    /// The table alone, for its figures.
-    pub fn table(&self) -> &Table<Pair> {
-        &self.table
+    pub fn is_rehashing(&self) -> bool {
+        self.table.is_rehashing()
+    }
+
+    pub fn figures(&self, full: bool) -> Figures {
+        self.table.figures(full)
     }
 }
 

@@ -33,22 +33,33 @@
 //! cursor), storing more hash bits (the ninth slot is worth more), seven slots of 8 bytes (12.3 bytes
 //! an element).
 
+mod figures;
+mod iter;
 mod sample;
+
+pub use figures::{ArrayFigures, Figures};
 
 use super::hash::hash;
 use crate::sys::map;
+use iter::{Ahead, Iter};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What a table holds: a pointer-sized handle whose key can be read.
-pub trait Elem: Copy + PartialEq {
+/// What a table holds: the address of an element, whose key can be read while it lives.
+///
+/// # Safety
+/// The address has 48 bits, `from_ptr` gives back what `to_ptr` was asked of, and the key of a live element
+/// is always the same.
+pub(super) unsafe trait Elem: Copy + PartialEq {
     fn to_ptr(self) -> NonNull<u8>;
     /// # Safety
     /// `p` came from `to_ptr` of a live element.
     unsafe fn from_ptr(p: NonNull<u8>) -> Self;
-    fn key(&self) -> &[u8];
+    /// # Safety
+    /// The element lives for `'a`.
+    unsafe fn key<'a>(self) -> &'a [u8];
 }
 
 /// When tables may change their size. While a child process shares the pages, growth waits for a load
@@ -455,16 +466,7 @@ pub(super) fn prefetch<T>(p: *const T) {
 #[inline(always)]
 pub(super) fn prefetch<T>(_: *const T) {}
 
-/// Figures of one array, in upstream's logical slots.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArrayStats {
-    pub size: usize,
-    pub used: usize,
-    /// `chains[n]` logical slots hold n elements.
-    pub chains: Vec<usize>,
-}
-
-pub struct Table<E> {
+pub(super) struct Table<E> {
     old: Array,
     new: Array,
     /// Next bucket of `old` to move; only meaningful while `new` exists.
@@ -542,13 +544,15 @@ impl<E: Elem> Table<E> {
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<E> {
         if self.old.exists()
-            && let Some((b, i)) = self.old.find(hash, |e: E| e.key() == key)
+            // SAFETY: what is in the table lives (`insert`).
+            && let Some((b, i)) = self.old.find(hash, |e: E| unsafe { e.key() } == key)
         {
             // SAFETY: just found in a live array.
             return Some(unsafe { b.as_ref() }.get(i));
         }
         if self.new.exists() {
-            let (b, i) = self.new.find(hash, |e: E| e.key() == key)?;
+            // SAFETY: as above.
+            let (b, i) = self.new.find(hash, |e: E| unsafe { e.key() } == key)?;
             // SAFETY: as above.
             return Some(unsafe { b.as_ref() }.get(i));
         }
@@ -561,9 +565,14 @@ impl<E: Elem> Table<E> {
     }
 
     /// Adds an element whose key is not in the table.
+    ///
+    /// # Safety
+    /// The element lives until it is taken out, or the table is cleared or dropped. (`iter` and
+    /// `iter_ahead` may still hand out what has been freed since, and look at none.)
     #[inline]
-    pub fn insert(&mut self, hash: u64, e: E) {
-        debug_assert!(self.find(hash, e.key()).is_none(), "the key is already in the table");
+    pub unsafe fn insert(&mut self, hash: u64, e: E) {
+        // SAFETY: by contract.
+        debug_assert!(self.find(hash, unsafe { e.key() }).is_none(), "the key is already in the table");
         self.expand_if_needed();
         if self.is_rehashing() {
             self.rehash(1);
@@ -572,7 +581,10 @@ impl<E: Elem> Table<E> {
     }
 
     /// Puts `with`, an element of the same key, in the place of `e`.
-    pub fn replace(&mut self, hash: u64, e: E, with: E) -> bool {
+    ///
+    /// # Safety
+    /// As for `insert`.
+    pub unsafe fn replace(&mut self, hash: u64, e: E, with: E) -> bool {
         let Some((_, mut b, i)) = self.position(hash, e) else { return false };
         // SAFETY: `&mut self`.
         unsafe { b.as_mut() }.put(i, tag_of(hash), with);
@@ -737,7 +749,8 @@ impl<E: Elem> Table<E> {
             let b = unsafe { at.as_ref() };
             for i in slots(b.taken()) {
                 let e: E = b.get(i);
-                self.new.insert(hash(e.key()), e);
+                // SAFETY: what is in the table lives (`insert`).
+                self.new.insert(hash(unsafe { e.key() }), e);
                 moved += 1;
             }
             next = b.child();
@@ -786,12 +799,12 @@ impl<E: Elem> Table<E> {
     }
 
     pub fn iter(&self) -> Iter<'_, E> {
-        Iter { table: self, in_new: false, bucket: 0, chain: None, mask: 0 }
+        Iter::of(self)
     }
 
     /// The same order, each element's memory fetched some steps before it is given.
     pub fn iter_ahead(&self) -> Ahead<'_, E> {
-        Ahead { elements: self.iter(), ring: [None; AHEAD], at: 0, begun: false }
+        Ahead::of(self.iter())
     }
 
     fn rehashed(&self) -> usize {
@@ -828,41 +841,13 @@ impl<E: Elem> Table<E> {
         self.new.free();
         self.rehash_at = 0;
     }
-
-    /// Logical slots and elements of the main array and of the one being filled.
-    pub fn sizes(&self) -> [(usize, usize); 2] {
-        [(self.old.size(), self.old.used), (self.new.size(), self.new.used)]
-    }
-
-    /// Figures in upstream's logical slots (DEBUG HTSTATS), of the main array and of the one being
-    /// filled.
-    pub fn stats(&self) -> Vec<ArrayStats> {
-        self.arrays()
-            .map(|a| {
-                let mut per_slot = std::collections::HashMap::new();
-                for i in 0..a.count() {
-                    for b in a.chain(i) {
-                        for j in slots(b.taken()) {
-                            let e: E = b.get(j);
-                            *per_slot
-                                .entry(hash(e.key()) as usize & (a.size() - 1))
-                                .or_insert(0usize) += 1;
-                        }
-                    }
-                }
-                let mut chains = vec![0; per_slot.values().max().copied().unwrap_or(0) + 1];
-                per_slot.values().for_each(|&n| chains[n] += 1);
-                chains[0] = a.size() - per_slot.len();
-                ArrayStats { size: a.size(), used: a.used, chains }
-            })
-            .collect()
-    }
 }
 
 /// The elements of a chain, slot by slot of the logical size, in the order in which a scan over such slots
 /// would come to them. Whoever removes what a scan has given is so left with whole slots, as upstream.
 fn by_slots<E: Elem>(a: &Array, i: usize) -> Vec<E> {
-    let slot = |e: &E| (hash(e.key()) as usize & (a.size() - 1)) / a.count();
+    // SAFETY: what is in the table lives (`insert`).
+    let slot = |e: &E| (hash(unsafe { e.key() }) as usize & (a.size() - 1)) / a.count();
     let mut all: Vec<E> = Vec::new();
     for b in a.chain(i) {
         all.extend(slots(b.taken()).map(|i| -> E { b.get(i) }));
@@ -884,82 +869,6 @@ impl<E> Drop for Table<E> {
     fn drop(&mut self) {
         self.old.free();
         self.new.free();
-    }
-}
-
-pub struct Iter<'a, E> {
-    table: &'a Table<E>,
-    in_new: bool,
-    bucket: usize,
-    chain: Option<&'a Bucket>,
-    mask: u32,
-}
-
-impl<E: Elem> Iterator for Iter<'_, E> {
-    type Item = E;
-    fn next(&mut self) -> Option<E> {
-        loop {
-            if self.mask != 0 {
-                let i = self.mask.trailing_zeros() as usize;
-                self.mask &= self.mask - 1;
-                return Some(self.chain.expect("a mask belongs to a bucket").get(i));
-            }
-            // SAFETY: the table is borrowed; children live as long as their array.
-            self.chain = match self.chain.and_then(|b| b.child()).map(|c| unsafe { c.as_ref() }) {
-                Some(b) => Some(b),
-                None => {
-                    let a = if self.in_new { &self.table.new } else { &self.table.old };
-                    if self.bucket < a.count() {
-                        self.bucket += 1;
-                        // SAFETY: as above.
-                        Some(unsafe { a.at(self.bucket - 1).as_ref() })
-                    } else if !self.in_new {
-                        (self.in_new, self.bucket) = (true, 0);
-                        None
-                    } else {
-                        return None;
-                    }
-                }
-            };
-            self.mask = self.chain.map_or(0, |b| b.taken());
-        }
-    }
-}
-
-/// Elements in the table's order, the memory of each fetched before its turn.
-pub struct Ahead<'a, E> {
-    elements: Iter<'a, E>,
-    ring: [Option<E>; AHEAD],
-    at: usize,
-    begun: bool,
-}
-
-/// How many elements are fetched ahead of the one that is given.
-const AHEAD: usize = 8;
-
-impl<E: Elem> Ahead<'_, E> {
-    #[inline]
-    fn fetch(&mut self) -> Option<E> {
-        let e = self.elements.next()?;
-        prefetch(e.to_ptr().as_ptr());
-        Some(e)
-    }
-}
-
-impl<E: Elem> Iterator for Ahead<'_, E> {
-    type Item = E;
-
-    fn next(&mut self) -> Option<E> {
-        if !self.begun {
-            self.begun = true;
-            for i in 0..AHEAD {
-                self.ring[i] = self.fetch();
-            }
-        }
-        let new = self.fetch();
-        let old = std::mem::replace(&mut self.ring[self.at], new);
-        self.at = (self.at + 1) % AHEAD;
-        old
     }
 }
 

@@ -6,14 +6,16 @@
 
 use super::hash::hash;
 use super::skiplist::{NodePtr, Skiplist};
-use super::table::{Elem, Table};
+use super::table::{Elem, Figures, Table};
 use std::ops::Range;
 use std::ptr::NonNull;
 
 #[derive(Clone, Copy, PartialEq)]
-pub struct Slot(NodePtr);
+struct Slot(NodePtr);
 
-impl Elem for Slot {
+// SAFETY: `to_ptr` gives the address of the node, which user space keeps below 2^48, and `from_ptr` takes
+// it back; the member of a live node never changes.
+unsafe impl Elem for Slot {
     #[inline]
     fn to_ptr(self) -> NonNull<u8> {
         NonNull::new(self.0.addr() as *mut u8).expect("no node at zero")
@@ -24,8 +26,8 @@ impl Elem for Slot {
         Slot(unsafe { NodePtr::from_addr(p.as_ptr() as usize) })
     }
     #[inline]
-    fn key(&self) -> &[u8] {
-        // SAFETY: nodes in the table live in the order.
+    unsafe fn key<'a>(self) -> &'a [u8] {
+        // SAFETY: by contract.
         unsafe { self.0.as_ref() }.member()
     }
 }
@@ -100,7 +102,8 @@ impl Zindex {
         let Some(s) = self.table.find(h, member) else {
             if let Some(score) = decide(None) {
                 let node = self.order.insert(score, member);
-                self.table.insert(h, Slot(node));
+                // SAFETY: a node leaves the table before the order frees it.
+                unsafe { self.table.insert(h, Slot(node)) };
             }
             return;
         };
@@ -150,8 +153,11 @@ impl Zindex {
     }
 
     pub fn scan(&self, cursor: u64, mut f: impl FnMut(&[u8], f64)) -> u64 {
-        // SAFETY: nodes in the table live.
-        self.table.scan(cursor, |s| f(s.key(), unsafe { s.0.as_ref() }.score()))
+        self.table.scan(cursor, |s| {
+            // SAFETY: nodes in the table live.
+            let node = unsafe { s.0.as_ref() };
+            f(node.member(), node.score());
+        })
     }
 
     /// A fair sample.
@@ -165,9 +171,8 @@ impl Zindex {
         size_of::<Table<Slot>>() + self.table.overhead() + self.order.mem_size()
     }
 
-    /// The table alone, for its figures.
-    pub fn table(&self) -> &Table<Slot> {
-        &self.table
+    pub fn figures(&self, full: bool) -> Figures {
+        self.table.figures(full)
     }
 }
 

@@ -1,16 +1,16 @@
 //! The guard: the only road to a value that changes in place.
 //!
-//! Touching the value arms it. `done` records the change whole: dirty count, WATCH and tracking,
-//! removal when the value has become empty. `unchanged` ends it without a trace. An armed guard that is
-//! dropped without either panics in debug builds and records a plain change in release builds, so
-//! nobody forgets silently.
+//! Touching the value takes it out of its entry, which shows no value meanwhile; `done` and `unchanged` put
+//! it back. `done` records the change whole: dirty count, WATCH and tracking, removal when the value has
+//! become empty. `unchanged` ends it without a trace. A guard that was touched and is dropped without
+//! either panics in debug builds and records a plain change in release builds. One that is forgotten leaks
+//! the value, and the key answers WRONGTYPE to everything but its deletion.
 
-use super::{Found, Keyspace, Touched};
-use crate::ds::entry::{enc, ty};
+use super::{Found, Keyspace, Touched, WrongType};
+use crate::ds::entry::{Content, enc};
 use crate::ds::sds::Sds;
 use crate::object::value::{StrRef, Value, Variant};
 use crate::proto::args::Key;
-use crate::proto::error::CmdError;
 
 pub struct Edit<'k, 'a> {
     ks: &'k mut Keyspace,
@@ -26,39 +26,48 @@ impl Keyspace {
     /// Gives a string that was stored empty its bytes; that the key has changed has been told. It may be
     /// gone again, when it was set to expire in the past.
     pub fn fill(&mut self, db: usize, key: Key, bytes: Sds) {
-        let Some(entry) = self.peek(db, key) else { return };
-        let found = self.token(db, key, entry);
-        let room = bytes.footprint() as isize;
+        let Some(found) = self.find_as_is(db, key) else { return };
         let mut edit = self.edit(found);
         let s = edit.raw().expect("the key was set to a string");
         debug_assert!(s.is_empty(), "stored without its bytes");
         *s = bytes;
         edit.unchanged();
-        // Allocated before the edit began to measure.
-        self.dbs[db].bytes += room;
     }
 
     pub fn edit<'k, 'a>(&'k mut self, f: Found<'a>) -> Edit<'k, 'a> {
-        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        Edit { ks: self, at: f, value: None, before: 0 }
+        let at = self.again(f);
+        Edit { ks: self, at, value: None, before: 0 }
+    }
+
+    /// Moves a rehash inside a value some steps on, which changes how it lies and nothing else.
+    #[inline]
+    pub fn rehash_value<T: Variant>(&mut self, f: Found<'_>, steps: usize) -> Result<(), WrongType> {
+        if self.value::<T>(&f)?.is_rehashing() {
+            let mut edit = self.edit(f);
+            edit.value::<T>()?.rehash(steps);
+            edit.unchanged();
+        }
+        Ok(())
     }
 }
 
 impl<'a> Edit<'_, 'a> {
+    /// Takes the value out of its entry; None when it lies inside.
+    fn take(&mut self) -> Option<Value> {
+        let value = Value::from_remains(self.ks.entry_mut(&self.at).take()?);
+        self.before = value.heap_bytes();
+        Some(value)
+    }
+
     /// The string as growable raw bytes. Whatever its encoding was, it is `raw` from now on.
-    pub fn raw(&mut self) -> Result<&mut Sds, CmdError> {
+    pub fn raw(&mut self) -> Result<&mut Sds, WrongType> {
         if self.value.is_none() {
-            let s = match StrRef::of(&self.at.entry).ok_or(CmdError::WrongType)? {
-                StrRef::Bytes(_) if !self.at.entry.is_inline() => {
-                    let e = &self.at.entry;
-                    match Value::from_remains(Some((e.ty(), e.enc(), e.word()))) {
-                        Some(Value::Str(_, s)) => {
-                            self.before = s.footprint();
-                            s
-                        }
-                        _ => unreachable!("a string outside of its entry"),
-                    }
-                }
+            let e = self.ks.at(&self.at);
+            let s = match StrRef::of(e).ok_or(WrongType)? {
+                StrRef::Bytes(_) if !e.is_inline() => match self.take() {
+                    Some(Value::Str(_, s)) => s,
+                    _ => unreachable!("a string outside of its entry"),
+                },
                 s => {
                     let mut room = itoa::Buffer::new();
                     Sds::from_slice(s.bytes(&mut room))
@@ -68,39 +77,35 @@ impl<'a> Edit<'_, 'a> {
         }
         match &mut self.value {
             Some(Value::Str(_, s)) => Ok(s),
-            _ => Err(CmdError::WrongType),
+            _ => Err(WrongType),
         }
     }
 
     /// The value as `T`, to be changed in place.
-    pub fn value<T: Variant>(&mut self) -> Result<&mut T, CmdError> {
-        let e = self.at.entry;
-        if e.ty() != T::TYPE {
-            return Err(CmdError::WrongType);
+    pub fn value<T: Variant>(&mut self) -> Result<&mut T, WrongType> {
+        if self.value.is_none() {
+            if self.ks.at(&self.at).ty() != T::TYPE {
+                return Err(WrongType);
+            }
+            self.value = self.take();
         }
-        let before = &mut self.before;
-        let v = self.value.get_or_insert_with(|| {
-            let v = Value::from_remains(Some((e.ty(), e.enc(), e.word()))).expect("the value is a word");
-            *before = v.heap_bytes();
-            v
-        });
-        Ok(T::of_mut(v).expect("the entry said so"))
+        self.value.as_mut().and_then(T::of_mut).ok_or(WrongType)
     }
 
     fn put_back(&mut self) {
         let Some(v) = self.value.take() else { return };
         let after = v.heap_bytes();
-        let (t, e, w) = v.into_word();
-        let (db, entry, hash) = (self.at.db, self.at.entry, self.at.key.hash);
-        if entry.is_inline() || (t == ty::STRING && entry.enc() == enc::INT) {
+        let r = v.into_remains();
+        if let Err(r) = self.ks.entry_mut(&self.at).give(r) {
             // The old value lay inside the entry: a word takes its place.
-            let payload = crate::ds::entry::Payload::Word(w);
-            self.ks.dbs[db].measured(|d| d.exchange(hash, entry, t, e, payload, entry.when()));
-        } else {
-            entry.set_word(e, w);
+            let (hash, place) = (self.at.key.hash, self.at.place);
+            let when = self.ks.at(&self.at).when();
+            let db = &mut self.ks.dbs[self.at.db];
+            let (place, old) = db.measured(hash, |d| d.exchange(hash, place, Content::Word(r), when));
+            self.at.place = place;
+            drop(old.map(Value::from_remains));
         }
-        self.ks.edits = self.ks.edits.wrapping_add(1);
-        self.ks.dbs[db].bytes += after as isize - self.before as isize;
+        self.ks.dbs[self.at.db].bytes += after.cast_signed() - self.before.cast_signed();
     }
 
     /// Records the change: `dirty` as upstream counts it.
@@ -110,8 +115,7 @@ impl<'a> Edit<'_, 'a> {
         let (db, key) = (self.at.db, self.at.key);
         self.ks.dirty += dirty;
         if gone {
-            let e = self.ks.peek(db, key).expect("it was just changed");
-            self.ks.remove_entry(db, key, e, false);
+            self.ks.remove_entry(self.at, false);
         }
         self.ks.signal_modified(db, key.bytes);
         Touched { db, key, gone }

@@ -14,7 +14,8 @@
 //! UNLINK for those who replay.
 
 use super::{Keyspace, class};
-use crate::ds::entry::Entry;
+use crate::ds::dict::Index;
+use crate::ds::entry::EntryRef;
 use crate::proto::args::Key;
 
 /// Places of the pool (EVPOOL_SIZE).
@@ -75,9 +76,9 @@ impl Pool {
 }
 
 impl Keyspace {
-    /// The next key to go; None when no key may.
-    pub fn victim(&mut self, pool: &mut Pool, rule: Rule) -> Option<(usize, Entry)> {
-        debug_assert!(rule.samples > 0, "who looks at nothing finds nothing");
+    /// The next key to go, its database and name; None when no key may.
+    pub fn victim(&mut self, pool: &mut Pool, rule: Rule) -> Option<(usize, Vec<u8>)> {
+        debug_assert!(rule.samples > 0, "without samples no victim is found");
         if rule.rank == Rank::Random {
             return self.random_victim(pool, rule.volatile);
         }
@@ -91,8 +92,8 @@ impl Keyspace {
             }
             while let Some(c) = pool.best.pop() {
                 let found = self.peek(c.db, Key::new(&c.name));
-                if let Some(e) = found.filter(|e| !rule.volatile || e.when().is_some()) {
-                    return Some((c.db, e));
+                if found.is_some_and(|e| !rule.volatile || e.when().is_some()) {
+                    return Some((c.db, c.name));
                 }
             }
         }
@@ -101,13 +102,15 @@ impl Keyspace {
     /// Offers a few keys of a database to the pool. Returns how many there are to choose from.
     fn sample(&mut self, db: usize, pool: &mut Pool, rule: Rule) -> usize {
         let start = self.rng.next_u64();
-        let dict = &self.dbs[db].dict;
-        let table = if rule.volatile { dict.expires() } else { dict.keys() };
-        table.some(rule.samples, start, |e| pool.offer(self.score(e, rule.rank), db, e.key()));
-        table.len()
+        let index = if rule.volatile { Index::Expires } else { Index::Keys };
+        for table in self.dbs[db].tables() {
+            table
+                .some(index, rule.samples, start, |e| pool.offer(self.score(e, rule.rank), db, e.key()));
+        }
+        if rule.volatile { self.dbs[db].volatile() } else { self.dbs[db].len() }
     }
 
-    fn score(&self, e: Entry, rank: Rank) -> u64 {
+    fn score(&self, e: EntryRef<'_>, rank: Rank) -> u64 {
         match rank {
             Rank::Idle => self.idle_ms(e),
             Rank::Rarity => u64::from(255 - self.lfu_counter(e)),
@@ -117,29 +120,32 @@ impl Keyspace {
         }
     }
 
-    fn random_victim(&mut self, pool: &mut Pool, volatile: bool) -> Option<(usize, Entry)> {
+    fn random_victim(&mut self, pool: &mut Pool, volatile: bool) -> Option<(usize, Vec<u8>)> {
+        let index = if volatile { Index::Expires } else { Index::Keys };
         for _ in 0..self.dbs.len() {
             pool.next_db = (pool.next_db + 1) % self.dbs.len();
-            let dict = &self.dbs[pool.next_db].dict;
-            let table = if volatile { dict.expires() } else { dict.keys() };
-            if let Some(e) = table.random(|| self.rng.next_u64()) {
-                return Some((pool.next_db, e));
+            let rng = &mut self.rng;
+            for table in self.dbs[pool.next_db].tables() {
+                let place = table.random(index, || rng.next_u64());
+                if let Some(e) = place.and_then(|p| table.at(p)) {
+                    return Some((pool.next_db, e.key().to_vec()));
+                }
             }
         }
         None
     }
 
-    /// Evicts a key. Returns the bytes that went with it, those included which a thread will free.
-    pub fn evict(&mut self, db: usize, e: Entry, lazy: bool) -> isize {
-        // A copy: the entry's own bytes go with it.
-        let name = e.key().to_vec();
+    /// Evicts a key that is there. Returns the bytes that went with it, those included which a thread will
+    /// free.
+    pub fn evict(&mut self, db: usize, name: &[u8], lazy: bool) -> isize {
+        let Some(found) = self.find_as_is(db, Key::new(name)) else { return 0 };
         let before = self.dbs[db].bytes;
-        self.remove_entry(db, Key::new(&name), e, lazy);
+        self.remove_entry(found, lazy);
         let freed = before - self.dbs[db].bytes;
         self.stats.evicted += 1;
-        self.signal_modified(db, &name);
-        self.event(db, &name, class::EVICTED, "evicted");
-        self.propagate_deletion(db, &name, lazy);
+        self.signal_modified(db, name);
+        self.event(db, name, class::EVICTED, "evicted");
+        self.propagate_deletion(db, name, lazy);
         freed
     }
 }
@@ -167,9 +173,9 @@ mod tests {
     /// Evicts everything that may go; names in the order they went.
     fn drain(ks: &mut Keyspace, rule: Rule) -> Vec<String> {
         let (mut pool, mut gone) = (Pool::default(), Vec::new());
-        while let Some((db, e)) = ks.victim(&mut pool, rule) {
-            gone.push(String::from_utf8_lossy(e.key()).into_owned());
-            ks.evict(db, e, false);
+        while let Some((db, name)) = ks.victim(&mut pool, rule) {
+            ks.evict(db, &name, false);
+            gone.push(String::from_utf8(name).expect("names of this test"));
         }
         gone
     }
@@ -239,8 +245,8 @@ mod tests {
         ks.sample(0, &mut pool, rule);
         let found = ks.admit(0, Key::new(b"first"), mode::WRITE).expect("it is there");
         ks.set_ttl(found, None);
-        let (_, e) = ks.victim(&mut pool, rule).expect("the second may go");
-        assert_eq!(e.key(), b"second");
+        let (_, name) = ks.victim(&mut pool, rule).expect("the second may go");
+        assert_eq!(name, b"second");
     }
 
     #[test]
@@ -249,11 +255,12 @@ mod tests {
         ks.policy.notify = class::EVICTED | class::KEYEVENT;
         ks.policy.ops = true;
         ks.policy.modified = true;
+        ks.watched.add(b"key");
         add(&mut ks, 2, "key", Ttl::Clear);
         while ks.fx.pop().is_some() {}
         let held = ks.dbs[2].bytes;
-        let (db, e) = ks.victim(&mut Pool::default(), IDLE).expect("one key");
-        let freed = ks.evict(db, e, true);
+        let (db, name) = ks.victim(&mut Pool::default(), IDLE).expect("one key");
+        let freed = ks.evict(db, &name, true);
         assert!(freed > 0 && freed <= held);
         let mut news = Vec::new();
         while let Some(effect) = ks.fx.pop() {

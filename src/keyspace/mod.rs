@@ -1,16 +1,19 @@
 //! The dataset: databases, lookups, changes, expiry, and the outbox of what happened.
 //!
 //! ```text
-//! admit(&mut) ──► Found (a token)    at(&self, found) ──► Entry    edit(found) ──► Edit ── done ──► Touched
-//!    expiry, LRU, hits, keymiss           as many as needed               the only road to &mut values
+//! admit(&mut) ──► Found (a token)   at(&self, found) ──► EntryRef   edit(found) ──► Edit ── done ──► Touched
+//!    expiry, LRU, hits, keymiss          as many as needed                the only road to &mut values
 //! ```
 //!
 //! The keyspace never calls up. What it did waits in `fx`, one ordered queue, until the server settles
 //! it. Which of it anybody wants to know stands in `policy`, pushed down from above: nobody listening
 //! costs a branch.
 //!
-//! Expired means `now > when`. A `Found` is good until the next change of the keyspace; debug builds
-//! check.
+//! Expired means `now > when`. A `Found` remembers where its entry was; when an entry of the same table has
+//! gone or moved since, the key is looked up again. Asking for a key that has gone meanwhile is a panic.
+//!
+//! No table leaves this folder but to be read: others reach the keys of a database by `Db::table` and
+//! `Db::tables`.
 
 pub mod db;
 pub mod edit;
@@ -23,14 +26,14 @@ mod tests;
 
 pub use db::Db;
 pub use edit::Edit;
-pub use effects::{Effect, Effects};
+pub use effects::{Effect, Effects, Watched};
 
 use crate::algo::rng::Rng;
-use crate::ds::entry::Entry;
+use crate::ds::dict::{Index, Place};
+use crate::ds::entry::{EntryMut, EntryRef};
 use crate::object::Limits;
 use crate::object::value::{StrRef, Value, Variant, View};
 use crate::proto::args::Key;
-use crate::proto::error::CmdError;
 
 /// Classes of keyspace events, with the letters of `notify-keyspace-events`.
 pub mod class {
@@ -100,7 +103,7 @@ pub struct Policy {
     pub expiry: Expiry,
     /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when nobody can hear.
     pub notify: u32,
-    /// Somebody watches keys or tracks them: queue `Modified`.
+    /// Keys are watched or tracked: queue `Modified` for those in `watched`.
     pub modified: bool,
     /// Types of keys that somebody is blocked on, as bits: queue `Ready`.
     pub ready: u8,
@@ -162,13 +165,26 @@ pub enum Junk {
     Dict(Box<Db>),
 }
 
+/// The key holds a value of another type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WrongType;
+
+/// Keys that are fetched from memory together.
+pub const GROUP: usize = 16;
+
 /// Proof that a key was looked up (expired, counted, touched).
 #[derive(Clone, Copy)]
 pub struct Found<'a> {
     pub db: usize,
     pub key: Key<'a>,
-    pub entry: Entry,
-    edits: u32,
+    place: Place,
+}
+
+impl Found<'_> {
+    /// Do both stand for the same key?
+    pub fn is(&self, other: &Found<'_>) -> bool {
+        self.db == other.db && self.key.bytes == other.key.bytes
+    }
 }
 
 /// A changed key: announce its events with it, any number, in the order the protocol promises.
@@ -182,8 +198,10 @@ pub struct Touched<'a> {
 }
 
 pub struct Keyspace {
-    pub dbs: Vec<Db>,
+    dbs: Vec<Db>,
     pub fx: Effects,
+    /// Keys that `policy.modified` is about.
+    pub watched: Watched,
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
@@ -194,7 +212,6 @@ pub struct Keyspace {
     pub rng: Rng,
     /// Freed by a thread after the unit; `lazyfreed` of them count as lazily freed.
     pub junk: Vec<(Junk, bool)>,
-    edits: u32,
 }
 
 impl Keyspace {
@@ -202,6 +219,7 @@ impl Keyspace {
         Keyspace {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             fx: Effects::default(),
+            watched: Watched::default(),
             dirty: 0,
             now_ms: 0,
             no_touch: false,
@@ -209,8 +227,23 @@ impl Keyspace {
             stats: KsStats::default(),
             rng: Rng::from_os(),
             junk: Vec::new(),
-            edits: 0,
         }
+    }
+
+    /// How many databases there are.
+    #[inline]
+    pub fn databases(&self) -> usize {
+        self.dbs.len()
+    }
+
+    #[inline]
+    pub fn db(&self, db: usize) -> &Db {
+        &self.dbs[db]
+    }
+
+    /// All databases with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Db)> {
+        self.dbs.iter().enumerate()
     }
 
     /// First half of a lookup: expiry, statistics, LRU. Admit every key of a command before borrowing
@@ -218,22 +251,33 @@ impl Keyspace {
     #[inline]
     pub fn admit<'a>(&mut self, db: usize, key: Key<'a>, how: u8) -> Option<Found<'a>> {
         let d = &mut self.dbs[db];
-        d.step();
-        let found = d.dict.find(key.hash, key.bytes);
-        let Some(entry) = found else { return self.missed(db, key, how) };
-        if let Some(when) = entry.when()
+        d.step(key.hash);
+        let Some(place) = d.table(key.hash).locate(key.hash, key.bytes) else {
+            return self.missed(db, key, how);
+        };
+        let f = self.found(db, key, place);
+        if let Some(when) = self.at(&f).when()
             && self.now_ms > when
-            && self.expired_hides(db, key, entry, how)
+            && self.expired_hides(f, how)
         {
             return self.missed(db, key, how);
         }
         if how & mode::NOTOUCH == 0 && !(self.policy.freeze_lru | self.no_touch) {
-            self.touch(entry);
+            self.touch(&f);
         }
         if how & (mode::NOSTATS | mode::WRITE) == 0 {
             self.stats.hits += 1;
         }
-        Some(self.found(db, key, entry))
+        Some(f)
+    }
+
+    /// Fetches the entries of some keys from memory, `GROUP` of them at most at a time.
+    #[inline]
+    pub fn fetch_ahead(&self, db: usize, keys: &[Key]) {
+        debug_assert!(keys.len() <= GROUP);
+        let db = &self.dbs[db];
+        keys.iter().for_each(|k| db.table(k.hash).prefetch_bucket(k.hash));
+        keys.iter().for_each(|k| db.table(k.hash).prefetch_entry(k.hash));
     }
 
     /// For reading.
@@ -249,8 +293,8 @@ impl Keyspace {
     }
 
     #[inline]
-    fn found<'a>(&self, db: usize, key: Key<'a>, entry: Entry) -> Found<'a> {
-        Found { db, key, entry, edits: self.edits }
+    fn found<'a>(&self, db: usize, key: Key<'a>, place: Place) -> Found<'a> {
+        Found { db, key, place }
     }
 
     #[cold]
@@ -265,42 +309,67 @@ impl Keyspace {
     }
 
     /// Without any effect: WATCH and wake-ups look this way. Expired keys are returned too.
-    pub fn peek(&self, db: usize, key: Key) -> Option<Entry> {
-        self.dbs[db].dict.find(key.hash, key.bytes)
+    #[inline]
+    pub fn peek(&self, db: usize, key: Key) -> Option<EntryRef<'_>> {
+        self.dbs[db].find(key)
     }
 
-    /// A token for an entry that `peek` found, where a lookup would do too much.
-    pub fn token<'a>(&self, db: usize, key: Key<'a>, entry: Entry) -> Found<'a> {
-        debug_assert!(self.peek(db, key) == Some(entry), "not the entry of this key");
-        self.found(db, key, entry)
+    /// The same as a token, where a lookup would do too much.
+    pub fn find_as_is<'a>(&self, db: usize, key: Key<'a>) -> Option<Found<'a>> {
+        let place = self.dbs[db].table(key.hash).locate(key.hash, key.bytes)?;
+        Some(self.found(db, key, place))
     }
 
-    pub fn is_expired(&self, e: Entry) -> bool {
+    pub fn is_expired(&self, e: EntryRef<'_>) -> bool {
         self.policy.expiry != Expiry::Ignore && e.when().is_some_and(|w| self.now_ms > w)
     }
 
     /// Second half: the entry of a token.
     #[inline]
-    pub fn at<'k>(&'k self, f: &'k Found<'_>) -> &'k Entry {
-        debug_assert_eq!(f.edits, self.edits, "the keyspace changed between admit and at");
-        &f.entry
+    pub fn at(&self, f: &Found<'_>) -> EntryRef<'_> {
+        match self.dbs[f.db].table(f.key.hash).at(f.place) {
+            Some(e) => e,
+            None => self.look_again(f),
+        }
+    }
+
+    /// Something has moved since the token was given.
+    #[cold]
+    fn look_again(&self, f: &Found<'_>) -> EntryRef<'_> {
+        self.peek(f.db, f.key).expect("a key whose token is used is there")
+    }
+
+    /// The token as it would be given now.
+    #[inline]
+    fn again<'a>(&self, f: Found<'a>) -> Found<'a> {
+        if self.dbs[f.db].table(f.key.hash).at(f.place).is_some() {
+            return f;
+        }
+        self.find_as_is(f.db, f.key).expect("a key whose token is used is there")
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, f: &Found<'_>) -> EntryMut<'_> {
+        let table = self.dbs[f.db].table_mut(f.key.hash);
+        table.at_mut(f.place).expect("nothing has moved since the token was given")
     }
 
     /// The string of a token.
     #[inline]
-    pub fn string<'k>(&'k self, f: &'k Found<'_>) -> Result<StrRef<'k>, CmdError> {
-        StrRef::of(self.at(f)).ok_or(CmdError::WrongType)
+    pub fn string(&self, f: &Found<'_>) -> Result<StrRef<'_>, WrongType> {
+        StrRef::of(self.at(f)).ok_or(WrongType)
     }
 
     /// The value of a token, of one of the types other than string.
     #[inline]
-    pub fn value<'k, T: Variant>(&'k self, f: &'k Found<'_>) -> Result<View<'k, T>, CmdError> {
-        View::of(self.at(f)).ok_or(CmdError::WrongType)
+    pub fn value<T: Variant>(&self, f: &Found<'_>) -> Result<View<'_, T>, WrongType> {
+        View::of(self.at(f)).ok_or(WrongType)
     }
 
     #[inline]
-    fn touch(&mut self, e: Entry) {
-        if self.policy.lfu { self.touch_lfu(e) } else { e.set_lru(self.lru_clock()) }
+    fn touch(&mut self, f: &Found<'_>) {
+        let lru = if self.policy.lfu { self.next_lfu(f) } else { self.lru_clock() };
+        self.entry_mut(f).set_lru(lru);
     }
 
     /// Seconds, 24 bits of them.
@@ -321,8 +390,8 @@ impl Keyspace {
     }
 
     #[cold]
-    fn touch_lfu(&mut self, e: Entry) {
-        let mut counter = self.lfu_counter(e);
+    fn next_lfu(&mut self, f: &Found<'_>) -> u32 {
+        let mut counter = self.lfu_counter(self.at(f));
         if counter < 255 {
             let base = counter.saturating_sub(5) as f64;
             let p = 1.0 / (base * self.policy.lfu_log_factor as f64 + 1.0);
@@ -330,11 +399,11 @@ impl Keyspace {
                 counter += 1;
             }
         }
-        e.set_lru(self.lfu_minutes() << 8 | counter);
+        self.lfu_minutes() << 8 | counter
     }
 
     /// The access counter, decayed by the minutes that passed.
-    pub fn lfu_counter(&self, e: Entry) -> u32 {
+    pub fn lfu_counter(&self, e: EntryRef<'_>) -> u32 {
         let (then, counter) = (e.lru() >> 8, e.lru() & 255);
         let elapsed = self.lfu_minutes().wrapping_sub(then) & 0xffff;
         match self.policy.lfu_decay_minutes {
@@ -347,21 +416,22 @@ impl Keyspace {
     pub fn set_usage(&mut self, db: usize, key: Key, freq: Option<u8>, idle_seconds: Option<u64>) {
         // The clock wraps within its 24 bits; an absurd time wraps as often as it does upstream.
         const MAX: i64 = (1 << 24) - 1;
-        let Some(e) = self.peek(db, key) else { return };
+        let Some(f) = self.find_as_is(db, key) else { return };
         if self.policy.lfu {
             if let Some(freq) = freq {
-                e.set_lru(self.lfu_minutes() << 8 | u32::from(freq));
+                let lru = self.lfu_minutes() << 8 | u32::from(freq);
+                self.entry_mut(&f).set_lru(lru);
             }
         } else if let Some(idle) = idle_seconds {
             let seconds = idle.cast_signed().wrapping_mul(1000) / 1000;
             let then = i64::from(self.lru_clock()).wrapping_sub(seconds);
             let then = if then < 0 { then.wrapping_add(MAX) } else { then };
-            e.set_lru((then & MAX) as u32);
+            self.entry_mut(&f).set_lru((then & MAX) as u32);
         }
     }
 
     /// Milliseconds since the key was last touched.
-    pub fn idle_ms(&self, e: Entry) -> u64 {
+    pub fn idle_ms(&self, e: EntryRef<'_>) -> u64 {
         (self.lru_clock().wrapping_sub(e.lru()) & 0xff_ffff) as u64 * 1000
     }
 
@@ -385,7 +455,7 @@ impl Keyspace {
     /// Queues the news that a key changed, for WATCH and tracking.
     #[inline]
     pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
-        if self.policy.modified {
+        if self.policy.modified && self.watched.may_hold(key) {
             self.fx.push(Effect::Modified { db, key: key.into() });
         }
     }
@@ -419,33 +489,62 @@ impl Keyspace {
     }
 
     /// Any key of a database that has not expired, each as likely as every other.
-    pub fn random_key(&mut self, db: usize) -> Option<Entry> {
-        let dict = &self.dbs[db].dict;
-        let all_volatile = dict.len() == dict.expires().len();
+    pub fn random_key(&mut self, db: usize) -> Option<Vec<u8>> {
+        let d = &self.dbs[db];
+        let all_volatile = d.len() == d.volatile();
         for tries in 1.. {
             let rng = &mut self.rng;
-            let e = self.dbs[db].dict.keys().random(|| rng.next_u64())?;
+            let table = self.dbs[db].tables().find(|t| !t.is_empty())?;
+            let place = table.random(Index::Keys, || rng.next_u64())?;
+            let e = table.at(place).expect("it has just been found");
+            // A copy: the entry's own bytes go with it.
+            let name = e.key().to_vec();
             // Where nothing may be deleted all keys can have expired: then one of those has to do.
             let give_up = all_volatile && self.policy.expiry != Expiry::Delete && tries == RANDOM_TRIES;
-            if e.when().is_none() || give_up || !self.expire_sampled(db, e) {
-                return Some(e);
+            if e.when().is_none() || give_up || !self.expire_if_needed(db, Key::new(&name)) {
+                return Some(name);
             }
         }
         None
     }
 
-    fn expire_sampled(&mut self, db: usize, e: Entry) -> bool {
-        // A copy: the entry's own bytes go with it.
-        let name = e.key().to_vec();
-        self.expire_if_needed(db, Key::new(&name), e)
+    /// Begins to shrink tables that have become nearly empty.
+    pub fn shrink_sparse(&mut self) {
+        for db in &mut self.dbs {
+            db.measured_each(|t| {
+                t.shrink_if_sparse();
+                false
+            });
+        }
     }
 
-    /// Moves with every change; whoever keeps entries over foreign code compares it.
-    pub fn edits(&self) -> u32 {
-        self.edits
+    /// Goes on with rehashing until nothing is left of it, or `enough` says so after some of it.
+    pub fn rehash_until(&mut self, mut enough: impl FnMut() -> bool) {
+        for db in &mut self.dbs {
+            let stop = db.measured_each(|t| {
+                while t.is_rehashing() {
+                    t.rehash(32);
+                    if enough() {
+                        return true;
+                    }
+                }
+                false
+            });
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Makes room for so many keys.
+    pub fn reserve(&mut self, db: usize, keys: usize) {
+        self.dbs[db].measured_each(|t| {
+            t.reserve(keys);
+            false
+        });
     }
 
     pub fn keys(&self) -> usize {
-        self.dbs.iter().map(|d| d.dict.len()).sum()
+        self.dbs.iter().map(Db::len).sum()
     }
 }

@@ -1,8 +1,8 @@
 //! Putting values under keys, taking keys away, and moving them about.
 
-use super::{Db, Found, Junk, Keyspace, Touched, class};
+use super::{Found, Junk, Keyspace, Touched, class};
 use crate::algo::num::parse_i64;
-use crate::ds::entry::{Entry, Payload, enc, ty};
+use crate::ds::entry::{self, Content, enc};
 use crate::ds::sds::Sds;
 use crate::object::value::{EMBSTR_MAX, Value};
 use crate::proto::args::Key;
@@ -71,183 +71,197 @@ impl Keyspace {
     ) -> Touched<'a> {
         match value {
             New::Bytes(b) => match encode(b) {
-                (_, Some(n)) => {
-                    self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
-                }
+                (_, Some(n)) => self.place(db, key, Content::Int(n), ttl, found),
                 (e, None) => self.place_bytes(db, key, e, b, ttl, found),
             },
-            New::Int(n) => {
-                self.place(db, key, ty::STRING, enc::INT, Payload::Word(n as u64), ttl, found)
-            }
+            New::Int(n) => self.place(db, key, Content::Int(n), ttl, found),
             New::Named(e, b) => self.place_bytes(db, key, e, b, ttl, found),
-            New::Value(Value::Str(e, s)) if Entry::fits(key.bytes.len(), s.len()) => {
+            New::Value(Value::Int(n)) => self.place(db, key, Content::Int(n), ttl, found),
+            New::Value(Value::Str(e, s)) if entry::fits(key.bytes.len(), s.len()) => {
                 self.place_bytes(db, key, e, &s, ttl, found)
             }
             New::Value(v) => {
-                self.dbs[db].bytes += v.heap_bytes() as isize;
-                let (t, e, w) = v.into_word();
-                self.place(db, key, t, e, Payload::Word(w), ttl, found)
+                self.dbs[db].bytes += v.heap_bytes().cast_signed();
+                self.place(db, key, Content::Word(v.into_remains()), ttl, found)
             }
         };
-        self.edits = self.edits.wrapping_add(1);
         Touched { db, key, gone: false }
+    }
+
+    /// Puts a result in the place of what stands under a key, with the number of changes that it counts for;
+    /// no result takes away what is there, as it is, without asking whether its time has come. Dirty count,
+    /// WATCH and tracking, and the event (or that of the deletion) are part of it.
+    pub fn replace(
+        &mut self,
+        db: usize,
+        key: Key,
+        result: Option<(New, u64)>,
+        class: u32,
+        event: &'static str,
+    ) {
+        let Some((new, changes)) = result else {
+            let lazy = self.policy.lazy_server_del;
+            if let Some(t) = self.remove_as_is(db, key, lazy) {
+                self.dirty += 1;
+                self.announce(&t, class::GENERIC, "del");
+            }
+            return;
+        };
+        let found = self.write(db, key);
+        let t = self.put(db, key, new, Ttl::Clear, found);
+        self.dirty += changes;
+        self.signal_modified(db, key.bytes);
+        self.announce(&t, class, event);
     }
 
     /// A string beside its key when it is short, else on its own.
     #[inline]
     fn place_bytes(&mut self, db: usize, key: Key, e: u8, b: &[u8], ttl: Ttl, found: Option<Found>) {
         debug_assert_ne!(e, enc::INT, "an integer is no bytes");
-        if Entry::fits(key.bytes.len(), b.len()) {
-            return self.place(db, key, ty::STRING, e, Payload::Inline(b), ttl, found);
+        if entry::fits(key.bytes.len(), b.len()) {
+            return self.place(db, key, Content::Inline(e, b), ttl, found);
         }
-        let s = Sds::from_slice(b);
-        self.dbs[db].bytes += s.footprint() as isize;
-        self.place(db, key, ty::STRING, e, Payload::Word(s.into_word()), ttl, found)
+        let v = Value::Str(e, Sds::from_slice(b));
+        self.dbs[db].bytes += v.heap_bytes().cast_signed();
+        self.place(db, key, Content::Word(v.into_remains()), ttl, found)
     }
 
     #[inline]
-    #[allow(clippy::too_many_arguments)] // the parts of one entry
-    fn place(
-        &mut self,
-        db: usize,
-        key: Key,
-        t: u8,
-        e: u8,
-        value: Payload,
-        ttl: Ttl,
-        found: Option<Found>,
-    ) {
-        let Some(f) = found else { return self.add(db, key, t, e, value, ttl) };
-        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        let old = f.entry;
+    fn place(&mut self, db: usize, key: Key, value: Content, ttl: Ttl, found: Option<Found>) {
+        let Some(f) = found else { return self.add(db, key, value, ttl) };
+        let f = self.again(f);
+        let mut old = self.entry_mut(&f);
+        let before = old.as_ref().when();
         let when = match ttl {
             Ttl::Clear => None,
-            Ttl::Keep => old.when(),
+            Ttl::Keep => before,
             Ttl::At(at) => Some(at),
         };
-        let same_shape =
-            old.ty() == ty::STRING && t == ty::STRING && old.when().is_some() == when.is_some();
-        if same_shape && old.overwrite(e, value) {
+        if before.is_some() == when.is_some() && old.overwrite(&value) {
             if let Some(when) = when {
                 old.set_when(when);
             }
             return;
         }
-        self.exchange(db, key, old, t, e, value, when);
+        self.exchange(f, value, when);
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one entry
-    fn exchange(
-        &mut self,
-        db: usize,
-        key: Key,
-        old: Entry,
-        t: u8,
-        e: u8,
-        value: Payload,
-        when: Option<i64>,
-    ) {
-        let old_ty = old.ty();
-        let (_, remains) = self.dbs[db].measured(|d| d.exchange(key.hash, old, t, e, value, when));
-        self.discard(db, Value::from_remains(remains), self.policy.lazy_server_del);
-        // Whoever waits for a list is not served by what was another value before.
-        self.signal_gone(db, key.bytes, old_ty);
+    fn exchange(&mut self, f: Found, value: Content, when: Option<i64>) {
+        let old_ty = self.at(&f).ty();
+        let hash = f.key.hash;
+        let (_, remains) = self.dbs[f.db].measured(hash, |d| d.exchange(hash, f.place, value, when));
+        self.discard(f.db, remains.map(Value::from_remains), self.policy.lazy_server_del);
+        // Clients that wait for a list are not served by what was another value before.
+        self.signal_gone(f.db, f.key.bytes, old_ty);
     }
 
-    fn add(&mut self, db: usize, key: Key, t: u8, e: u8, value: Payload, ttl: Ttl) {
+    fn add(&mut self, db: usize, key: Key, value: Content, ttl: Ttl) {
         let when = if let Ttl::At(at) = ttl { Some(at) } else { None };
         let lru = self.fresh_lru();
         if self.policy.expiry.hides() {
             self.remove_hidden(db, key);
         }
         if self.policy.memory_limit > 0 {
-            self.hold_growth(db, when.is_some());
+            self.hold_growth(db, key.hash, when.is_some());
         }
-        let entry = self.dbs[db].measured(|d| d.insert(key.hash, key.bytes, t, e, value, when));
-        entry.set_lru(lru);
-        self.signal_ready(db, key.bytes, t);
+        let d = &mut self.dbs[db];
+        let place = d.measured(key.hash, |d| d.insert(key.hash, key.bytes, value, when, lru));
+        if self.policy.ready != 0 {
+            let ty = self.at(&self.found(db, key, place)).ty();
+            self.signal_ready(db, key.bytes, ty);
+        }
         self.event(db, key.bytes, class::NEW, "new");
     }
 
     /// An expired key that stayed where lookups only report it gives way to what is written in its place.
     #[cold]
     fn remove_hidden(&mut self, db: usize, key: Key) {
-        if let Some(e) = self.peek(db, key) {
-            debug_assert!(self.is_expired(e), "the key is there, and was not passed on");
-            self.expire(db, key, e);
+        if let Some(f) = self.find_as_is(db, key) {
+            debug_assert!(self.is_expired(self.at(&f)), "the key is there, and was not passed on");
+            self.expire(f);
         }
     }
 
     /// A table whose next array would break the memory limit waits with growing: evicting keys to make
     /// room for empty slots helps nobody.
     #[inline]
-    fn hold_growth(&mut self, db: usize, ttl: bool) {
-        let bytes = self.dbs[db].dict.growth(ttl);
+    fn hold_growth(&mut self, db: usize, hash: u64, ttl: bool) {
+        let table = self.dbs[db].table_mut(hash);
+        let bytes = table.growth(ttl);
         if bytes > 0 {
-            let over = alloc::used().saturating_add(bytes) > self.policy.memory_limit;
-            self.dbs[db].dict.hold_growth(over);
+            table.hold_growth(alloc::used().saturating_add(bytes) > self.policy.memory_limit);
         }
     }
 
-    /// Changes only the expiry. Counts nothing; the caller announces. The token is good no longer.
-    pub fn set_ttl<'a>(&mut self, f: Found<'a>, when: Option<i64>) -> Found<'a> {
-        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        let entry = self.dbs[f.db].measured(|d| d.set_ttl(f.key.hash, f.entry, when));
-        self.edits = self.edits.wrapping_add(1);
-        self.found(f.db, f.key, entry)
+    /// Changes only the expiry. Counts nothing; the caller announces.
+    pub fn set_ttl(&mut self, f: Found, when: Option<i64>) {
+        let f = self.again(f);
+        let hash = f.key.hash;
+        self.dbs[f.db].measured(hash, |d| d.set_ttl(hash, f.place, when));
     }
 
     /// Takes the key away. `lazy` says that upstream would count it as lazily freed.
     pub fn remove<'a>(&mut self, f: Found<'a>, lazy: bool) -> Touched<'a> {
-        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        self.remove_entry(f.db, f.key, f.entry, lazy);
+        self.remove_entry(f, lazy);
         self.signal_modified(f.db, f.key.bytes);
         Touched { db: f.db, key: f.key, gone: false }
     }
 
-    /// As `remove`, for a key that is at once put anew: nobody is told of the removal but the blocked.
+    /// Takes away what stands under a key, its time over or not; None when nothing does.
+    pub fn remove_as_is<'a>(&mut self, db: usize, key: Key<'a>, lazy: bool) -> Option<Touched<'a>> {
+        let found = self.find_as_is(db, key)?;
+        Some(self.remove(found, lazy))
+    }
+
+    /// DEL: takes away what stands under a key, one that is over but must stay for now included. None when
+    /// nothing does, or its time was over and it went for that.
+    pub fn delete<'a>(&mut self, db: usize, key: Key<'a>, lazy: bool) -> Option<Touched<'a>> {
+        self.dbs[db].step(key.hash);
+        // Not by a lookup: a key that a replica only reports as expired is deleted all the same.
+        self.expire_if_needed(db, key);
+        self.remove_as_is(db, key, lazy)
+    }
+
+    /// As `remove`, for a key that is at once put anew: only clients that are blocked on it are told.
     pub fn remove_silently(&mut self, f: Found, lazy: bool) {
-        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
-        self.remove_entry(f.db, f.key, f.entry, lazy);
+        self.remove_entry(f, lazy);
     }
 
     /// The bare removal, without signals but for the blocked.
-    pub(super) fn remove_entry(&mut self, db: usize, key: Key, e: Entry, lazy: bool) {
-        let t = e.ty();
-        let remains = self.dbs[db].measured(|d| d.remove(key.hash, e));
-        self.discard(db, Value::from_remains(remains), lazy);
-        self.edits = self.edits.wrapping_add(1);
-        self.signal_gone(db, key.bytes, t);
+    pub(super) fn remove_entry(&mut self, f: Found, lazy: bool) {
+        let f = self.again(f);
+        let (t, hash) = (self.at(&f).ty(), f.key.hash);
+        let remains = self.dbs[f.db].measured(hash, |d| d.remove(hash, f.place));
+        self.discard(f.db, remains.map(Value::from_remains), lazy);
+        self.signal_gone(f.db, f.key.bytes, t);
     }
 
-    /// Moves a value to another key or database, expiry included; the destination is free. To everybody
+    /// Moves a value to another key or database, expiry included; the destination is free. For everything
     /// else it is a new key there: its LRU begins anew.
     pub fn relocate(&mut self, f: Found, to_db: usize, to: Key) {
-        debug_assert_eq!(f.edits, self.edits, "admit again after a change");
         debug_assert!(
             self.peek(to_db, to).is_none_or(|e| self.is_expired(e)),
             "the destination is taken"
         );
-        let (entry, t, e) = (f.entry, f.entry.ty(), f.entry.enc());
-        let ttl = entry.when().map_or(Ttl::Clear, Ttl::At);
+        let f = self.again(f);
+        let e = self.at(&f);
+        let (t, ttl) = (e.ty(), e.when().map_or(Ttl::Clear, Ttl::At));
         // For a moment there are two of it, as upstream has it: so tables grow when upstream's do.
-        if entry.is_inline() {
-            self.place_bytes(to_db, to, e, entry.inline_bytes(), ttl, None);
+        if e.is_inline() {
+            let (enc, bytes) = (e.enc(), e.inline_bytes().to_vec());
+            self.place_bytes(to_db, to, enc, &bytes, ttl, None);
         } else {
-            self.add(to_db, to, t, e, Payload::Word(entry.word()), ttl);
-        }
-        // The word belongs to the new entry, so what the old one leaves is not dropped.
-        let remains = self.dbs[f.db].measured(|d| d.remove(f.key.hash, entry));
-        if f.db != to_db
-            && let Some(v) = Value::from_remains(remains)
-        {
-            let bytes = v.heap_bytes() as isize;
+            let value =
+                self.entry_mut(&f).take().map(Value::from_remains).expect("a word that is not lent");
+            let bytes = value.heap_bytes().cast_signed();
             self.dbs[f.db].bytes -= bytes;
             self.dbs[to_db].bytes += bytes;
-            let _ = v.into_word();
+            self.add(to_db, to, Content::Word(value.into_remains()), ttl);
         }
+        let (f, hash) = (self.again(f), f.key.hash);
+        let left = self.dbs[f.db].measured(hash, |d| d.remove(hash, f.place));
+        debug_assert!(left.is_none(), "the value has been taken out");
         self.signal_gone(f.db, f.key.bytes, t);
-        self.edits = self.edits.wrapping_add(1);
         self.signal_modified(f.db, f.key.bytes);
         self.signal_modified(to_db, to.bytes);
     }
@@ -259,23 +273,16 @@ impl Keyspace {
         let mut removed = 0;
         for i in range {
             let old = std::mem::take(&mut self.dbs[i]);
-            removed += old.dict.len();
-            if old.dict.has_room() {
+            removed += old.len();
+            if old.has_room() {
                 self.junk.push((Junk::Dict(Box::new(old)), lazy));
             }
         }
-        self.edits = self.edits.wrapping_add(1);
         removed
     }
 
     /// The caller has told watchers and the blocked.
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
-        self.edits = self.edits.wrapping_add(1);
-    }
-
-    /// The database, for loops that only read.
-    pub fn db(&self, db: usize) -> &Db {
-        &self.dbs[db]
     }
 }

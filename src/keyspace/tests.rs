@@ -3,8 +3,10 @@
 use super::store::{New, Ttl};
 use super::{Effect, Expiry, Found, Junk, Keyspace, class, mode};
 use crate::algo::rng::Rng;
-use crate::ds::entry::Entry;
+use crate::ds::dict::Index;
+use crate::ds::entry::{EntryRef, enc};
 use crate::ds::prop::Source;
+use crate::ds::sds::Sds;
 use crate::object::hash::{Hash, Limits};
 use crate::object::list::{End, List};
 use crate::object::set::Set;
@@ -24,7 +26,7 @@ enum Model {
 
 type Twin = Vec<HashMap<Vec<u8>, (Model, Option<i64>)>>;
 
-fn content(e: &Entry) -> Model {
+fn content(e: EntryRef<'_>) -> Model {
     match StrRef::of(e) {
         Some(s) => Model::Text(s.bytes(&mut itoa::Buffer::new()).to_vec()),
         None => {
@@ -67,7 +69,7 @@ impl Pair {
     /// Looks up in both, which must agree.
     fn admit<'a>(&mut self, db: usize, name: &'a [u8], how: u8) -> Option<Found<'a>> {
         let found = self.ks.admit(db, Key::new(name), how);
-        let seen = found.as_ref().map(|f| (content(&f.entry), f.entry.when()));
+        let seen = found.as_ref().map(|f| self.ks.at(f)).map(|e| (content(e), e.when()));
         assert_eq!(seen.as_ref(), self.expect(db, name).map(|e| &*e));
         found
     }
@@ -76,13 +78,14 @@ impl Pair {
         let found = self.admit(db, name, mode::WRITE);
         let now = self.ks.now_ms;
         let (ttl, kept) = match src.below(4) {
-            0 => (Ttl::Keep, found.and_then(|f| f.entry.when())),
+            0 => (Ttl::Keep, found.and_then(|f| self.ks.at(&f).when())),
             1 => (Ttl::At(now + src.below(50) as i64), None),
             _ => (Ttl::Clear, None),
         };
         let when = if let Ttl::At(at) = ttl { Some(at) } else { kept };
         let text = vec![b'v'; src.pick(&[0, 1, 5, 44, 45, 300, 511, 512, 513, 2000])];
-        let (value, model) = match src.below(5) {
+        let mut later = None;
+        let (value, model) = match src.below(6) {
             0 => (New::Int(-7), Model::Text(b"-7".to_vec())),
             1 => (New::Bytes(b"12345"), Model::Text(b"12345".to_vec())),
             2 => {
@@ -96,9 +99,17 @@ impl Pair {
                 }
                 (New::Value(h.wrap()), Model::Fields(fields))
             }
+            3 => {
+                let big = vec![b'b'; 3000];
+                later = Some(Sds::from_slice(&big));
+                (New::Value(Value::Str(enc::RAW, Sds::with_capacity(0))), Model::Text(big))
+            }
             _ => (New::Bytes(&text), Model::Text(text.clone())),
         };
         let _ = self.ks.set(db, Key::new(name), value, ttl, found);
+        if let Some(bytes) = later {
+            self.ks.fill(db, Key::new(name), bytes);
+        }
         self.twin[db].insert(name.to_vec(), (model, when));
     }
 
@@ -145,8 +156,7 @@ impl Pair {
         else {
             return;
         };
-        let entry = self.ks.peek(db, Key::new(name)).expect("admitted");
-        let found = self.ks.token(db, Key::new(name), entry);
+        let found = self.ks.find_as_is(db, Key::new(name)).expect("admitted");
         self.ks.relocate(found, to_db, Key::new(to));
         let moved = self.twin[db].remove(name).expect("admitted");
         self.twin[to_db].insert(to.to_vec(), moved);
@@ -196,9 +206,17 @@ impl Pair {
     fn agree(&self) {
         for (db, twin) in self.ks.dbs.iter().zip(&self.twin) {
             let all: HashMap<_, _> =
-                db.dict.keys().iter().map(|e| (e.key().to_vec(), (content(&e), e.when()))).collect();
+                db.iter().map(|e| (e.key().to_vec(), (content(e), e.when()))).collect();
             assert_eq!(&all, twin);
-            let volatile: HashSet<_> = db.dict.expires().iter().map(|e| e.key().to_vec()).collect();
+            let (mut volatile, mut cursor) = (HashSet::new(), 0);
+            loop {
+                cursor = db.scan(Index::Expires, cursor, |e| {
+                    volatile.insert(e.key().to_vec());
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
             let expected: HashSet<_> =
                 twin.iter().filter(|(_, (_, w))| w.is_some()).map(|(k, _)| k.clone()).collect();
             assert_eq!(volatile, expected);
@@ -346,8 +364,8 @@ fn random_keys_are_fair_and_expired_ones_are_passed_over() {
     ks.now_ms = 10;
     let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
     for _ in 0..20_000 {
-        let e = ks.random_key(0).expect("a hundred are left");
-        *seen.entry(e.key().to_vec()).or_default() += 1;
+        let name = ks.random_key(0).expect("a hundred are left");
+        *seen.entry(name).or_default() += 1;
     }
     assert_eq!(seen.len(), 100);
     assert!(seen.values().all(|n| (100..320).contains(n)), "200 on average: {seen:?}");
@@ -357,7 +375,7 @@ fn random_keys_are_fair_and_expired_ones_are_passed_over() {
     assert!(ks.random_key(0).is_none());
     let _ = ks.put(0, Key::new(b"old"), New::Int(1), Ttl::At(5), None);
     ks.now_ms = 10;
-    assert_eq!(ks.random_key(0).map(|e| e.key().to_vec()), Some(b"old".to_vec()));
+    assert_eq!(ks.random_key(0), Some(b"old".to_vec()));
 }
 
 #[test]
@@ -379,4 +397,52 @@ fn big_values_are_handed_over_and_small_ones_freed_at_once() {
             handed_over
         );
     }
+}
+
+#[test]
+fn a_forgotten_edit_harms_nothing() {
+    let mut ks = Keyspace::new(1);
+    let (hash, text) = (Key::new(b"hash"), Key::new(b"text"));
+    let mut h = Hash::default();
+    h.set(b"field", b"value", &LIMITS);
+    let _ = ks.put(0, hash, New::Value(h.wrap()), Ttl::Clear, None);
+    let _ = ks.put(0, text, New::Named(enc::RAW, &[b'x'; 2000]), Ttl::Clear, None);
+    let found = ks.write(0, hash).expect("it was just put");
+    let mut edit = ks.edit(found);
+    let h = edit.value::<Hash>().expect("a hash");
+    for i in 0..100u32 {
+        h.set(&i.to_le_bytes(), &[0; 100], &LIMITS);
+    }
+    std::mem::forget(edit);
+    let found = ks.write(0, text).expect("it was just put");
+    let mut edit = ks.edit(found);
+    edit.raw().expect("a string").extend(&[b'y'; 100_000]);
+    std::mem::forget(edit);
+    for key in [hash, text] {
+        let found = ks.write(0, key).expect("the key is still there");
+        assert!(ks.value::<Hash>(&found).is_err() && ks.string(&found).is_err());
+        assert!(ks.edit(found).raw().is_err());
+        let _ = ks.set(0, key, New::Int(1), Ttl::Clear, Some(found));
+        assert_eq!(ks.string(&found), Ok(StrRef::Int(1)));
+        let _ = ks.remove(found, false);
+    }
+    assert_eq!(ks.keys(), 0);
+}
+
+#[test]
+fn a_token_is_good_as_long_as_its_key_is_there() {
+    let mut ks = Keyspace::new(2);
+    let (a, b) = (Key::new(b"a"), Key::new(b"b"));
+    let _ = ks.put(0, a, New::Int(1), Ttl::Clear, None);
+    let _ = ks.put(0, b, New::Int(2), Ttl::Clear, None);
+    let [first, second] = [a, b].map(|k| ks.read(0, k).expect("it was just put"));
+    let _ = ks.remove(second, false);
+    assert_eq!(ks.string(&first), Ok(StrRef::Int(1)), "another key went");
+    ks.set_ttl(first, Some(i64::MAX));
+    assert_eq!(ks.at(&first).when(), Some(i64::MAX), "the entry has moved");
+    ks.swap(0, 1);
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ks.at(&first).ty()));
+    assert!(asked.is_err(), "the key is in another database now");
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ks.at(&second).ty()));
+    assert!(asked.is_err(), "the key has gone");
 }

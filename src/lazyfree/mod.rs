@@ -61,7 +61,7 @@ impl LazyFree {
     pub fn free(&mut self, junk: Junk, lazy: bool) {
         let (objects, bytes) = match &junk {
             Junk::Value(v) => (1, v.heap_bytes() as isize),
-            Junk::Dict(db) => (db.dict.len(), db.bytes.max(0)),
+            Junk::Dict(db) => (db.len(), db.bytes().cast_signed()),
         };
         self.send(Trash::Junk(junk), if lazy { objects } else { 0 }, bytes);
     }
@@ -184,7 +184,7 @@ mod tests {
         let _ = ks.flush(None, true);
         let (junk, _) = ks.junk.pop().expect("the database that was there");
         let Junk::Dict(db) = &junk else { panic!("a database is no value") };
-        let told = db.bytes;
+        let told = db.bytes().cast_signed();
         // The box was there before the database: it is not part of what the keys hold.
         let around = alloc::size_class(size_of::<crate::keyspace::Db>()) as isize;
         assert_eq!(alloc::uncounted(|| drop(junk)), told + around);

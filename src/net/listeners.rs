@@ -13,6 +13,8 @@ pub struct Net {
     pub bound: Vec<String>,
     /// Monotonic milliseconds when connections that could not be accepted are tried again; 0 for none.
     pub accept_again_ms: u64,
+    /// When a peer was last warned of for speaking HTTP, in Unix seconds.
+    pub http_warning: i64,
     /// Signal handlers write into the one, the reactor wakes by the other.
     pub signals: Option<(mio::unix::pipe::Sender, mio::unix::pipe::Receiver)>,
 }

@@ -1,8 +1,23 @@
-//! A connection: TCP or a unix socket (TLS will be a third kind).
+//! A stream of bytes between the server and a peer: a TCP or a unix socket.
+//!
+//! Events are edge-triggered, so whoever reads must know whether another event will come for what it has
+//! not read. Only the stream can tell, and it does so with every result:
+//!
+//! ```text
+//! read   Drained(n)   the socket has nothing more; its next event announces what comes
+//!        More(n)      there may be more, which no event announces: read again, now or in the next pass
+//!        End          the peer sends no more
+//! write  Taken(n)     go on
+//!        Full         nothing was taken; the next event for room announces that it may be tried again
+//! ```
+//!
+//! For a socket less than was asked for means drained. A kind that keeps decrypted bytes inside answers
+//! `More` until it is empty, and a result for "writes before it can read" belongs to `Read` (and the
+//! reverse to `Written`) when such a kind is added: all that match on them are then found by the compiler.
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -10,6 +25,32 @@ use std::os::fd::{AsRawFd, RawFd};
 pub enum Stream {
     Tcp(mio::net::TcpStream),
     Unix(mio::net::UnixStream),
+}
+
+/// What a read brought, and what the stream still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    Drained(usize),
+    More(usize),
+    End,
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Taken(usize),
+    Full,
+}
+
+fn write_with(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<Written> {
+    loop {
+        return match write() {
+            Ok(n) => Ok(Written::Taken(n)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Written::Full),
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => Err(e),
+        };
+    }
 }
 
 impl Stream {
@@ -65,21 +106,31 @@ impl Stream {
     }
 
     /// Reads up to `max` bytes to the end of `buf`.
-    pub fn read_into(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
-        crate::sys::io::read_into(self.fd(), buf, max)
-    }
-
-    pub fn write(&self, b: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(s) => (&*s).write(b),
-            Stream::Unix(s) => (&*s).write(b),
+    pub fn read_into(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<Read> {
+        debug_assert!(max > 0, "a read of nothing looks like the end");
+        loop {
+            return match crate::sys::io::receive(self.fd(), buf, max) {
+                Ok(0) => Ok(Read::End),
+                Ok(n) if n == max => Ok(Read::More(n)),
+                Ok(n) => Ok(Read::Drained(n)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Read::Drained(0)),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => Err(e),
+            };
         }
     }
 
-    pub fn write_vectored(&self, b: &[IoSlice]) -> io::Result<usize> {
+    pub fn write(&mut self, b: &[u8]) -> io::Result<Written> {
         match self {
-            Stream::Tcp(s) => (&*s).write_vectored(b),
-            Stream::Unix(s) => (&*s).write_vectored(b),
+            Stream::Tcp(s) => write_with(|| s.write(b)),
+            Stream::Unix(s) => write_with(|| s.write(b)),
+        }
+    }
+
+    pub fn write_vectored(&mut self, b: &[IoSlice]) -> io::Result<Written> {
+        match self {
+            Stream::Tcp(s) => write_with(|| s.write_vectored(b)),
+            Stream::Unix(s) => write_with(|| s.write_vectored(b)),
         }
     }
 
@@ -141,5 +192,47 @@ fn show_addr(a: &std::net::SocketAddr) -> String {
     match a.ip() {
         std::net::IpAddr::V4(ip) => format!("{ip}:{}", a.port()),
         std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", a.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    fn pair() -> (Stream, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+        ours.set_nonblocking(true).expect("a socket");
+        (Stream::Unix(mio::net::UnixStream::from_std(ours)), theirs)
+    }
+
+    #[test]
+    fn a_read_tells_whether_the_socket_may_have_more() {
+        let (mut s, mut peer) = pair();
+        let mut buf = Vec::new();
+        assert_eq!(s.read_into(&mut buf, 4).expect("open"), Read::Drained(0));
+        peer.write_all(b"abcdefg").expect("room");
+        assert_eq!(s.read_into(&mut buf, 4).expect("open"), Read::More(4));
+        assert_eq!(s.read_into(&mut buf, 4).expect("open"), Read::Drained(3));
+        assert_eq!(s.read_into(&mut buf, 4).expect("open"), Read::Drained(0));
+        assert_eq!(buf, b"abcdefg");
+        drop(peer);
+        assert_eq!(s.read_into(&mut buf, 4).expect("closed in order"), Read::End);
+    }
+
+    #[test]
+    fn a_write_tells_when_the_socket_is_full() {
+        let (mut s, mut peer) = pair();
+        let piece = vec![b'x'; 64 * 1024];
+        let mut sent = 0;
+        while let Written::Taken(n) = s.write(&piece).expect("open") {
+            sent += n;
+        }
+        assert_eq!(s.write_vectored(&[IoSlice::new(&piece)]).expect("open"), Written::Full);
+        let mut got = vec![0; sent];
+        peer.read_exact(&mut got).expect("all of it");
+        assert!(matches!(s.write(b"y").expect("open"), Written::Taken(1)));
+        drop(peer);
+        assert!(s.write(b"y").is_err());
     }
 }

@@ -12,7 +12,7 @@
 //! sorted sets xor a digest of each pair, streams mix ids, fields and values.
 
 use super::value::{StrRef, Value};
-use crate::ds::entry::{Entry, ty};
+use crate::ds::entry::{EntryRef, ty};
 use sha1::{Digest as _, Sha1};
 
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Digest {
     }
 
     /// Adds the value of an entry.
-    pub fn value(&mut self, e: &Entry) {
+    pub fn value(&mut self, e: EntryRef<'_>) {
         self.mix(&u32::from(e.ty()).to_be_bytes());
         match e.ty() {
             ty::STRING => {
@@ -54,7 +54,7 @@ impl Digest {
     }
 
     /// Adds a key with its value.
-    pub fn entry(&mut self, e: &Entry) {
+    pub fn entry(&mut self, e: EntryRef<'_>) {
         let mut d = Digest::default();
         d.mix(e.key());
         d.value(e);

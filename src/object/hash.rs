@@ -64,10 +64,18 @@ impl ValueKind for Hash {
             d.xor(&pair.0);
         });
     }
+    fn is_rehashing(&self) -> bool {
+        matches!(self, Hash::Table(t) if t.is_rehashing())
+    }
+    fn rehash(&mut self, steps: usize) {
+        if let Hash::Table(t) = self {
+            t.rehash(steps);
+        }
+    }
     fn table_figures(&self, full: Full) -> Option<String> {
         match self {
             Hash::Packed(_) => None,
-            Hash::Table(t) => Some(tables::figures(t.table(), full)),
+            Hash::Table(t) => Some(tables::figures(&t.figures(full.0))),
         }
     }
 }
@@ -235,16 +243,5 @@ impl Hash {
                 true
             }),
         }
-    }
-
-    /// Moves a rehash under way one step on: reading does its share of it.
-    pub fn step(&mut self) {
-        if let Hash::Table(t) = self {
-            t.rehash(1);
-        }
-    }
-
-    pub fn is_rehashing(&self) -> bool {
-        matches!(self, Hash::Table(t) if t.table().is_rehashing())
     }
 }

@@ -77,10 +77,18 @@ impl ValueKind for Set {
     fn digest(&self, d: &mut Digest) {
         self.for_each(|m| m.with_text(|m| d.xor(m)));
     }
+    fn is_rehashing(&self) -> bool {
+        matches!(self, Set::Table(t) if t.is_rehashing())
+    }
+    fn rehash(&mut self, steps: usize) {
+        if let Set::Table(t) = self {
+            t.rehash(steps);
+        }
+    }
     fn table_figures(&self, full: Full) -> Option<String> {
         match self {
             Set::Ints(_) | Set::Packed(_) => None,
-            Set::Table(t) => Some(tables::figures(t.table(), full)),
+            Set::Table(t) => Some(tables::figures(&t.figures(full.0))),
         }
     }
 }
@@ -398,17 +406,6 @@ impl Set {
         }
         self.for_each(f);
         *self = new;
-    }
-
-    /// Moves a rehash under way so many steps on: reading does its share of it.
-    pub fn step(&mut self, steps: usize) {
-        if let Set::Table(t) = self {
-            t.rehash(steps);
-        }
-    }
-
-    pub fn is_rehashing(&self) -> bool {
-        matches!(self, Set::Table(t) if t.table().is_rehashing())
     }
 
     /// Members in their order, for as long as `f` wants more.

@@ -2,7 +2,7 @@
 //! long the chains are. Chains are counted in slots of the logical size, not in the buckets of eight
 //! that hold them.
 
-use crate::ds::table::{ArrayStats, Elem, Table};
+use crate::ds::table::{ArrayFigures, Figures};
 use std::fmt::Write;
 
 /// Longer chains are not listed (DICT_STATS_VECTLEN).
@@ -14,25 +14,23 @@ pub struct Full(pub bool);
 
 const TITLES: [&str; 2] = ["main hash table", "rehashing target"];
 
-pub fn figures<E: Elem>(t: &Table<E>, full: Full) -> String {
-    let stats = if full == Full(true) { t.stats() } else { Vec::new() };
-    let arrays = if t.is_rehashing() { 2 } else { 1 };
+pub fn figures(of: &Figures) -> String {
     let mut text = String::new();
-    for (i, (size, used)) in t.sizes().into_iter().take(arrays).enumerate() {
+    for (i, a) in std::iter::once(&of.main).chain(&of.target).enumerate() {
         let _ = writeln!(text, "Hash table {i} stats ({}):", TITLES[i]);
-        if used == 0 {
+        if a.used == 0 {
             text += "No stats available for empty dictionaries\n";
             continue;
         }
-        let _ = write!(text, " table size: {size}\n number of elements: {used}\n");
-        if let Some(s) = stats.get(i) {
-            chains(&mut text, s);
+        let _ = write!(text, " table size: {}\n number of elements: {}\n", a.size, a.used);
+        if !a.chains.is_empty() {
+            chains(&mut text, a);
         }
     }
     text
 }
 
-fn chains(text: &mut String, s: &ArrayStats) {
+fn chains(text: &mut String, s: &ArrayFigures) {
     let different = s.size - s.chains[0];
     let average = s.used as f32 / different as f32;
     let _ = write!(
@@ -50,22 +48,20 @@ fn chains(text: &mut String, s: &ArrayStats) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ds::entry::{Entry, Payload, enc, ty};
-    use crate::ds::hash::hash;
+    use crate::ds::pairs::Pairs;
 
     #[test]
     fn every_element_is_in_some_chain() {
-        let mut t: Table<Entry> = Table::new();
+        let mut t = Pairs::new();
         assert_eq!(
-            figures(&t, Full(true)),
+            figures(&t.figures(true)),
             "Hash table 0 stats (main hash table):\nNo stats available for empty dictionaries\n"
         );
         for i in 0..100u32 {
-            let key = i.to_le_bytes();
-            t.insert(hash(&key), Entry::new(&key, ty::STRING, enc::INT, Payload::Word(0), None));
+            t.add(&i.to_le_bytes());
         }
         while t.rehash(100) {}
-        let text = figures(&t, Full(true));
+        let text = figures(&t.figures(true));
         assert!(text.starts_with(
             "Hash table 0 stats (main hash table):\n table size: 128\n number of elements: 100\n"
         ));
@@ -78,6 +74,6 @@ mod tests {
             })
             .sum();
         assert_eq!(listed, 100);
-        assert!(!figures(&t, Full(false)).contains("different slots"));
+        assert!(!figures(&t.figures(false)).contains("different slots"));
     }
 }

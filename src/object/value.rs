@@ -2,7 +2,7 @@
 //! word of an entry into a typed value and back.
 //!
 //! ```text
-//! entry: type, encoding, word  ── from_word ──►  Value  ── into_word ──►  type, encoding, word
+//! entry ── Remains ── from_remains ──►  Value  ── into_remains ──►  Remains ──► entry
 //! ```
 //!
 //! A new type adds a variant, its (type, encoding) pairs in both directions, and its `effort` to free.
@@ -14,7 +14,7 @@ use super::set::Set;
 use super::stream::{Parts, Stream};
 use super::tables::Full;
 use super::zset::Zset;
-use crate::ds::entry::{Entry, enc, ty};
+use crate::ds::entry::{EntryRef, Remains, enc, ty};
 use crate::ds::intset::Intset;
 use crate::ds::listpack::Listpack;
 use crate::ds::pairs::Pairs;
@@ -54,7 +54,7 @@ pub enum Fetch {
 
 /// Fetches what the lookup of a member with this hash is going to need; false when the value is small
 /// and near.
-pub fn prefetch_member(e: &Entry, hash: u64, what: Fetch) -> bool {
+pub fn prefetch_member(e: EntryRef<'_>, hash: u64, what: Fetch) -> bool {
     fn table(t: &Pairs, hash: u64, what: Fetch) {
         match what {
             Fetch::Bucket => t.prefetch_bucket(hash),
@@ -104,6 +104,12 @@ pub trait ValueKind: Sized + Clone {
     fn heap_bytes(&self) -> usize;
     /// Adds its content to a fingerprint.
     fn digest(&self, d: &mut Digest);
+    /// Is it a hash table that is being moved into another array?
+    fn is_rehashing(&self) -> bool {
+        false
+    }
+    /// Moves a rehash under way so many steps on.
+    fn rehash(&mut self, _steps: usize) {}
     /// Figures of its hash table, where it is one.
     fn table_figures(&self, _: Full) -> Option<String> {
         None
@@ -137,12 +143,12 @@ variants!(List, Set, Zset, Hash, Stream);
 /// A value that stays in its entry while it is read.
 pub struct View<'a, T> {
     value: ManuallyDrop<Value>,
-    _entry: PhantomData<(&'a Entry, T)>,
+    _entry: PhantomData<(EntryRef<'a>, T)>,
 }
 
 impl<'a, T: Variant> View<'a, T> {
     /// The value of an entry, None when it holds another type.
-    pub fn of(e: &'a Entry) -> Option<Self> {
+    pub fn of(e: EntryRef<'a>) -> Option<Self> {
         if e.ty() != T::TYPE {
             return None;
         }
@@ -163,7 +169,7 @@ impl<T: Variant> Deref for View<'_, T> {
 /// A value of any type but string that stays in its entry while it is read.
 pub struct Lent<'a> {
     value: ManuallyDrop<Value>,
-    _entry: PhantomData<&'a Entry>,
+    _entry: PhantomData<EntryRef<'a>>,
 }
 
 impl Deref for Lent<'_> {
@@ -183,7 +189,7 @@ pub enum StrRef<'a> {
 impl<'a> StrRef<'a> {
     /// The string of an entry, None when it holds another type.
     #[inline]
-    pub fn of(e: &'a Entry) -> Option<StrRef<'a>> {
+    pub fn of(e: EntryRef<'a>) -> Option<StrRef<'a>> {
         if e.ty() != ty::STRING {
             return None;
         }
@@ -232,21 +238,33 @@ impl Value {
         each!(self, false, x => x.is_empty())
     }
 
-    pub fn into_word(self) -> (u8, u8, u64) {
-        match self {
-            Value::Int(n) => (ty::STRING, enc::INT, n as u64),
+    /// The value in the form in which an entry holds it.
+    #[inline]
+    pub fn into_remains(self) -> Remains {
+        let (t, e, word) = match self {
+            Value::Int(n) => (ty::STRING, enc::INT, n.cast_unsigned()),
             Value::Str(e, s) => (ty::STRING, e, s.into_word()),
             Value::List(x) => parts(x),
             Value::Set(x) => parts(x),
             Value::Zset(x) => parts(x),
             Value::Hash(x) => parts(x),
             Value::Stream(x) => parts(x),
-        }
+        };
+        // SAFETY: what `from_word` reads as the value again, which the word owns now.
+        unsafe { Remains::new(t, e, word) }
+    }
+
+    /// The value that an entry held.
+    #[inline]
+    pub fn from_remains(r: Remains) -> Value {
+        let (t, e, word) = r.into_parts();
+        // SAFETY: they are made by `into_remains`, and given away here.
+        unsafe { Value::from_word(t, e, word) }
     }
 
     /// # Safety
-    /// The three came from `into_word`, and the word is taken over: this value alone frees it.
-    pub unsafe fn from_word(t: u8, e: u8, word: u64) -> Value {
+    /// The three are the parts of a `Remains`, and the word is taken over, or only lent and never dropped.
+    unsafe fn from_word(t: u8, e: u8, word: u64) -> Value {
         // SAFETY: by contract the word is what this type and encoding stored, and it is taken over.
         unsafe {
             match (t, e) {
@@ -267,14 +285,8 @@ impl Value {
         }
     }
 
-    /// What a table handed back when an entry went away.
-    pub fn from_remains(r: crate::ds::dict::Remains) -> Option<Value> {
-        // SAFETY: the dict hands each word out once, with the type it was stored with.
-        r.map(|(t, e, w)| unsafe { Value::from_word(t, e, w) })
-    }
-
     /// A copy of an entry's value that shares nothing with it; strings keep their encoding.
-    pub fn duplicate(e: &Entry) -> Value {
+    pub fn duplicate(e: EntryRef<'_>) -> Value {
         match StrRef::of(e) {
             Some(StrRef::Int(n)) => Value::Int(n),
             Some(StrRef::Bytes(b)) => Value::Str(e.enc(), Sds::from_slice(b)),
@@ -283,7 +295,7 @@ impl Value {
     }
 
     /// The value of an entry that holds no string, for the time of the loan.
-    pub fn lent(e: &Entry) -> Lent<'_> {
+    pub fn lent(e: EntryRef<'_>) -> Lent<'_> {
         assert_ne!(e.ty(), ty::STRING, "strings are read by `StrRef`");
         // SAFETY: as in `View::of`.
         let value = ManuallyDrop::new(unsafe { Value::from_word(e.ty(), e.enc(), e.word()) });
@@ -315,7 +327,7 @@ impl Value {
     }
 
     /// Bytes that a value which is not inside of its entry holds.
-    pub fn held_by(e: &Entry) -> usize {
+    pub fn held_by(e: EntryRef<'_>) -> usize {
         match StrRef::of(e) {
             Some(StrRef::Int(_)) => 0,
             Some(StrRef::Bytes(_)) => e.sds_room().2,

@@ -80,7 +80,7 @@ impl ValueKind for Zset {
     fn table_figures(&self, full: Full) -> Option<String> {
         match self {
             Zset::Packed(_) => None,
-            Zset::Skip(z) => Some(tables::figures(z.table(), full)),
+            Zset::Skip(z) => Some(tables::figures(&z.figures(full.0))),
         }
     }
 }

@@ -22,6 +22,8 @@ impl<'a> Key<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     v: &'a [&'a [u8]],
+    /// The request that the arguments were cut out of; empty when they were not.
+    raw: &'a [u8],
     /// Index of the argument whose hash is known; 0 (the name) for none.
     hashed: usize,
     hash: u64,
@@ -31,14 +33,39 @@ const _: () = assert!(size_of::<&[u8]>() == 16);
 
 impl<'a> Args<'a> {
     pub fn new(v: &'a [&'a [u8]]) -> Self {
-        Args { v, hashed: 0, hash: 0 }
+        Args { v, raw: &[], hashed: 0, hash: 0 }
     }
 
     /// With the hash of argument `at`, computed before.
     #[inline]
     pub fn with_hash(v: &'a [&'a [u8]], at: usize, hash: u64) -> Self {
         debug_assert!(at == 0 || at >= v.len() || hash == crate::ds::hash::hash(v[at]));
-        Args { v, hashed: at, hash }
+        Args { v, raw: &[], hashed: at, hash }
+    }
+
+    /// With the bytes of the multibulk request that the arguments were parsed from.
+    #[inline]
+    pub fn of_request(mut self, raw: &'a [u8]) -> Self {
+        self.raw = raw;
+        self
+    }
+
+    /// The request as it came, when encoding the arguments would give just those bytes. The parser takes
+    /// only numbers in their shortest form, but does not look at what stands where line ends belong.
+    pub fn canonical(&self) -> Option<&'a [u8]> {
+        let ends = |at: usize| self.raw.get(at..at + 2) == Some(b"\r\n");
+        let mut at = head_len(self.v.len());
+        if !ends(at) {
+            return None;
+        }
+        for a in self.v {
+            at += 2 + head_len(a.len());
+            if !ends(at) || !ends(at + 2 + a.len()) {
+                return None;
+            }
+            at += 2 + a.len();
+        }
+        (at + 2 == self.raw.len()).then_some(self.raw)
     }
 
     /// Argument `i` as a key.
@@ -83,6 +110,16 @@ impl<'a> Index<usize> for Args<'a> {
     }
 }
 
+/// Bytes of `*n` or `$n`.
+#[inline]
+fn head_len(n: usize) -> usize {
+    match n {
+        0..10 => 2,
+        10..100 => 3,
+        _ => 2 + n.ilog10() as usize,
+    }
+}
+
 /// Gives the room of an emptied argument vector on to the next batch, whose slices live elsewhere.
 pub fn recycle<'b>(mut v: Vec<&[u8]>) -> Vec<&'b [u8]> {
     v.clear();
@@ -100,6 +137,31 @@ mod tests {
         v.push(b"x");
         let v: Vec<&'static [u8]> = recycle(v);
         assert!(v.is_empty() && v.capacity() >= 100);
+    }
+
+    #[test]
+    fn a_request_is_canonical_when_encoding_it_gives_its_bytes() {
+        let long = [b'x'; 12_345];
+        let many = [&b"m"[..]; 101];
+        for v in [&[&b"get"[..], b"", b"k"][..], &[b"SET", b"0123456789", &long], &[b"\r\n"], &many] {
+            let mut raw = format!("*{}\r\n", v.len()).into_bytes();
+            for a in v {
+                raw.extend_from_slice(format!("${}\r\n", a.len()).as_bytes());
+                raw.extend_from_slice(&[a, &b"\r\n"[..]].concat());
+            }
+            assert_eq!(Args::new(v).of_request(&raw).canonical(), Some(&raw[..]));
+            assert_eq!(Args::new(v).canonical(), None);
+            let lines: Vec<usize> =
+                (0..raw.len() - 1).filter(|i| raw[*i..].starts_with(b"\r\n")).collect();
+            for at in [lines[0], lines[1], raw.len() - 2] {
+                let mut odd = raw.clone();
+                odd[at + 1] = b'x';
+                assert_eq!(Args::new(v).of_request(&odd).canonical(), None, "line end at {at}");
+            }
+            assert_eq!(Args::new(v).of_request(&raw[..raw.len() - 1]).canonical(), None);
+            raw.push(b'x');
+            assert_eq!(Args::new(v).of_request(&raw).canonical(), None);
+        }
     }
 
     #[test]

@@ -1,12 +1,28 @@
-//! Who hears which channel.
+//! Subscriptions, and the messages that they bring.
 //!
 //! Three kinds of subscription (channels, patterns, shard channels), each a map from the name to its
 //! subscribers in the order they came, and for each client the names it chose, in order too.
+//!
+//! ```text
+//! name ─► [(7, client)][(9, gone)][(12, client)]     client ─► name: 12       the number tells the place
+//! ```
+//!
+//! A subscriber that leaves is found by its number and only marked; its place goes when half of the places
+//! are marked. So many clients that leave one channel together cost each the same.
+//!
+//! A message to several subscribers is encoded once for each version of the protocol; a long one is one
+//! piece of memory that all of them send from (`Reply::shared`).
 
 use crate::algo::glob::glob_match;
 use crate::clients::{ClientId, Clients};
+use crate::proto::reply::Reply;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// A message of so many bytes is not copied for each subscriber.
+const LONG: usize = 8 * 1024;
+/// Room that is kept for encoding short messages.
+const KEEP: usize = 16 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -26,46 +42,72 @@ impl Kind {
     }
 }
 
+/// The subscribers of one name.
 #[derive(Debug, Default)]
-struct Names {
-    subscribers: HashMap<Arc<[u8]>, Vec<ClientId>>,
-    by_client: HashMap<ClientId, Chosen>,
+struct Line {
+    /// By ascending number; None for one that has left.
+    places: Vec<(u64, Option<ClientId>)>,
+    gone: usize,
 }
 
-/// What one client chose, and when: some have a hundred thousand.
+impl Line {
+    fn len(&self) -> usize {
+        self.places.len() - self.gone
+    }
+
+    fn add(&mut self, number: u64, id: ClientId) {
+        debug_assert!(self.places.last().is_none_or(|(last, _)| *last < number));
+        self.places.push((number, Some(id)));
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Ok(at) = self.places.binary_search_by_key(&number, |(n, _)| *n) else { return };
+        self.gone += usize::from(self.places[at].1.take().is_some());
+        if self.gone * 2 > self.places.len() {
+            self.places.retain(|(_, id)| id.is_some());
+            self.gone = 0;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = ClientId> {
+        self.places.iter().filter_map(|(_, id)| *id)
+    }
+}
+
 #[derive(Debug, Default)]
-struct Chosen {
-    names: HashMap<Arc<[u8]>, u64>,
+struct Names {
+    subscribers: HashMap<Arc<[u8]>, Line>,
+    /// The names that each client chose, with the number of the subscription: some have a hundred
+    /// thousand.
+    by_client: HashMap<ClientId, HashMap<Arc<[u8]>, u64>>,
     next: u64,
 }
 
 impl Names {
     fn add(&mut self, id: ClientId, name: &[u8]) -> bool {
         let mine = self.by_client.entry(id).or_default();
-        if mine.names.contains_key(name) {
+        if mine.contains_key(name) {
             return false;
         }
         let name: Arc<[u8]> = match self.subscribers.get_key_value(name) {
             Some((n, _)) => n.clone(),
             None => name.into(),
         };
-        mine.names.insert(name.clone(), mine.next);
-        mine.next += 1;
-        self.subscribers.entry(name).or_default().push(id);
+        self.next += 1;
+        mine.insert(name.clone(), self.next);
+        self.subscribers.entry(name).or_default().add(self.next, id);
         true
     }
 
     fn remove(&mut self, id: ClientId, name: &[u8]) -> bool {
         let Some(mine) = self.by_client.get_mut(&id) else { return false };
-        if mine.names.remove(name).is_none() {
-            return false;
-        }
-        if mine.names.is_empty() {
+        let Some(number) = mine.remove(name) else { return false };
+        if mine.is_empty() {
             self.by_client.remove(&id);
         }
-        if let Some(list) = self.subscribers.get_mut(name) {
-            list.retain(|c| *c != id);
-            if list.is_empty() {
+        if let Some(line) = self.subscribers.get_mut(name) {
+            line.remove(number);
+            if line.len() == 0 {
                 self.subscribers.remove(name);
             }
         }
@@ -73,14 +115,23 @@ impl Names {
     }
 
     fn count(&self, id: ClientId) -> usize {
-        self.by_client.get(&id).map_or(0, |mine| mine.names.len())
+        self.by_client.get(&id).map_or(0, HashMap::len)
     }
 
     fn of(&self, id: ClientId) -> Vec<Arc<[u8]>> {
         let Some(mine) = self.by_client.get(&id) else { return Vec::new() };
-        let mut all: Vec<_> = mine.names.iter().map(|(name, at)| (*at, name.clone())).collect();
-        all.sort_unstable_by_key(|(at, _)| *at);
+        let mut all: Vec<_> = mine.iter().map(|(name, number)| (*number, name.clone())).collect();
+        all.sort_unstable_by_key(|(number, _)| *number);
         all.into_iter().map(|(_, name)| name).collect()
+    }
+}
+
+/// Can a keyspace event reach the subscribers of this name?
+fn hears_events(kind: Kind, name: &[u8]) -> bool {
+    match kind {
+        Kind::Channel => name.starts_with(b"__key"),
+        Kind::Pattern => name.first().is_some_and(|b| b"_*?[\\".contains(b)),
+        Kind::Shard => false,
     }
 }
 
@@ -89,6 +140,10 @@ pub struct Pubsub {
     channels: Names,
     patterns: Names,
     shards: Names,
+    /// Channels and patterns that keyspace events can reach.
+    hear_events: usize,
+    /// Encoded messages, for RESP2 and RESP3.
+    room: [Vec<u8>; 2],
 }
 
 impl Pubsub {
@@ -110,11 +165,23 @@ impl Pubsub {
 
     /// True when it is new to the client.
     pub fn subscribe(&mut self, kind: Kind, id: ClientId, name: &[u8]) -> bool {
-        self.names_mut(kind).add(id, name)
+        let names = self.names_mut(kind);
+        let before = names.subscribers.len();
+        let new = names.add(id, name);
+        if names.subscribers.len() > before && hears_events(kind, name) {
+            self.hear_events += 1;
+        }
+        new
     }
 
     pub fn unsubscribe(&mut self, kind: Kind, id: ClientId, name: &[u8]) -> bool {
-        self.names_mut(kind).remove(id, name)
+        let names = self.names_mut(kind);
+        let before = names.subscribers.len();
+        let was = names.remove(id, name);
+        if names.subscribers.len() < before && hears_events(kind, name) {
+            self.hear_events -= 1;
+        }
+        was
     }
 
     /// What a client chose, in order.
@@ -135,9 +202,9 @@ impl Pubsub {
         }
     }
 
-    /// Can a keyspace event be heard by anybody?
+    /// Is there a subscription that a keyspace event can reach?
     pub fn has_listeners(&self) -> bool {
-        !self.channels.subscribers.is_empty() || !self.patterns.subscribers.is_empty()
+        self.hear_events > 0
     }
 
     /// Names with subscribers that match a pattern (all for None).
@@ -147,7 +214,7 @@ impl Pubsub {
     }
 
     pub fn subscribers(&self, kind: Kind, name: &[u8]) -> usize {
-        self.names(kind).subscribers.get(name).map_or(0, Vec::len)
+        self.names(kind).subscribers.get(name).map_or(0, Line::len)
     }
 
     /// Distinct names of one kind.
@@ -156,38 +223,70 @@ impl Pubsub {
     }
 }
 
-/// Sends a message to all who listen; returns how many.
-pub fn publish(p: &Pubsub, clients: &mut Clients, kind: Kind, channel: &[u8], message: &[u8]) -> usize {
+/// Sends a message to all its subscribers; returns how many there are.
+pub fn publish(
+    p: &mut Pubsub,
+    clients: &mut Clients,
+    kind: Kind,
+    channel: &[u8],
+    message: &[u8],
+) -> usize {
+    let mut room = std::mem::take(&mut p.room);
     let mut heard = 0;
-    if let Some(list) = p.names(kind).subscribers.get(channel) {
-        for &id in list {
-            clients.push(id, |out| {
-                out.push(3);
-                out.bulk(kind.words().2.as_bytes());
-                out.bulk(channel);
-                out.bulk(message);
-            });
-            heard += 1;
-        }
+    if let Some(line) = p.names(kind).subscribers.get(channel) {
+        heard += deliver(line, clients, &[kind.words().2.as_bytes(), channel, message], &mut room);
     }
     if kind == Kind::Channel {
-        for (pattern, list) in p.patterns.subscribers.iter() {
-            if !glob_match(pattern, channel, false) {
-                continue;
-            }
-            for &id in list {
-                clients.push(id, |out| {
-                    out.push(4);
-                    out.bulk(b"pmessage");
-                    out.bulk(pattern);
-                    out.bulk(channel);
-                    out.bulk(message);
-                });
-                heard += 1;
+        for (pattern, line) in &p.patterns.subscribers {
+            if glob_match(pattern, channel, false) {
+                heard += deliver(line, clients, &[b"pmessage", pattern, channel, message], &mut room);
             }
         }
     }
+    p.room = room;
     heard
+}
+
+fn encode(out: &mut Reply, parts: &[&[u8]]) {
+    out.push(parts.len());
+    parts.iter().for_each(|part| out.bulk(part));
+}
+
+fn encoded(resp3: bool, parts: &[&[u8]], len: usize, room: Vec<u8>) -> Vec<u8> {
+    let mut out = Reply::new(resp3);
+    out.buf = room;
+    // Enough for the heads of all parts: it stays one buffer.
+    out.buf.reserve(len + 32 * (parts.len() + 1));
+    encode(&mut out, parts);
+    debug_assert!(!out.spilled(), "room was made for all of it");
+    out.buf
+}
+
+fn deliver(line: &Line, clients: &mut Clients, parts: &[&[u8]], room: &mut [Vec<u8>; 2]) -> usize {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut long: [Option<Arc<[u8]>>; 2] = [None, None];
+    for id in line.iter() {
+        clients.push(id, |out| {
+            let (resp3, version) = (out.resp3, usize::from(out.resp3));
+            if line.len() == 1 {
+                encode(out, parts);
+            } else if len >= LONG {
+                let build = || encoded(resp3, parts, len, Vec::new()).into();
+                out.shared(long[version].get_or_insert_with(build));
+            } else {
+                let built = &mut room[version];
+                if built.is_empty() {
+                    *built = encoded(resp3, parts, len, std::mem::take(built));
+                }
+                out.raw(built);
+            }
+        });
+    }
+    for built in room {
+        built.clear();
+        built.shrink_to(KEEP);
+    }
+    line.len()
 }
 
 #[cfg(test)]
@@ -213,5 +312,50 @@ mod tests {
         p.forget(me);
         assert_eq!((p.count(Kind::Channel, me), p.distinct(Kind::Channel)), (0, 1));
         assert_eq!(p.subscribers(Kind::Channel, b"ch:5"), 1);
+    }
+    #[test]
+    fn many_subscribers_of_one_channel_leave_in_any_order_at_no_more_cost_each() {
+        let mut p = Pubsub::default();
+        let id = |index| ClientId { index, generation: 1 };
+        // Quadratic work would take minutes.
+        const N: u32 = 200_000;
+        (0..N).for_each(|i| assert!(p.subscribe(Kind::Channel, id(i), b"all")));
+        let left = |p: &Pubsub| p.channels.subscribers.get(&b"all"[..]).map_or(0, |l| l.iter().count());
+        (0..N).filter(|i| i % 3 == 0).for_each(|i| p.forget(id(i)));
+        assert_eq!(p.subscribers(Kind::Channel, b"all"), left(&p));
+        let first: Vec<u32> =
+            p.channels.subscribers[&b"all"[..]].iter().take(4).map(|c| c.index).collect();
+        assert_eq!(first, [1, 2, 4, 5], "the others stay in their order");
+        assert!(p.subscribe(Kind::Channel, id(0), b"all"), "it comes back, behind all others");
+        assert_eq!(p.channels.subscribers[&b"all"[..]].iter().last(), Some(id(0)));
+        (0..N).rev().for_each(|i| p.forget(id(i)));
+        assert_eq!((left(&p), p.distinct(Kind::Channel)), (0, 0));
+    }
+
+    #[test]
+    fn only_names_that_events_can_reach_make_them_news() {
+        let (mut p, me) = (Pubsub::default(), ClientId { index: 1, generation: 1 });
+        let you = ClientId { index: 2, generation: 1 };
+        for (kind, name, reached) in [
+            (Kind::Channel, &b"news"[..], false),
+            (Kind::Channel, b"__keyspace@0__:k", true),
+            (Kind::Pattern, b"news.*", false),
+            (Kind::Pattern, b"__key*", true),
+            (Kind::Pattern, b"*", true),
+            (Kind::Pattern, b"\\__keyevent@0__:del", true),
+            (Kind::Pattern, b"?_key*", true),
+            (Kind::Pattern, b"[_]_key*", true),
+            (Kind::Pattern, b"", false),
+            (Kind::Shard, b"__keyspace@0__:k", false),
+        ] {
+            p.subscribe(kind, me, name);
+            p.subscribe(kind, you, name);
+            p.subscribe(kind, you, name);
+            assert_eq!(p.has_listeners(), reached, "{}", name.escape_ascii());
+            p.unsubscribe(kind, me, name);
+            assert_eq!(p.has_listeners(), reached, "{}", name.escape_ascii());
+            p.forget(you);
+            assert!(!p.has_listeners(), "{}", name.escape_ascii());
+        }
     }
 }

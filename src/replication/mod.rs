@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! unit ─► ops ─┬─► AOF
-//!              └─► sink ── feed ─► Backlog  [....|........|.............]
+//!              └──────────────────► Backlog  [....|........|.............]
 //!                                   kept ──┘    ▲ at      ▲ at          └─ end: master_repl_offset
 //!                                               replica   replica
 //! SYNC, PSYNC ─► WaitStart ── fork ─► WaitEnd ── saved ─► SendBulk ── sent ─► Online
@@ -48,6 +48,10 @@ pub struct Replication {
     /// Where the stream ended when there was a backlog last.
     rests_at: u64,
     pub replicas: Replicas,
+    /// Ops have left since the replicas were last told of it.
+    pub grown: bool,
+    /// Where the stream ended when it was last asked how far replicas are behind.
+    pub measured_at: u64,
     /// The second in which the last replica left.
     pub alone_since: i64,
     /// The snapshot on the disk was written for replicas, and shall go (`rdb-del-sync-files`).
@@ -65,6 +69,8 @@ impl Default for Replication {
             backlog: None,
             rests_at: 0,
             replicas: Replicas::default(),
+            grown: false,
+            measured_at: 0,
             alone_since: 0,
             file_for_replicas: false,
             beats: 0,

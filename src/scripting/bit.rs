@@ -1,7 +1,7 @@
 //! The `bit` library of scripts: operations on 32 bits. Numbers are taken modulo 2^32, halves to even;
 //! results are signed.
 
-use super::ffi::{Kind, Library, Raise, Stack};
+use super::ffi::{Library, LuaType, Raise, Stack};
 use super::sandbox::Item::Native;
 
 pub const LIBRARY: Library = &[
@@ -94,7 +94,7 @@ fn ror(s: &mut Stack) -> Result<i32, Raise> {
 /// The digits are those of an unsigned number: the least integer asks for eight capitals, too.
 fn tohex(s: &mut Stack) -> Result<i32, Raise> {
     let n = bits(s, 1)?;
-    let digits = if s.kind(2) == Kind::None { 8 } else { bits(s, 2)? as i32 };
+    let digits = if s.kind(2) == LuaType::None { 8 } else { bits(s, 2)? as i32 };
     let shown = digits.unsigned_abs().min(8) as usize;
     let text = if digits < 0 { format!("{n:08X}") } else { format!("{n:08x}") };
     s.push_bytes(&text.as_bytes()[8 - shown..]);

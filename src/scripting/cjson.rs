@@ -9,7 +9,7 @@
 //! The decoder takes more than JSON has for a number (hex, inf, leading zeros) until
 //! `decode_invalid_numbers` forbids it. A zero byte ends the text.
 
-use super::ffi::{Cursor, Kind, Library, Raise, Stack};
+use super::ffi::{Cursor, Library, LuaType, Raise, Stack};
 use super::sandbox::{Item, put};
 
 pub const LIBRARY: Library = &[
@@ -73,7 +73,7 @@ fn at_most(s: &mut Stack, n: i32) -> Result<(), Raise> {
 type Place = fn(&mut Config) -> &mut i32;
 
 fn integer(s: &mut Stack, at: i32, place: Place, least: i32, most: i32) -> Result<(), Raise> {
-    if s.kind(at) != Kind::Nil {
+    if s.kind(at) != LuaType::Nil {
         let n = s.check_integer(at)? as i32;
         if !(least..=most).contains(&n) {
             let text = format!("expected integer between {least} and {most}");
@@ -89,8 +89,8 @@ fn integer(s: &mut Stack, at: i32, place: Place, least: i32, most: i32) -> Resul
 /// One of `options`, the first two also as booleans.
 fn choice(s: &mut Stack, at: i32, place: Place, options: &[&str]) -> Result<(), Raise> {
     match s.kind(at) {
-        Kind::Nil => {}
-        Kind::Bool => {
+        LuaType::Nil => {}
+        LuaType::Bool => {
             let yes = i32::from(s.boolean(at));
             *place(&mut s.kept().json) = yes;
         }
@@ -192,15 +192,15 @@ impl Encoder {
     /// Writes the value on top, and leaves it there.
     fn value(&mut self, s: &mut Stack, depth: i32) -> Result<(), Raise> {
         match s.kind(-1) {
-            Kind::String => self.string(s.bytes(-1)),
-            Kind::Number => self.number(s.number(-1).unwrap_or(0.0))?,
-            Kind::Bool => {
+            LuaType::String => self.string(s.bytes(-1)),
+            LuaType::Number => self.number(s.number(-1).unwrap_or(0.0))?,
+            LuaType::Bool => {
                 let word: &[u8] = if s.boolean(-1) { b"true" } else { b"false" };
                 self.out.extend_from_slice(word);
             }
-            Kind::Nil => self.out.extend_from_slice(b"null"),
-            Kind::Light if s.is_null(-1) => self.out.extend_from_slice(b"null"),
-            Kind::Table => {
+            LuaType::Nil => self.out.extend_from_slice(b"null"),
+            LuaType::Light if s.is_null(-1) => self.out.extend_from_slice(b"null"),
+            LuaType::Table => {
                 let depth = depth + 1;
                 if depth > self.config.encode_depth || !s.room(4) {
                     let text = format!("Cannot serialise, excessive nesting ({depth})");
@@ -265,7 +265,7 @@ impl Encoder {
         let (mut max, mut items) = (0i32, 0i64);
         let mut cursor = Cursor::default();
         while s.each(-1, &mut cursor) {
-            let key = if s.kind(-2) == Kind::Number { s.number(-2) } else { None };
+            let key = if s.kind(-2) == LuaType::Number { s.number(-2) } else { None };
             match key {
                 Some(k) if k.fract() == 0.0 && k >= 1.0 => {
                     if k > f64::from(max) {
@@ -313,12 +313,12 @@ impl Encoder {
                 self.out.push(b',');
             }
             match s.kind(-2) {
-                Kind::Number => {
+                LuaType::Number => {
                     self.out.push(b'"');
                     self.number(s.number(-2).unwrap_or(0.0))?;
                     self.out.extend_from_slice(b"\":");
                 }
-                Kind::String => {
+                LuaType::String => {
                     self.string(s.bytes(-2));
                     self.out.push(b':');
                 }

@@ -9,7 +9,7 @@
 //! A table whose keys are 1 to n is an array, the empty one too; others are maps. Numbers without a
 //! fraction are integers; a double that a float holds is a float. Nesting below 16 tables becomes nil.
 
-use super::ffi::{Cursor, Kind, Library, Raise, Stack};
+use super::ffi::{Cursor, Library, LuaType, Raise, Stack};
 use super::sandbox::Item;
 
 pub const LIBRARY: Library = &[
@@ -44,14 +44,14 @@ fn pack(s: &mut Stack) -> Result<i32, Raise> {
 /// Packs the value on top and pops it.
 fn put(s: &mut Stack, out: &mut Vec<u8>, depth: usize) -> Result<(), Raise> {
     match s.kind(-1) {
-        Kind::String => {
+        LuaType::String => {
             let text = s.bytes(-1);
             head(out, text.len(), (0xa0, 32), &[0xd9, 0xda, 0xdb]);
             out.extend_from_slice(text);
         }
-        Kind::Bool => out.push(if s.boolean(-1) { 0xc3 } else { 0xc2 }),
-        Kind::Number => put_number(out, s.number(-1).unwrap_or(0.0)),
-        Kind::Table if depth < DEEPEST => put_table(s, out, depth)?,
+        LuaType::Bool => out.push(if s.boolean(-1) { 0xc3 } else { 0xc2 }),
+        LuaType::Number => put_number(out, s.number(-1).unwrap_or(0.0)),
+        LuaType::Table if depth < DEEPEST => put_table(s, out, depth)?,
         _ => out.push(0xc0),
     }
     s.pop(1);
@@ -114,7 +114,7 @@ fn shape(s: &mut Stack) -> (bool, usize) {
     while s.each(-1, &mut cursor) {
         s.pop(1);
         count += 1;
-        match s.number(-1).filter(|_| s.kind(-1) == Kind::Number) {
+        match s.number(-1).filter(|_| s.kind(-1) == LuaType::Number) {
             Some(n) if n > 0.0 && n <= f64::from(i32::MAX) && n.fract() == 0.0 => max = max.max(n),
             _ => array = false,
         }
@@ -246,8 +246,8 @@ impl Reader<'_> {
         for _ in 0..n {
             self.value(s)?;
             match s.kind(-1) {
-                Kind::Nil => return Err(Bad::Key("table index is nil")),
-                Kind::Number if s.number(-1).is_some_and(f64::is_nan) => {
+                LuaType::Nil => return Err(Bad::Key("table index is nil")),
+                LuaType::Number if s.number(-1).is_some_and(f64::is_nan) => {
                     return Err(Bad::Key("table index is NaN"));
                 }
                 _ => {}
@@ -261,7 +261,7 @@ impl Reader<'_> {
 
 /// An optional integer argument.
 fn optional(s: &Stack, at: i32) -> Result<i64, Raise> {
-    if matches!(s.kind(at), Kind::None | Kind::Nil) { Ok(0) } else { s.check_integer(at) }
+    if matches!(s.kind(at), LuaType::None | LuaType::Nil) { Ok(0) } else { s.check_integer(at) }
 }
 
 /// Unpacks at most `limit` values from byte `offset` on; both 0 for all. Otherwise where the rest begins

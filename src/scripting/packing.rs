@@ -6,7 +6,7 @@
 //!          cn      n bytes (c0: what a length says)   s                        up to a zero byte
 //! ```
 
-use super::ffi::{Kind, Library, Raise, Stack};
+use super::ffi::{Library, LuaType, Raise, Stack};
 use super::sandbox::Item::Native;
 
 pub const LIBRARY: Library =
@@ -204,7 +204,7 @@ fn unpack(s: &mut Stack) -> Result<i32, Raise> {
     let mut f = Format::of(s)?;
     let data = s.check_bytes(2)?;
     let from = match s.kind(3) {
-        Kind::None | Kind::Nil => 1,
+        LuaType::None | LuaType::Nil => 1,
         _ => s.check_integer(3)?,
     };
     // As C has it in a size_t: only zero is refused here, and below zero is past the end.

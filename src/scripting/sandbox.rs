@@ -3,7 +3,7 @@
 //! Tables that scripts share are read-only in the interpreter itself (build.rs); a global that does not
 //! exist is an error.
 
-use super::ffi::{Cursor, Kind, Library, Native, Raise, Stack};
+use super::ffi::{Cursor, Library, LuaType, Native, Raise, Stack};
 use super::{bit, cjson, cmsgpack, packing, random};
 
 /// What the base library has and scripts do not.
@@ -98,7 +98,7 @@ fn lock(s: &mut Stack) {
     assert!(s.room(4), "libraries are not deep");
     let mut cursor = Cursor::default();
     while s.each(-1, &mut cursor) {
-        if s.kind(-1) == Kind::Table {
+        if s.kind(-1) == LuaType::Table {
             lock(s);
         }
         s.pop(2);

@@ -118,7 +118,7 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
         }
     }
     let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
-    if srv.gate.has(Gate::MAXMEMORY) && srv.run.pass_depth <= 1 {
+    if srv.gate.has(Gate::MAXMEMORY) && !srv.execution.in_nested_pass() {
         let short = evict::perform(srv) == evict::Outcome::Failed;
         let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
         // A queue may grow without end; what ends the transaction makes room.
@@ -250,7 +250,7 @@ fn protected(srv: &Server, c: &Client, e: &CommandRow) -> Option<CmdError> {
         cf::PROTECTED_DEBUG => ("DEBUG", "enable-debug-command", srv.config.enable_debug_command),
         _ => ("MODULE", "enable-module-command", srv.config.enable_module_command),
     };
-    if allowed.allows(c.stream.as_ref().is_none_or(|s| s.is_local())) {
+    if allowed.allows(c.conn.stream.as_ref().is_none_or(|s| s.is_local())) {
         return None;
     }
     Some(CmdError::text(format!(

@@ -24,7 +24,7 @@ use crate::config::AppendFsync;
 use crate::jobs::aof::State;
 use crate::jobs::child::ChildKind;
 use crate::persist::aof::manifest::Manifest;
-use crate::replication::ops::Sink;
+use crate::replication::ops::Log;
 use crate::sys::clock::mono_ns;
 use crate::sys::{errno, fsx};
 use crate::{notice, warning};
@@ -41,7 +41,7 @@ const ERROR_RATE: i64 = 30;
 /// A write waits so many seconds for a sync.
 const POSTPONE: i64 = 2;
 /// A larger buffer goes back to the allocator when it has been written.
-const KEEP_BUFFER: usize = 4000;
+const KEEP_BUFFER: usize = 64 * 1024;
 
 pub fn folder(srv: &Server) -> PathBuf {
     Path::new(OsStr::from_bytes(&srv.config.appenddirname)).to_path_buf()
@@ -182,9 +182,9 @@ fn adopt(srv: &mut Server, (file, size): (Arc<File>, u64)) {
 /// Do units leave anything for the log?
 pub fn feed(srv: &mut Server, on: bool) {
     match (&mut srv.ops.aof, on) {
-        (Some(sink), true) => sink.forget_db(),
-        (sink, true) => *sink = Some(Sink::default()),
-        (sink, false) => *sink = None,
+        (Some(log), true) => log.selected.forget(),
+        (log, true) => *log = Some(Log::default()),
+        (log, false) => *log = None,
     }
     policy::refresh(srv);
 }
@@ -263,7 +263,7 @@ pub fn start(srv: &mut Server) -> bool {
             "AOF was enabled but there is already another background operation. An AOF background was \
              scheduled to start when possible."
         );
-    } else if srv.run.in_exec {
+    } else if srv.execution.in_exec() {
         srv.aof.rewrite.scheduled = true;
         notice!(
             "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
@@ -497,7 +497,7 @@ fn sync(srv: &mut Server, syncing: bool) {
 
 /// From the cron: writes that waited or failed are tried again.
 pub fn cron(srv: &mut Server) {
-    let second = srv.run.cron_loops.is_multiple_of(srv.run.hz.max(1));
+    let second = srv.cron.loops.is_multiple_of(srv.cron.hz.max(1));
     if srv.aof.postponed_since.is_some() || srv.aof.write_error.is_some() && second {
         flush(srv, false);
     }

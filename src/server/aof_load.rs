@@ -223,12 +223,12 @@ fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, bef
     let mut c = Client::new(srv.clock.unix_ms);
     c.set(flag::OBEYED | flag::DENY_BLOCKING);
     let id = srv.clients.add(c);
-    let outer = srv.run.current.replace(id);
+    let outer = srv.execution.set_current(Some(id));
     srv.loading.reader = Some(id);
     let mut run = Run { id, out: Reply::new(false), whole: at, before_multi: at };
     let end = run.all(srv, name, Reader::new(from, at), before);
     srv.loading.reader = None;
-    srv.run.current = outer;
+    srv.execution.set_current(outer);
     let open = srv.clients[id].has(flag::MULTI);
     // Out of every registry: a log may hold anything.
     kill::kill(srv, id);

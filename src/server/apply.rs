@@ -28,7 +28,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
-        Apply::Hz => srv.run.hz = srv.config.hz,
+        Apply::Hz => srv.cron.hz = srv.config.hz,
         Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
         Apply::Slowlog | Apply::LatencyTracking => slow::refresh(srv),
         Apply::ProcTitle => return refuse_unless(listen::show_title(srv), Apply::CANNOT_SET_TITLE),
@@ -114,13 +114,13 @@ pub fn oom_score(srv: &mut Server) -> bool {
         OomScoreAdj::Absolute => oom::Mode::Absolute,
     };
     let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
-    srv.run.oom.apply(mode, values, oom::Class::Master).is_ok()
+    srv.process.oom.apply(mode, values, oom::Class::Master).is_ok()
 }
 
 /// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle
 /// server.
 pub fn watchdog(srv: &mut Server) {
-    let shortest = 1000 / srv.run.hz.max(1) * 2;
+    let shortest = 1000 / srv.cron.hz.max(1) * 2;
     if srv.config.watchdog_period > 0 {
         srv.config.watchdog_period = srv.config.watchdog_period.max(shortest);
     }

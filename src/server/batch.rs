@@ -26,23 +26,20 @@
 
 use super::ctx::Table;
 use super::{Server, adopt, auth, client_info, dispatch, kill, limits};
-use crate::clients::{ClientId, Input, flag};
+use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
-use crate::ds::entry::Entry;
+use crate::ds::dict::Place;
 use crate::ds::hash::hash;
 use crate::object::value::{Fetch, prefetch_member};
 use crate::proto::args::{Args, recycle};
 use crate::proto::parse::{Limits, Parsed, Span, State};
 use crate::proto::reply::Reply;
-use crate::sys::alloc;
 
 /// Requests parsed ahead.
 const BATCH: usize = 64;
 /// Places for arguments that are kept from batch to batch.
 const KEEP: usize = 4096;
-/// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
-pub const BIG_ARG: usize = 32 * 1024;
 
 struct Request {
     /// From the beginning of the buffer.
@@ -63,7 +60,7 @@ pub struct Scratch {
     spans: Vec<Span>,
     requests: Vec<Request>,
     argv: Vec<&'static [u8]>,
-    members: Vec<(Entry, u64)>,
+    members: Vec<(Place, u64)>,
     /// Where in the buffer the first incomplete request begins.
     end: usize,
     ahead: Ahead,
@@ -148,17 +145,17 @@ impl Scratch {
 
     /// First touch of what the batch is going to need.
     fn fetch_buckets(&self, srv: &Server, db: usize) {
-        let keys = srv.ks.db(db).dict.keys();
-        if !keys.is_empty() {
-            self.hashes().for_each(|h| keys.prefetch_bucket(h));
+        let db = srv.ks.db(db);
+        if !db.is_empty() {
+            self.hashes().for_each(|h| db.table(h).prefetch_bucket(h));
         }
     }
 
     /// Second touch, when the buckets have arrived.
     fn fetch_entries(&self, srv: &Server, db: usize) {
-        let keys = srv.ks.db(db).dict.keys();
-        if !keys.is_empty() {
-            self.hashes().for_each(|h| keys.prefetch_elem(h));
+        let db = srv.ks.db(db);
+        if !db.is_empty() {
+            self.hashes().for_each(|h| db.table(h).prefetch_entry(h));
         }
     }
 
@@ -168,27 +165,30 @@ impl Scratch {
         if self.requests.len() < 2 || srv.table.member_at(first.cmd) == 0 {
             return;
         }
-        let keys = srv.ks.db(db).dict.keys();
-        let mut last: Option<(u64, Option<Entry>)> = None;
+        let db = srv.ks.db(db);
+        let mut last: Option<(u64, Option<Place>)> = None;
         for r in self.requests.iter().filter(|r| r.key_at > 0) {
             let at = usize::from(srv.table.member_at(r.cmd));
             let spans = &self.spans[r.first as usize..(r.first + r.count) as usize];
             let arg = |i: usize| spans.get(i).map(|s| &buf[r.start + s.off..r.start + s.off + s.len]);
             let (Some(key), Some(member)) = (arg(r.key_at.into()), arg(at)) else { continue };
-            let entry = match last {
-                Some((h, e)) if h == r.hash => e,
-                _ => keys.find(r.hash, key),
+            let table = db.table(r.hash);
+            let place = match last {
+                Some((h, place)) if h == r.hash => place,
+                _ => table.locate(r.hash, key),
             };
-            last = Some((r.hash, entry));
-            if let Some(e) = entry.filter(|_| at > 0) {
-                let h = hash(member);
-                if prefetch_member(&e, h, Fetch::Bucket) {
-                    self.members.push((e, h));
-                }
+            last = Some((r.hash, place));
+            let Some(place) = place.filter(|_| at > 0) else { continue };
+            let h = hash(member);
+            if table.at(place).is_some_and(|e| prefetch_member(e, h, Fetch::Bucket)) {
+                self.members.push((place, h));
             }
         }
-        for (e, h) in self.members.drain(..) {
-            prefetch_member(&e, h, Fetch::Elem);
+        // Of whichever table it is: others do not know the place.
+        for (place, h) in self.members.drain(..) {
+            if let Some(e) = db.tables().find_map(|t| t.at(place)) {
+                prefetch_member(e, h, Fetch::Elem);
+            }
         }
     }
 }
@@ -214,12 +214,12 @@ const RESTS: u64 =
 pub fn prepare(srv: &mut Server, id: ClientId) -> Option<Scratch> {
     let c = srv.clients.get(id)?;
     debug_assert!(!c.has(flag::ARRIVED), "what was parsed ahead runs before it is parsed again");
-    if c.has(RESTS) || c.input.unread() == 0 {
+    if c.has(RESTS) || c.conn.input.unread() == 0 {
         return None;
     }
     let (limits, db) = (limits(srv, id), c.db as usize);
     let mut scratch = srv.scratches.pop().unwrap_or_default();
-    let i = &mut srv.clients[id].input;
+    let i = &mut srv.clients[id].conn.input;
     scratch.parse(&i.buf, i.pos, &mut i.state, &limits, &srv.table);
     scratch.fetch_buckets(srv, db);
     Some(scratch)
@@ -235,10 +235,10 @@ pub fn warm(srv: &Server, id: ClientId, scratch: &Scratch) {
 /// Runs what the client has sent, as far as it is complete. False when the client is gone or must wait.
 pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) -> bool {
     // Who is over the limit of replies is as good as closed.
-    if srv.clients.get(id).is_none_or(|c| c.has(RESTS) || c.out.over) {
+    if srv.clients.get(id).is_none_or(|c| c.has(RESTS) || c.conn.out.over) {
         if let Some(c) = srv.clients.get_mut(id).filter(|_| prepared.is_some()) {
             // What was parsed is parsed again when its time comes.
-            c.input.state.reset();
+            c.conn.input.state.reset();
         }
         srv.scratches.extend(prepared);
         return false;
@@ -248,7 +248,7 @@ pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) 
         stale => {
             if let Some(s) = stale {
                 // An earlier client has changed the limits.
-                srv.clients[id].input.state.reset();
+                srv.clients[id].conn.input.state.reset();
                 srv.scratches.push(s);
             }
             match prepare(srv, id) {
@@ -258,22 +258,22 @@ pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) 
         }
     };
     let c = &mut srv.clients[id];
-    let mut buf = std::mem::take(&mut c.input.buf);
-    let mut state = std::mem::take(&mut c.input.state);
-    c.input.lent = (buf.len(), buf.capacity());
-    let mut out = std::mem::take(&mut c.out);
+    let mut buf = std::mem::take(&mut c.conn.input.buf);
+    let mut state = std::mem::take(&mut c.conn.input.state);
+    c.conn.input.lent = (buf.len(), buf.capacity());
+    let mut out = std::mem::take(&mut c.conn.out);
     c.set(flag::EXECUTING);
-    let mut pos = c.input.pos;
+    let mut pos = c.conn.input.pos;
     let (class, kind) = (c.reply_class as usize, c.kind());
     out.set_limit(srv.clients.output_limits[kind as usize]);
     if out.buf.capacity() == 0 && out.is_empty() {
         out.buf = srv.clients.pool.reply(class);
     }
     let mut scratch = ready;
-    let outer = srv.run.current.replace(id);
+    let outer = srv.execution.set_current(Some(id));
     let more = run_batches(srv, id, &buf, &mut pos, &mut state, &mut out, &mut scratch);
-    srv.run.current = outer;
-    if let Some(taken) = srv.run.adoption.end() {
+    srv.execution.set_current(outer);
+    if let Some(taken) = srv.adoption.end() {
         adopt::finish(srv, taken, std::mem::take(&mut buf));
         pos = 0;
     }
@@ -331,6 +331,7 @@ fn run_batch(
     for r in &scratch.requests {
         argv.clear();
         let mut cmd = Some(r.cmd);
+        let mut raw: &[u8] = &[];
         match &r.words {
             Some(words) => {
                 argv.extend(words.iter().map(|w| &w[..]));
@@ -339,11 +340,12 @@ fn run_batch(
             None => {
                 let spans = &scratch.spans[r.first as usize..(r.first + r.count) as usize];
                 argv.extend(spans.iter().map(|s| &buf[r.start + s.off..r.start + s.off + s.len]));
+                raw = &buf[r.start..r.end];
             }
         }
-        let args = Args::with_hash(&argv, r.key_at as usize, r.hash);
+        let args = Args::with_hash(&argv, r.key_at as usize, r.hash).of_request(raw);
         if r.end - r.start >= adopt::LEAST {
-            srv.run.adoption.offer(buf, r.end, srv.clients[id].input.lent.1);
+            srv.adoption.offer(buf, r.end, srv.clients[id].conn.input.lent.1);
         }
         let flow = dispatch::process(srv, id, cmd.filter(|c| *c != CmdId::MAX), args, out);
         if flow != Flow::Postponed {
@@ -387,33 +389,21 @@ fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
     srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
 }
 
-/// A big argument that has begun gets a buffer of its size at once: growing with what arrives would copy
-/// it again and again. How long one may be is for `proto-max-bulk-len` to say; where there is no such
-/// stretch of memory, the buffer grows after all.
-fn make_room(i: &mut Input) {
-    if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
-        let end = i.state.at() + bulk + 2;
-        let missing = end.saturating_sub(i.buf.len());
-        let _no_room = alloc::fallible(|| i.buf.try_reserve_exact(missing));
-        i.query_peak = i.query_peak.max(u32::try_from(end).unwrap_or(u32::MAX));
-    }
-}
-
 fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: State, out: Reply) {
     let Some(c) = srv.clients.get_mut(id) else {
         srv.clients.pool.give_query(buf);
         return;
     };
     c.clear(flag::EXECUTING);
-    c.input.buf = buf;
-    c.input.pos = pos;
-    c.input.state = state;
-    c.input.compact();
-    make_room(&mut c.input);
+    c.conn.input.buf = buf;
+    c.conn.input.pos = pos;
+    c.conn.input.state = state;
+    c.conn.input.compact();
+    c.conn.input.make_room();
     let first = if out.spilled() { c.reply_class } else { out.pending() as u32 };
     c.reply_peak = c.reply_peak.max(first.min(c.reply_class));
     let (doubtful, pending) = (out.over || out.spilled(), !out.is_empty());
-    c.out = out;
+    c.conn.out = out;
     if doubtful && limits::check_output(srv, id, false) {
         return;
     }
@@ -423,7 +413,7 @@ fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: St
         srv.clients.wants_write(id);
     } else {
         let close = c.has(flag::CLOSE_AFTER_REPLY);
-        let b = std::mem::take(&mut c.out.buf);
+        let b = std::mem::take(&mut c.conn.out.buf);
         srv.clients.pool.give_reply(b);
         if close {
             kill::kill(srv, id);

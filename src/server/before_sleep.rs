@@ -1,15 +1,11 @@
 //! What is done once per pass, before the loop waits: replies leave, the dead are buried.
 
-use super::{Gate, Server, disk, expire_cycle, kill, limits, master, policy, settle};
+use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle};
+use crate::clients::conn::{IoCtx, Sent};
 use crate::clients::{ClientId, flag};
-use crate::net::stream::Stream;
-use std::io::ErrorKind;
-
-/// A client may write so much per pass while others wait (NET_MAX_WRITES_PER_EVENT).
-const MAX_WRITE: usize = 64 * 1024;
 
 pub fn run(srv: &mut Server) {
-    if srv.run.pass_depth == 0 {
+    if srv.execution.between_passes() {
         policy::refresh(srv);
         expire_cycle::run(srv, expire_cycle::Kind::Fast);
         settle::serve_ready(srv);
@@ -21,6 +17,7 @@ pub fn run(srv: &mut Server) {
         limits::evict(srv);
     }
     kill::reap(srv);
+    evict::look_at_others(srv);
     srv.stats.peak_memory = srv.stats.peak_memory.max(crate::sys::alloc::used());
 }
 
@@ -29,7 +26,7 @@ fn flush_replies(srv: &mut Server) {
     for id in list.drain(..) {
         if let Some(c) = srv.clients.get_mut(id) {
             c.clear(flag::TO_WRITE);
-            if c.out.spilled() || c.out.over {
+            if c.conn.out.spilled() || c.conn.out.over {
                 if limits::check_output(srv, id, false) {
                     continue;
                 }
@@ -55,39 +52,15 @@ pub fn write(srv: &mut Server, id: ClientId) {
     if c.has(flag::REPLICA) {
         return master::write(srv, id);
     }
-    let Some(stream) = &c.stream else { return };
-    let mut written = 0;
-    let outcome = loop {
-        if c.out.is_empty() {
-            break Ok(true);
-        }
-        let r = match c.out.single() {
-            Some(b) => stream.write(b),
-            None => stream.write_vectored(&c.out.slices(Stream::PIECES)),
-        };
-        match r {
-            Ok(n) => {
-                written += n;
-                if c.out.advance(n) {
-                    break Ok(true);
-                }
-                if written >= MAX_WRITE {
-                    break Ok(false);
-                }
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                c.set(flag::WRITE_BLOCKED);
-                break Ok(false);
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => break Err(e),
-        }
+    let (close, now) = (c.has(flag::CLOSE_AFTER_REPLY), srv.clock.unix_secs() as u32);
+    let Some((conn, pool)) = srv.clients.conn_and_pool(id).filter(|(c, _)| c.stream.is_some()) else {
+        return;
     };
-    srv.stats.net_output += written as u64;
-    srv.stats.writes_processed += 1;
-    match outcome {
-        Ok(true) => all_written(srv, id),
-        Ok(false) => unfinished(srv, id),
+    match conn.send(&mut IoCtx { pool, traffic: &mut srv.stats.traffic, now }) {
+        Ok(Sent::All) if close => kill::kill(srv, id),
+        Ok(Sent::All) => {}
+        Ok(Sent::Part) => srv.clients.wants_write(id),
+        Ok(Sent::Blocked) => blocked(srv, id),
         Err(e) => {
             crate::verbose!("Error writing to client: {}", crate::sys::errno::text(&e));
             kill::kill(srv, id);
@@ -95,23 +68,11 @@ pub fn write(srv: &mut Server, id: ClientId) {
     }
 }
 
-fn all_written(srv: &mut Server, id: ClientId) {
-    let c = &mut srv.clients[id];
-    let close = c.has(flag::CLOSE_AFTER_REPLY);
-    let buf = std::mem::take(&mut c.out.buf);
-    srv.clients.pool.give_reply(buf);
-    if close {
-        kill::kill(srv, id);
-    }
-}
-
-pub fn unfinished(srv: &mut Server, id: ClientId) {
-    if !srv.clients[id].has(flag::WRITE_BLOCKED) {
-        return srv.clients.wants_write(id);
-    }
+/// The socket is full: an event must tell when it has room again.
+pub fn blocked(srv: &mut Server, id: ClientId) {
     let registry = srv.reactor.registry();
     let Some(c) = srv.clients.get_mut(id) else { return };
-    if let Some(s) = &mut c.stream
+    if let Some(s) = &mut c.conn.stream
         && s.want_write(registry, mio::Token(id.token()), true).is_err()
     {
         kill::kill(srv, id);

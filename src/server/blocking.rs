@@ -84,13 +84,13 @@ pub fn retry(srv: &mut Server, id: ClientId) {
     let argv: Vec<&[u8]> = b.args.iter().map(|a| &a[..]).collect();
     let c = &mut srv.clients[id];
     c.set(flag::EXECUTING | flag::REPROCESSING);
-    let mut out = std::mem::take(&mut c.out);
-    let outer = srv.run.current.replace(id);
+    let mut out = std::mem::take(&mut c.conn.out);
+    let outer = srv.execution.set_current(Some(id));
     let (deadline, spent) = (b.deadline, b.spent);
     srv.blocked.retry = Some(Retry { deadline, original: b.original.take(), spent });
     let flow = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), spent, &mut out);
     b.original = srv.blocked.retry.take().and_then(|r| r.original);
-    srv.run.current = outer;
+    srv.execution.set_current(outer);
     let c = &mut srv.clients[id];
     c.clear(flag::REPROCESSING);
     if flow == Flow::Postponed {
@@ -119,8 +119,8 @@ fn finish(srv: &mut Server, id: ClientId, mut out: Reply, over: bool) {
     if let Some(p) = c.pushes.take() {
         out.aloud(|out| out.append(*p));
     }
-    c.out = out;
-    if !srv.clients[id].out.is_empty() {
+    c.conn.out = out;
+    if !srv.clients[id].conn.out.is_empty() {
         srv.clients.wants_write(id);
     }
     if over {
@@ -142,13 +142,13 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     // A call that took as long as its attempts: the time of waiting is none of its own.
     call::count_call(srv, b.cmd, b.spent);
     srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
-    if b.spent > srv.run.slow_ticks {
+    if b.spent > srv.slowlog.threshold_ticks {
         let came = b.original.as_ref().unwrap_or(&b.args);
         let came: Vec<&[u8]> = came.iter().map(|a| &a[..]).collect();
         slow::log(srv, id, b.cmd, &came, b.spent);
     }
     let c = &mut srv.clients[id];
-    let mut out = std::mem::take(&mut c.out);
+    let mut out = std::mem::take(&mut c.conn.out);
     match error {
         Some(e) => out.error(e),
         None => out.null_array(),
@@ -166,7 +166,7 @@ pub fn resume(srv: &mut Server, id: ClientId) {
     if srv.blocked.get(id).is_some_and(held_up) && !srv.clients[id].has(flag::PAUSED) {
         retry(srv, id);
     }
-    if srv.clients.get(id).is_some_and(|c| c.input.unread() > 0) {
+    if srv.clients.get(id).is_some_and(|c| c.conn.input.unread() > 0) {
         batch::process_input(srv, id, None);
     }
     if let Some(c) = srv.clients.get_mut(id) {

@@ -9,9 +9,11 @@
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.
 
+use super::cron::Cron;
 use super::ctx::{Command, Table};
+use super::process::Process;
 use super::{
-    Gate, Run, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
+    Gate, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::bio::Bio;
 use crate::clients::Clients;
@@ -273,7 +275,7 @@ fn init(
         1
     })?;
     let mut srv = build(config, table, reactor, argv, file);
-    srv.run.supervised = supervised;
+    srv.process.supervised = supervised;
     notice!("monotonic clock: {}", clock_name(&srv));
     catch_signals(&mut srv).map_err(|e| {
         warning!("Can't catch signals: {}", errno::text(&e));
@@ -315,13 +317,13 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     if listen::all(srv).is_err() {
         return 1;
     }
-    srv.run.startup_memory = alloc::used();
+    srv.process.startup_memory = alloc::used();
     notice!("Server initialized");
     if !load_data(srv) {
         return 1;
     }
     listen::log_ready(srv);
-    if srv.run.supervised == Supervised::Systemd {
+    if srv.process.supervised == Supervised::Systemd {
         supervise::notify("STATUS=Ready to accept connections\n");
         supervise::notify("READY=1\n");
     }
@@ -409,16 +411,15 @@ fn build(
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let bio = Bio::start(config.bio_cpulist.as_deref());
-    let run = Run {
+    let process = Process {
         run_id: crate::replication::random_id(),
         started_ms: clock.unix_ms,
         executable: argv.first().map_or_else(Vec::new, |a| absolute(a)),
         argv,
         config_file: file,
-        hz: config.hz,
-        slow_ticks: u64::MAX,
-        ..Run::default()
+        ..Process::default()
     };
+    let cron = Cron { hz: config.hz, ..Cron::default() };
     Server {
         ks,
         clients: Clients::default(),
@@ -429,11 +430,18 @@ fn build(
         clock,
         reactor,
         net: Default::default(),
-        run,
+        process,
+        adoption: Default::default(),
+        execution: Default::default(),
+        cycle: Default::default(),
+        cron,
+        shutdown: Default::default(),
+        pages: None,
         gate: Gate::default(),
         scratches: Vec::new(),
         arrivals: std::collections::VecDeque::new(),
-        monitors: Vec::new(),
+        monitors: Default::default(),
+        event_channel: Vec::new(),
         slowlog: Default::default(),
         latency: Default::default(),
         watches: Default::default(),

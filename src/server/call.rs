@@ -28,8 +28,8 @@ pub enum How {
 pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply, how: How) -> Flow {
     let db = srv.clients[id].db as usize;
     let dirty = srv.ks.dirty;
-    let begun = if how == How::Client { srv.run.ticks } else { ticks() };
-    srv.run.nesting += 1;
+    let begun = if how == How::Client { srv.execution.ticks } else { ticks() };
+    srv.execution.enter_command();
     srv.stats.new_errors();
     let run = srv.table.get(cmd).cmd.run;
     let origin = if how == How::Client { id } else { srv.scripting.origin(id) };
@@ -52,7 +52,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     if srv.ks.policy.ops && (srv.ks.dirty != dirty || matches!(prop, Propagation::Force(_))) {
         settle::own_op(srv, cmd, db, args, prop);
     }
-    srv.run.nesting -= 1;
+    srv.execution.leave_command();
     let end = ticks();
     let spent = end.saturating_sub(begun);
     if flow == Flow::Block {
@@ -62,13 +62,13 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         count_call(srv, cmd, spent);
     }
     if how == How::Client {
-        srv.run.ticks = end;
+        srv.execution.ticks = end;
         srv.stats.command_ticks += spent;
     }
-    if spent > srv.run.slow_ticks || srv.gate.has(Gate::MONITORS) {
+    if spent > srv.slowlog.threshold_ticks || srv.gate.has(Gate::MONITORS) {
         settle::observed(srv, id, cmd, args, spent, flow == Flow::Block);
     }
-    if srv.run.nesting == 0 {
+    if srv.execution.between_units() {
         settle::unit_end(srv, cmd, end);
     }
     flow

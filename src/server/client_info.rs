@@ -33,11 +33,11 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
     let mut f = Figures { argv: argv_len, ..Figures::default() };
     let room;
     if c.has(flag::EXECUTING) {
-        (f.qbuf, room) = c.input.lent;
+        (f.qbuf, room) = c.conn.input.lent;
         f.qbuf_free = room - f.qbuf;
     } else {
-        room = c.input.buf.capacity();
-        f.qbuf_free = room - c.input.buf.len();
+        room = c.conn.input.buf.capacity();
+        f.qbuf_free = room - c.conn.input.buf.len();
         let (left, args) = unread(c);
         f.qbuf = left;
         f.argv += args;
@@ -45,12 +45,12 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
     let parked = srv.blocked.get(id).map_or(0, |b| b.args.iter().map(|a| a.len()).sum());
     f.argv += parked;
     (f.oll, f.omem) = unsent(srv, id, c);
-    let first = if c.has(flag::EXECUTING) { c.reply_class as usize } else { c.out.buf.capacity() };
+    let first = if c.has(flag::EXECUTING) { c.reply_class as usize } else { c.conn.out.buf.capacity() };
     f.total = size_of::<Client>()
         + room
         + size_of_val(argv)
-        + c.input.state.footprint()
-        + first.max(c.out.first_len())
+        + c.conn.input.state.footprint()
+        + first.max(c.conn.out.first_len())
         + f.omem
         + c.pushes.as_ref().map_or(0, |p| p.pending())
         + parked
@@ -63,7 +63,7 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
 /// Pieces of the reply behind the first buffer, and what they hold; for a replica also what of the stream
 /// it has not been sent.
 pub fn unsent(srv: &Server, id: ClientId, c: &Client) -> (usize, usize) {
-    let (pieces, bytes) = c.out.list();
+    let (pieces, bytes) = c.conn.out.list();
     let owed = if c.has(flag::REPLICA) { srv.repl.owed(id) } else { 0 };
     (pieces, bytes + owed)
 }
@@ -72,10 +72,10 @@ pub fn unsent(srv: &Server, id: ClientId, c: &Client) -> (usize, usize) {
 /// request, or of the one that a pause holds up.
 fn unread(c: &Client) -> (usize, usize) {
     if !c.has(flag::PAUSED) || c.has(flag::BLOCKED) {
-        let args = if c.input.state.is_partial() { c.input.state.arg_bytes } else { 0 };
-        return (c.input.unparsed(), args);
+        let args = if c.conn.input.state.is_partial() { c.conn.input.state.arg_bytes } else { 0 };
+        return (c.conn.input.unparsed(), args);
     }
-    let mut rest = c.input.buf.get(c.input.pos..).unwrap_or(&[]);
+    let mut rest = c.conn.input.buf.get(c.conn.input.pos..).unwrap_or(&[]);
     let limits = Limits { max_bulk: i64::MAX, authenticated: true };
     let mut spans = Vec::new();
     loop {
@@ -134,7 +134,7 @@ pub fn addresses<'a>(srv: &Server, c: &'a Client) -> &'a Ends {
     c.ends.get_or_init(|| {
         let path = srv.config.unixsocket.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let end = |f: fn(&Stream, &str) -> String| {
-            c.stream.as_ref().map_or_else(|| "?:0".into(), |s| f(s, &path).into_boxed_str())
+            c.conn.stream.as_ref().map_or_else(|| "?:0".into(), |s| f(s, &path).into_boxed_str())
         };
         Box::new(Ends { peer: end(Stream::peer), local: end(Stream::local) })
     })
@@ -155,9 +155,9 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let none = Default::default();
     let extra = c.extra.as_deref().unwrap_or(&none);
     let mut s = String::with_capacity(400);
-    let fd = c.stream.as_ref().map_or(-1, |s| s.fd());
+    let fd = c.conn.stream.as_ref().map_or(-1, |s| s.fd());
     let age = now - c.created_ms / 1000;
-    let idle = now - i64::from(c.last_seen);
+    let idle = now - i64::from(c.conn.last_seen);
     let _ = write!(
         s,
         "id={} addr={peer} laddr={local} fd={fd} name={} age={age} idle={idle} flags={} db={}",
@@ -186,12 +186,12 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
         queued.map_or(0, |m| m.arg_bytes),
         c.reply_class,
         c.reply_peak,
-        c.out.first_len(),
+        c.conn.out.first_len(),
         f.oll,
         f.omem,
         f.total
     );
-    let events = match (&c.stream, c.has(flag::WRITE_BLOCKED)) {
+    let events = match (&c.conn.stream, c.conn.write_blocked) {
         (None, _) => "",
         (Some(_), false) => "r",
         (Some(_), true) => "rw",
@@ -213,7 +213,7 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
 
 /// Clients with a connection, oldest first.
 pub fn listed(srv: &Server) -> Vec<ClientId> {
-    let shown = srv.clients.iter().filter(|(_, c)| c.stream.is_some() && !c.has(flag::DYING));
+    let shown = srv.clients.iter().filter(|(_, c)| c.conn.stream.is_some() && !c.has(flag::DYING));
     let mut all: Vec<(u64, ClientId)> = shown.map(|(id, c)| (c.id, id)).collect();
     all.sort_unstable_by_key(|(n, _)| *n);
     all.into_iter().map(|(_, id)| id).collect()

@@ -36,7 +36,7 @@ fn put(out: &mut dyn io::Write, text: Option<String>) {
 }
 
 fn current(srv: &mut Server) -> Option<String> {
-    let id = srv.run.current?;
+    let id = srv.execution.current()?;
     let c = srv.clients.get(id)?;
     let mut text = describe(c);
     if let Some(cmd) = srv.table.entries.get(c.last_cmd as usize) {
@@ -47,7 +47,7 @@ fn current(srv: &mut Server) -> Option<String> {
 }
 
 fn describe(c: &Client) -> String {
-    let peer = c.stream.as_ref().map_or_else(String::new, |s| s.peer(""));
+    let peer = c.conn.stream.as_ref().map_or_else(String::new, |s| s.peer(""));
     let name = String::from_utf8_lossy(c.name());
     format!("id={} addr={peer} name={name} db={} resp={} flags={:#x}\n", c.id, c.db, c.resp, c.flags)
 }

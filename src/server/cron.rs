@@ -18,38 +18,52 @@ const IDLE_SECONDS: i64 = 2;
 const REPLY_LEAST: u32 = 1024;
 const REPLY_STEP: u32 = 256;
 
+/// When the cron runs, and what it goes through bit by bit.
+#[derive(Debug, Default)]
+pub struct Cron {
+    pub hz: u64,
+    pub loops: u64,
+    /// Monotonic milliseconds of the next tick.
+    pub next_ms: u64,
+    /// The slot of clients that was looked at last in this round.
+    pub client: usize,
+    /// Largest buffers of any client in each of the last eight seconds.
+    pub recent_input: [usize; 8],
+    pub recent_output: [usize; 8],
+}
+
 pub fn run(srv: &mut Server) {
-    srv.run.cron_loops += 1;
+    srv.cron.loops += 1;
     let begun = ticks();
     if srv.config.watchdog_period > 0 {
         crash::rearm_watchdog(u32::try_from(srv.config.watchdog_period).unwrap_or(u32::MAX));
     }
     let hz = frequency(srv);
-    srv.run.next_cron_ms = srv.clock.mono_ms + 1000 / hz;
-    if srv.run.cron_loops.is_multiple_of(hz) {
+    srv.cron.next_ms = srv.clock.mono_ms + 1000 / hz;
+    if srv.cron.loops.is_multiple_of(hz) {
         srv.clock.calibrate();
     }
     if srv.switches.pause_cron {
         return;
     }
     let now = srv.clock.mono_ms;
-    if srv.run.cron_loops.is_multiple_of((hz / 10).max(1)) {
+    if srv.cron.loops.is_multiple_of((hz / 10).max(1)) {
         let s = &mut srv.stats;
         s.instant_ops.sample(now, s.commands);
-        s.instant_in.sample(now, s.net_input);
-        s.instant_out.sample(now, s.net_output + s.net_repl_output);
+        s.instant_in.sample(now, s.traffic.input);
+        s.instant_out.sample(now, s.traffic.output + s.net_repl_output);
         s.instant_repl_out.sample(now, s.net_repl_output);
         s.instant_cycles.sample(now, s.eventloop_cycles);
         s.instant_cycle_us.sample_average(s.eventloop_us, s.eventloop_cycles);
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
-    if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
+    if srv.execution.owns_data() {
         expire_cycle::run(srv, expire_cycle::Kind::Slow);
         databases(srv);
     }
-    if srv.run.pass_depth <= 1 && srv.run.nesting == 0 {
+    if srv.execution.owns_data() {
         persistence(srv);
-        if srv.run.cron_loops.is_multiple_of(hz) {
+        if srv.cron.loops.is_multiple_of(hz) {
             master::cron(srv);
         }
     }
@@ -80,48 +94,39 @@ fn frequency(srv: &mut Server) -> u64 {
             hz = (hz * 2).min(500);
         }
     }
-    srv.run.hz = hz;
+    srv.cron.hz = hz;
     hz
 }
 
 /// Resizes sparse tables and spends a millisecond on rehashing.
 fn databases(srv: &mut Server) {
-    for db in &mut srv.ks.dbs {
-        db.measured(|d| d.shrink_if_sparse());
-    }
+    srv.ks.shrink_sparse();
     if !srv.config.activerehashing {
         return;
     }
     let until = mono_ns() + 1_000_000;
-    for db in &mut srv.ks.dbs {
-        while db.dict.is_rehashing() {
-            db.measured(|d| d.rehash(32));
-            if mono_ns() > until {
-                return;
-            }
-        }
-    }
+    srv.ks.rehash_until(|| mono_ns() > until);
 }
 
 /// Looks at each client once a second, at a share of them each time.
 fn clients(srv: &mut Server) {
     // The next second's peaks begin at nothing.
-    let next = (srv.clock.unix_secs() as usize + 1) % srv.run.recent_input.len();
-    (srv.run.recent_input[next], srv.run.recent_output[next]) = (0, 0);
+    let next = (srv.clock.unix_secs() as usize + 1) % srv.cron.recent_input.len();
+    (srv.cron.recent_input[next], srv.cron.recent_output[next]) = (0, 0);
     let n = srv.clients.connected();
-    let share = (n / srv.run.hz.max(1) as usize).max(CLIENTS_AT_LEAST.min(n));
+    let share = (n / srv.cron.hz.max(1) as usize).max(CLIENTS_AT_LEAST.min(n));
     let slots = srv.clients.slots();
     let (mut seen, mut looked) = (0, 0);
     while seen < share && looked < slots {
         looked += 1;
-        srv.run.cron_client = (srv.run.cron_client + 1) % slots;
-        let Some(id) = srv.clients.at(srv.run.cron_client) else { continue };
-        if srv.clients.live(id).is_some_and(|c| c.stream.is_some()) {
+        srv.cron.client = (srv.cron.client + 1) % slots;
+        let Some(id) = srv.clients.at(srv.cron.client) else { continue };
+        if srv.clients.live(id).is_some_and(|c| c.conn.stream.is_some()) {
             seen += 1;
             client(srv, id);
         }
     }
-    if srv.run.cron_loops.is_multiple_of(srv.run.hz.max(1)) {
+    if srv.cron.loops.is_multiple_of(srv.cron.hz.max(1)) {
         srv.clients.pool.trim();
     }
 }
@@ -136,18 +141,18 @@ fn client(srv: &mut Server, id: ClientId) {
     }
     limits::account(srv, id);
     let c = &srv.clients[id];
-    let (input, output) = (c.input.buf.capacity(), c.out.list().1);
-    let slot = srv.clock.unix_secs() as usize % srv.run.recent_input.len();
-    srv.run.recent_input[slot] = srv.run.recent_input[slot].max(input);
-    srv.run.recent_output[slot] = srv.run.recent_output[slot].max(output);
+    let (input, output) = (c.conn.input.buf.capacity(), c.conn.out.list().1);
+    let slot = srv.clock.unix_secs() as usize % srv.cron.recent_input.len();
+    srv.cron.recent_input[slot] = srv.cron.recent_input[slot].max(input);
+    srv.cron.recent_output[slot] = srv.cron.recent_output[slot].max(output);
     limits::check_output(srv, id, true);
 }
 
 /// A silent client gives its query buffer back; one that needs far less than it has gets a smaller one.
 fn fit_query_buffer(srv: &mut Server, id: ClientId) {
     let now = srv.clock.unix_secs();
-    let idle = now - i64::from(srv.clients[id].last_seen);
-    let i = &mut srv.clients[id].input;
+    let idle = now - i64::from(srv.clients[id].conn.last_seen);
+    let i = &mut srv.clients[id].conn.input;
     let (room, peak) = (i.buf.capacity(), i.query_peak as usize);
     if room - i.buf.len() > QUERY_WASTE && idle > IDLE_SECONDS {
         if i.buf.is_empty() {
@@ -161,7 +166,7 @@ fn fit_query_buffer(srv: &mut Server, id: ClientId) {
         let wanted = i.state.pending_bulk().map_or(0, |b| i.state.at() + b + 2);
         i.buf.shrink_to(peak.max(wanted));
     }
-    let i = &mut srv.clients[id].input;
+    let i = &mut srv.clients[id].conn.input;
     let wanted = i.state.pending_bulk().map_or(0, |b| i.state.at() + b + 2);
     i.query_peak = u32::try_from(i.buf.len().max(wanted)).unwrap_or(u32::MAX);
 }
@@ -183,7 +188,7 @@ fn fit_reply_buffer(srv: &mut Server, id: ClientId) {
         srv.stats.reply_buffer_expands += 1;
     }
     if reset >= 0 && now - c.reply_peak_ms >= reset {
-        c.reply_peak = c.out.first_len() as u32;
+        c.reply_peak = c.conn.out.first_len() as u32;
         c.reply_peak_ms = now;
     }
 }

@@ -5,7 +5,7 @@ use super::Server;
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::{Flow, Row};
 use crate::cmd::table::{self, CmdId};
-use crate::keyspace::{Found, Touched};
+use crate::keyspace::{Found, Touched, WrongType};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
@@ -41,7 +41,8 @@ pub fn container(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 #[derive(Debug)]
 pub enum Propagation {
     AsIs,
-    Instead(Vec<Box<[u8]>>),
+    /// As the words that `Ctx::instead` was given.
+    Instead,
     Never,
     /// Even without a change.
     Force(u8),
@@ -75,7 +76,10 @@ impl<'a> Ctx<'a> {
 
     /// Propagates these words instead of the command as it came.
     pub fn instead(&mut self, words: &[&[u8]]) {
-        self.prop = Propagation::Instead(words.iter().map(|w| Box::from(*w)).collect());
+        if self.srv.ks.policy.ops {
+            self.srv.ops.set_instead(words);
+        }
+        self.prop = Propagation::Instead;
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -90,5 +94,11 @@ impl<'a> Ctx<'a> {
     /// The full name of the command, as errors show it.
     pub fn name(&self) -> &str {
         &self.srv.table.get(self.cmd).name
+    }
+}
+
+impl From<WrongType> for CmdError {
+    fn from(_: WrongType) -> Self {
+        CmdError::WrongType
     }
 }

@@ -98,7 +98,7 @@ pub fn run_again(
         Verdict::Gone => Flow::Done,
         Verdict::Run | Verdict::Queue => {
             // The call is measured from an earlier beginning; what the attempts took has been booked before.
-            srv.run.ticks = crate::sys::clock::ticks().saturating_sub(spent);
+            srv.execution.ticks = crate::sys::clock::ticks().saturating_sub(spent);
             srv.stats.command_ticks = srv.stats.command_ticks.saturating_sub(spent);
             call(srv, id, cmd, args, out, How::Client)
         }
@@ -185,8 +185,8 @@ fn unknown_subcommand(srv: &mut Server, id: ClientId, args: Args, out: &mut Repl
 /// Somebody speaks HTTP to us, perhaps a browser that was tricked into it. Said once a minute.
 fn security_warning(srv: &mut Server, id: ClientId) {
     let now = srv.clock.unix_secs();
-    if (now - srv.run.http_warning).abs() > 60 {
-        srv.run.http_warning = now;
+    if (now - srv.net.http_warning).abs() > 60 {
+        srv.net.http_warning = now;
         let from = &client_info::addresses(srv, &srv.clients[id]).peer;
         crate::warning!(
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands \

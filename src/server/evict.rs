@@ -43,6 +43,8 @@ pub struct Eviction {
     /// Since when memory has been over the limit.
     exceeded_since_ns: Option<u64>,
     exceeded_us: u64,
+    /// Bytes in use by other threads, when the loop slept last.
+    others: isize,
 }
 
 impl Eviction {
@@ -72,8 +74,12 @@ pub fn not_counted(srv: &Server) -> usize {
     replicas + srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity())
 }
 
+/// Once per pass: what other threads use moves too little in one to be summed for each command.
+pub fn look_at_others(srv: &mut Server) {
+    srv.eviction.others = alloc::used_by_others();
+}
+
 /// By how many bytes the limit is exceeded.
-#[inline]
 pub fn excess(srv: &Server) -> Option<usize> {
     let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
     let used = alloc::used();
@@ -110,10 +116,12 @@ fn time_limit_us(tenacity: u64) -> u64 {
 /// Makes room, as far as that may be done now.
 #[inline]
 pub fn perform(srv: &mut Server) -> Outcome {
-    let over = match excess(srv) {
-        None if srv.eviction.exceeded_since_ns.is_none() => return Outcome::Fits,
-        over => over,
-    };
+    let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
+    let short = max > 0 && alloc::used_with(srv.eviction.others) > max;
+    let over = if short { excess(srv) } else { None };
+    if over.is_none() && srv.eviction.exceeded_since_ns.is_none() {
+        return Outcome::Fits;
+    }
     if !allowed(srv) {
         return Outcome::Fits;
     }
@@ -127,7 +135,9 @@ pub fn perform(srv: &mut Server) -> Outcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    !srv.gate.has(Gate::LOADING | Gate::BUSY) && srv.run.nesting == 0 && !srv.pause.has(action::EVICT)
+    !srv.gate.has(Gate::LOADING | Gate::BUSY)
+        && srv.execution.between_units()
+        && !srv.pause.has(action::EVICT)
 }
 
 #[cold]
@@ -152,13 +162,13 @@ fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64)
     let lazy = srv.config.lazyfree_lazy_eviction;
     let (mut freed, mut keys) = (0isize, 0u32);
     while freed < over {
-        let Some((db, e)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
+        let Some((db, name)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
             return Outcome::Failed;
         };
         let at = mono_ns();
-        srv.run.nesting += 1;
-        freed = freed.saturating_add(srv.ks.evict(db, e, lazy));
-        srv.run.nesting -= 1;
+        srv.execution.enter_command();
+        freed = freed.saturating_add(srv.ks.evict(db, &name, lazy));
+        srv.execution.leave_command();
         slow::sample(srv, "eviction-del", (mono_ns() - at) / 1_000_000);
         settle::lone_unit_end(srv);
         keys = keys.wrapping_add(1);

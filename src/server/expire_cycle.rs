@@ -19,7 +19,7 @@
 //! Constants are upstream's (ACTIVE_EXPIRE_CYCLE_*).
 
 use super::{Server, settle, slow};
-use crate::ds::entry::Entry;
+use crate::ds::dict::Index;
 use crate::keyspace::Expiry;
 use crate::proto::args::Key;
 use crate::sys::clock::{mono_ns, ticks};
@@ -45,8 +45,32 @@ pub struct Cycle {
     next_db: usize,
     ran_out_of_time: bool,
     last_fast_us: u64,
-    /// Entries found expired, reused from sample to sample.
-    found: Vec<Entry>,
+    /// Names of keys found expired, reused from sample to sample.
+    found: Names,
+}
+
+/// Names one behind the other.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| &self.bytes[begin..*end])
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
 /// What `active-expire-effort` (1 to 10) asks for.
@@ -95,11 +119,11 @@ pub fn run(srv: &mut Server, kind: Kind) {
     }
     debug_assert!(srv.ops.is_empty(), "each unit has left before");
     let cycle = &mut srv.expire_cycle;
-    let all = srv.ks.dbs.len();
+    let all = srv.ks.databases();
     let dbs = if cycle.ran_out_of_time { all } else { DBS.min(all) };
     let limit = match kind {
         Kind::Fast => effort.fast_us,
-        Kind::Slow => (effort.slow_percent * 10_000 / srv.run.hz.max(1)).max(1),
+        Kind::Slow => (effort.slow_percent * 10_000 / srv.cron.hz.max(1)).max(1),
     };
     cycle.ran_out_of_time = false;
     let (mut total, mut turns) = (Sample::default(), 0);
@@ -145,13 +169,14 @@ fn database(
 ) -> bool {
     loop {
         *turns += 1;
-        let index = srv.ks.dbs[db].dict.expires();
-        if index.is_empty() {
-            srv.ks.dbs[db].avg_ttl = 0;
+        let keys = srv.ks.db(db).volatile();
+        if keys == 0 {
+            srv.ks.average_ttl(db, None);
             return true;
         }
         // Nearly empty: it is about to be shrunk, and cheaper to sample then.
-        if index.slots() > 4 && index.len() * 100 / index.slots() < 1 {
+        let slots = srv.ks.db(db).slots(Index::Expires);
+        if slots > 4 && keys * 100 / slots < 1 {
             return true;
         }
         srv.clock.advance(ticks());
@@ -159,7 +184,9 @@ fn database(
         let s = sample(srv, db, index_share(srv, db, effort));
         total.seen += s.seen;
         total.expired += s.expired;
-        average_ttl(srv, db, s);
+        if s.ttls > 0 {
+            srv.ks.average_ttl(db, Some(s.ttl_sum / s.ttls));
+        }
         if turns.is_multiple_of(LOOK_AT_CLOCK) && now_us() > until {
             return false;
         }
@@ -171,7 +198,7 @@ fn database(
 
 /// How many keys a sample wants.
 fn index_share(srv: &Server, db: usize, effort: &Effort) -> usize {
-    srv.ks.dbs[db].dict.expires().len().min(effort.keys)
+    srv.ks.db(db).volatile().min(effort.keys)
 }
 
 /// Looks at about `want` keys with a TTL and deletes the expired among them.
@@ -182,12 +209,11 @@ fn sample(srv: &mut Server, db: usize, want: usize) -> Sample {
         steps -= 1;
         let now = srv.ks.now_ms;
         let mut found = std::mem::take(&mut srv.expire_cycle.found);
-        let d = &mut srv.ks.dbs[db];
-        d.expire_cursor = d.dict.expires().scan(d.expire_cursor, |e| {
+        srv.ks.sample_volatile(db, |e| {
             let when = e.when().unwrap_or(i64::MAX);
             s.seen += 1;
             if now > when {
-                found.push(e);
+                found.push(e.key());
             } else if when > now {
                 s.ttl_sum = s.ttl_sum.saturating_add(when - now);
                 s.ttls += 1;
@@ -200,40 +226,19 @@ fn sample(srv: &mut Server, db: usize, want: usize) -> Sample {
     s
 }
 
-/// Deletes expired entries, each in an execution unit of its own. Returns how many.
-fn delete(srv: &mut Server, db: usize, found: &[Entry]) -> u64 {
+/// Deletes expired keys, each in an execution unit of its own. Returns how many.
+fn delete(srv: &mut Server, db: usize, found: &Names) -> u64 {
     let mut deleted = 0;
-    for &e in found {
-        // A copy: the entry's own bytes go with it.
-        let name = e.key().to_vec();
-        srv.run.nesting += 1;
+    for name in found.iter() {
+        srv.execution.enter_command();
         srv.ks.policy.free_here = !srv.ks.policy.lazy_expire;
-        srv.ks.expire(db, Key::new(&name), e);
+        // What listeners of the one before have changed is looked at anew.
+        deleted += u64::from(srv.ks.expire_now(db, Key::new(name)));
         srv.ks.policy.free_here = false;
-        srv.run.nesting -= 1;
-        deleted += 1;
-        let edits = srv.ks.edits();
+        srv.execution.leave_command();
         settle::lone_unit_end(srv);
-        if srv.ks.edits() != edits {
-            // Who heard of it has changed something: the other entries may be gone, and come up again
-            // if not.
-            break;
-        }
     }
     deleted
-}
-
-/// Each sample weighs two percent in the average.
-fn average_ttl(srv: &mut Server, db: usize, s: Sample) {
-    if s.ttls == 0 {
-        return;
-    }
-    let now = s.ttl_sum / s.ttls;
-    let d = &mut srv.ks.dbs[db];
-    if d.avg_ttl == 0 {
-        d.avg_ttl = now;
-    }
-    d.avg_ttl = d.avg_ttl / 50 * 49 + now / 50;
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::{Server, loading, master};
 use crate::algo::num::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
+use crate::ds::entry::EntryRef;
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
@@ -42,8 +43,8 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
         ("ctime", srv.clock.unix_secs().to_string()),
         ("used-mem", crate::sys::alloc::used().to_string()),
     ];
-    if let Some(sink) = srv.ops.replicas.as_ref().filter(|_| !base) {
-        aux.push(("repl-stream-db", sink.selected().unwrap_or(0).to_string()));
+    if let Some(selected) = srv.ops.replicas.as_ref().filter(|_| !base) {
+        aux.push(("repl-stream-db", selected.db().unwrap_or(0).to_string()));
         aux.push(("repl-id", srv.repl.replid.clone()));
         aux.push(("repl-offset", srv.repl.offset().to_string()));
     }
@@ -73,7 +74,7 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
     let written = fsx::replace(&temp_of(std::process::id()), &file_of(srv), 0o644, |file| {
         let steady = fsx::Steady::new(file, srv.config.rdb_save_incremental_fsync);
         let mut buffered = BufWriter::with_capacity(256 << 10, steady);
-        let saved = |_: &_| {
+        let saved = |_: EntryRef<'_>| {
             each();
             Ok(())
         };
@@ -269,12 +270,12 @@ impl Load {
 
     fn item(&mut self, srv: &mut Server, item: Item<'_>) -> Result<(), Error> {
         match item {
-            Item::SelectDb(n) if n < srv.ks.dbs.len() => self.db = n,
+            Item::SelectDb(n) if n < srv.ks.databases() => self.db = n,
             Item::SelectDb(_) => {
                 return Err(Error::Unfit(format!(
                     "FATAL: Data file was created with a Redis server configured to handle more than {} \
                      databases. Exiting",
-                    srv.ks.dbs.len()
+                    srv.ks.databases()
                 )));
             }
             Item::Resize(..) => {}
@@ -294,7 +295,7 @@ impl Load {
             }
             Item::Key { name, when, usage, value } => {
                 let (db, key) = (self.db, Key::new(name));
-                let found = srv.ks.peek(db, key).map(|e| srv.ks.token(db, key, e));
+                let found = srv.ks.find_as_is(db, key);
                 if found.is_some() && !self.merge {
                     let name = String::from_utf8_lossy(name);
                     return Err(format!("RDB has duplicated key '{name}' in DB {db}").into());

@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Gate, Server, master, policy};
+use super::{Gate, Server, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -19,20 +19,23 @@ pub fn kill(srv: &mut Server, id: ClientId) {
         return;
     }
     srv.blocked.remove(id);
-    srv.watches.remove_all(id);
+    settle::unwatch(srv, id);
     srv.pubsub.forget(id);
-    srv.pause.forget(id);
     srv.repl.replicas.leave(id);
     let c = &mut srv.clients[id];
     // Its memory is free at once: that may be why it is killed.
     if !c.has(flag::EXECUTING) {
-        c.out = Reply::new(false);
-        c.input.buf = Vec::new();
-        c.input.pos = 0;
+        c.conn.out = Reply::new(false);
+        c.conn.input.buf = Vec::new();
+        c.conn.input.pos = 0;
     }
+    let waited = c.has(flag::PAUSED);
     if c.has(flag::MONITOR) {
-        srv.monitors.retain(|m| *m != id);
+        srv.monitors.remove(&id);
         srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    }
+    if waited {
+        srv.pause.forget(|p| srv.clients.live(p).is_some());
     }
 }
 
@@ -64,7 +67,7 @@ pub fn reap(srv: &mut Server) {
             continue;
         }
         let Some(mut c) = srv.clients.remove(id) else { continue };
-        if let Some(s) = &mut c.stream {
+        if let Some(s) = &mut c.conn.stream {
             s.deregister(srv.reactor.registry());
             // The child has copies of all descriptors: a mere close would leave the peer waiting.
             if srv.jobs.child.is_some() {

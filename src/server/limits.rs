@@ -41,7 +41,7 @@ pub fn refresh(srv: &mut Server) {
 fn over_limit(srv: &mut Server, id: ClientId, held: usize) -> bool {
     let now = srv.clock.unix_secs() as u32;
     let c = &srv.clients[id];
-    if c.out.over {
+    if c.conn.out.over {
         return true;
     }
     let kind = c.kind();
@@ -64,8 +64,8 @@ fn over_limit(srv: &mut Server, id: ClientId, held: usize) -> bool {
 pub fn check_output(srv: &mut Server, id: ClientId, from_cron: bool) -> bool {
     let Some(c) = srv.clients.get(id) else { return false };
     let held = client_info::unsent(srv, id, c).1;
-    let nothing = held == 0 && !c.out.over && c.soft_since == 0;
-    let exempt = c.stream.is_none() || c.has(flag::DYING | flag::PROTECTED);
+    let nothing = held == 0 && !c.conn.out.over && c.soft_since == 0;
+    let exempt = c.conn.stream.is_none() || c.has(flag::DYING | flag::PROTECTED);
     if nothing || exempt || !over_limit(srv, id, held) {
         return false;
     }
@@ -99,7 +99,7 @@ pub fn eviction_changed(srv: &mut Server) {
 
 fn evictable(srv: &Server, c: &Client) -> bool {
     srv.config.maxmemory_clients != 0
-        && c.stream.is_some()
+        && c.conn.stream.is_some()
         && !c.has(flag::NO_EVICT)
         && matches!(c.kind(), Kind::Normal | Kind::Pubsub)
 }
@@ -147,7 +147,7 @@ pub fn idle_for_too_long(srv: &mut Server, id: ClientId) -> bool {
         | flag::BLOCKED
         | flag::PAUSED
         | flag::PUBSUB;
-    let idle = srv.clock.unix_secs() - i64::from(c.last_seen);
+    let idle = srv.clock.unix_secs() - i64::from(c.conn.last_seen);
     if most == 0 || c.has(exempt) || u64::try_from(idle).is_ok_and(|i| i <= most) {
         return false;
     }

@@ -121,7 +121,7 @@ pub fn leave(srv: &mut Server) {
 
 /// Shows the process title; false when its template cannot be expanded.
 pub fn show_title(srv: &Server) -> bool {
-    show_title_as(srv, srv.run.argv.first().map_or(b"", |a| a))
+    show_title_as(srv, srv.process.argv.first().map_or(b"", |a| a))
 }
 
 /// The same for a child, which does something else.
@@ -136,7 +136,7 @@ pub fn show_title_as(srv: &Server, title: &[u8]) -> bool {
         port: c.port as u16,
         tls_port: c.tls_port as u16,
         unixsocket: c.unixsocket.as_deref().unwrap_or_default(),
-        config_file: srv.run.config_file.as_deref(),
+        config_file: srv.process.config_file.as_deref(),
         cluster: c.cluster_enabled,
         sentinel: false,
     };

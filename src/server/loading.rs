@@ -11,7 +11,6 @@
 use super::{Gate, Server, pass, policy};
 use crate::jobs::loading::{Loading, delay};
 use crate::sys::{alloc, clock, signals};
-use std::time::Duration;
 
 pub fn start(srv: &mut Server, total: u64) {
     let started = clock::unix_ms() / 1000;
@@ -32,13 +31,7 @@ pub fn progress(srv: &mut Server, at: u64) {
     }
     srv.loading.loaded = at;
     srv.stats.peak_memory = srv.stats.peak_memory.max(alloc::used());
-    let (now, ticks) = (srv.ks.now_ms, srv.run.ticks);
-    srv.run.pass_depth += 1;
-    srv.run.nesting += 1;
-    pass::turn(srv, Some(Duration::ZERO));
-    srv.run.nesting -= 1;
-    srv.run.pass_depth -= 1;
-    (srv.ks.now_ms, srv.run.ticks) = (now, ticks);
+    pass::nested(srv, pass::Interrupt::Load);
 }
 
 pub fn stop(srv: &mut Server) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SYNC ─► full_resync ─► start_save ─► (child) ─► saved ─► file opened ┐
-//! unit ─► feed: sink ─► backlog ─► marks those who are online ─────────┴─► before_sleep ─► write
+//! unit ─► backlog ─► feed: marks those that are online ─────────────────┴─► before_sleep ─► write
 //! once a second: PING, line ends for those who wait, silent ones go, the backlog ages
 //! kill ─► leave ─► left: the place in the stream is free, a snapshot that no replica waits for is stopped
 //! ```
@@ -15,7 +15,7 @@ use super::{Gate, Server, client_info, jobs, kill, limits, policy};
 use crate::clients::{Client, ClientId, flag};
 use crate::jobs::aof::State;
 use crate::jobs::child::ChildKind;
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, Written};
 use crate::replication::replicas::{About, Next, Replica, Source, Stage};
 use crate::sys::errno;
 use crate::{notice, warning};
@@ -27,7 +27,8 @@ use std::os::unix::fs::FileExt;
 const MAX_WRITE: usize = 1024 * 1024;
 /// Bytes of a snapshot read at once.
 const PIECE: usize = 64 * 1024;
-/// Whoever is less behind is measured once a second, like every client.
+/// Replicas that are so far behind are measured each time the stream has grown by as much; others once a
+/// second, like every client.
 const MEASURED: u64 = 16 * 1024;
 
 // ---- attaching ---------------------------------------------------------------------------------
@@ -42,7 +43,7 @@ pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
 fn ip(c: &Client, r: &About) -> Option<String> {
     match &r.ip {
         Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
-        None => c.stream.as_ref().and_then(Stream::peer_ip),
+        None => c.conn.stream.as_ref().and_then(Stream::peer_ip),
     }
 }
 
@@ -67,7 +68,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     let c = &mut srv.clients[id];
     c.set(flag::REPLICA);
     if srv.config.repl_disable_tcp_nodelay
-        && let Some(s) = &c.stream
+        && let Some(s) = &c.conn.stream
     {
         s.set_nodelay(false);
     }
@@ -75,7 +76,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
         srv.repl.open_backlog();
-        srv.ops.replicas = Some(crate::replication::ops::Sink::default());
+        srv.ops.replicas = Some(crate::replication::ops::Selected::default());
         policy::refresh(srv);
         let r = &srv.repl;
         notice!(
@@ -148,8 +149,8 @@ pub fn go_on(srv: &mut Server, id: ClientId, at: u64, asked: i64) {
 
 /// The next op is preceded by SELECT: a fresh replica does not know what was selected before.
 fn select_again(srv: &mut Server) {
-    if let Some(sink) = &mut srv.ops.replicas {
-        sink.forget_db();
+    if let Some(selected) = &mut srv.ops.replicas {
+        selected.forget();
     }
 }
 
@@ -212,24 +213,29 @@ pub fn saved(srv: &mut Server, good: bool) {
 
 // ---- the stream --------------------------------------------------------------------------------
 
-/// What units have left for replicas goes to the backlog, and to those who are online.
+/// The stream has grown: replicas that are online are written to before the loop sleeps. How far they are
+/// behind is looked at after so many bytes, and what nothing needs any more goes then.
 pub fn feed(srv: &mut Server) {
-    let (Some(sink), Some(backlog)) = (&mut srv.ops.replicas, &mut srv.repl.backlog) else { return };
-    if sink.buf.is_empty() {
+    srv.repl.grown = false;
+    let Some(end) = srv.repl.backlog.as_ref().map(crate::replication::backlog::Backlog::end) else {
         return;
-    }
-    backlog.push(&sink.buf);
-    sink.written();
-    let end = backlog.end();
-    let mut behind = Vec::new();
-    for r in srv.repl.replicas.iter().filter(|r| r.is_fed()) {
-        if r.stage == Stage::Online {
+    };
+    for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
+        // The socket of a replica that reads slowly says itself when it takes more.
+        if srv.clients.get(r.id).is_some_and(|c| !c.has(flag::TO_WRITE) && !c.conn.write_blocked) {
             srv.clients.wants_write(r.id);
         }
-        if end - r.at >= MEASURED {
-            behind.push(r.id);
-        }
     }
+    if end.saturating_sub(srv.repl.measured_at) >= MEASURED {
+        srv.repl.measured_at = end;
+        measure(srv, end);
+    }
+}
+
+#[cold]
+fn measure(srv: &mut Server, end: u64) {
+    let behind = |r: &&Replica| r.is_fed() && end - r.at >= MEASURED;
+    let behind: Vec<ClientId> = srv.repl.replicas.iter().filter(behind).map(|r| r.id).collect();
     for id in behind {
         limits::check_output(srv, id, false);
     }
@@ -261,7 +267,7 @@ pub fn write(srv: &mut Server, id: ClientId) {
     if c.has(flag::DYING) {
         return;
     }
-    if !c.out.is_empty() || c.out.over {
+    if !c.conn.out.is_empty() || c.conn.out.over {
         return answered(srv, id);
     }
     let mut written = 0;
@@ -279,13 +285,13 @@ pub fn write(srv: &mut Server, id: ClientId) {
         }
     };
     srv.stats.net_repl_output += written as u64;
-    srv.stats.writes_processed += 1;
+    srv.stats.traffic.writes += 1;
     match outcome {
         Outcome::Rests => {}
         Outcome::More => srv.clients.wants_write(id),
         Outcome::Full => {
-            srv.clients[id].set(flag::WRITE_BLOCKED);
-            crate::server::before_sleep::unfinished(srv, id);
+            srv.clients[id].conn.write_blocked = true;
+            crate::server::before_sleep::blocked(srv, id);
         }
         Outcome::Failed(why) => {
             warning!("{why}");
@@ -298,8 +304,10 @@ pub fn write(srv: &mut Server, id: ClientId) {
 fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
     let now = srv.clock.unix_secs();
     let end = srv.repl.offset();
-    let (Some(c), Some(r)) = (srv.clients.get(id), srv.repl.replicas.get_mut(id)) else { return Ok(0) };
-    let Some(stream) = &c.stream else { return Ok(0) };
+    let (Some(c), Some(r)) = (srv.clients.get_mut(id), srv.repl.replicas.get_mut(id)) else {
+        return Ok(0);
+    };
+    let Some(stream) = &mut c.conn.stream else { return Ok(0) };
     let what = r.next(end);
     let done = match what {
         Next::Nothing => return Ok(0),
@@ -315,14 +323,13 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
         }
     };
     match done {
-        Ok(n) => {
+        Ok(Written::Taken(n)) => {
             if r.sent(what, n, now) {
                 online(srv, id);
             }
             Ok(n)
         }
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Outcome::Full),
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(Outcome::More),
+        Ok(Written::Full) => Err(Outcome::Full),
         Err(e) => {
             let what = match what {
                 Next::Head => "RDB preamble",
@@ -406,8 +413,8 @@ pub fn cron(srv: &mut Server) {
         return age(srv);
     }
     if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
-        if let Some(sink) = &mut srv.ops.replicas {
-            sink.bare(&[b"PING"]);
+        if let Some(b) = &mut srv.repl.backlog {
+            b.push(b"*1\r\n$4\r\nPING\r\n");
         }
         feed(srv);
     }
@@ -483,8 +490,8 @@ pub fn lagging(srv: &Server) -> impl Iterator<Item = &Replica> {
 
 /// Asks every replica how far it is, rather than wait for it to tell.
 pub fn ask_for_acks(srv: &mut Server) {
-    if let Some(sink) = &mut srv.ops.replicas {
-        sink.bare(&[b"REPLCONF", b"GETACK", b"*"]);
+    if let Some(b) = &mut srv.repl.backlog {
+        b.push(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
     }
     feed(srv);
 }

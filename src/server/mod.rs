@@ -19,6 +19,7 @@ pub mod ctx;
 pub mod disk;
 pub mod dispatch;
 pub mod evict;
+pub mod execution;
 pub mod expire_cycle;
 pub mod info;
 pub mod jobs;
@@ -32,6 +33,7 @@ pub mod monitor;
 pub mod pass;
 pub mod pause;
 pub mod policy;
+pub mod process;
 pub mod rewrite;
 pub mod script;
 pub mod script_api;
@@ -61,7 +63,6 @@ use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
 use ctx::Table;
-use std::cell::Cell;
 
 pub struct Server {
     pub ks: Keyspace,
@@ -74,17 +75,26 @@ pub struct Server {
     pub clock: Clock,
     pub reactor: Reactor,
     pub net: Net,
-    pub run: Run,
+    pub process: process::Process,
+    pub adoption: adopt::Adoption,
+    pub execution: execution::Execution,
+    pub cycle: pass::Cycle,
+    pub cron: cron::Cron,
+    pub shutdown: shutdown::Shutdown,
+    /// What the allocator last told of its pages, and when (milliseconds of the monotonic clock).
+    pub pages: Option<(u64, info::memory::Pages)>,
     pub gate: Gate,
     /// Room for batches that nobody uses at the moment.
     pub scratches: Vec<batch::Scratch>,
     /// Clients whose input has been read and not run yet, in order.
     pub arrivals: std::collections::VecDeque<pass::Arrival>,
-    pub monitors: Vec<ClientId>,
+    pub monitors: std::collections::BTreeSet<ClientId>,
     pub slowlog: crate::slowlog::Slowlog,
     pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
+    /// Room for the channel of a keyspace event.
+    pub event_channel: Vec<u8>,
     pub blocked: Blocked,
     pub ops: Ops,
     pub repl: Replication,
@@ -98,54 +108,6 @@ pub struct Server {
     pub eviction: evict::Eviction,
     pub pause: Pause,
     pub loading: Loading,
-}
-
-/// What the process is doing.
-#[derive(Default)]
-pub struct Run {
-    pub run_id: String,
-    pub started_ms: i64,
-    pub argv: Vec<Vec<u8>>,
-    pub config_file: Option<Vec<u8>>,
-    /// The program, as an absolute path.
-    pub executable: Vec<u8>,
-    pub supervised: crate::sys::supervise::Mode,
-    /// Bytes in use when the server was ready.
-    pub startup_memory: usize,
-    /// What the allocator last told of its pages, and when (milliseconds of the monotonic clock).
-    pub pages: Cell<Option<(u64, info::memory::Pages)>>,
-    /// Of the shutdown under way, bits of `config::shutdown`.
-    pub shutdown_flags: u32,
-    /// Score before ours.
-    pub oom: crate::sys::oom::OomScore,
-    /// A shutdown waits until then for replicas.
-    pub shutdown_at_ms: Option<i64>,
-    /// Largest buffers of any client in each of the last eight seconds.
-    pub recent_input: [usize; 8],
-    pub recent_output: [usize; 8],
-    /// Depth of commands that run commands; 0 between execution units.
-    pub nesting: u32,
-    pub adoption: adopt::Adoption,
-    /// Who is being served, for crash reports and for kills that hit the caller.
-    pub current: Option<ClientId>,
-    /// The counter's reading at the end of the last command: where the next one begins.
-    pub ticks: u64,
-    /// Commands slower than this many ticks go to the slow log; MAX for never.
-    pub slow_ticks: u64,
-    pub stop: bool,
-    /// The counter's reading when the loop woke, and the commands counted until then.
-    pub cycle_ticks: u64,
-    pub cycle_commands: u64,
-    pub hz: u64,
-    pub cron_loops: u64,
-    pub next_cron_ms: u64,
-    /// Depth of passes: above 1 while a script or a load lets the loop turn.
-    pub pass_depth: u32,
-    pub in_exec: bool,
-    /// Clients the cron looked at already in this round.
-    pub cron_client: usize,
-    /// When somebody was last warned of for speaking HTTP, in Unix seconds.
-    pub http_warning: i64,
 }
 
 /// Reasons why commands may have to be looked at twice. While none holds, and the client is not

@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[cold]
 pub fn observe(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
     let hidden = srv.table.get(cmd).flags & (cf::SKIP_MONITOR | cf::ADMIN) != 0;
-    let in_exec = srv.run.in_exec;
+    let in_exec = srv.execution.in_exec();
     let Some(c) = srv.clients.get_mut(id) else { return };
     let again = c.has(flag::REPROCESSING) || (c.has(flag::WAS_PAUSED) && !in_exec);
     if !in_exec {
@@ -52,13 +52,14 @@ pub fn feed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
     }
     line.extend_from_slice(b"\r\n");
     let line: Arc<[u8]> = line.into();
-    for i in 0..srv.monitors.len() {
-        let to = srv.monitors[i];
-        // The lines are replies to MONITOR: who has switched replies off sees none.
+    let monitors = std::mem::take(&mut srv.monitors);
+    for &to in &monitors {
+        // The lines are replies to MONITOR: a client that has switched replies off sees none.
         if srv.clients[to].has(flag::REPLY_OFF | flag::SKIP) {
             continue;
         }
         srv.clients.push(to, |out| out.shared(&line));
         super::limits::account_if_limited(srv, to);
     }
+    srv.monitors = monitors;
 }

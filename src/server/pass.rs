@@ -1,5 +1,6 @@
-//! One turn of the loop. Re-entrant: a busy script, a load or a module lets the loop turn inside a
-//! command; it goes on with the events that the outer pass has not got to, and skips whoever executes.
+//! One turn of the loop. Re-entrant through one door (`nested`): a busy script or a load lets the loop turn
+//! inside a command; the turn goes on with the events that the outer pass has not got to, and skips the
+//! clients that execute. What it may do is a matter of `Execution`.
 //!
 //! ```text
 //! before_sleep: write, reap ─► wait ─► accept, read and run, mark for writing ─► cron
@@ -12,12 +13,11 @@
 //! read C: buckets ─► read D: C's entries ─► read E: C runs
 //! ```
 
-use super::batch::BIG_ARG;
 use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill};
-use crate::clients::pool::QUERY;
-use crate::clients::{Client, ClientId, Input, flag};
+use crate::clients::conn::IoCtx;
+use crate::clients::{Client, ClientId, flag};
 use crate::net::reactor::{self, Ready, Source, source};
-use crate::net::stream::Stream;
+use crate::net::stream::{Read, Stream};
 use crate::sys::clock::{mono_ns, ticks};
 use crate::sys::signals;
 use std::io::ErrorKind;
@@ -32,18 +32,49 @@ const READS: usize = 4;
 /// Clients that are read before the first of them runs.
 const LOOK_AHEAD: usize = 2;
 
-/// Serves until asked to stop.
+/// The pass under way, for its figures.
+#[derive(Debug, Default)]
+pub struct Cycle {
+    /// The counter's reading when the loop woke, and the commands counted until then.
+    ticks: u64,
+    commands: u64,
+}
+
+/// Why a command lets the loop turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    Script,
+    Load,
+}
+
+/// Serves until the process ends.
 pub fn serve(srv: &mut Server) {
-    while !srv.run.stop {
+    loop {
         turn(srv, None);
     }
+}
+
+/// The only way to let the loop turn inside a command: one pass that does not wait, with a clock of its
+/// own. What is interrupted goes on at the instant it began; only `unix_us` follows the wall, or a script
+/// that waits for TIME would never end.
+pub fn nested(srv: &mut Server, why: Interrupt) {
+    let (clock, now) = (srv.clock.clone(), srv.ks.now_ms);
+    let settled = srv.ks.fx.is_empty();
+    debug_assert!(settled || why == Interrupt::Load, "effects are settled before the loop turns");
+    let outer = srv.execution.enter_nested();
+    turn(srv, Some(Duration::ZERO));
+    srv.execution.leave_nested(outer);
+    debug_assert!(!settled || srv.ks.fx.is_empty(), "a nested pass changes nothing");
+    let wall = srv.clock.unix_us;
+    (srv.clock, srv.ks.now_ms) = (clock, now);
+    srv.clock.unix_us = wall;
 }
 
 /// One pass; `patience` bounds the wait for events (None: until the next timer).
 pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     before_sleep::run(srv);
     cycle_ends(srv);
-    let until_cron = srv.run.next_cron_ms.saturating_sub(mono_ns() / 1_000_000);
+    let until_cron = srv.cron.next_ms.saturating_sub(mono_ns() / 1_000_000);
     let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
     if let Some(at) = srv.blocked.next_timeout() {
         timeout = timeout.min(Duration::from_millis((at - crate::sys::clock::unix_ms()).max(0) as u64));
@@ -52,7 +83,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    let evicting = srv.eviction.running && srv.run.pass_depth == 0;
+    let evicting = srv.eviction.running && srv.execution.between_passes();
     if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
         timeout = Duration::ZERO;
     }
@@ -62,12 +93,12 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         srv.stats.busy_poll_hits += u64::from(polled.hit);
         srv.stats.busy_poll_ticks += polled.ticks;
     }
-    srv.run.ticks = srv.clock.sync();
-    if srv.run.pass_depth == 0 {
-        (srv.run.cycle_ticks, srv.run.cycle_commands) = (srv.run.ticks, srv.stats.commands);
+    srv.execution.ticks = srv.clock.sync();
+    if srv.execution.between_passes() {
+        (srv.cycle.ticks, srv.cycle.commands) = (srv.execution.ticks, srv.stats.commands);
     }
     srv.ks.now_ms = srv.clock.unix_ms;
-    srv.run.pass_depth += 1;
+    srv.execution.enter_pass();
     // One queue for all depths: edges come once, so a nested pass takes over what the outer one has not
     // got to.
     while let Some(e) = srv.reactor.next_event() {
@@ -94,22 +125,22 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if !srv.blocked.is_empty() {
         blocking::expire(srv);
     }
-    if srv.eviction.running && srv.run.pass_depth == 1 {
+    if srv.eviction.running && !srv.execution.in_nested_pass() {
         evict::resume(srv);
     }
-    if srv.clock.mono_ms >= srv.run.next_cron_ms {
+    if srv.clock.mono_ms >= srv.cron.next_ms {
         cron::run(srv);
     }
-    srv.run.pass_depth -= 1;
+    srv.execution.leave_pass();
 }
 
 /// Books the pass that began when the loop woke, replies and all.
 fn cycle_ends(srv: &mut Server) {
-    if srv.run.pass_depth > 0 || srv.run.cycle_ticks == 0 {
+    if !srv.execution.between_passes() || srv.cycle.ticks == 0 {
         return;
     }
-    let us = srv.clock.ns(ticks().saturating_sub(srv.run.cycle_ticks)) / 1000;
-    let commands = srv.stats.commands.saturating_sub(srv.run.cycle_commands);
+    let us = srv.clock.ns(ticks().saturating_sub(srv.cycle.ticks)) / 1000;
+    let commands = srv.stats.commands.saturating_sub(srv.cycle.commands);
     let s = &mut srv.stats;
     s.eventloop_cycles += 1;
     s.eventloop_us += us;
@@ -126,16 +157,16 @@ fn handle(srv: &mut Server, e: Ready) {
             let id = ClientId { index, generation };
             if e.writable
                 && let Some(c) = srv.clients.get_mut(id)
-                && c.has(flag::WRITE_BLOCKED)
+                && c.conn.write_blocked
             {
-                c.clear(flag::WRITE_BLOCKED);
+                c.conn.write_blocked = false;
                 srv.clients.wants_write(id);
             }
             // Told once: reads may come to it later.
             if e.closed
                 && let Some(c) = srv.clients.get_mut(id)
             {
-                c.set(flag::HUNG_UP);
+                c.conn.hung_up = true;
             }
             if e.readable || e.closed {
                 readable(srv, id);
@@ -153,10 +184,10 @@ fn signalled(srv: &mut Server) {
         while std::io::Read::read(from_handlers, &mut bytes).is_ok_and(|n| n > 0) {}
     }
     if signals::shutdown_asked().is_some() {
-        srv.run.next_cron_ms = 0;
+        srv.cron.next_ms = 0;
     }
     // Not inside of a command: the end of a save or a rewrite changes what the command works with.
-    if srv.run.pass_depth == 1 && srv.run.nesting == 0 {
+    if srv.execution.owns_data() {
         child::reap(srv);
     }
 }
@@ -179,24 +210,45 @@ fn accept(srv: &mut Server, n: usize) {
     srv.net.accept_again_ms = srv.clock.mono_ms.max(1);
 }
 
+/// A connection has been accepted. Between the two halves a kind of stream with a handshake has it: the
+/// client then holds a slot and a place in the reactor, and nothing else.
 fn welcome(srv: &mut Server, mut stream: Stream) {
-    let full = srv.clients.connected() as u64 >= srv.config.maxclients;
-    if full || srv.config.protected_mode && !auth::passwords(srv) && !stream.is_local() {
+    if let Some(why) = refusal(srv, &stream) {
         srv.stats.rejected_connections += 1;
-        let why = if full { "-ERR max number of clients reached\r\n" } else { DENIED };
-        // Whether the peer still hears it does not matter to anybody here.
+        // Whether the peer still hears it makes no difference here.
         let _ = stream.write(why.as_bytes());
         return;
     }
+    if let Some(id) = admit(srv, stream) {
+        greet(srv, id);
+    }
+}
+
+/// Why a connection is not taken, as it is told.
+fn refusal(srv: &Server, stream: &Stream) -> Option<&'static str> {
+    if srv.clients.connected() as u64 >= srv.config.maxclients {
+        return Some("-ERR max number of clients reached\r\n");
+    }
+    let open = !srv.config.protected_mode || auth::passwords(srv) || stream.is_local();
+    if open { None } else { Some(DENIED) }
+}
+
+/// Counts the connection, and gives it a slot and its events.
+fn admit(srv: &mut Server, mut stream: Stream) -> Option<ClientId> {
     srv.stats.connections += 1;
     stream.tune(srv.config.tcp_keepalive);
     let id = srv.clients.add(Client::new(srv.clock.unix_ms));
-    auth::default_user(srv, id);
     if stream.register(srv.reactor.registry(), mio::Token(id.token())).is_err() {
         srv.clients.remove(id);
-        return;
+        return None;
     }
     srv.clients.attach(id, stream);
+    Some(id)
+}
+
+/// The connection can speak: its session begins.
+fn greet(srv: &mut Server, id: ClientId) {
+    auth::default_user(srv, id);
 }
 
 /// Protected mode: no password, and the peer is not on this machine.
@@ -267,8 +319,8 @@ fn run_arrival(srv: &mut Server) -> bool {
         let goes_on = batch::process_input(srv, id, prepared.take());
         match got {
             Got::Nothing => return true,
-            Got::Some if srv.clients.get(id).is_none_or(|c| !c.has(flag::HUNG_UP)) => return true,
-            Got::Full if !goes_on => break,
+            Got::Some if srv.clients.get(id).is_none_or(|c| !c.conn.hung_up) => return true,
+            Got::More if !goes_on => break,
             _ => {}
         }
         if reads == READS || srv.clients.get(id).is_none_or(|c| c.has(flag::EXECUTING)) {
@@ -285,9 +337,9 @@ fn run_arrival(srv: &mut Server) -> bool {
 }
 
 enum Got {
-    /// The buffer was filled: there may be more.
-    Full,
-    /// Less than there was room for: the socket is drained.
+    /// There may be more.
+    More,
+    /// Something, and the socket is drained.
     Some,
     Nothing,
     /// The peer is gone, or the buffer went past its limit.
@@ -295,66 +347,45 @@ enum Got {
 }
 
 fn read_once(srv: &mut Server, id: ClientId) -> Got {
-    let Some(c) = srv.clients.get(id) else { return Got::End };
-    if c.input.buf.capacity() == 0 {
-        let b = srv.clients.pool.query();
-        srv.clients[id].input.buf = b;
-    }
-    let c = &mut srv.clients[id];
-    let Some(stream) = &c.stream else { return Got::End };
-    let want = room_wanted(&c.input);
-    match stream.read_into(&mut c.input.buf, want) {
-        // What came right before the end is answered before that is noticed.
-        Ok(0) if c.has(flag::TO_WRITE) && !c.has(flag::WRITE_BLOCKED) => {
-            srv.clients.wants_read(id);
-            Got::Nothing
-        }
-        Ok(0) => {
-            crate::verbose!("Client closed connection {}", client_info::line(srv, id, &[]));
-            Got::End
-        }
-        Ok(n) => {
-            c.last_seen = srv.clock.unix_secs() as u32;
-            let peak = u32::try_from(c.input.buf.len()).unwrap_or(u32::MAX);
-            c.input.query_peak = c.input.query_peak.max(peak);
-            srv.stats.net_input += n as u64;
-            srv.stats.reads_processed += 1;
-            if c.input.unparsed() as u64 > srv.config.client_query_buffer_limit {
-                query_limit_reached(srv, id);
-                return Got::End;
-            }
-            if n == want { Got::Full } else { Got::Some }
-        }
-        Err(e) if e.kind() == ErrorKind::WouldBlock => Got::Nothing,
-        Err(e) if e.kind() == ErrorKind::Interrupted => Got::Full,
+    let now = srv.clock.unix_secs() as u32;
+    let Some((conn, pool)) = srv.clients.conn_and_pool(id) else { return Got::End };
+    let got = match conn.receive(&mut IoCtx { pool, traffic: &mut srv.stats.traffic, now }) {
+        Ok(Read::Drained(0)) => return Got::Nothing,
+        Ok(Read::Drained(_)) => Got::Some,
+        Ok(Read::More(_)) => Got::More,
+        Ok(Read::End) => return ended(srv, id),
         Err(e) => {
             crate::verbose!("Reading from client: {}", crate::sys::errno::text(&e));
-            Got::End
+            return Got::End;
         }
+    };
+    if conn.input.unparsed() as u64 > srv.config.client_query_buffer_limit {
+        query_limit_reached(srv, id);
+        return Got::End;
     }
+    got
+}
+
+#[cold]
+fn ended(srv: &mut Server, id: ClientId) -> Got {
+    let c = &srv.clients[id];
+    // What came right before the end is answered before the end is acted upon.
+    if c.has(flag::TO_WRITE) && !c.conn.write_blocked {
+        srv.clients.wants_read(id);
+        return Got::Nothing;
+    }
+    crate::verbose!("Client closed connection {}", client_info::line(srv, id, &[]));
+    Got::End
 }
 
 #[cold]
 fn query_limit_reached(srv: &mut Server, id: ClientId) {
     srv.stats.query_limit_disconnections += 1;
     let c = &srv.clients[id];
-    let begin = &c.input.buf[c.input.buf.len() - c.input.unparsed()..];
+    let begin = &c.conn.input.buf[c.conn.input.buf.len() - c.conn.input.unparsed()..];
     let begin = crate::algo::quote::repr(&begin[..begin.len().min(64)]);
     let line = client_info::line(srv, id, &[]);
     crate::warning!(
         "Closing client that reached max query buffer length: {line} (qbuf initial bytes: {begin})"
     );
-}
-
-/// How much to read: what fits, but of a big argument exactly the rest.
-fn room_wanted(i: &Input) -> usize {
-    let free = i.buf.capacity() - i.buf.len();
-    let free = if free == 0 { QUERY } else { free };
-    if let Some(bulk) = i.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
-        let end = i.pos + i.state.at() + bulk + 2;
-        if end > i.buf.len() {
-            return free.min(end - i.buf.len());
-        }
-    }
-    free
 }

@@ -23,7 +23,7 @@ pub fn unpause(srv: &mut Server, purpose: Purpose) {
 /// Ends what is over. Called by the cron, too.
 pub fn update(srv: &mut Server) {
     // What waits runs between commands, not inside one that lets the loop turn.
-    if srv.run.pass_depth > 1 {
+    if srv.execution.in_nested_pass() {
         return;
     }
     let before = srv.pause.actions();
@@ -48,14 +48,15 @@ pub fn postpone(srv: &mut Server, id: ClientId) {
 
 /// Clients whose command waits, but for those that are blocked as well; INFO counts both.
 pub fn waiting(srv: &Server) -> usize {
-    srv.pause.postponed().iter().filter(|id| srv.blocked.get(**id).is_none()).count()
+    let waits = |id: &&ClientId| srv.clients.live(**id).is_some() && srv.blocked.get(**id).is_none();
+    srv.pause.postponed().iter().filter(waits).count()
 }
 
 /// All clients that wait try again, and may have to wait again; not now, since what they do is no part
 /// of the command that ends the pause.
 fn resume(srv: &mut Server) {
     for id in srv.pause.take_postponed() {
-        let Some(c) = srv.clients.get_mut(id) else { continue };
+        let Some(c) = srv.clients.get_mut(id).filter(|c| !c.has(flag::DYING)) else { continue };
         c.clear(flag::PAUSED);
         c.set(flag::WAS_PAUSED);
         srv.clients.wants_read(id);

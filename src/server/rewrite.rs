@@ -65,7 +65,7 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
         })?;
     } else {
         let now = srv.config.aof_timestamp_enabled.then(|| unix_ms() / 1000);
-        encode::rewrite(&srv.ks.dbs, now, &mut out, each)?;
+        encode::rewrite(&srv.ks, now, &mut out, each)?;
     }
     out.flush()?;
     drop(out);

@@ -15,7 +15,6 @@ use crate::replication::ops::to;
 use crate::scripting::header::Flags;
 use crate::scripting::{Running, Sha, ffi};
 use crate::sys::clock::mono_ns;
-use std::time::Duration;
 
 /// The pseudo-client of scripts.
 fn runner(srv: &mut Server) -> ClientId {
@@ -69,7 +68,7 @@ pub fn eval(
     if over.timed_out {
         srv.gate.put(Gate::BUSY, false);
         // What the cron left alone meanwhile (a child that ended, keys that expired) is due.
-        srv.run.next_cron_ms = 0;
+        srv.cron.next_ms = 0;
     }
     if let Err(f) = result {
         let text = failed(&name, &f);
@@ -164,24 +163,12 @@ pub fn slow(srv: &mut Server) -> bool {
         );
         srv.gate.put(Gate::BUSY, true);
     }
-    nested_pass(srv);
+    pass::nested(srv, pass::Interrupt::Script);
     let killed = srv.scripting.running.as_ref().is_some_and(|r| r.killed);
     if killed {
         crate::notice!("Lua script killed by user with SCRIPT KILL.");
     }
     killed
-}
-
-/// Serves those who may interrupt, with a clock of its own. What the script does stays at one instant;
-/// only TIME follows the wall, or a script that waits for it would never end.
-fn nested_pass(srv: &mut Server) {
-    let (clock, now, ticks) = (srv.clock.clone(), srv.ks.now_ms, srv.run.ticks);
-    debug_assert!(srv.ks.fx.is_empty(), "effects are settled before the loop turns");
-    pass::turn(srv, Some(Duration::ZERO));
-    debug_assert!(srv.ks.fx.is_empty(), "a nested pass changes nothing");
-    let wall = srv.clock.unix_us;
-    (srv.clock, srv.ks.now_ms, srv.run.ticks) = (clock, now, ticks);
-    srv.clock.unix_us = wall;
 }
 
 /// SCRIPT KILL.

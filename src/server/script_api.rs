@@ -4,7 +4,7 @@ use super::lend::with_lent;
 use super::script;
 use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
-use crate::scripting::ffi::{Calls, Kind, Library, Raise, Stack};
+use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack};
 use crate::scripting::name_of;
 use crate::scripting::sandbox::Item::{Call, Native, Number, PCall, Text};
 use crate::sys::log::{self, Level};
@@ -74,7 +74,7 @@ fn sha1hex(s: &mut Stack) -> Result<i32, Raise> {
 
 /// The one string that error_reply and status_reply take; otherwise an error table is pushed.
 fn one_string(s: &mut Stack) -> Option<Vec<u8>> {
-    if s.top() == 1 && s.kind(1) == Kind::String {
+    if s.top() == 1 && s.kind(1) == LuaType::String {
         return s.text(1);
     }
     s.push_error(b"wrong number or type of arguments");

@@ -41,15 +41,31 @@ pub fn drain(srv: &mut Server) {
 
 fn event(srv: &mut Server, db: usize, class: u32, name: &str, key: &[u8]) {
     let flags = srv.ks.policy.notify;
-    debug_assert!(flags & class != 0, "nobody asked for the event");
+    debug_assert!(flags & class != 0, "the event was not asked for");
+    let mut channel = std::mem::take(&mut srv.event_channel);
     if flags & class::KEYSPACE != 0 {
-        let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-        pubsub::publish(&srv.pubsub, &mut srv.clients, Kind::Channel, &channel, name.as_bytes());
+        begin_channel(&mut channel, b"__keyspace@", db);
+        channel.extend_from_slice(key);
+        pubsub::publish(&mut srv.pubsub, &mut srv.clients, Kind::Channel, &channel, name.as_bytes());
     }
     if flags & class::KEYEVENT != 0 {
-        let channel = format!("__keyevent@{db}__:{name}");
-        pubsub::publish(&srv.pubsub, &mut srv.clients, Kind::Channel, channel.as_bytes(), key);
+        begin_channel(&mut channel, b"__keyevent@", db);
+        channel.extend_from_slice(name.as_bytes());
+        pubsub::publish(&mut srv.pubsub, &mut srv.clients, Kind::Channel, &channel, key);
     }
+    channel.clear();
+    channel.shrink_to(KEEP_CHANNEL);
+    srv.event_channel = channel;
+}
+
+/// Room for names of channels that stays.
+const KEEP_CHANNEL: usize = 1024;
+
+fn begin_channel(channel: &mut Vec<u8>, begin: &[u8], db: usize) {
+    channel.clear();
+    channel.extend_from_slice(begin);
+    channel.extend_from_slice(itoa::Buffer::new().format(db).as_bytes());
+    channel.extend_from_slice(b"__:");
 }
 
 fn modified(srv: &mut Server, db: usize, key: &[u8]) {
@@ -62,9 +78,22 @@ fn modified(srv: &mut Server, db: usize, key: &[u8]) {
     });
 }
 
+/// The client watches a key from now on; `expired`: it had expired before.
+pub fn watch(srv: &mut Server, id: ClientId, db: usize, key: &[u8], expired: bool) {
+    if srv.watches.add(id, db, key, expired) {
+        srv.ks.watched.add(key);
+    }
+}
+
+/// The client watches nothing any more.
+pub fn unwatch(srv: &mut Server, id: ClientId) {
+    let ks = &mut srv.ks;
+    srv.watches.remove_all(id, |key| ks.watched.remove(key));
+}
+
 /// A database (or all) is about to be emptied: watchers and the blocked hear of it before the keys go.
 pub fn before_flush(srv: &mut Server, db: Option<usize>) {
-    for d in db.map_or(0..srv.ks.dbs.len(), |d| d..d + 1) {
+    for d in db.map_or(0..srv.ks.databases(), |d| d..d + 1) {
         replaced(srv, d, None);
     }
 }
@@ -104,22 +133,43 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
     let may = srv.table.get(cmd).flags & (cf::WRITE | cf::MAY_REPLICATE) != 0;
     debug_assert!(may || matches!(prop, Propagation::Never), "a reader changed something");
     let all = to::ALL & !srv.ops.denied;
-    match prop {
-        Propagation::Never => {}
-        _ if all == 0 => {}
-        Propagation::AsIs => srv.ops.push(db, all, &args),
-        Propagation::Instead(words) => {
-            let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-            srv.ops.push(db, all, &words);
-        }
-        Propagation::Force(mask) => srv.ops.push(db, mask & all, &args),
+    let mask = match prop {
+        Propagation::Never => 0,
+        Propagation::AsIs | Propagation::Instead => all,
+        Propagation::Force(mask) => mask & all,
+    };
+    if mask == 0 {
+        return;
     }
+    let instead = matches!(prop, Propagation::Instead);
+    // Nothing of a top-level unit follows the op of its command.
+    let alone = srv.execution.in_outermost_command() && srv.ops.is_empty();
+    let encoded = if alone && !instead { args.canonical() } else { None };
+    match (instead, encoded) {
+        (true, _) if alone => {
+            let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
+            srv.ops.leave_instead(db, mask, now, backlog);
+            srv.repl.grown = srv.ops.replicas.is_some();
+        }
+        (true, _) => srv.ops.push_instead(db, mask),
+        (false, Some(bytes)) => {
+            let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
+            srv.ops.leave(db, mask, bytes, now, backlog);
+            srv.repl.grown = srv.ops.replicas.is_some();
+        }
+        (false, None) => srv.ops.push(db, mask, &args),
+    }
+}
+
+/// The time for `#TS:` lines of the AOF; None without them.
+fn stamp(srv: &Server) -> Option<i64> {
+    srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs())
 }
 
 /// Slow log and monitors.
 #[cold]
 pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
-    if ticks > srv.run.slow_ticks {
+    if ticks > srv.slowlog.threshold_ticks {
         slow::took_long(srv, id, cmd, args, ticks, waits);
     }
     if srv.gate.has(Gate::MONITORS) {
@@ -134,6 +184,9 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
         srv.ops.bare = srv.table.get(cmd).flags & cf::TOUCHES_ARBITRARY_KEYS != 0;
         ops_leave(srv);
     }
+    if srv.repl.grown {
+        master::feed(srv);
+    }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
     }
@@ -145,23 +198,22 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
 }
 
 fn ops_leave(srv: &mut Server) {
-    srv.ops.now = srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs());
-    srv.ops.flush();
-    if srv.ops.replicas.is_some() {
-        master::feed(srv);
-    }
+    let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
+    srv.ops.flush(now, backlog);
+    srv.repl.grown = srv.ops.replicas.is_some();
 }
 
 /// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes
 /// bare.
 pub fn lone_unit_end(srv: &mut Server) {
-    debug_assert_eq!(srv.run.nesting, 0, "a unit of its own is not part of another");
+    debug_assert!(srv.execution.between_units(), "a unit of its own is not part of another");
     if !srv.ks.fx.is_empty() {
         drain(srv);
     }
     if !srv.ops.is_empty() {
         srv.ops.bare = true;
         ops_leave(srv);
+        master::feed(srv);
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
@@ -179,7 +231,7 @@ pub fn sweep(srv: &mut Server) {
 /// After a unit: those who waited for what it left are served.
 #[inline]
 pub fn serve_ready(srv: &mut Server) {
-    if srv.blocked.has_ready() && srv.run.nesting == 0 && srv.run.pass_depth <= 1 {
+    if srv.blocked.has_ready() && srv.execution.owns_data() {
         blocking::serve(srv);
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! SHUTDOWN, SIGTERM, SIGINT ─► begin ── no replica lags ──────► finish ─► exit(0)
 //!                                │                               └─ cannot be: logged, the server goes on
-//!                                └─ replicas lag: until `shutdown_at_ms`, or SHUTDOWN ABORT
+//!                                └─ replicas lag: until `until_ms`, or SHUTDOWN ABORT
 //! ```
 //!
 //! While replicas are waited for, writes rest, so that the replicas can reach the end of the stream.
@@ -20,23 +20,32 @@ use crate::{notice, warning};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// A shutdown under way.
+#[derive(Debug, Default)]
+pub struct Shutdown {
+    /// Bits of `config::shutdown`.
+    pub flags: u32,
+    /// It waits until then for replicas.
+    pub until_ms: Option<i64>,
+}
+
 /// Starts to shut down. True when the process may exit now.
 pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
-    if srv.run.shutdown_at_ms.is_some() {
+    if srv.shutdown.until_ms.is_some() {
         return false;
     }
     if srv.gate.has(Gate::LOADING) {
         // A half loaded dataset must not replace the whole one on disk.
         flags = flags & !flag::SAVE | flag::NOSAVE;
     }
-    srv.run.shutdown_flags = flags;
+    srv.shutdown.flags = flags;
     notice!("User requested shutdown...");
-    if srv.run.supervised == Supervised::Systemd {
+    if srv.process.supervised == Supervised::Systemd {
         supervise::notify("STOPPING=1\n");
     }
     let seconds = i64::try_from(srv.config.shutdown_timeout).unwrap_or(i64::MAX);
     if flags & flag::NOW == 0 && seconds > 0 && master::lagging(srv).next().is_some() {
-        srv.run.shutdown_at_ms = Some(srv.clock.unix_ms.saturating_add(seconds.saturating_mul(1000)));
+        srv.shutdown.until_ms = Some(srv.clock.unix_ms.saturating_add(seconds.saturating_mul(1000)));
         if !srv.pause.has(action::REPLICA) {
             master::ask_for_acks(srv);
         }
@@ -57,7 +66,7 @@ fn finish_or_cancel(srv: &mut Server) -> bool {
 
 /// The server goes on.
 fn cancel(srv: &mut Server) {
-    srv.run.shutdown_at_ms = None;
+    srv.shutdown.until_ms = None;
     signals::clear_shutdown();
     for id in srv.blocked.waiting(Wait::Shutdown) {
         blocking::release(srv, id, Some("ERR Errors trying to SHUTDOWN. Check logs."));
@@ -68,7 +77,7 @@ fn cancel(srv: &mut Server) {
 /// Leaves everything in order; false when that failed.
 fn finish(srv: &mut Server) -> bool {
     master::tell_lagging(srv);
-    let flags = srv.run.shutdown_flags;
+    let flags = srv.shutdown.flags;
     if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
@@ -80,7 +89,7 @@ fn finish(srv: &mut Server) -> bool {
     if (by_points || flags & flag::SAVE != 0) && !save(srv) {
         if flags & flag::FORCE == 0 {
             warning!("Error trying to save the DB, can't exit.");
-            if srv.run.supervised == Supervised::Systemd {
+            if srv.process.supervised == Supervised::Systemd {
                 supervise::notify("STATUS=Error trying to save the DB, can't exit.\n");
             }
             warning!("Errors trying to shut down the server. Check the logs for more information.");
@@ -102,7 +111,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
         if srv.aof.state == State::WaitRewrite {
             if !force {
                 warning!("Writing initial AOF, can't exit.");
-                if srv.run.supervised == Supervised::Systemd {
+                if srv.process.supervised == Supervised::Systemd {
                     supervise::notify("STATUS=Writing initial AOF, can't exit.\n");
                 }
                 warning!("Errors trying to shut down the server. Check the logs for more information.");
@@ -122,7 +131,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
 
 fn save(srv: &mut Server) -> bool {
     notice!("Saving the final RDB snapshot before exiting.");
-    if srv.run.supervised == Supervised::Systemd {
+    if srv.process.supervised == Supervised::Systemd {
         supervise::notify("STATUS=Saving the final RDB snapshot\n");
     }
     jobs::save_now(srv).is_ok()
@@ -130,7 +139,7 @@ fn save(srv: &mut Server) -> bool {
 
 /// Calls a shutdown off. False when none is under way.
 pub fn abort(srv: &mut Server) -> bool {
-    if srv.run.shutdown_at_ms.is_none() && signals::shutdown_asked().is_none() {
+    if srv.shutdown.until_ms.is_none() && signals::shutdown_asked().is_none() {
         return false;
     }
     cancel(srv);
@@ -140,17 +149,17 @@ pub fn abort(srv: &mut Server) -> bool {
 
 /// From the cron: has a signal asked, and has the wait for replicas ended?
 pub fn cron(srv: &mut Server) {
-    if let Some(until) = srv.run.shutdown_at_ms {
+    if let Some(until) = srv.shutdown.until_ms {
         // A busy script may go on writing: after it.
         let over = srv.clock.unix_ms >= until || master::lagging(srv).next().is_none();
-        if over && srv.run.nesting == 0 && finish_or_cancel(srv) {
+        if over && srv.execution.between_units() && finish_or_cancel(srv) {
             std::process::exit(0);
         }
         return;
     }
     let Some(signal) = signals::shutdown_asked() else { return };
     // What a busy script has done by halves must not be saved: after it.
-    if srv.run.nesting > 0 && !srv.gate.has(Gate::LOADING) {
+    if !srv.execution.between_units() && !srv.gate.has(Gate::LOADING) {
         return;
     }
     let flags = match signal {

@@ -21,7 +21,7 @@ pub fn refresh(srv: &mut Server) {
     let micros = [slowlog, latency.map(|ms| ms.saturating_mul(1000))];
     let least = micros.into_iter().flatten().min();
     // A tick less than the threshold, since what takes exactly that long counts.
-    srv.run.slow_ticks =
+    srv.slowlog.threshold_ticks =
         least.map_or(u64::MAX, |us| srv.clock.ticks_in(us.saturating_mul(1000)).saturating_sub(1));
 }
 

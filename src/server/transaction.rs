@@ -1,6 +1,6 @@
 //! What happens to a transaction outside of the handlers: a command is queued, all is forgotten.
 
-use super::{Server, admit, policy};
+use super::{Server, admit, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
@@ -25,6 +25,6 @@ pub fn discard(srv: &mut Server, id: ClientId) {
     let c = &mut srv.clients[id];
     c.clear(flag::MULTI | flag::DIRTY_CAS | flag::DIRTY_EXEC);
     c.multi = None;
-    srv.watches.remove_all(id);
+    settle::unwatch(srv, id);
     policy::refresh(srv);
 }

@@ -25,6 +25,8 @@ pub struct Entry {
 pub struct Slowlog {
     entries: VecDeque<Entry>,
     next_id: u64,
+    /// Commands that took longer than so many ticks are looked at (`server/slow`).
+    pub threshold_ticks: u64,
 }
 
 impl Slowlog {

@@ -9,9 +9,8 @@ pub struct Stats {
     pub commands: u64,
     pub connections: u64,
     pub rejected_connections: u64,
-    pub net_input: u64,
-    pub net_output: u64,
-    /// To replicas; not in `net_output`.
+    pub traffic: Traffic,
+    /// To replicas; not in `traffic`.
     pub net_repl_output: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
@@ -28,8 +27,6 @@ pub struct Stats {
     pub acl_denied: [u64; 4],
     pub reply_buffer_shrinks: u64,
     pub reply_buffer_expands: u64,
-    pub reads_processed: u64,
-    pub writes_processed: u64,
     pub peak_memory: usize,
     pub total_forks: u64,
     pub expired_stale_perc: f64,
@@ -61,6 +58,15 @@ pub struct Stats {
 
 /// The place of refused logins in `acl_denied`.
 pub const DENIED_AUTH: usize = 0;
+
+/// Bytes and calls between clients and the thread that reads and writes.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Traffic {
+    pub input: u64,
+    pub output: u64,
+    pub reads: u64,
+    pub writes: u64,
+}
 
 /// A rate per second, averaged over sixteen samples of 100 ms (STATS_METRIC_SAMPLES).
 #[derive(Debug, Default, Clone)]

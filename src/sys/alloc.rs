@@ -33,6 +33,7 @@ struct Slot(AtomicIsize);
 /// Slot 0 is the main thread's, the last one is shared by threads that never registered.
 const SLOTS: usize = 16;
 const SHARED: usize = SLOTS - 1;
+const MAIN: usize = 0;
 /// No slot: the thread frees what has been taken off before.
 const TRASH: usize = SLOTS;
 static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
@@ -78,6 +79,17 @@ pub fn account(bytes: isize) {
 /// Bytes in use over all threads, by size class.
 pub fn used() -> usize {
     USED.iter().map(|s| s.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
+}
+
+/// Bytes in use by all threads but the main one, whose share moves with every command.
+pub fn used_by_others() -> isize {
+    USED[MAIN + 1..].iter().map(|s| s.0.load(Ordering::Relaxed)).sum()
+}
+
+/// Bytes in use, when the other threads use `others`.
+#[inline]
+pub fn used_with(others: isize) -> usize {
+    (USED[MAIN].0.load(Ordering::Relaxed) + others).max(0) as usize
 }
 
 /// What the calling thread's slot says: differences of it measure what a piece of code allocated.

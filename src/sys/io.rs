@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 /// Receives up to `max` bytes of a socket to the end of `buf`, which grows by what arrived. 0 is the end
 /// of the stream. (`recv` skips what `read` does for files.)
-pub fn read_into(fd: RawFd, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+pub fn receive(fd: RawFd, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     buf.reserve(max);
     let room = (buf.capacity() - buf.len()).min(max);
     // SAFETY: the spare capacity has at least `room` bytes.

@@ -578,7 +578,7 @@ mod tests {
     fn check(nodes: &Nodes, twin: &[usize], s: &mut Source<'_>) {
         assert!(nodes.iter().map(Node::count).eq(twin.iter().copied()));
         assert_eq!((nodes.len(), nodes.count()), (twin.len(), twin.iter().sum()));
-        assert_eq!(nodes.alloc_size(), nodes.iter().map(Node::alloc_size).sum());
+        assert_eq!(nodes.alloc_size(), nodes.iter().map(Node::alloc_size).sum::<usize>());
         assert!(nodes.mid.iter().all(|c| {
             (1..=CHUNK).contains(&c.nodes.len())
                 && c.count == c.nodes.iter().map(Node::count).sum::<usize>()

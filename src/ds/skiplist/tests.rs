@@ -8,7 +8,8 @@ use std::cmp::Ordering;
 fn check(list: &Skiplist) {
     let mut page_bytes = 0;
     let mut nodes = Vec::new();
-    // SAFETY: the depth says which pages are leaves.
+    /// # Safety
+    /// The page is one of the list, and the level says whether it is a leaf.
     unsafe fn walk(
         list: &Skiplist,
         page: RawPage,

@@ -8,7 +8,8 @@ use std::sync::{LazyLock, Mutex};
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Item(&'static Vec<u8>);
 
-impl Elem for Item {
+// SAFETY: items are leaked, so they live; the address is that of a box.
+unsafe impl Elem for Item {
     fn to_ptr(self) -> NonNull<u8> {
         NonNull::from(self.0).cast()
     }
@@ -16,9 +17,20 @@ impl Elem for Item {
         // SAFETY: came from `to_ptr`, and items are leaked.
         Item(unsafe { p.cast::<Vec<u8>>().as_ref() })
     }
-    fn key(&self) -> &[u8] {
+    unsafe fn key<'a>(self) -> &'a [u8] {
         self.0
     }
+}
+
+impl Item {
+    fn name(self) -> &'static [u8] {
+        self.0
+    }
+}
+
+fn put(t: &mut Table<Item>, h: u64, it: Item) {
+    // SAFETY: items live for ever.
+    unsafe { t.insert(h, it) }
 }
 
 fn item(n: u64) -> Item {
@@ -39,11 +51,11 @@ impl Seeded {
 
 fn check(t: &Table<Item>, twin: &HashSet<u64>) {
     assert_eq!(t.len(), twin.len());
-    let all: HashSet<Vec<u8>> = t.iter().map(|e| e.key().to_vec()).collect();
+    let all: HashSet<Vec<u8>> = t.iter().map(|e| e.name().to_vec()).collect();
     assert_eq!(all.len(), twin.len(), "the iterator gives each element once");
     for &n in twin {
-        assert!(all.contains(item(n).key()));
-        assert_eq!(t.find(hash(item(n).key()), item(n).key()), Some(item(n)));
+        assert!(all.contains(item(n).name()));
+        assert_eq!(t.find(hash(item(n).name()), item(n).name()), Some(item(n)));
     }
 }
 
@@ -54,14 +66,14 @@ fn it_agrees_with_its_naive_twin() {
         let range = [20, 300, 5000][seed as usize % 3];
         for step in 0..8000u64 {
             let n = r.next() % range;
-            let (h, it) = (hash(item(n).key()), item(n));
+            let (h, it) = (hash(item(n).name()), item(n));
             match r.next() % 10 {
                 0..=4 if !twin.contains(&n) => {
-                    t.insert(h, it);
+                    put(&mut t, h, it);
                     twin.insert(n);
                 }
                 5 | 6 => assert_eq!(t.remove(h, it), twin.remove(&n)),
-                7 => assert_eq!(t.remove_key(h, it.key()).is_some(), twin.remove(&n)),
+                7 => assert_eq!(t.remove_key(h, it.name()).is_some(), twin.remove(&n)),
                 8 if t.wants_shrink() => {
                     t.shrink();
                 }
@@ -74,7 +86,7 @@ fn it_agrees_with_its_naive_twin() {
             }
             if step % 4000 == 3999 {
                 for n in twin.drain() {
-                    assert!(t.remove(hash(item(n).key()), item(n)));
+                    assert!(t.remove(hash(item(n).name()), item(n)));
                 }
                 assert!(t.is_empty());
                 t.shrink();
@@ -90,22 +102,22 @@ fn a_scan_returns_all_that_stays_across_growth_and_shrinking() {
         let (mut t, mut r) = (Table::new(), Seeded(seed));
         let stay = 50 + r.next() % 400;
         let mut extra: Vec<u64> = Vec::new();
-        (0..stay).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+        (0..stay).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
         let (mut seen, mut cursor, mut next) = (HashSet::new(), 0, 100_000);
         loop {
             cursor = t.scan(cursor, |e| {
-                seen.insert(e.key().to_vec());
+                seen.insert(e.name().to_vec());
             });
             if cursor == 0 {
                 break;
             }
             for _ in 0..r.next() % 200 {
                 if seed % 2 == 0 && extra.len() < 5000 {
-                    t.insert(hash(item(next).key()), item(next));
+                    put(&mut t, hash(item(next).name()), item(next));
                     extra.push(next);
                     next += 1;
                 } else if let Some(n) = extra.pop() {
-                    t.remove(hash(item(n).key()), item(n));
+                    t.remove(hash(item(n).name()), item(n));
                 }
             }
             if t.wants_shrink() {
@@ -114,7 +126,7 @@ fn a_scan_returns_all_that_stays_across_growth_and_shrinking() {
             t.rehash(r.next() as usize % 5);
         }
         for n in 0..stay {
-            assert!(seen.contains(item(n).key()), "seed {seed}: {n} of {stay} was not returned");
+            assert!(seen.contains(item(n).name()), "seed {seed}: {n} of {stay} was not returned");
         }
     }
 }
@@ -124,7 +136,7 @@ fn a_scan_returns_all_that_stays_across_growth_and_shrinking() {
 #[test]
 fn what_a_scan_has_given_leaves_whole_slots_behind() {
     let mut t = Table::new();
-    (0..100_000u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    (0..100_000u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
     while t.rehash(100) {}
     let remove_all_but = |t: &mut Table<Item>, stay: usize| {
         let (mut given, mut cursor) = (Vec::new(), 0);
@@ -135,7 +147,7 @@ fn what_a_scan_has_given_leaves_whole_slots_behind() {
             }
         }
         for e in &given[..given.len() - stay] {
-            t.remove(hash(e.key()), *e);
+            t.remove(hash(e.name()), *e);
             if t.wants_shrink() && t.slots() < 1000 {
                 t.shrink();
             }
@@ -147,7 +159,7 @@ fn what_a_scan_has_given_leaves_whole_slots_behind() {
     while t.rehash(1) {}
     remove_all_but(&mut t, 30);
     assert!(t.is_rehashing());
-    let stats = &t.stats()[0];
+    let stats = &t.figures(true).main;
     assert_eq!((stats.size, stats.chains.len() - 1, stats.chains[30]), (512, 30, 1));
 }
 
@@ -155,12 +167,12 @@ fn what_a_scan_has_given_leaves_whole_slots_behind() {
 fn growth_falls_where_upstream_grows() {
     let mut t = Table::new();
     for n in 0..2000u64 {
-        t.insert(hash(item(n).key()), item(n));
+        put(&mut t, hash(item(n).name()), item(n));
         while t.rehash(100) {}
         assert_eq!(t.slots(), ((n + 1) as usize).next_power_of_two().max(4), "with {} elements", n + 1);
     }
     for n in 0..1900u64 {
-        t.remove(hash(item(n).key()), item(n));
+        t.remove(hash(item(n).name()), item(n));
     }
     assert!(t.wants_shrink() && t.shrink());
     while t.rehash(100) {}
@@ -170,11 +182,11 @@ fn growth_falls_where_upstream_grows() {
 #[test]
 fn samples_are_fair() {
     let (mut t, mut r) = (Table::new(), Seeded(5));
-    (0..100u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    (0..100u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
     let mut counts: HashMap<Vec<u8>, u32> = HashMap::new();
     for _ in 0..100_000 {
         let e = t.random(|| r.next()).expect("not empty");
-        *counts.entry(e.key().to_vec()).or_default() += 1;
+        *counts.entry(e.name().to_vec()).or_default() += 1;
     }
     assert_eq!(counts.len(), 100);
     assert!(counts.values().all(|&n| (750..1250).contains(&n)), "{counts:?}");
@@ -183,10 +195,10 @@ fn samples_are_fair() {
 #[test]
 fn samples_of_a_table_that_was_full_are_fair_and_found_soon() {
     let (mut t, mut r) = (Table::new(), Seeded(5));
-    (0..8_000u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    (0..8_000u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
     while t.rehash(100) {}
     for n in 900..8_000u64 {
-        assert!(t.remove(hash(item(n).key()), item(n)));
+        assert!(t.remove(hash(item(n).name()), item(n)));
     }
     let (mut counts, mut drawn) = (HashMap::<Vec<u8>, u32>::new(), 0u64);
     for _ in 0..90_000 {
@@ -194,7 +206,7 @@ fn samples_of_a_table_that_was_full_are_fair_and_found_soon() {
             drawn += 1;
             r.next()
         });
-        *counts.entry(e.expect("not empty").key().to_vec()).or_default() += 1;
+        *counts.entry(e.expect("not empty").name().to_vec()).or_default() += 1;
     }
     assert_eq!(counts.len(), 900);
     assert!(counts.values().all(|&n| (50..160).contains(&n)), "{counts:?}");
@@ -205,10 +217,10 @@ fn samples_of_a_table_that_was_full_are_fair_and_found_soon() {
 #[test]
 fn some_gives_as_many_as_there_are() {
     let mut t = Table::new();
-    (0..37u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    (0..37u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
     let mut seen = HashSet::new();
     t.some(100, 12345, |e| {
-        seen.insert(e.key().to_vec());
+        seen.insert(e.name().to_vec());
     });
     assert_eq!(seen.len(), 37);
 }
@@ -222,7 +234,7 @@ fn memory_comes_back() {
     });
     let before = crate::sys::alloc::mine();
     let mut t: Table<Item> = Table::new();
-    (0..70_000u64).for_each(|n| t.insert(hash(item(n).key()), item(n)));
+    (0..70_000u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
     let full = crate::sys::alloc::mine() - before;
     assert!(full > 70_000 * 6 && full < 70_000 * 24, "{full} bytes for 70,000 elements");
     t.clear();

@@ -10,9 +10,9 @@
 
 use super::{push_command, push_timestamp};
 use crate::algo::num::push_f64_17g;
-use crate::ds::entry::{Entry, ty};
+use crate::ds::entry::{EntryRef, ty};
 use crate::ds::listpack::Element;
-use crate::keyspace::Db;
+use crate::keyspace::Keyspace;
 use crate::object::stream::{Stream, group::Group, id::Id};
 use crate::object::value::{StrRef, View};
 use crate::object::{hash::Hash, list::List, set::Set, zset::Zset};
@@ -25,7 +25,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// Writes all databases as commands; `saved` hears of every key.
 pub fn rewrite(
-    dbs: &[Db],
+    ks: &Keyspace,
     timestamp: Option<i64>,
     to: &mut dyn Write,
     mut saved: impl FnMut(),
@@ -34,10 +34,10 @@ pub fn rewrite(
     if let Some(now) = timestamp {
         push_timestamp(&mut out, now);
     }
-    for (n, db) in dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
+    for (n, db) in ks.iter().filter(|(_, db)| !db.is_empty()) {
         push_command(&mut out, &[b"SELECT", n.to_string().as_bytes()]);
-        for e in db.dict.keys().iter_ahead() {
-            value(&mut out, &e)?;
+        for e in db.iter() {
+            value(&mut out, e)?;
             if let Some(when) = e.when() {
                 push_command(&mut out, &[b"PEXPIREAT", e.key(), when.to_string().as_bytes()]);
             }
@@ -87,7 +87,7 @@ impl<'o> Batch<'o> {
 
 const MADE: &str = "the entry has this type";
 
-fn value(out: &mut Vec<u8>, e: &Entry) -> io::Result<()> {
+fn value(out: &mut Vec<u8>, e: EntryRef<'_>) -> io::Result<()> {
     let key = e.key();
     match e.ty() {
         ty::STRING => {
@@ -189,7 +189,8 @@ fn group(out: &mut Vec<u8>, key: &[u8], name: &[u8], g: &Group) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ds::entry::{Payload, enc};
+    use crate::ds::dict::Dict;
+    use crate::ds::entry::Content;
     use crate::keyspace::Keyspace;
     use crate::keyspace::store::{New, Ttl};
     use crate::object::value::Variant;
@@ -208,11 +209,14 @@ mod tests {
     #[test]
     fn strings_and_times() {
         let mut out = Vec::new();
-        let e = Entry::new(b"k", ty::STRING, enc::INT, Payload::Word(i64::MIN as u64), Some(5));
-        value(&mut out, &e).expect("has a form");
+        let mut dict = Dict::new();
+        let place = dict.insert(0, b"k", Content::Int(i64::MIN), Some(5), 0);
+        value(&mut out, dict.at(place).expect("just put there")).expect("has a form");
         assert_eq!(commands(&out), [["SET", "k", "-9223372036854775808"]]);
-        let e = Entry::new(b"k", ty::MODULE, enc::RAW, Payload::Word(0), None);
-        assert!(value(&mut out, &e).is_err(), "what has no form is an error, not a loss");
+        // Its value taken out, it has a type that nothing knows.
+        let _out = dict.at_mut(place).and_then(|mut e| e.take());
+        let e = dict.at(place).expect("it stays where it is");
+        assert!(value(&mut out, e).is_err(), "what has no form is an error, not a loss");
     }
 
     #[test]
@@ -228,7 +232,7 @@ mod tests {
         z.add(b"m", 0.1, Rules::default(), &ks.policy.limits.zset);
         let _ = ks.put(0, Key::new(b"z"), New::Value(z.wrap()), Ttl::Clear, None);
         let (mut out, mut keys) = (Vec::new(), 0);
-        rewrite(&ks.dbs, Some(9), &mut out, || keys += 1).expect("memory takes it");
+        rewrite(&ks, Some(9), &mut out, || keys += 1).expect("memory takes it");
         assert!(out.starts_with(b"#TS:9\r\n"));
         let all = commands(&out);
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();

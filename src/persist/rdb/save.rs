@@ -4,7 +4,7 @@ mod stream;
 
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op};
 use crate::algo::{crc64, lzf, num::parse_i64};
-use crate::ds::entry::{Entry, ty};
+use crate::ds::entry::{EntryRef, ty};
 use crate::ds::quicklist::NodeBytes;
 use crate::keyspace::Keyspace;
 use crate::object::stream::Stream;
@@ -46,7 +46,7 @@ pub fn save(
     ks: &Keyspace,
     options: &SaveOptions,
     to: &mut dyn Write,
-    mut saved: impl FnMut(&Entry) -> io::Result<()>,
+    mut saved: impl FnMut(EntryRef<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = Out { to, crc: 0, options, keyed: true };
     out.raw(format!("REDIS{VERSION:04}").as_bytes())?;
@@ -55,13 +55,13 @@ pub fn save(
         out.string(name.as_bytes())?;
         out.string(value.as_bytes())?;
     }
-    for (n, db) in ks.dbs.iter().enumerate().filter(|(_, db)| !db.dict.is_empty()) {
+    for (n, db) in ks.iter().filter(|(_, db)| !db.is_empty()) {
         out.raw(&[op::SELECT_DB])?;
         out.length(n as u64)?;
         out.raw(&[op::RESIZE_DB])?;
-        out.length(db.dict.len() as u64)?;
-        out.length(db.dict.expires().len() as u64)?;
-        for e in db.dict.keys().iter_ahead() {
+        out.length(db.len() as u64)?;
+        out.length(db.volatile() as u64)?;
+        for e in db.iter() {
             if let Some(when) = e.when() {
                 out.raw(&[op::EXPIRE_MS])?;
                 out.raw(&when.to_le_bytes())?;
@@ -74,8 +74,8 @@ pub fn save(
                 }
                 UsageSaved::Freq => out.raw(&[op::FREQ, ks.lfu_counter(e) as u8])?,
             }
-            out.value(&e)?;
-            saved(&e)?;
+            out.value(e)?;
+            saved(e)?;
         }
     }
     out.raw(&[op::EOF])?;
@@ -98,7 +98,7 @@ impl Write for Count {
 }
 
 /// Bytes of a value in a snapshot, without its type, key and time.
-pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
+pub fn value_len(e: EntryRef<'_>, compress: bool) -> io::Result<u64> {
     let options = SaveOptions { compress, checksum: false, told: UsageSaved::Nothing, aux: Vec::new() };
     let mut count = Count::default();
     Out { to: &mut count, crc: 0, options: &options, keyed: false }.value(e)?;
@@ -107,7 +107,7 @@ pub fn value_len(e: &Entry, compress: bool) -> io::Result<u64> {
 }
 
 /// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.
-pub fn payload(e: &Entry, compress: bool) -> io::Result<Vec<u8>> {
+pub fn payload(e: EntryRef<'_>, compress: bool) -> io::Result<Vec<u8>> {
     let options = SaveOptions { compress, checksum: false, told: UsageSaved::Nothing, aux: Vec::new() };
     let mut bytes = Vec::new();
     Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.value(e)?;
@@ -187,13 +187,13 @@ impl Out<'_> {
         self.raw(&d.to_le_bytes())
     }
 
-    fn head(&mut self, kind: u8, e: &Entry) -> io::Result<()> {
+    fn head(&mut self, kind: u8, e: EntryRef<'_>) -> io::Result<()> {
         self.raw(&[kind])?;
         if self.keyed { self.string(e.key()) } else { Ok(()) }
     }
 
     /// Type, key and value.
-    fn value(&mut self, e: &Entry) -> io::Result<()> {
+    fn value(&mut self, e: EntryRef<'_>) -> io::Result<()> {
         const MADE: &str = "the entry has this type";
         match e.ty() {
             ty::STRING => {
@@ -212,7 +212,7 @@ impl Out<'_> {
         }
     }
 
-    fn list(&mut self, e: &Entry, l: &List) -> io::Result<()> {
+    fn list(&mut self, e: EntryRef<'_>, l: &List) -> io::Result<()> {
         self.head(kind::LIST_QUICKLIST_2, e)?;
         match l {
             List::Packed(lp) => {
@@ -234,7 +234,7 @@ impl Out<'_> {
         }
     }
 
-    fn set(&mut self, e: &Entry, s: &Set) -> io::Result<()> {
+    fn set(&mut self, e: EntryRef<'_>, s: &Set) -> io::Result<()> {
         match s {
             Set::Ints(i) => {
                 self.head(kind::SET_INTSET, e)?;
@@ -252,7 +252,7 @@ impl Out<'_> {
         }
     }
 
-    fn zset(&mut self, e: &Entry, z: &Zset) -> io::Result<()> {
+    fn zset(&mut self, e: EntryRef<'_>, z: &Zset) -> io::Result<()> {
         match z {
             Zset::Packed(lp) => {
                 self.head(kind::ZSET_LISTPACK, e)?;
@@ -271,7 +271,7 @@ impl Out<'_> {
         }
     }
 
-    fn hash(&mut self, e: &Entry, h: &Hash) -> io::Result<()> {
+    fn hash(&mut self, e: EntryRef<'_>, h: &Hash) -> io::Result<()> {
         match h {
             Hash::Packed(lp) => {
                 self.head(kind::HASH_LISTPACK, e)?;
@@ -293,7 +293,8 @@ impl Out<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ds::entry::{Payload, enc};
+    use crate::ds::dict::Dict;
+    use crate::ds::entry::{Content, enc};
 
     #[test]
     fn a_value_is_as_long_as_it_is_written() {
@@ -307,12 +308,15 @@ mod tests {
             ("007", None, 4, 4),
             (&long, Some(1), 72, 13),
         ] {
-            let inline = Payload::Inline(value.as_bytes());
-            let e = Entry::new(b"key", ty::STRING, enc::RAW, inline, ttl);
-            let len = |compress| value_len(&e, compress).expect("counting does not fail");
+            let mut dict = Dict::new();
+            let place = dict.insert(0, b"key", Content::Inline(enc::RAW, value.as_bytes()), ttl, 0);
+            let e = dict.at(place).expect("just put there");
+            let len = |compress| value_len(e, compress).expect("counting does not fail");
             assert_eq!((len(false), len(true)), (plain, packed), "{value}");
         }
-        let e = Entry::new(b"k", ty::STRING, enc::INT, Payload::Word(i64::MIN as u64), None);
-        assert_eq!(value_len(&e, true).expect("counting does not fail"), 21);
+        let mut dict = Dict::new();
+        let place = dict.insert(0, b"k", Content::Int(i64::MIN), None, 0);
+        let e = dict.at(place).expect("just put there");
+        assert_eq!(value_len(e, true).expect("counting does not fail"), 21);
     }
 }

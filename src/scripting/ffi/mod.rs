@@ -24,7 +24,7 @@ mod values;
 mod vm;
 
 pub use replies::error_text;
-pub use stack::{Cursor, Kind, Stack};
+pub use stack::{Cursor, LuaType, Stack};
 pub use vm::{Compiled, Failure, Vm};
 
 use super::sandbox::Item;

@@ -11,7 +11,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum LuaType {
     None,
     Nil,
     Bool,
@@ -104,33 +104,33 @@ impl Stack {
         assert!(self.room(1), "a native asks for room before it pushes many values");
     }
 
-    pub fn kind(&self, at: i32) -> Kind {
+    pub fn kind(&self, at: i32) -> LuaType {
         // SAFETY: a place up to one past the top, which is "none".
         match unsafe { lua::lua_type(self.l, self.place(at)) } {
-            lua::LUA_TNIL => Kind::Nil,
-            lua::LUA_TBOOLEAN => Kind::Bool,
-            lua::LUA_TLIGHTUSERDATA => Kind::Light,
-            lua::LUA_TNUMBER => Kind::Number,
-            lua::LUA_TSTRING => Kind::String,
-            lua::LUA_TTABLE => Kind::Table,
-            lua::LUA_TFUNCTION => Kind::Function,
-            lua::LUA_TUSERDATA => Kind::Userdata,
-            lua::LUA_TTHREAD => Kind::Thread,
-            _ => Kind::None,
+            lua::LUA_TNIL => LuaType::Nil,
+            lua::LUA_TBOOLEAN => LuaType::Bool,
+            lua::LUA_TLIGHTUSERDATA => LuaType::Light,
+            lua::LUA_TNUMBER => LuaType::Number,
+            lua::LUA_TSTRING => LuaType::String,
+            lua::LUA_TTABLE => LuaType::Table,
+            lua::LUA_TFUNCTION => LuaType::Function,
+            lua::LUA_TUSERDATA => LuaType::Userdata,
+            lua::LUA_TTHREAD => LuaType::Thread,
+            _ => LuaType::None,
         }
     }
 
     pub fn kind_name(&self, at: i32) -> &'static str {
         match self.kind(at) {
-            Kind::None => "no value",
-            Kind::Nil => "nil",
-            Kind::Bool => "boolean",
-            Kind::Light | Kind::Userdata => "userdata",
-            Kind::Number => "number",
-            Kind::String => "string",
-            Kind::Table => "table",
-            Kind::Function => "function",
-            Kind::Thread => "thread",
+            LuaType::None => "no value",
+            LuaType::Nil => "nil",
+            LuaType::Bool => "boolean",
+            LuaType::Light | LuaType::Userdata => "userdata",
+            LuaType::Number => "number",
+            LuaType::String => "string",
+            LuaType::Table => "table",
+            LuaType::Function => "function",
+            LuaType::Thread => "thread",
         }
     }
 
@@ -148,7 +148,7 @@ impl Stack {
 
     /// The bytes of a string; nothing for other values.
     pub fn bytes(&self, at: i32) -> &[u8] {
-        if self.kind(at) != Kind::String {
+        if self.kind(at) != LuaType::String {
             return &[];
         }
         // SAFETY: a string, so nothing is converted. Its bytes stay while it is on the stack, which
@@ -159,8 +159,8 @@ impl Stack {
     /// The text of a string or a number.
     pub fn text(&mut self, at: i32) -> Option<Vec<u8>> {
         match self.kind(at) {
-            Kind::String => Some(self.bytes(at).to_vec()),
-            Kind::Number => {
+            LuaType::String => Some(self.bytes(at).to_vec()),
+            LuaType::Number => {
                 // Converted as a copy: a key must not change under `next`.
                 self.push_value(at);
                 // SAFETY: the copy is on top.
@@ -175,7 +175,8 @@ impl Stack {
     /// Is it the null that `push_null` pushes?
     pub fn is_null(&self, at: i32) -> bool {
         // SAFETY: as `kind`.
-        self.kind(at) == Kind::Light && unsafe { lua::lua_touserdata(self.l, self.place(at)).is_null() }
+        self.kind(at) == LuaType::Light
+            && unsafe { lua::lua_touserdata(self.l, self.place(at)).is_null() }
     }
 
     pub fn push_nil(&mut self) {
@@ -254,7 +255,7 @@ impl Stack {
     }
 
     fn table(&self, at: i32) -> i32 {
-        assert_eq!(self.kind(at), Kind::Table, "a raw access to something else");
+        assert_eq!(self.kind(at), LuaType::Table, "a raw access to something else");
         self.place(at)
     }
 
@@ -288,8 +289,8 @@ impl Stack {
     pub fn raw_set(&mut self, at: i32) {
         let at = self.own_table(at);
         let good = match self.kind(-2) {
-            Kind::Nil | Kind::None => false,
-            Kind::Number => self.number(-2).is_some_and(|n| !n.is_nan()),
+            LuaType::Nil | LuaType::None => false,
+            LuaType::Number => self.number(-2).is_some_and(|n| !n.is_nan()),
             _ => true,
         };
         assert!(good, "a key that no table takes");
@@ -333,7 +334,7 @@ impl Stack {
     /// Pops a table and makes it the metatable of another one.
     pub fn set_metatable(&mut self, at: i32) {
         let at = self.own_table(at);
-        assert_eq!(self.kind(-1), Kind::Table, "a metatable is a table");
+        assert_eq!(self.kind(-1), LuaType::Table, "a metatable is a table");
         // SAFETY: a table that takes changes, and another one on top.
         unsafe { lua::lua_setmetatable(self.l, at) };
     }

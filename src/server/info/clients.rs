@@ -3,14 +3,14 @@
 use super::fields;
 use crate::server::Server;
 
-pub fn write(srv: &Server, out: &mut String) {
+pub fn write(srv: &mut Server, out: &mut String) {
     let (keys, on_nokey) = srv.blocked.key_counts();
     fields!(out,
         "connected_clients" => srv.clients.connected() - srv.repl.replicas.len(),
         "cluster_connections" => 0,
         "maxclients" => srv.config.maxclients,
-        "client_recent_max_input_buffer" => srv.run.recent_input.iter().max().unwrap_or(&0),
-        "client_recent_max_output_buffer" => srv.run.recent_output.iter().max().unwrap_or(&0),
+        "client_recent_max_input_buffer" => srv.cron.recent_input.iter().max().unwrap_or(&0),
+        "client_recent_max_output_buffer" => srv.cron.recent_output.iter().max().unwrap_or(&0),
         "blocked_clients" => srv.blocked.len() + crate::server::pause::waiting(srv),
         "tracking_clients" => 0,
         "clients_in_timeout_table" => srv.blocked.with_timeout(),

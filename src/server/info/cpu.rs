@@ -4,7 +4,7 @@ use super::line;
 use crate::server::Server;
 use crate::sys::usage::{Whose, cpu_time};
 
-pub fn write(_: &Server, out: &mut String) {
+pub fn write(_: &mut Server, out: &mut String) {
     let all =
         [(Whose::Process, ""), (Whose::Children, "_children"), (Whose::ThisThread, "_main_thread")];
     for (whose, suffix) in all {

@@ -9,6 +9,7 @@
 use super::{fields, ratio};
 use crate::algo::num::human_bytes;
 use crate::config::Choice;
+use crate::ds::dict::Index;
 use crate::server::Server;
 use crate::sys::{alloc, usage};
 
@@ -44,20 +45,18 @@ impl Overhead {
         let clients_normal = srv.clients.iter().map(|(_, c)| c.memory()).sum();
         let dbs: Vec<_> = srv
             .ks
-            .dbs
             .iter()
-            .enumerate()
-            .filter(|(_, d)| !d.dict.is_empty())
+            .filter(|(_, d)| !d.is_empty())
             .map(|(db, d)| DbOverhead {
                 db,
                 // Keys and values share one allocation with an 8-byte header, which is no data.
-                main: d.dict.keys().overhead() + d.dict.len() * 8,
+                main: d.overhead(Index::Keys) + d.len() * 8,
                 // The word of the time stands in that block too.
-                expires: d.dict.expires().overhead() + d.dict.expires().len() * 8,
+                expires: d.overhead(Index::Expires) + d.volatile() * 8,
             })
             .collect();
         let tables: usize = dbs.iter().map(|d| d.main + d.expires).sum();
-        let startup = srv.run.startup_memory;
+        let startup = srv.process.startup_memory;
         let aof_buffer = srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity());
         let scripts = srv.scripting.cache_memory();
         let (stream, clients_replicas) = srv.repl.footprint(srv.config.repl_backlog_size);
@@ -109,13 +108,13 @@ pub struct Pages {
 
 impl Pages {
     /// As of now, or of a moment ago.
-    pub fn recent(srv: &Server) -> Pages {
+    pub fn recent(srv: &mut Server) -> Pages {
         let now = srv.clock.mono_ms;
-        match srv.run.pages.get() {
+        match srv.pages {
             Some((at, pages)) if now < at + PAGES_MS => pages,
             _ => {
                 let pages = Pages::now();
-                srv.run.pages.set(Some((now, pages)));
+                srv.pages = Some((now, pages));
                 pages
             }
         }
@@ -134,8 +133,9 @@ fn difference(a: usize, b: usize) -> i64 {
     (a as i64).wrapping_sub(b as i64)
 }
 
-pub fn write(srv: &Server, out: &mut String) {
-    let (o, p) = (Overhead::of(srv, alloc::size_class(out.capacity())), Pages::recent(srv));
+pub fn write(srv: &mut Server, out: &mut String) {
+    let p = Pages::recent(srv);
+    let o = Overhead::of(srv, alloc::size_class(out.capacity()));
     let human = |n: usize| human_bytes(n as u64);
     let system = usage::total_memory();
     fields!(out,

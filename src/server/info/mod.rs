@@ -36,7 +36,7 @@ struct Section {
     names: &'static [&'static str],
     title: &'static str,
     place: In,
-    write: fn(&Server, &mut String),
+    write: Lines,
 }
 
 const fn section(
@@ -48,7 +48,7 @@ const fn section(
     Section { names: name, title, place, write }
 }
 
-type Lines = fn(&Server, &mut String);
+type Lines = fn(&mut Server, &mut String);
 
 const SECTIONS: &[Section] = &[
     section(&["server"], "Server", In::Default, server::write),

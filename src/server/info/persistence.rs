@@ -6,7 +6,7 @@ use crate::jobs::child::{ChildKind, Progress};
 use crate::server::Server;
 use crate::sys::clock::mono_ns;
 
-pub fn write(srv: &Server, out: &mut String) {
+pub fn write(srv: &mut Server, out: &mut String) {
     let (j, a) = (&srv.jobs, &srv.aof);
     let (r, child) = (&a.rewrite, j.child.as_ref());
     let status = |ok: bool| if ok { "ok" } else { "err" };

@@ -6,7 +6,7 @@ use crate::replication::replicas::Stage;
 use crate::server::Server;
 use crate::server::master;
 
-pub fn write(srv: &Server, out: &mut String) {
+pub fn write(srv: &mut Server, out: &mut String) {
     let r = &srv.repl;
     fields!(out, "role" => "master", "connected_slaves" => r.replicas.len());
     if let Some(good) = master::good(srv) {

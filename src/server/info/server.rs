@@ -5,15 +5,15 @@ use crate::server::Server;
 use crate::sys::supervise::Mode;
 use crate::sys::usage;
 
-pub fn write(srv: &Server, out: &mut String) {
+pub fn write(srv: &mut Server, out: &mut String) {
     let mode = if srv.config.cluster_enabled { "cluster" } else { "standalone" };
-    let supervised = match srv.run.supervised {
+    let supervised = match srv.process.supervised {
         Mode::Systemd => "systemd",
         Mode::Upstart => "upstart",
         Mode::No => "no",
         Mode::Auto => "unknown",
     };
-    let uptime = (srv.clock.unix_ms - srv.run.started_ms).max(0) / 1000;
+    let uptime = (srv.clock.unix_ms - srv.process.started_ms).max(0) / 1000;
     let text = String::from_utf8_lossy;
     fields!(out,
         "redis_version" => crate::config::REDIS_VERSION,
@@ -31,19 +31,19 @@ pub fn write(srv: &Server, out: &mut String) {
         "gcc_version" => "0.0.0",
         "process_id" => std::process::id(),
         "process_supervised" => supervised,
-        "run_id" => srv.run.run_id,
+        "run_id" => srv.process.run_id,
         "tcp_port" => super::server_port(srv),
         "server_time_usec" => srv.clock.unix_us,
         "uptime_in_seconds" => uptime,
         "uptime_in_days" => uptime / 86_400,
-        "hz" => srv.run.hz,
+        "hz" => srv.cron.hz,
         "configured_hz" => srv.config.hz,
         "lru_clock" => srv.ks.lru_clock(),
-        "executable" => text(&srv.run.executable),
-        "config_file" => text(srv.run.config_file.as_deref().unwrap_or_default()),
+        "executable" => text(&srv.process.executable),
+        "config_file" => text(srv.process.config_file.as_deref().unwrap_or_default()),
         "io_threads_active" => 0,
     );
-    if let Some(until) = srv.run.shutdown_at_ms {
+    if let Some(until) = srv.shutdown.until_ms {
         fields!(out, "shutdown_in_milliseconds" => until - srv.clock.unix_ms);
     }
     listeners(srv, out);

@@ -10,14 +10,14 @@ fn kbps(rate: &Rate) -> String {
     format!("{:.2}", rate.get() as f64 / 1024.0)
 }
 
-pub fn write(srv: &Server, out: &mut String) {
+pub fn write(srv: &mut Server, out: &mut String) {
     let s = &srv.stats;
     fields!(out,
         "total_connections_received" => s.connections,
         "total_commands_processed" => s.commands,
         "instantaneous_ops_per_sec" => s.instant_ops.get(),
-        "total_net_input_bytes" => s.net_input,
-        "total_net_output_bytes" => s.net_output + s.net_repl_output,
+        "total_net_input_bytes" => s.traffic.input,
+        "total_net_output_bytes" => s.traffic.output + s.net_repl_output,
         "total_net_repl_input_bytes" => 0,
         "total_net_repl_output_bytes" => s.net_repl_output,
         "instantaneous_input_kbps" => kbps(&s.instant_in),
@@ -65,8 +65,8 @@ fn counters_of_work(srv: &Server, out: &mut String) {
         "unexpected_error_replies" => s.unexpected_errors,
         "total_error_replies" => s.total_error_replies,
         "dump_payload_sanitizations" => s.dump_sanitizations,
-        "total_reads_processed" => s.reads_processed,
-        "total_writes_processed" => s.writes_processed,
+        "total_reads_processed" => s.traffic.reads,
+        "total_writes_processed" => s.traffic.writes,
         "io_threaded_reads_processed" => 0,
         "io_threaded_writes_processed" => 0,
         "reply_buffer_shrinks" => s.reply_buffer_shrinks,
@@ -86,7 +86,7 @@ fn counters_of_work(srv: &Server, out: &mut String) {
     );
 }
 
-pub fn commands(srv: &Server, out: &mut String) {
+pub fn commands(srv: &mut Server, out: &mut String) {
     for (e, s) in srv.table.entries.iter().zip(&srv.cmdstats) {
         if s.calls + s.rejected + s.failed == 0 {
             continue;
@@ -107,7 +107,7 @@ pub fn commands(srv: &Server, out: &mut String) {
     }
 }
 
-pub fn errors(srv: &Server, out: &mut String) {
+pub fn errors(srv: &mut Server, out: &mut String) {
     let mut errors: Vec<_> = srv.stats.errors.iter().collect();
     errors.sort();
     for (name, count) in errors {
@@ -115,7 +115,7 @@ pub fn errors(srv: &Server, out: &mut String) {
     }
 }
 
-pub fn latencies(srv: &Server, out: &mut String) {
+pub fn latencies(srv: &mut Server, out: &mut String) {
     if !srv.config.latency_tracking {
         return;
     }
@@ -129,7 +129,7 @@ pub fn latencies(srv: &Server, out: &mut String) {
     }
 }
 
-pub fn debug(srv: &Server, out: &mut String) {
+pub fn debug(srv: &mut Server, out: &mut String) {
     let s = &srv.stats;
     fields!(out,
         "eventloop_duration_aof_sum" => s.eventloop_aof_us,

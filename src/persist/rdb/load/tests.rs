@@ -1,7 +1,8 @@
 //! Values of every form there has been, what becomes of them at the limits, and what is refused.
 
 use super::*;
-use crate::ds::entry::{Entry, Payload, enc, ty};
+use crate::ds::dict::Dict;
+use crate::ds::entry::{Content, enc, ty};
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
 use crate::object::digest::Digest;
@@ -68,12 +69,13 @@ fn shown(value: Value) -> (&'static str, Vec<String>) {
         }),
         _ => panic!("no collection"),
     }
-    let (t, e, word) = value.into_word();
-    let name = encoding_name(t, e);
+    let mut dict = Dict::new();
+    let place = dict.insert(0, b"k", Content::Word(value.into_remains()), None, 0);
+    let name = dict.at(place).map_or("", |e| encoding_name(e.ty(), e.enc()));
     if name == "hashtable" {
         all.sort();
     }
-    drop(Value::from_remains(Some((t, e, word))));
+    dict.drain(|r| drop(Value::from_remains(r)));
     (name, all)
 }
 
@@ -328,8 +330,11 @@ fn what_is_saved_is_loaded_again() {
         (ty::STRING, enc::RAW, b""),
     ] {
         for compress in [false, true] {
-            let e = Entry::new(b"k", t, encoding, Payload::Inline(bytes), None);
-            let p = save::payload(&e, compress).expect("memory takes all");
+            let mut dict = Dict::new();
+            let place = dict.insert(0, b"k", Content::Inline(encoding, bytes), None, 0);
+            let e = dict.at(place).expect("just put there");
+            assert_eq!(e.ty(), t);
+            let p = save::payload(e, compress).expect("memory takes all");
             let Ok(Loaded::Bytes(b)) = restore(&p, Limits::default(), DEEP, &mut 0) else {
                 panic!("bad")
             };

@@ -1,7 +1,7 @@
 //! Streams: blocks as they are, figures, groups with what is pending. The drawing is in `load::stream`.
 
 use super::Out;
-use crate::ds::entry::Entry;
+use crate::ds::entry::EntryRef;
 use crate::object::stream::Stream;
 use crate::object::stream::group::Group;
 use crate::object::stream::id::Id;
@@ -9,7 +9,7 @@ use crate::persist::rdb::kind;
 use std::io;
 
 impl Out<'_> {
-    pub(super) fn stream(&mut self, e: &Entry, s: &Stream) -> io::Result<()> {
+    pub(super) fn stream(&mut self, e: EntryRef<'_>, s: &Stream) -> io::Result<()> {
         self.head(kind::STREAM_LISTPACKS_3, e)?;
         let log = &s.log;
         self.length(log.block_count() as u64)?;

@@ -21,9 +21,12 @@
 //! needed is a complaint too: the tables only shrink. Plain text is enough for all of this: no macro in
 //! this house produces modules, functions with bodies of their own or unsafe blocks.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, ops::Range};
+use text::{bracketed, code, ident_at, is_word, item_head_end, line_of, words};
 
 const FILE_LINES: usize = 1000;
 const FN_LINES: usize = 70;
@@ -171,160 +174,6 @@ const LEFTOVERS: &[(&str, &str)] = &[
     (concat!("HA", "CK"), "the reason"),
 ];
 const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/tmp", "/up/"), concat!("/ro", "ot/")];
-
-// ---- text --------------------------------------------------------------------------------------
-
-/// The text with comments and literals blanked out: same length, same line ends.
-fn code(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = bytes.to_vec();
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = skip_literal(bytes, at);
-        if end == at {
-            at += 1;
-            continue;
-        }
-        for b in &mut out[at..end] {
-            if *b != b'\n' {
-                *b = b' ';
-            }
-        }
-        at = end;
-    }
-    String::from_utf8(out).expect("whole characters were replaced by spaces")
-}
-
-/// Where the comment or literal that starts at `at` ends; `at` itself when none starts there.
-fn skip_literal(b: &[u8], at: usize) -> usize {
-    let rest = &b[at..];
-    let word_before = at > 0 && is_word(b[at - 1]);
-    if rest.starts_with(b"//") {
-        return at + rest.iter().position(|&c| c == b'\n').unwrap_or(rest.len());
-    }
-    if rest.starts_with(b"/*") {
-        return skip_block_comment(b, at);
-    }
-    if rest[0] == b'"' {
-        return skip_string(b, at + 1);
-    }
-    if matches!(rest[0], b'r' | b'b' | b'c') && !word_before {
-        let prefix = rest.iter().take_while(|c| matches!(c, b'r' | b'b' | b'c')).count();
-        let hashes = rest[prefix..].iter().take_while(|&&c| c == b'#').count();
-        let raw = rest[..prefix].contains(&b'r');
-        if prefix <= 2 && rest.get(prefix + hashes) == Some(&b'"') && (raw || hashes == 0) {
-            let body = at + prefix + hashes + 1;
-            return if raw { skip_raw_string(b, body, hashes) } else { skip_string(b, body) };
-        }
-    }
-    if rest[0] == b'\'' { skip_char(b, at) } else { at }
-}
-
-fn skip_block_comment(b: &[u8], mut at: usize) -> usize {
-    let mut depth = 0;
-    while at < b.len() {
-        if b[at..].starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if b[at..].starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += 1;
-        }
-    }
-    b.len()
-}
-
-fn skip_string(b: &[u8], mut at: usize) -> usize {
-    while at < b.len() {
-        match b[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    b.len()
-}
-
-fn skip_raw_string(b: &[u8], mut at: usize, hashes: usize) -> usize {
-    while at < b.len() {
-        at += 1;
-        if b[at - 1] == b'"' && b[at..].iter().take_while(|&&c| c == b'#').count() >= hashes {
-            return at + hashes;
-        }
-    }
-    b.len()
-}
-
-/// A character literal ends within a few bytes; otherwise the quote belongs to a lifetime.
-fn skip_char(b: &[u8], at: usize) -> usize {
-    if b.get(at + 1) == Some(&b'\\') {
-        let close = b[at + 3..].iter().position(|&c| c == b'\'');
-        return close.map_or(at, |n| at + 3 + n + 1);
-    }
-    let char_len = match b.get(at + 1) {
-        Some(c) if c & 0x80 == 0 => 1,
-        Some(c) => c.leading_ones() as usize,
-        None => return at,
-    };
-    if b.get(at + 1 + char_len) == Some(&b'\'') { at + 2 + char_len } else { at }
-}
-
-fn is_word(c: u8) -> bool {
-    c == b'_' || c.is_ascii_alphanumeric()
-}
-
-/// Offsets of `needle` in `code` that are not part of a longer word.
-fn words(code: &str, needle: &str) -> Vec<usize> {
-    let b = code.as_bytes();
-    let open = |at: usize, edge: u8| !is_word(edge) || b.get(at).is_none_or(|&c| !is_word(c));
-    let (first, last) = (needle.as_bytes()[0], needle.as_bytes()[needle.len() - 1]);
-    code.match_indices(needle)
-        .map(|(at, _)| at)
-        .filter(|&at| (at == 0 || open(at - 1, first)) && open(at + needle.len(), last))
-        .collect()
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at].iter().filter(|&&c| c == b'\n').count() + 1
-}
-
-fn ident_at(code: &str, at: usize) -> &str {
-    let len = code.as_bytes()[at..].iter().take_while(|&&c| is_word(c)).count();
-    &code[at..at + len]
-}
-
-/// From an opening bracket to just behind the one that closes it.
-fn bracketed(code: &str, open: usize) -> Range<usize> {
-    let mut depth = 0usize;
-    for (n, c) in code.bytes().enumerate().skip(open) {
-        match c {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return open..n + 1;
-        }
-    }
-    open..code.len()
-}
-
-/// The first `;` or `{` behind `at` that is not inside brackets.
-fn item_head_end(code: &str, mut at: usize) -> Option<usize> {
-    while let Some(&c) = code.as_bytes().get(at) {
-        match c {
-            b';' | b'{' => return Some(at),
-            b'(' | b'[' => at = bracketed(code, at).end,
-            _ => at += 1,
-        }
-    }
-    None
-}
 
 // ---- modules -------------------------------------------------------------------------------------
 
@@ -626,8 +475,21 @@ fn unsafe_code(file: &str, text: &str, code: &str) -> Vec<String> {
         if answers && !has_safety(&lines, &code_lines, n) {
             wrong.push(format!("{file}:{}: no // SAFETY: above it", n + 1));
         }
+        let declares = rest.strip_prefix("fn ").is_some_and(|name| !name.starts_with('('));
+        if declares && !says_what_it_asks(&lines, &code_lines, n) {
+            wrong.push(format!("{file}:{}: no # Safety in its comment", n + 1));
+        }
     }
     wrong
+}
+
+/// Is there a `# Safety` above line `n`, or the head of a trait's implementation around it?
+fn says_what_it_asks(lines: &[&str], code: &[&str], n: usize) -> bool {
+    let depth = |l: &str| l.len() - l.trim_start().len();
+    let mut above = lines[..n].iter().rev().map(|l| l.trim_start());
+    let outer = code[..n].iter().rev().find(|l| !l.trim().is_empty() && depth(l) < depth(code[n]));
+    outer.is_some_and(|l| l.contains("impl") && l.contains(" for "))
+        || above.by_ref().take_while(|l| l.starts_with(['/', '#'])).any(|l| l.contains("# Safety"))
 }
 
 /// A SAFETY comment in the line itself, or directly above the statement that line `n` belongs to.
@@ -800,7 +662,7 @@ fn the_house_is_tidy() {
         |f: &String| f.ends_with(".rs") && (f.starts_with("src/") || f.starts_with("tests/"));
     let sources: BTreeMap<String, String> =
         everything.iter().filter(|(f, _)| is_source(f)).map(|(f, t)| (f.clone(), t.clone())).collect();
-    assert!(sources.contains_key("src/lib.rs") && sources.contains_key("tests/tidy.rs"));
+    assert!(sources.contains_key("src/lib.rs") && sources.contains_key("tests/tidy/main.rs"));
     let reached = reach(&sources, &["src/lib.rs", "src/main.rs"]);
 
     let mut wrong = unused_files(&sources, &reached);
@@ -917,7 +779,12 @@ fn unsafe_code_can_fail() {
     assert_eq!(check("src/ds/rax.rs", "unsafe { f() }"), 1);
     assert_eq!(check("src/ds/rax.rs", "// SAFETY: told.\ng();\nunsafe { f() }"), 1);
     assert_eq!(check("src/ds/rax.rs", "unsafe impl Send for X {}"), 1);
-    assert_eq!(check("src/ds/rax.rs", "unsafe fn f() {} // an `unsafe` word"), 0);
+    let told = "/// # Safety\n/// Told.\nunsafe fn f() {} // an `unsafe` word";
+    assert_eq!(check("src/ds/rax.rs", told), 0);
+    assert_eq!(check("src/ds/rax.rs", "/// Told.\nunsafe fn f() {}"), 1);
+    let of = |head: &str| format!("{head} {{\n    #[inline]\n    unsafe fn f() {{}}\n}}");
+    assert_eq!(check("src/ds/rax.rs", &of("impl T for X")), 0);
+    assert_eq!(check("src/ds/rax.rs", &of("impl X")), 1);
 }
 
 #[test]
