@@ -111,8 +111,9 @@ const SHAPED: &[&str] = &[
     "HELLO 2",
 ];
 
-/// Fields of INFO that only ours has.
-const OWN: &[&str] = &["server_name", "oxidis_version"];
+/// Fields of INFO and directives that only ours has.
+const OWN: &[&str] =
+    &["server_name", "oxidis_version", "busy_polls", "busy_poll_hits", "busy_poll_usec", "busy-poll-us"];
 
 /// Sections in their order, fields in theirs.
 fn info(c: &mut Conn, f: &mut Facts) {
@@ -142,7 +143,10 @@ fn info(c: &mut Conn, f: &mut Facts) {
 fn config(c: &mut Conn, f: &mut Facts) {
     let Array(words) = c.run("CONFIG GET *") else { panic!("CONFIG GET in RESP2") };
     for pair in words.chunks(2) {
-        f.insert(format!("config|{}", pair[0].text()), pair[1].text());
+        let name = pair[0].text();
+        if !OWN.contains(&name.as_str()) {
+            f.insert(format!("config|{name}"), pair[1].text());
+        }
     }
 }
 
