@@ -91,15 +91,21 @@ impl Scripts {
             self.ours.put(&words);
             self.theirs.iter_mut().for_each(|t| t.put(&words));
         }
-        let mut differ = Vec::new();
+        let (mut differ, mut replies) = (Vec::new(), String::new());
         for at in 0..self.at_once {
             let ours = self.ours.read();
             let theirs = self.theirs.as_mut().map(Conn::read);
             self.answered = at + 1;
             self.run += 1;
             self.count(&ours);
-            if theirs.is_some_and(|t| !same(&ours, &t)) {
+            if let Some(theirs) = theirs.filter(|t| !same(&ours, t)) {
                 differ.push(at);
+                let (ours, theirs) = apart(&shown(&ours), &shown(&theirs));
+                let text = self.batch[at].text();
+                replies += &format!(
+                    "{}\nours   {ours}\ntheirs {theirs}\n",
+                    String::from_utf8_lossy(&text[text.len().saturating_sub(1500)..])
+                );
             }
         }
         let (ours, theirs) = self.both(&[b"DEBUG", b"DIGEST"]);
@@ -120,8 +126,9 @@ impl Scripts {
             self.tell(&batch[*at]);
         }
         if !explained && (data_differs || !suspects.is_empty()) {
+            let seed = self.seed;
             let text =
-                format!("\n== a batch of seed {} differs, but no script of it alone\n", self.seed);
+                format!("\n== a batch of seed {seed} differs, but no script of it alone\n{replies}");
             self.note("batch", text);
         }
     }
@@ -267,8 +274,14 @@ fn parts(text: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
+/// A real server sends the line feeds inside an error that a script raises as they are, which clients may
+/// take for the end of the reply; ours sends blanks.
 fn same(ours: &Value, theirs: &Value) -> bool {
-    ours == theirs || shown(ours) == shown(theirs)
+    let in_one_line = |v: &Value| match v {
+        Error(text) => shown(&Error(text.replace('\n', " "))),
+        _ => shown(v),
+    };
+    ours == theirs || shown(ours) == in_one_line(theirs)
 }
 
 /// The reply as text, without addresses and without the name of the script.
