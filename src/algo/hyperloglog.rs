@@ -54,8 +54,7 @@ pub fn place(element: &[u8]) -> (usize, u8) {
     ((hash & (REGISTERS as u64 - 1)) as usize, run as u8)
 }
 
-// ---- packed registers
-// ------------------------------------------------------------------------------------
+// ---- packed registers ---------------------------------------------------------------------------
 
 /// The three bytes that hold a register, and how far up it lies in them.
 fn spot(register: usize) -> (usize, u32) {
@@ -113,8 +112,7 @@ pub fn pack(loose: &Loose, packed: &mut [u8; PACKED_LEN]) {
     }
 }
 
-// ---- counting
-// --------------------------------------------------------------------------------------------
+// ---- counting -----------------------------------------------------------------------------------
 
 /// How many registers hold each value.
 pub type Histogram = [u32; MAX as usize + 1];

@@ -1,4 +1,4 @@
-//! Clients: who is connected, what they sent, what they wait for.
+//! The connected clients: what they sent, and what they wait for.
 //!
 //! ```text
 //! slots: [gen 1|Client][gen 7|  -  ][gen 3|Client] ...      ClientId = index + generation

@@ -49,7 +49,7 @@ impl Pool {
         }
     }
 
-    /// Frees what nobody used for a while: half of the stock at a time.
+    /// Frees half of the buffers in stock; called time and again, it empties an idle pool.
     pub fn trim(&mut self) {
         for stock in [&mut self.query, &mut self.reply] {
             let keep = stock.len() / 2;

@@ -4,7 +4,7 @@
 //! bucket n: clients of 2^n bytes and more      eviction: highest bucket first, inside it by slot
 //! ```
 //!
-//! A client that moves inside its bucket costs an addition; only who doubles or halves is moved.
+//! A client that moves inside its bucket costs an addition; only one that doubles or halves is moved.
 //! Buckets begin at 32 KiB and end at 8 GiB (CLIENT_MEM_USAGE_BUCKET_MIN_LOG, MAX_LOG). Clients that
 //! may not be evicted count by kind, but stand in no bucket.
 
@@ -71,7 +71,7 @@ impl Usage {
         self.of(Kind::Normal) + self.of(Kind::Pubsub)
     }
 
-    /// Who goes next.
+    /// The client that is evicted next.
     pub fn largest(&self) -> Option<ClientId> {
         let &(top, _) = self.buckets.last()?;
         let first = ClientId { index: 0, generation: 0 };

@@ -66,8 +66,7 @@ fn switch(arg: &[u8]) -> Result<bool, CmdError> {
     }
 }
 
-// ---- names
-// -----------------------------------------------------------------------------------------------
+// ---- names --------------------------------------------------------------------------------------
 
 /// Printable, and without spaces, so that the fields of CLIENT LIST can be told apart. Read as a C
 /// string.
@@ -133,8 +132,7 @@ fn id(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- lists
-// -----------------------------------------------------------------------------------------------
+// ---- lists --------------------------------------------------------------------------------------
 
 fn line_of(ctx: &Ctx<'_>, id: ClientId, text: &mut String) {
     let argv = if id == ctx.client { ctx.args.slice() } else { &[] };
@@ -188,8 +186,7 @@ fn by_number(ctx: &Ctx<'_>, n: i64) -> Option<ClientId> {
     ctx.srv.clients.live(id).filter(|c| c.conn.stream.is_some()).map(|_| id)
 }
 
-// ---- KILL
-// ------------------------------------------------------------------------------------------------
+// ---- KILL ---------------------------------------------------------------------------------------
 
 /// The clients that CLIENT KILL means: all conditions that are given must hold.
 #[derive(Default)]
@@ -276,8 +273,7 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- how this connection is treated
-// ----------------------------------------------------------------------
+// ---- how this connection is treated -------------------------------------------------------------
 
 fn no_evict(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let on = switch(ctx.args[2])?;
@@ -319,8 +315,7 @@ fn reply(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- the others
-// ------------------------------------------------------------------------------------------
+// ---- the others ---------------------------------------------------------------------------------
 
 fn unblock(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let error = match *ctx.args.from(3) {
@@ -380,8 +375,7 @@ fn unpause(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- tracking, which no client can turn on yet
-// -----------------------------------------------------------------------
+// ---- tracking, which no client can turn on yet --------------------------------------------------
 
 fn caching(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Err(CmdError::Msg(

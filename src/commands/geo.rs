@@ -110,8 +110,7 @@ fn georadius_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
     Some([Some(1), stored].into_iter().flatten().map(|at| (at, 0)).collect())
 }
 
-// ---- adding, and asking for members
-// ----------------------------------------------------------------------
+// ---- adding, and asking for members -------------------------------------------------------------
 
 fn double(arg: &[u8]) -> Result<f64, CmdError> {
     parse_f64(arg).ok_or(CmdError::NotFloat)
@@ -247,8 +246,7 @@ fn unit(word: &[u8]) -> Result<f64, CmdError> {
     }
 }
 
-// ---- the words of a search
-// -------------------------------------------------------------------------------
+// ---- the words of a search ----------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -475,8 +473,7 @@ impl<'a> Query<'a> {
     }
 }
 
-// ---- searching
-// -------------------------------------------------------------------------------------------
+// ---- searching ----------------------------------------------------------------------------------
 
 /// A member within the shape.
 #[derive(Clone, Copy)]

@@ -211,8 +211,7 @@ fn pfmerge(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- PFDEBUG
-// ---------------------------------------------------------------------------------------------
+// ---- PFDEBUG ------------------------------------------------------------------------------------
 
 fn pfdebug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     const MISSING: CmdError = CmdError::Msg(&"ERR The specified key does not exist");
@@ -267,8 +266,7 @@ fn decoded(s: &[u8]) -> String {
     words.join(" ")
 }
 
-// ---- PFSELFTEST
-// ------------------------------------------------------------------------------------------
+// ---- PFSELFTEST ---------------------------------------------------------------------------------
 
 fn pfselftest(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let max_bytes = ctx.srv.ks.policy.limits.hll_sparse_max_bytes;

@@ -169,8 +169,7 @@ pub fn pop_event(end: End) -> &'static str {
     if end == End::Head { "lpop" } else { "rpop" }
 }
 
-// ---- adding
-// --------------------------------------------------------------------------------------------
+// ---- adding -------------------------------------------------------------------------------------
 
 /// Pushes values to a list, which is made when there is none, and announces it. `bytes` is what the
 /// values are reckoned to take. Returns the new length.
@@ -285,8 +284,7 @@ fn lset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- taking away
-// ---------------------------------------------------------------------------------------
+// ---- taking away --------------------------------------------------------------------------------
 
 /// Pops one element, showing it to `show`, and announces it.
 #[inline]
@@ -429,8 +427,7 @@ fn lrem(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 fn llen(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let len = match ctx.read(1) {

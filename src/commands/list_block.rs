@@ -140,8 +140,7 @@ fn first_list<'a>(ctx: &mut Ctx<'a>, keys: &[&'a [u8]]) -> Result<Option<Found<'
     Ok(None)
 }
 
-// ---- popping
-// -------------------------------------------------------------------------------------------
+// ---- popping ------------------------------------------------------------------------------------
 
 /// BLPOP and BRPOP: the key and one element.
 fn blocking_pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
@@ -244,8 +243,7 @@ fn blmpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
 }
 
-// ---- moving
-// --------------------------------------------------------------------------------------------
+// ---- moving -------------------------------------------------------------------------------------
 
 /// Moves an element from the list at argument 1 to the one at argument 2 and replies it. False when
 /// there is no list to take from.

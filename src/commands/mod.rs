@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// What the judge reads of rows, by name: a flag that is lost changes who is refused.
+    /// The commands with each flag that the judge reads, by name: a lost flag changes which are refused.
     #[test]
     fn rows_say_what_the_judge_asks() {
         let t = Table::new(families(), &[]).expect("no renames");

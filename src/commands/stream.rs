@@ -103,8 +103,7 @@ pub const BAD_ID: CmdError =
 const BAD_START: CmdError = CmdError::Msg(&"ERR invalid start ID for the interval");
 const BAD_END: CmdError = CmdError::Msg(&"ERR invalid end ID for the interval");
 
-// ---- what the family shares
-// --------------------------------------------------------------------------------------------
+// ---- what the family shares ---------------------------------------------------------------------
 
 /// An ID in full, or a time that stands for its first.
 pub fn strict_id(arg: &[u8]) -> Result<Id, CmdError> {
@@ -159,8 +158,7 @@ pub fn reply_entries<'s>(
     n
 }
 
-// ---- options of XADD and XTRIM
-// -----------------------------------------------------------------------------------------
+// ---- options of XADD and XTRIM ------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug)]
 struct Trimming {
@@ -301,8 +299,7 @@ fn replaced(ctx: &mut Ctx<'_>, words: &[(usize, &[u8])]) {
     ctx.instead(&all);
 }
 
-// ---- adding and trimming
-// -----------------------------------------------------------------------------------------------
+// ---- adding and trimming ------------------------------------------------------------------------
 
 /// What XADD did.
 struct Added {
@@ -454,8 +451,7 @@ fn xdel(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 fn xlen(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let len = match ctx.read(1) {
@@ -503,8 +499,7 @@ fn range(ctx: &mut Ctx<'_>, back: bool) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- figures
-// -------------------------------------------------------------------------------------------------
+// ---- figures ------------------------------------------------------------------------------------
 
 fn xsetid(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let error = |text: &'static &'static str| Err(CmdError::Msg(text));

@@ -58,8 +58,7 @@ fn min_idle(arg: &[u8], why: &'static &'static str) -> Result<i64, CmdError> {
     Ok(parse_i64(arg).ok_or(CmdError::Msg(why))?.max(0))
 }
 
-// ---- XCLAIM
-// --------------------------------------------------------------------------------------------------
+// ---- XCLAIM -------------------------------------------------------------------------------------
 
 #[derive(Debug)]
 struct Claim<'a> {
@@ -234,8 +233,7 @@ fn reply_claimed(out: &mut Reply, log: &Log, id: Id, just_id: bool) {
     reply_entry(out, &log.range(id, id).next().expect("only entries that exist are claimed"));
 }
 
-// ---- XAUTOCLAIM
-// ----------------------------------------------------------------------------------------------
+// ---- XAUTOCLAIM ---------------------------------------------------------------------------------
 
 /// Pending entries looked at for each one that may be claimed.
 const ATTEMPTS: i64 = 10;

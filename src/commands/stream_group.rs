@@ -113,8 +113,7 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-// ---- XGROUP
-// --------------------------------------------------------------------------------------------------
+// ---- XGROUP -------------------------------------------------------------------------------------
 
 const NO_KEY: CmdError = CmdError::Msg(
     &"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the \
@@ -310,8 +309,7 @@ fn xgroup_help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     )
 }
 
-// ---- XACK
-// ----------------------------------------------------------------------------------------------------
+// ---- XACK ---------------------------------------------------------------------------------------
 
 fn xack(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let name = ctx.args[2];
@@ -336,8 +334,7 @@ fn xack(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- XPENDING
-// ------------------------------------------------------------------------------------------------
+// ---- XPENDING -----------------------------------------------------------------------------------
 
 /// What part of the pending entries is to be shown.
 struct Part<'a> {

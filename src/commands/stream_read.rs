@@ -59,8 +59,7 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-// ---- what leaves in place of the command
-// --------------------------------------------------------------------------------------------
+// ---- what leaves in place of the command --------------------------------------------------------
 
 /// Ops that leave in place of a command on a group; none are collected while there is no AOF and no replica.
 pub struct GroupOps<'a> {
@@ -154,8 +153,7 @@ pub fn acting_consumer(group: &mut Group, name: &[u8], now_ms: i64) -> (Consumer
     (owner, is_new)
 }
 
-// ---- arguments
-// -----------------------------------------------------------------------------------------------
+// ---- arguments ----------------------------------------------------------------------------------
 
 /// What is asked for.
 struct Ask<'a> {
@@ -289,8 +287,7 @@ fn start(ctx: &mut Ctx<'_>, key: &[u8], id: &[u8], group: Option<&[u8]>) -> Resu
     }
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 fn xread(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     read(ctx, false)

@@ -363,8 +363,7 @@ fn rank(ctx: &mut Ctx<'_>, reverse: bool) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- ZRANDMEMBER
-// ---------------------------------------------------------------------------------------
+// ---- ZRANDMEMBER --------------------------------------------------------------------------------
 
 /// A set this many times bigger than the sample is sampled by trying; a smaller one by shuffling its
 /// ranks.
@@ -451,8 +450,7 @@ fn different(n: usize, len: usize, mut below: impl FnMut(usize) -> usize) -> Vec
     chosen
 }
 
-// ---- ZSCAN
-// ---------------------------------------------------------------------------------------------
+// ---- ZSCAN --------------------------------------------------------------------------------------
 
 fn zscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut at = cursor(ctx.args[2])?;
@@ -503,8 +501,7 @@ fn zscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- what the other files share
-// --------------------------------------------------------------------------
+// ---- what the other files share -----------------------------------------------------------------
 
 /// Members, with their scores or without, as replies show them: flat in RESP2, in RESP3 each pair an
 /// array.

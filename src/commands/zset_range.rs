@@ -215,8 +215,7 @@ fn lex_bound(text: &[u8]) -> Option<LexBound<'_>> {
     }
 }
 
-// ---- ZRANGE and its kin
-// ----------------------------------------------------------------------------------
+// ---- ZRANGE and its kin -------------------------------------------------------------------------
 
 /// What a command of the family asks for.
 #[derive(Debug)]
@@ -350,8 +349,7 @@ fn zrangestore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- counting and removing
-// -------------------------------------------------------------------------------
+// ---- counting and removing ----------------------------------------------------------------------
 
 fn zcount(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     count(ctx, By::Score)

@@ -4,7 +4,7 @@
 //! needs a word beside the pointer: the block behind it is always exactly one allocator size class, the
 //! smallest that holds the content. Two things follow. Growing inside the class is free of calls, with
 //! no more memory taken than an exact request would take, since the allocator rounds up to the class
-//! anyway; and whoever knows the content's length knows the layout to free.
+//! anyway; and the layout to free follows from the content's length.
 //!
 //! ```text
 //!   1..=64      steps of 8          8 16 24 32 40 48 56 64
@@ -124,7 +124,7 @@ impl std::ops::Deref for Thin {
 
 impl Drop for Thin {
     fn drop(&mut self) {
-        // SAFETY: acquired in `concat` with this class; nobody can use it after drop.
+        // SAFETY: acquired in `concat` with this class; the only owner is dropped here.
         unsafe { release(self.0, self.alloc_size()) }
     }
 }

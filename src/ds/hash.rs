@@ -1,7 +1,7 @@
 //! The keyed hash of every table.
 //!
 //! One seed of 128 random bits serves all tables of the process, so a hash computed once travels with
-//! its argument from the parser to the bucket. Whoever does not know the seed cannot choose keys that
+//! its argument from the parser to the bucket. Without knowing the seed a client cannot choose keys that
 //! collide: a key of up to 16 bytes is one block under four AES rounds (a permutation: no two of them
 //! share all 128 bits), a longer one absorbs each block with two rounds, after which a chosen
 //! difference survives with a chance below 2^-30. Machines without AES instructions use SipHash-1-3

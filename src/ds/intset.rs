@@ -114,7 +114,7 @@ impl Intset {
     }
 
     /// # Safety
-    /// `word` came from `into_raw` and nobody else makes an intset of it again.
+    /// `word` came from `into_raw`, and only this call makes an intset of it.
     pub unsafe fn from_raw(word: NonNull<u8>) -> Self {
         Intset { block: word }
     }
@@ -332,7 +332,7 @@ pub fn validate(bytes: &[u8]) -> Result<(), Corrupt> {
 
 impl Drop for Intset {
     fn drop(&mut self) {
-        // SAFETY: the block has the class of the content's length; nobody can use it after drop.
+        // SAFETY: the block has the class of the content's length; its only owner is dropped here.
         unsafe { block::release(self.block, self.alloc_size()) }
     }
 }

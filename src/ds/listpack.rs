@@ -17,7 +17,7 @@
 //! # One word, and where the slack lies
 //!
 //! `Listpack` is a single word. The block behind it is exactly the size class of `total` (see
-//! `ds::block`), so no capacity is stored, growing within the class calls nobody, and the memory is what
+//! `ds::block`), so no capacity is stored, growing within the class needs no call, and the memory is what
 //! an exact request would cost. The class usually leaves slack. It may lie at both ends:
 //!
 //! ```text
@@ -28,7 +28,7 @@
 //!
 //! The gap travels in the top 16 bits of the word, which are no part of an address. It is what makes a
 //! list cheap at its head: a push writes its entry and a new header in front of the old one, a pop moves
-//! the header back, and nobody moves the kilobytes behind. Where the format alone is known, each of them
+//! the header back, and the kilobytes behind stay in place. Where the format alone is known, each of them
 //! moves the whole list. A change in the middle moves the shorter side. When the slack is on the wrong
 //! side, three quarters of it go to the other, so that pushing at both ends alternately stays cheap too.
 //!
@@ -44,7 +44,7 @@
 //!   compares bytes.
 //! - Nothing reads outside `total`, whatever the bytes say: a stale `Pos` gives nonsense or a panic,
 //!   never a stray access. That is why the functions are safe.
-//! - `total` stays below 4 GiB or the writer panics. Whoever takes values from clients asks
+//! - `total` stays below 4 GiB or the writer panics. Callers that take values from clients ask
 //!   `safe_to_add` first, which draws the line at 1 GiB.
 
 mod bulks;
@@ -398,7 +398,7 @@ impl Listpack {
     }
 
     /// # Safety
-    /// `word` came from `into_raw` and nobody else makes a listpack of it again.
+    /// `word` came from `into_raw`, and only this call makes a listpack of it.
     pub unsafe fn from_raw(word: NonNull<u8>) -> Self {
         Listpack { word }
     }
@@ -692,7 +692,7 @@ impl Listpack {
         let (old, total, class) = (self.start(), self.total(), self.alloc_size());
         let block = block::acquire(new_class);
         let slack = new_class - (total - removed + added);
-        // Who pushes at the head will do so again, so the slack goes there.
+        // A push at the head is often followed by another one, so the slack goes there.
         let at_head = at == HEADER && added > removed && total > EMPTY_LEN;
         let gap = if at_head { slack.min(GAP_MAX) } else { 0 };
         // SAFETY: the new block holds gap and listpack; the old one is given back with its class, and
@@ -839,7 +839,7 @@ unsafe fn move_bytes(from: *const u8, to: *mut u8, n: usize) {
 
 impl Drop for Listpack {
     fn drop(&mut self) {
-        // SAFETY: the block has the class of `total`; nobody can use it after drop.
+        // SAFETY: the block has the class of `total`; its only owner is dropped here.
         unsafe { block::release(self.block(), self.alloc_size()) }
     }
 }

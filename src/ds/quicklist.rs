@@ -27,8 +27,8 @@
 //! # Compression
 //!
 //! With depth d > 0 the d nodes at either end are open and all between are compressed where that saves
-//! more than 8 bytes. A node opened for a change carries `recompress` and is closed after that. Readers,
-//! who only borrow the list, decompress to a buffer of their own instead.
+//! more than 8 bytes. A node opened for a change carries `recompress` and is closed after that. Readers
+//! only borrow the list, so they decompress to a buffer of their own instead.
 //!
 //! # Invariants
 //!

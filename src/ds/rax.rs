@@ -23,7 +23,7 @@
 //!
 //! # Iteration and change
 //!
-//! [`Iter`] borrows the tree. Whoever changes the tree while walking it keeps the [`Key`] instead and
+//! [`Iter`] borrows the tree. A caller that changes the tree while walking it keeps the [`Key`] instead and
 //! seeks again, which costs a descent and no allocation for keys of up to 32 bytes:
 //!
 //! ```

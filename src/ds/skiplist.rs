@@ -239,7 +239,7 @@ impl Skiplist {
     /// Gives a member a new score; its address stays the same.
     ///
     /// # Safety
-    /// `node` is in this list, and nobody holds a `NodeRef` to it.
+    /// `node` is in this list, and no `NodeRef` to it exists.
     pub unsafe fn update_score(&mut self, node: NodePtr, score: f64) {
         assert!(!score.is_nan(), "NaN has no place in the order");
         let path = self.find(node);

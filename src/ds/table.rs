@@ -844,7 +844,7 @@ impl<E: Elem> Table<E> {
 }
 
 /// The elements of a chain, slot by slot of the logical size, in the order in which a scan over such slots
-/// would come to them. Whoever removes what a scan has given is so left with whole slots, as upstream.
+/// would come to them. A caller that deletes what a scan gave it so empties whole slots, as upstream.
 fn by_slots<E: Elem>(a: &Array, i: usize) -> Vec<E> {
     // SAFETY: what is in the table lives (`insert`).
     let slot = |e: &E| (hash(unsafe { e.key() }) as usize & (a.size() - 1)) / a.count();

@@ -12,7 +12,7 @@ pub enum Effect {
     /// For WATCH and client tracking. Drained before the unit ends, so the client that caused it is still the
     /// one whose request runs.
     Modified { db: usize, key: Box<[u8]> },
-    /// Somebody may be blocked on this key; `gone`: its value of this type has been taken away.
+    /// Clients may be blocked on this key; `gone`: its value of this type has been taken away.
     Ready { db: usize, key: Box<[u8]>, ty: u8, gone: bool },
 }
 

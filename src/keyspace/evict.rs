@@ -11,7 +11,7 @@
 //! TTL, when its turn comes, and then the next one is taken.
 //!
 //! An evicted key is an execution unit of its own: removal, WATCH and tracking, the event, and DEL or
-//! UNLINK for those who replay.
+//! UNLINK for replicas and the AOF.
 
 use super::{Keyspace, class};
 use crate::ds::dict::Index;

@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The keyspace never calls up. What it did waits in `fx`, one ordered queue, until the server settles
-//! it. Which of it anybody wants to know stands in `policy`, pushed down from above: nobody listening
-//! costs a branch.
+//! it. `policy`, pushed down from above, says which effects have listeners: one without costs a branch.
 //!
 //! Expired means `now > when`. A `Found` remembers where its entry was; when an entry of the same table has
 //! gone or moved since, the key is looked up again. Asking for a key that has gone meanwhile is a panic.
@@ -97,15 +96,16 @@ pub mod mode {
     pub const NOEXPIRE: u8 = 16;
 }
 
-/// Who listens; pushed down once per pass and after commands that change it.
+/// Which effects have listeners, and how keys age; pushed down once per pass and after commands that
+/// change it.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub expiry: Expiry,
-    /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when nobody can hear.
+    /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when no client can hear.
     pub notify: u32,
     /// Keys are watched or tracked: queue `Modified` for those in `watched`.
     pub modified: bool,
-    /// Types of keys that somebody is blocked on, as bits: queue `Ready`.
+    /// Types of keys that clients are blocked on, as bits: queue `Ready`.
     pub ready: u8,
     /// Ops leave to an AOF or to replicas: queue `Op`.
     pub ops: bool,
@@ -435,7 +435,7 @@ impl Keyspace {
         (self.lru_clock().wrapping_sub(e.lru()) & 0xff_ffff) as u64 * 1000
     }
 
-    /// Queues a keyspace event, when anybody could hear it.
+    /// Queues a keyspace event, when its class is published.
     #[inline]
     pub fn event(&mut self, db: usize, key: &[u8], class: u32, name: &'static str) {
         if self.policy.notify & class != 0 {
@@ -460,7 +460,7 @@ impl Keyspace {
         }
     }
 
-    /// Queues the news that somebody blocked on the key may be served.
+    /// Queues the news that a client blocked on the key may be served.
     #[inline]
     pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
         if self.policy.ready >> ty & 1 != 0 {
@@ -468,8 +468,8 @@ impl Keyspace {
         }
     }
 
-    /// The value of this type is gone, be it that another one takes its place: those hear of it who wait
-    /// for any change.
+    /// Queues the news that the value of this type is gone, or replaced by one of another type: clients
+    /// that wait for any change are woken by it.
     #[inline]
     fn signal_gone(&mut self, db: usize, key: &[u8], ty: u8) {
         if self.policy.ready >> ty & 1 != 0 {
@@ -477,8 +477,8 @@ impl Keyspace {
         }
     }
 
-    /// Frees a value that is no longer reachable: at once, or on a thread when it is big and nobody asked
-    /// for it here. `lazy` says that upstream would count it as lazily freed.
+    /// Frees a value that is no longer reachable: at once, or on a thread when it is big and
+    /// `policy.free_here` is not set. `lazy` says that upstream would count it as lazily freed.
     #[inline]
     fn discard(&mut self, db: usize, v: Option<Value>, lazy: bool) {
         let Some(v) = v else { return };

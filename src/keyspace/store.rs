@@ -182,8 +182,8 @@ impl Keyspace {
         }
     }
 
-    /// A table whose next array would break the memory limit waits with growing: evicting keys to make
-    /// room for empty slots helps nobody.
+    /// A table whose next array would break the memory limit waits with growing: keys would be evicted to
+    /// make room for empty slots.
     #[inline]
     fn hold_growth(&mut self, db: usize, hash: u64, ttl: bool) {
         let table = self.dbs[db].table_mut(hash);

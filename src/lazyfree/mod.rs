@@ -5,8 +5,8 @@
 //! main: take out, used_memory -= estimate ──► channel ──► thread: free uncounted, then += estimate - truth
 //! ```
 //!
-//! The memory counts as free at the moment it is handed over, since to everybody who looks at
-//! `used_memory` (eviction, INFO) it is gone. What stands in for it until then is an estimate; the
+//! The memory counts as free at the moment it is handed over, since for the readers of `used_memory`
+//! (eviction, INFO) it is gone. What stands in for it until then is an estimate; the
 //! thread settles the difference when it has freed the thing and knows.
 //!
 //! `pending` and `freed` count objects only where upstream would have freed lazily (`objects` is 0 for
@@ -114,7 +114,7 @@ fn work(inbox: Receiver<Job>, counters: &Counters, cpus: Option<Vec<u8>>) {
             Trash::Other(thing) => drop(thing),
         });
         alloc::account(job.estimate - freed);
-        // Freed first: whoever sees nothing pending finds everything counted.
+        // `freed` first: a reader that sees nothing pending then finds everything counted.
         counters.freed.fetch_add(job.objects, Ordering::Relaxed);
         counters.pending.fetch_sub(job.objects, Ordering::Release);
         if job.purge {

@@ -61,7 +61,7 @@ impl Listener {
         Ok(Listener::Tcp(mio::net::TcpListener::from_std(s.into())))
     }
 
-    /// Binds a unix socket; its permission is set before anybody can connect, that is before `listen`.
+    /// Binds a unix socket. Its permission is set before `listen`, so before a client can connect.
     pub fn unix(path: &std::path::Path, perm: u32, backlog: i32) -> Result<Listener, Refused> {
         // A socket file that an earlier process left behind.
         let _ = std::fs::remove_file(path);

@@ -1,7 +1,7 @@
 //! A stream of bytes between the server and a peer: a TCP or a unix socket.
 //!
-//! Events are edge-triggered, so whoever reads must know whether another event will come for what it has
-//! not read. Only the stream can tell, and it does so with every result:
+//! Events are edge-triggered, so the caller of a read must know whether another event will come for what it
+//! has not read. Only the stream can tell, and it does so with every result:
 //!
 //! ```text
 //! read   Drained(n)   the socket has nothing more; its next event announces what comes

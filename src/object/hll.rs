@@ -92,8 +92,7 @@ fn packed_mut(s: &mut [u8]) -> &mut [u8; PACKED_LEN] {
     (&mut s[HEADER..]).try_into().expect("the length of a dense one was checked")
 }
 
-// ---- the cached count
-// ------------------------------------------------------------------------------------
+// ---- the cached count ---------------------------------------------------------------------------
 
 pub fn cached(s: &[u8]) -> Option<u64> {
     let bytes = s.get(CACHE_AT..HEADER)?.try_into().expect("eight bytes");
@@ -109,8 +108,7 @@ pub fn invalidate(s: &mut [u8]) {
     s[HEADER - 1] |= 0x80;
 }
 
-// ---- opcodes
-// ---------------------------------------------------------------------------------------------
+// ---- opcodes ------------------------------------------------------------------------------------
 
 /// Registers in a row that hold the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +183,7 @@ fn sparse_values(s: &[u8], mut show: impl FnMut(usize, usize, u8)) -> Result<(),
     if at == REGISTERS { Ok(()) } else { Err(Corrupt) }
 }
 
-// ---- reading
-// ---------------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 /// The registers, one byte each.
 pub fn registers(s: &[u8]) -> Result<Loose, Corrupt> {
@@ -227,8 +224,7 @@ pub fn count(s: &[u8]) -> Result<u64, Corrupt> {
     if covered == REGISTERS { Ok(estimate(&h)) } else { Err(Corrupt) }
 }
 
-// ---- writing
-// ---------------------------------------------------------------------------------------------
+// ---- writing ------------------------------------------------------------------------------------
 
 /// Adds an element; true when a register rose.
 pub fn add(s: &mut Sds, element: &[u8], max_bytes: usize) -> Result<bool, Corrupt> {

@@ -1,5 +1,5 @@
-//! Formats on disk: snapshots, and the append only file with its manifest. Formats only; who saves when
-//! is decided above.
+//! Formats on disk: snapshots, and the append only file with its manifest. Formats only; `server` decides
+//! when to save.
 
 pub mod aof;
 pub mod check;

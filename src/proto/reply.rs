@@ -7,8 +7,7 @@
 //!
 //! Small replies go to `buf`, which the client got from a pool and gives back when all is written. When
 //! `buf` is full it becomes a piece; a value of 16 KiB and more is a piece of its own exact size. A
-//! reply that is wanted by nobody (CLIENT REPLY OFF, a script's inner client) is switched off with
-//! `mute`.
+//! reply that is not wanted (CLIENT REPLY OFF, a script's inner client) is switched off with `mute`.
 //!
 //! `limit` is the hard output limit: when the pieces behind the first buffer hold so much, everything
 //! is dropped and `over` is set, so that a handler in a loop can stop; the caller closes the client.
@@ -262,8 +261,7 @@ impl Reply {
         self.check_limit();
     }
 
-    // ---- writing out
-    // -----------------------------------------------------------------------------------
+    // ---- writing out ----------------------------------------------------------------------------
 
     /// The slices to write next, at most `n` of them.
     pub fn slices(&self, n: usize) -> Vec<std::io::IoSlice<'_>> {
@@ -319,8 +317,7 @@ impl Reply {
         true
     }
 
-    // ---- errors for statistics
-    // ---------------------------------------------------------------------------
+    // ---- errors for statistics ------------------------------------------------------------------
 
     pub fn has_errors(&self) -> bool {
         self.more.as_ref().is_some_and(|m| !m.errors.is_empty() || m.counted > 0)
@@ -335,8 +332,7 @@ impl Reply {
         self.more.as_mut().map_or(0, |m| std::mem::take(&mut m.counted))
     }
 
-    // ---- scalars
-    // -----------------------------------------------------------------------------------------
+    // ---- scalars --------------------------------------------------------------------------------
 
     #[inline]
     fn head(&mut self, mark: u8, n: i64) {
@@ -480,8 +476,7 @@ impl Reply {
         self.raw(b"\r\n");
     }
 
-    // ---- aggregates
-    // ---------------------------------------------------------------------------------------
+    // ---- aggregates -----------------------------------------------------------------------------
 
     #[inline]
     pub fn array(&mut self, n: usize) {

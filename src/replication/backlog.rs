@@ -1,10 +1,10 @@
-//! The stream that replicas are sent, as far back as somebody may ask for it.
+//! The stream that replicas are sent, as far back as a replica may ask for it.
 //!
 //! ```text
 //! start                                   end
 //!   [block 16K][block 16K][ block 300K ][bl..   ]
 //!                  ▲ the slowest replica
-//!   └─ gone as soon as the rest is as long as the backlog shall be, and nobody waits for it
+//!   └─ gone as soon as the rest is as long as the backlog shall be, and no replica waits for it
 //! ```
 //!
 //! Small commands share a block; a long one has its own of exact size. Blocks never move and never grow,
@@ -86,7 +86,7 @@ impl Backlog {
         self.end += bytes.len() as u64;
     }
 
-    /// Lets go what nobody needs: `size` bytes of history stay, and all from `wanted` on.
+    /// Drops old blocks: at least `size` bytes of history stay, and all from `wanted` on.
     pub fn trim(&mut self, size: u64, wanted: u64) {
         for _ in 0..TRIM {
             let Some(first) = self.blocks.front() else { return };

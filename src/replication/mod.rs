@@ -1,4 +1,4 @@
-//! Replication: the stream of propagated commands, and those who are sent it.
+//! Replication: the stream of propagated commands, and the replicas that are sent it.
 //!
 //! ```text
 //! unit ─► ops ─┬─► AOF
@@ -84,7 +84,7 @@ impl Replication {
         self.backlog.as_ref().map_or(self.rests_at, Backlog::end)
     }
 
-    /// A new history begins: nobody can go on from an old one.
+    /// Begins a new history: no replica can go on from an old one.
     pub fn change_id(&mut self) {
         self.replid = random_id();
         self.replid2 = NO_ID.into();
@@ -98,7 +98,8 @@ impl Replication {
         self.backlog = Some(Backlog::new(self.rests_at));
     }
 
-    /// Forgets the stream. Without a new ID somebody could miss what came while none was kept.
+    /// Forgets the stream. The ID changes, so that no replica goes on from here: it would miss what was
+    /// written while no stream was kept.
     pub fn close_backlog(&mut self) {
         debug_assert!(self.replicas.is_empty(), "replicas read from it");
         self.rests_at = self.offset();

@@ -1,4 +1,4 @@
-//! Who follows this server, and what each is sent next. Decides; the sockets and files are `master`'s.
+//! The replicas of this server, and what each is sent next. Decides; the sockets and files are `master`'s.
 //!
 //! ```text
 //! WaitStart ─ begin ─► WaitEnd ─ transfer ─► SendBulk ─ sent all of it ─► Online | Leaves (rdb-only)
@@ -6,8 +6,8 @@
 //!                  head: +FULLRESYNC
 //! ```
 //!
-//! Whoever wants nothing of the data (`filtered`) goes from WaitStart to SendBulk in one step: there is
-//! nothing to save.
+//! A replica that wants nothing of the data (`filtered`) goes from WaitStart to SendBulk in one step:
+//! there is nothing to save.
 //!
 //! Before anything else a replica is sent its `head`: lines that precede what its stage gives. A client
 //! that has only said something by REPLCONF is `known`; SYNC or PSYNC makes it a replica.
@@ -285,12 +285,12 @@ impl Replicas {
         }
     }
 
-    /// The first position that somebody still has to be sent; `end` when there is none.
+    /// The first position that a replica still has to be sent; `end` when there is none.
     pub fn wanted(&self, end: u64) -> u64 {
         self.list.iter().filter(|r| r.is_fed()).map(|r| r.at).min().unwrap_or(end)
     }
 
-    /// Those who are online and have spoken in the last `lag` seconds.
+    /// The number of replicas that are online and have acknowledged in the last `lag` seconds.
     pub fn good(&self, now: i64, lag: u64) -> u64 {
         let fresh = |r: &&Replica| u64::try_from((now - r.ack_at).max(0)).is_ok_and(|l| l <= lag);
         self.list.iter().filter(|r| r.stage == Stage::Online).filter(fresh).count() as u64

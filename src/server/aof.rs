@@ -61,7 +61,8 @@ pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(name)
 }
 
-/// Is somebody waiting for what the disk says? An error number when the last writes are in doubt.
+/// The error number of the last write or sync of the log that failed, while writes are in doubt.
+/// None while the log is off.
 pub fn trouble(srv: &Server) -> Option<i32> {
     if srv.aof.state == State::Off { None } else { srv.aof.write_error.or(srv.bio.failed()) }
 }
@@ -239,7 +240,8 @@ pub fn delete_history(srv: &mut Server) {
     }
     let mut m = srv.aof.manifest.clone();
     m.changed = true;
-    // When it cannot be written now, files that are gone stay in it as history, which nobody reads.
+    // When the manifest cannot be written now, the old one still lists the deleted files as history. A
+    // start does not read history, so that is harmless.
     persist(srv, &mut m);
     srv.aof.manifest = m;
 }
@@ -323,7 +325,7 @@ pub fn flush_and_sync(srv: &mut Server) {
     }
 }
 
-/// Ends the process: whoever was told "done" could find it undone.
+/// Ends the process: with `appendfsync always` a write that a client was told is done could be lost.
 fn exit_for(always_failed: &str) -> ! {
     warning!("{always_failed} Exiting...");
     std::process::exit(1)

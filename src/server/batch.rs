@@ -234,7 +234,7 @@ pub fn warm(srv: &Server, id: ClientId, scratch: &Scratch) {
 
 /// Runs what the client has sent, as far as it is complete. False when the client is gone or must wait.
 pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) -> bool {
-    // Who is over the limit of replies is as good as closed.
+    // A client over the limit of its output runs nothing more: it is about to be closed.
     if srv.clients.get(id).is_none_or(|c| c.has(RESTS) || c.conn.out.over) {
         if let Some(c) = srv.clients.get_mut(id).filter(|_| prepared.is_some()) {
             // What was parsed is parsed again when its time comes.

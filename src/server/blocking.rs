@@ -62,7 +62,8 @@ impl Ctx<'_> {
 /// Serves ready keys, and those that this makes ready.
 pub fn serve(srv: &mut Server) {
     while let Some((db, key)) = srv.blocked.next_ready() {
-        // Whoever blocks anew waits for the next time.
+        // `last` ends the loop: a client that blocks again on this key is behind it, and is not retried
+        // for the same signal.
         let (mut after, last) = (0, srv.blocked.last_seq());
         while let Some((seq, id)) = srv.blocked.next_in_line(db, &key, after, last) {
             after = seq;

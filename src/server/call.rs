@@ -16,7 +16,7 @@ use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::sys::clock::ticks;
 
-/// Who calls.
+/// Where a call comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     Client,

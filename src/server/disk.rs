@@ -5,7 +5,7 @@
 //! the last write or sync of the AOF failed ────────────────────────────────────────┴─► Gate::DISK_ERROR
 //! ```
 //!
-//! The gate is set once per pass; whoever finds it set looks again.
+//! The gate is set once per pass; the judge (`admit`) finds it set and asks `trouble` again.
 
 use super::{Gate, Server, aof};
 use crate::proto::error::CmdError;

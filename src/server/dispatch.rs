@@ -182,7 +182,8 @@ fn unknown_subcommand(srv: &mut Server, id: ClientId, args: Args, out: &mut Repl
     reject(srv, id, None, args, &why, out);
 }
 
-/// Somebody speaks HTTP to us, perhaps a browser that was tricked into it. Said once a minute.
+/// Closes a client that speaks HTTP: it may be a browser that a web page has tricked into this. The
+/// warning is logged once a minute at most.
 fn security_warning(srv: &mut Server, id: ClientId) {
     let now = srv.clock.unix_secs();
     if (now - srv.net.http_warning).abs() > 60 {

@@ -1,4 +1,4 @@
-//! Active expiry: keys that nobody looks at any more go by sampling the index of those with a TTL.
+//! Active expiry: deletes expired keys that no command looks up, by sampling the index of keys with a TTL.
 //!
 //! ```text
 //! slow   from cron, hz times a second, for up to a quarter of the time (more with active-expire-effort)
@@ -14,7 +14,7 @@
 //!
 //! Big values are freed by a thread wherever they leave, but for this place: without
 //! `lazyfree-lazy-expire` the run frees them itself, so that its time, which LATENCY tells of as
-//! `expire-cycle`, is what the directive promises. Who wants no such spike sets the directive.
+//! `expire-cycle`, is what the directive promises. Setting the directive avoids such spikes.
 //!
 //! Constants are upstream's (ACTIVE_EXPIRE_CYCLE_*).
 

@@ -213,8 +213,8 @@ fn broken(why: &Error, at: u64) -> Unread {
     kind
 }
 
-/// The snapshot at the start. One that cannot be read is looked at as redis-check-rdb does, for whoever
-/// reads the output; false ends the start.
+/// Loads the snapshot at the start; false ends the start. A file that cannot be read is checked as
+/// redis-check-rdb does, and the findings go to standard output.
 pub fn load_at_start(srv: &mut Server) -> bool {
     let begun = mono_ns();
     let why = match load_file(srv, false) {
@@ -358,8 +358,8 @@ pub fn save_in_background(srv: &mut Server) -> io::Result<()> {
     }
 }
 
-/// Ends a child that is saving, and takes its temp file away: whoever calls writes the whole file
-/// himself, or wants none.
+/// Ends a child that is saving, and deletes its temp file: the caller writes the whole file itself, or
+/// needs none.
 pub fn kill_child(srv: &mut Server) {
     if let Some(pid) = child::kill(srv, ChildKind::Snapshot) {
         // Gone already, when the child got as far as renaming it.
@@ -385,7 +385,7 @@ pub fn done(srv: &mut Server, child: &Child, end: Exit) {
             crate::warning!("Background saving terminated by signal {n}");
             // What it has written so far is of no use.
             let _ = std::fs::remove_file(temp_of(child.pid.unsigned_abs()));
-            // Only somebody who wanted it to end sends this one.
+            // SIGUSR1 comes from `kill_child`: the save was stopped and has not failed.
             if n != libc::SIGUSR1 {
                 srv.jobs.last_ok = false;
             }

@@ -24,7 +24,7 @@ fn output_limit(srv: &Server, kind: Kind) -> OutputLimit {
     srv.config.client_output_buffer_limit[class as usize]
 }
 
-/// The configuration has changed: limits are known to those who keep a copy.
+/// The configuration has changed: `clients` gets its copy of the limits.
 pub fn refresh(srv: &mut Server) {
     for kind in [Kind::Normal, Kind::Replica, Kind::Pubsub, Kind::Master] {
         let mut hard = usize::try_from(output_limit(srv, kind).hard).unwrap_or(usize::MAX);

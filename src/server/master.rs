@@ -1,9 +1,9 @@
-//! The master's side: attaches replicas, feeds the stream, writes to sockets, forgets who leaves.
+//! The master's side: attaches replicas, feeds the stream, writes to sockets, forgets replicas that leave.
 //!
 //! ```text
 //! SYNC ─► full_resync ─► start_save ─► (child) ─► saved ─► file opened ┐
 //! unit ─► backlog ─► feed: marks those that are online ─────────────────┴─► before_sleep ─► write
-//! once a second: PING, line ends for those who wait, silent ones go, the backlog ages
+//! once a second: PING, line ends for replicas that wait, silent ones go, the backlog ages
 //! kill ─► leave ─► left: the place in the stream is free, a snapshot that no replica waits for is stopped
 //! ```
 //!
@@ -154,7 +154,7 @@ fn select_again(srv: &mut Server) {
     }
 }
 
-/// Begins a snapshot for all who wait for one.
+/// Begins a snapshot for all replicas that wait for one.
 fn start_save(srv: &mut Server) {
     debug_assert!(srv.ops.is_empty(), "what is in the snapshot must not stand in the stream behind it");
     notice!("Starting BGSAVE for SYNC with target: disk");
@@ -254,7 +254,7 @@ fn trim(srv: &mut Server) {
 enum Outcome {
     /// Nothing more at the moment.
     Rests,
-    /// There is more, and it is somebody else's turn.
+    /// There is more; the next client has its turn first.
     More,
     /// The socket takes no more.
     Full,
@@ -469,7 +469,7 @@ fn age(srv: &mut Server) {
     notice!("Replication backlog freed after {ttl} seconds without connected replicas.");
 }
 
-/// Replicas that follow closely; None when that is nobody's wish.
+/// The number of replicas that follow closely; None when the configuration asks for no minimum.
 pub fn good(srv: &Server) -> Option<u64> {
     let lag = srv.config.min_replicas_max_lag;
     let wanted = srv.config.min_replicas_to_write > 0 && lag > 0;

@@ -84,7 +84,7 @@ pub struct Server {
     /// What the allocator last told of its pages, and when (milliseconds of the monotonic clock).
     pub pages: Option<(u64, info::memory::Pages)>,
     pub gate: Gate,
-    /// Room for batches that nobody uses at the moment.
+    /// Room for batches, not in use at the moment.
     pub scratches: Vec<batch::Scratch>,
     /// Clients whose input has been read and not run yet, in order.
     pub arrivals: std::collections::VecDeque<pass::Arrival>,

@@ -1,4 +1,4 @@
-//! MONITOR: every command, as it was executed, to those who watch.
+//! MONITOR: every command, as it was executed, to the clients that monitor.
 //!
 //! `+1700000000.123456 [db address] "word" "word" ...`; for scripts the address is `lua`, for unix
 //! sockets `unix:path`. Administrative commands are not shown, and what a row calls secret never is.

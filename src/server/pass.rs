@@ -23,7 +23,7 @@ use crate::sys::signals;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// Connections accepted per event, so that a flood does not starve those who are here.
+/// Connections accepted per event, so that a flood of new clients does not starve the connected ones.
 const ACCEPTS: usize = 1000;
 /// When descriptors have run out, connections are accepted again after this time.
 const ACCEPT_RETRY_MS: u64 = 100;
@@ -180,7 +180,7 @@ fn handle(srv: &mut Server, e: Ready) {
 fn signalled(srv: &mut Server) {
     let mut bytes = [0; 64];
     if let Some((_, from_handlers)) = &mut srv.net.signals {
-        // Drained, or somebody was faster: both are fine.
+        // Reads until the pipe is empty; it is from the start when another pass has drained it.
         while std::io::Read::read(from_handlers, &mut bytes).is_ok_and(|n| n > 0) {}
     }
     if signals::shutdown_asked().is_some() {

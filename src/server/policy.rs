@@ -1,5 +1,5 @@
-//! What the keyspace keeps a copy of: who listens, and how keys age. Pushed down once per pass and
-//! after commands that change it, so that the keyspace never looks up.
+//! What the keyspace keeps a copy of: which effects have listeners, and how keys age. Pushed down once per
+//! pass and after commands that change it, so that the keyspace never calls up.
 
 use super::Server;
 use super::switches::Switches;

@@ -155,7 +155,7 @@ pub fn done(srv: &mut Server, child: &Child, end: Exit) {
             warning!("Background AOF rewrite terminated with error");
         }
         Exit::Signal(n) => {
-            // Only somebody who wanted it to end sends this one.
+            // SIGUSR1 comes from `kill_child`: the rewrite was stopped and has not failed.
             if n != libc::SIGUSR1 {
                 srv.aof.rewrite.failed();
             }

@@ -228,7 +228,7 @@ pub fn sweep(srv: &mut Server) {
     }
 }
 
-/// After a unit: those who waited for what it left are served.
+/// After a unit: clients that are blocked on keys which the unit made ready are served.
 #[inline]
 pub fn serve_ready(srv: &mut Server) {
     if srv.blocked.has_ready() && srv.execution.owns_data() {

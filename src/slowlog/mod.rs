@@ -1,7 +1,7 @@
 //! The slow log: the last commands that took longer than the threshold, newest first.
 //!
 //! An entry is a copy that says enough to find the culprit, and no more: at most 32 arguments of at
-//! most 128 bytes, secrets left out by whoever adds it. Numbers of entries go on through a reset.
+//! most 128 bytes, secrets left out by the caller of `push`. Numbers of entries go on through a reset.
 
 use std::collections::VecDeque;
 

@@ -113,8 +113,8 @@ pub struct CmdStats {
 }
 
 impl Stats {
-    /// Have errors been counted since this was last asked? Whoever runs a command asks before and after
-    /// it; what was counted for a command within is not counted again for the one around it.
+    /// Have errors been counted since the last call of this function? It is called before and after each
+    /// command, so that an error of a nested command does not count for the outer one as well.
     pub fn new_errors(&mut self) -> bool {
         std::mem::replace(&mut self.errors_seen, self.total_error_replies) != self.total_error_replies
     }

@@ -10,7 +10,8 @@
 //!        ├─ sizes                 files of at most 1,000 lines, lines of at most 110 columns
 //!        ├─ circles               no folder of src/ reaches, over others, back to itself
 //!        ├─ unused                public items whose name occurs nowhere else
-//!        └─ paths                 no folder of somebody's machine
+//!        ├─ comments()            no thing of src/ without its name, no broken rulers
+//!        └─ paths                 no folder of a developer's machine
 //!   mod declarations ──> reach()  files nobody uses; which files are only compiled for tests
 //! ```
 //!
@@ -21,6 +22,7 @@
 //! needed is a complaint too: the tables only shrink. Plain text is enough for all of this: no macro in
 //! this house produces modules, functions with bodies of their own or unsafe blocks.
 
+mod comments;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -677,6 +679,10 @@ fn the_house_is_tidy() {
         wrong.extend(unsafe_code(file, text, &code));
         wrong.extend(banned(file, &code, only_tests));
         wrong.extend(leftovers(file, text));
+        wrong.extend(comments::broken_rulers(file, text));
+        if file.starts_with("src/") {
+            wrong.extend(comments::unnamed(file, text));
+        }
         if !only_tests {
             wrong.extend(doubts(file, text, &code));
         }

@@ -1,22 +1,37 @@
-//! Source as text: comments and literals blanked out, words, brackets.
+//! Source as text: code alone, comments alone, words, brackets.
 
 use std::ops::Range;
 
 /// The text with comments and literals blanked out: same length, same line ends.
 pub fn code(text: &str) -> String {
+    keep(text, Part::Code)
+}
+
+/// The text with all but comments blanked out: same length, same line ends.
+pub fn comments(text: &str) -> String {
+    keep(text, Part::Comment)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Code,
+    Literal,
+    Comment,
+}
+
+fn keep(text: &str, kept: Part) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
     let mut at = 0;
     while at < bytes.len() {
         let end = skip_literal(bytes, at);
-        if end == at {
-            at += 1;
-            continue;
-        }
-        for b in &mut out[at..end] {
-            if *b != b'\n' {
-                *b = b' ';
-            }
+        let (part, end) = match &bytes[at..] {
+            _ if end == at => (Part::Code, at + 1),
+            [b'/', ..] => (Part::Comment, end),
+            _ => (Part::Literal, end),
+        };
+        if part != kept {
+            out[at..end].iter_mut().filter(|b| **b != b'\n').for_each(|b| *b = b' ');
         }
         at = end;
     }

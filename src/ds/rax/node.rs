@@ -176,7 +176,7 @@ impl<T> Node<T> {
 
     fn set_head_bit(self, bit: u32, on: bool) {
         let head = if on { self.head() | bit } else { self.head() & !bit };
-        // SAFETY: as in `head`; nobody holds a reference to it.
+        // SAFETY: as in `head`; no reference to the head exists, since `head` returns a copy.
         unsafe { self.0.write(head) }
     }
 
@@ -242,7 +242,8 @@ impl<T> Node<T> {
         unsafe { self.links().add(if self.is_run() { 1 } else { self.size() }) }.cast()
     }
 
-    /// The value's word, if a key ends here. Whoever takes it must not leave the node with it.
+    /// The value's word, if a key ends here. It is a copy: a caller that keeps it must free the node, or
+    /// take the word from it, since a value has one owner.
     pub fn value(self) -> Option<Word> {
         self.is_key().then(|| {
             let mut word = Word::uninit();
@@ -366,7 +367,7 @@ impl<T> Node<T> {
     fn set_size(self, size: usize) {
         debug_assert!(size <= 256);
         let head = self.head() & !(u32::MAX << SIZE_SHIFT) | (size as u32) << SIZE_SHIFT;
-        // SAFETY: as in `head`; nobody holds a reference to it.
+        // SAFETY: as in `head`; no reference to the head exists, since `head` returns a copy.
         unsafe { self.0.write(head) }
     }
 

@@ -35,7 +35,7 @@ const _: () = assert!(size_of::<Option<NodePtr>>() == 8);
 #[repr(transparent)]
 pub struct NodePtr(NonNull<u8>);
 
-// SAFETY: an address carries no thread with it; whoever reads through it answers for the borrow.
+// SAFETY: an address carries no thread with it; code that reads through it answers for the borrow.
 unsafe impl Send for NodePtr {}
 // SAFETY: as above.
 unsafe impl Sync for NodePtr {}
@@ -106,7 +106,7 @@ impl NodePtr {
     /// Overwrites the score, and nothing else: the place in the list is the caller's business.
     ///
     /// # Safety
-    /// The node is alive and nobody holds a reference to it.
+    /// The node is alive and no reference to it exists.
     #[inline]
     pub(super) unsafe fn set_score(self, score: f64) {
         // SAFETY: the score is the first eight bytes of a node, aligned by its layout.
@@ -159,7 +159,7 @@ impl<'a> NodeRef<'a> {
     pub fn member(self) -> &'a [u8] {
         let raw = self.ptr.0.as_ptr();
         // SAFETY: the borrow keeps the node alive for 'a; `alloc` wrote the length in one of two forms
-        // and that many bytes behind it, and nobody ever changes them.
+        // and that many bytes behind it, which never change.
         unsafe {
             let short = raw.add(LEN_AT).read();
             let (at, len) = if short == LONG {

@@ -227,7 +227,7 @@ impl<S: Shape> Page<S> {
     #[inline]
     pub fn scores<'a>(self) -> &'a [f64] {
         // SAFETY: the first column of a live page is `len` scores. The slices are used up before the
-        // page changes: nobody outside this module and its parent sees them.
+        // page changes: only this module and its parent see them.
         unsafe { std::slice::from_raw_parts(self.column(0).cast::<f64>(), self.len()) }
     }
 

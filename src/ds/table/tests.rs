@@ -34,7 +34,7 @@ fn put(t: &mut Table<Item>, h: u64, it: Item) {
 }
 
 fn item(n: u64) -> Item {
-    // All that there ever were stay known, so that nobody calls them lost.
+    // Every item stays reachable from here, so that no leak checker reports it.
     static ALL: LazyLock<Mutex<HashMap<u64, &'static Vec<u8>>>> = LazyLock::new(Mutex::default);
     let mut all = ALL.lock().expect("no test panics while it makes an element");
     Item(all.entry(n).or_insert_with(|| Box::leak(Box::new(format!("key:{n}").into_bytes()))))

@@ -423,7 +423,7 @@ impl Check<'_> {
             self.out,
             "This will shrink the AOF {name} from {size} bytes, with {diff} bytes, to {pos} bytes"
         );
-        // The prompt has no line end; whether anybody sees it does not matter.
+        // Flushed, since the prompt has no line end. A prompt that cannot be printed does not stop the check.
         let _ = write!(self.out, "Continue? [y/N]: ").and_then(|()| self.out.flush());
         let mut answer = [0; 1];
         if self.input.read(&mut answer).unwrap_or(0) == 0 || !answer.eq_ignore_ascii_case(b"y") {

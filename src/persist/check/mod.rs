@@ -14,7 +14,7 @@ pub mod rdb;
 
 use std::io::Write;
 
-/// Prints a line. Whether anybody reads it does not matter to the check.
+/// Prints a line. Output that cannot be written does not stop the check.
 fn line(out: &mut dyn Write, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
 }

@@ -719,7 +719,7 @@ impl Checker {
             return self.names.as_mut().is_none_or(|names| v.with_text(|text| names.add(text)));
         }
         match (self.shape, v) {
-            // Whoever reads a sorted set relies on scores being numbers.
+            // The code of sorted sets relies on scores being numbers.
             (Shape::Zset, Element::Str(text)) => parse_f64(text).is_some(),
             _ => true,
         }

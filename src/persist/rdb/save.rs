@@ -18,7 +18,7 @@ const COMPRESS_FROM: usize = 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UsageSaved {
     Nothing,
-    /// For how long nobody used them.
+    /// For how long they have not been used.
     Idle,
     /// How often they were used.
     Freq,
@@ -261,7 +261,7 @@ impl Out<'_> {
             Zset::Skip(z) => {
                 self.head(kind::ZSET_2, e)?;
                 self.length(z.len() as u64)?;
-                // From the end: whoever loads it then always inserts at the front.
+                // From the end, so that the loader always inserts at the front.
                 for n in z.order().iter(0..z.len()).rev() {
                     self.string(n.member())?;
                     self.double(n.score())?;

@@ -20,7 +20,7 @@ mod stats;
 use super::Server;
 use std::fmt::Write;
 
-/// When a section is printed that nobody asked for by name.
+/// When a section is printed without being named as an argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum In {
     /// INFO without arguments.

@@ -1,4 +1,4 @@
-//! INFO replication: of a master, and those who follow it.
+//! INFO replication: of a master and its replicas.
 
 use super::{fields, line};
 use crate::replication::backlog::Backlog;

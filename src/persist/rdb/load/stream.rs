@@ -13,7 +13,7 @@
 //!
 //! Ways to be broken: a key that is no ID or comes twice, a block that is not one to its last piece,
 //! entries counted where there is no block; a group or consumer of a name that is taken; an entry that
-//! is pending twice in a group, with two consumers, with one but not in the group, or with nobody.
+//! is pending twice in a group, with two consumers, with one but not in the group, or with none.
 
 use super::{Decoder, Error, Result, Source};
 use crate::ds::listpack::Listpack;
@@ -24,7 +24,7 @@ use crate::object::stream::node;
 use crate::persist::rdb::kind;
 use std::collections::BTreeMap;
 
-/// What is pending in a group until its consumers say with whom: when and how often it was delivered.
+/// Entries pending in a group whose consumer has not been read yet: when and how often each was delivered.
 type Unowned = BTreeMap<Id, (i64, u64)>;
 
 impl<S: Source> Decoder<S> {
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(digest(&back), digest(&s));
             let (log, g) = (&back.log, back.groups.get(b"g").expect("it was saved"));
             assert_eq!((log.length, log.last_id, log.first_id), (5, Id::new(6, 1), Id::new(1, 1)));
-            // Before form 2 nobody knew of deletions.
+            // Forms before 2 do not tell of deletions.
             let known = t > kind::STREAM_LISTPACKS;
             let want = if known { (Id::new(3, 1), 6, 2) } else { (Id::MIN, 5, UNKNOWN) };
             assert_eq!((log.max_deleted, log.entries_added, g.entries_read), want);
