@@ -112,7 +112,7 @@ impl Clients {
         self.get(id).filter(|c| !c.has(flag::DYING))
     }
 
-    /// Those with a stream that are not dying.
+    /// The number of clients that have a stream and are not dying.
     pub fn connected(&self) -> usize {
         self.connected
     }

@@ -96,13 +96,13 @@ impl Pause {
         &self.postponed
     }
 
-    /// Lets all of them go.
+    /// Empties the list and returns it.
     pub fn take_postponed(&mut self) -> Vec<ClientId> {
         self.closed = 0;
         std::mem::take(&mut self.postponed)
     }
 
-    /// One of them has been closed. Its place goes when half of the places are of closed clients.
+    /// A postponed client has been closed. The list is cleaned up when half of it is closed clients.
     pub fn forget(&mut self, live: impl Fn(ClientId) -> bool) {
         self.closed += 1;
         if self.closed * 2 > self.postponed.len() {

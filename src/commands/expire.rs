@@ -142,7 +142,7 @@ impl Only {
         Ok(only)
     }
 
-    /// May a key that goes at `old` (never, for None) be told to go at `new`?
+    /// May the expiry of a key be changed from `old` (None: it has none) to `new`?
     fn allows(self, old: Option<i64>, new: i64) -> bool {
         match old {
             // No expiry is an infinite one: nothing is greater.

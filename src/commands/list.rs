@@ -467,9 +467,9 @@ fn lrange(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 /// The options of LPOS.
 struct Search {
     from: End,
-    /// Which match is the first to be told of.
+    /// The number of the first match that is reported.
     rank: u64,
-    /// How many to tell of, 0 for all; None for one that is no array.
+    /// How many matches to report, 0 for all; None for one, and no array around it.
     count: Option<u64>,
     /// How many elements to look at, 0 for all.
     maxlen: u64,

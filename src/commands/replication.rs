@@ -198,7 +198,7 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
             about.psync2 |= value.eq_ignore_ascii_case(b"psync2");
         }
         b"rdb-only" => match integer(value)? {
-            // Whether the stream is kept for it is settled: what it has not been sent must not go.
+            // Ignored once the replica is attached: it was decided then whether the backlog is kept for it.
             0..=1 if attached => {}
             n @ 0..=1 => about.rdb_only = n == 1,
             _ => {

@@ -155,8 +155,8 @@ fn type_number(name: &[u8]) -> Option<u8> {
 fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut at = cursor(ctx.args[1])?;
     let options = Options::parse(ctx.args.from(2), true)?;
-    // Names one behind the other, each with its end and whether it is to be looked at again: that waits for
-    // the end of the walk, since it may delete the key.
+    // Names one behind the other, each with its end and whether type or expiry must be checked: that waits
+    // for the end of the walk, since it may delete the key.
     let (mut names, mut ends) = (Vec::new(), Vec::new());
     let (mut sampled, mut steps) = (0, options.count.saturating_mul(10));
     let db = ctx.srv.ks.db(ctx.db);

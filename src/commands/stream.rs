@@ -163,7 +163,7 @@ pub fn reply_entries<'s>(
 #[derive(Clone, Copy, Debug)]
 struct Trimming {
     how: Trim,
-    /// The argument that says how much is to stay.
+    /// The place of the argument with the threshold.
     at: usize,
 }
 

@@ -210,7 +210,7 @@ enum Values<'a> {
 
 struct Source<'a> {
     values: Values<'a>,
-    /// Which key it is: the same one twice needs no looking.
+    /// The number of the key it was read from: a score found in one source of a key holds for the others.
     key: Option<usize>,
     weight: f64,
 }

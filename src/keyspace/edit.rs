@@ -23,8 +23,8 @@ pub struct Edit<'k, 'a> {
 }
 
 impl Keyspace {
-    /// Gives a string that was stored empty its bytes; that the key has changed has been told. It may be
-    /// gone again, when it was set to expire in the past.
+    /// Gives a string that was stored empty its bytes. The command that stored it has announced the change
+    /// already. The key may be gone, when it was set to expire in the past.
     pub fn fill(&mut self, db: usize, key: Key, bytes: Sds) {
         let Some(found) = self.find_as_is(db, key) else { return };
         let mut edit = self.edit(found);

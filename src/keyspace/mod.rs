@@ -412,7 +412,7 @@ impl Keyspace {
         }
     }
 
-    /// Sets how often the key was used, or how long ago, whichever the policy goes by, where it is told.
+    /// Sets how often the key was used (under LFU) or how long ago (otherwise), if that is given.
     pub fn set_usage(&mut self, db: usize, key: Key, freq: Option<u8>, idle_seconds: Option<u64>) {
         // The clock wraps within its 24 bits; an absurd time wraps as often as it does upstream.
         const MAX: i64 = (1 << 24) - 1;

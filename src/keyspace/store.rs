@@ -222,7 +222,7 @@ impl Keyspace {
         self.remove_as_is(db, key, lazy)
     }
 
-    /// As `remove`, for a key that is at once put anew: only clients that are blocked on it are told.
+    /// As `remove`, for a key that is stored again at once: only clients blocked on it are signalled.
     pub fn remove_silently(&mut self, f: Found, lazy: bool) {
         self.remove_entry(f, lazy);
     }
@@ -266,8 +266,8 @@ impl Keyspace {
         self.signal_modified(to_db, to.bytes);
     }
 
-    /// Empties one database or all. Returns the number of keys. The caller has told watchers and the
-    /// blocked.
+    /// Empties one database or all. Returns the number of keys. The caller has signalled watchers and
+    /// blocked clients.
     pub fn flush(&mut self, db: Option<usize>, lazy: bool) -> usize {
         let range = db.map_or(0..self.dbs.len(), |d| d..d + 1);
         let mut removed = 0;
@@ -281,7 +281,7 @@ impl Keyspace {
         removed
     }
 
-    /// The caller has told watchers and the blocked.
+    /// Swaps two databases. The caller has signalled watchers and blocked clients.
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
     }

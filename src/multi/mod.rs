@@ -51,7 +51,7 @@ impl Watches {
         list.len() == 1
     }
 
-    /// Ends all watches of a client; `free` is told of each key that nothing watches any more.
+    /// Ends all watches of a client; calls `free` with each key that no client watches any more.
     pub fn remove_all(&mut self, id: ClientId, mut free: impl FnMut(&[u8])) {
         for (db, key) in self.by_client.remove(&id).unwrap_or_default() {
             let Some(list) = self.dbs[db].get_mut(&key) else { continue };

@@ -43,12 +43,12 @@ pub struct Replication {
     /// The history before, good up to `second_offset`.
     pub replid2: String,
     pub second_offset: i64,
-    /// There from the first replica on, until `repl-backlog-ttl` after the last.
+    /// Exists from the first replica on, until `repl-backlog-ttl` seconds after the last one has left.
     pub backlog: Option<Backlog>,
     /// Where the stream ended when there was a backlog last.
     rests_at: u64,
     pub replicas: Replicas,
-    /// Ops have left since the replicas were last told of it.
+    /// The stream has grown since the replicas were last marked for writing.
     pub grown: bool,
     /// Where the stream ended when it was last asked how far replicas are behind.
     pub measured_at: u64,

@@ -216,7 +216,7 @@ impl Ops {
         }
     }
 
-    /// `leave` for what `set_instead` was told.
+    /// As `leave`, for the ops given to `set_instead`.
     pub fn leave_instead(
         &mut self,
         db: usize,

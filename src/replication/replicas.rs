@@ -18,7 +18,7 @@ use crate::clients::ClientId;
 use std::collections::HashMap;
 use std::fs::File;
 
-/// What a client has told by REPLCONF.
+/// What a client has stated by REPLCONF.
 #[derive(Debug, Default, Clone)]
 pub struct About {
     /// Where it listens; 0 for unknown.
@@ -223,17 +223,17 @@ impl Replicas {
         self.list.iter_mut().find(|r| r.id == id)
     }
 
-    /// Those of a stage.
+    /// The replicas at a stage.
     pub fn at_stage(&self, stage: Stage) -> Vec<ClientId> {
         self.list.iter().filter(|r| r.stage == stage).map(|r| r.id).collect()
     }
 
-    /// What a client has told of itself; None for nothing.
+    /// What a client has stated by REPLCONF; None when it sent none.
     pub fn about(&self, id: ClientId) -> Option<&About> {
         self.get(id).map(|r| &r.about).or_else(|| self.known.get(&id))
     }
 
-    /// What a client has told of itself, to be added to.
+    /// The same to be changed; made when the client has sent no REPLCONF before.
     pub fn about_mut(&mut self, id: ClientId) -> &mut About {
         match self.list.iter().position(|r| r.id == id) {
             Some(i) => &mut self.list[i].about,

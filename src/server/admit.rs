@@ -121,7 +121,7 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     if srv.gate.has(Gate::MAXMEMORY) && !srv.execution.in_nested_pass() {
         let short = evict::perform(srv) == evict::Outcome::Failed;
         let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
-        // A queue may grow without end; what ends the transaction makes room.
+        // Queueing takes memory, so it is refused; EXEC and DISCARD free the queue, so they are not.
         let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
         if short && (queues || acts.any(cf::DENYOOM)) {
             return Verdict::Refused(OOM);
@@ -229,13 +229,14 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
     (c.has(LISTENER) && touches).then_some(LISTENS)
 }
 
-/// Must what comes to this replica from others than its master not write?
+/// Are writes refused because this server is a read-only replica? `obeyed`: the command comes from the
+/// master or from the log.
 fn read_only(srv: &Server, obeyed: bool) -> bool {
     srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeyed
 }
 
-/// Upstream holds up SCRIPT KILL as well; then a script without end that began in the EXEC of a pause
-/// could never be ended.
+/// Must the command wait for the end of a pause? Unlike upstream not while a script is busy: SCRIPT KILL
+/// must run, or an endless script that started a pause could never be ended.
 fn paused(srv: &Server, c: &Client, acts: Acts) -> bool {
     let writes = acts.any(cf::WRITE | cf::MAY_REPLICATE);
     !c.has(LISTENER)
@@ -305,7 +306,7 @@ fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
     if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
         return Some(SCRIPT_READS);
     }
-    // What has begun to change the data is not stopped halfway.
+    // A script that has written is not stopped halfway: its writes cannot be taken back.
     if r.wrote {
         return None;
     }

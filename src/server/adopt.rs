@@ -28,7 +28,7 @@ pub struct Adoption {
     taken: Option<Taken>,
 }
 
-/// The key whose value is still empty, and the bytes of the buffer that it is to have.
+/// The key whose value is still empty, and the bytes of the buffer that become its value.
 pub struct Taken {
     db: usize,
     key: Box<[u8]>,

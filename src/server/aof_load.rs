@@ -47,7 +47,7 @@ pub fn read_manifest(srv: &Server) -> Option<Manifest> {
     let path = aof::folder(srv).join(&name);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
-        // What is in the place of the folder is told of when the folder is to be made.
+        // NotADirectory: a file has the folder's name. `make_folder` reports that error.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Some(Manifest::default());
         }
@@ -300,7 +300,7 @@ impl Run {
         };
         let e = srv.table.get(cmd);
         let open = srv.clients[self.id].has(flag::MULTI);
-        // One that stands inside another is queued like any command: the outer one is what is open.
+        // A MULTI inside a transaction is queued like any command; the outer one is the one that is open.
         if e.flags & cf::MULTI != 0 && !open {
             self.before_multi = self.whole;
         }

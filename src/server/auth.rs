@@ -15,7 +15,7 @@ pub fn passwords(srv: &Server) -> bool {
     srv.config.requirepass.is_some()
 }
 
-/// A fresh connection is the default user; it is logged in when that one needs no password.
+/// A fresh connection is the default user; it is logged in when the default user needs no password.
 pub fn default_user(srv: &mut Server, id: ClientId) {
     let locked = passwords(srv);
     let c = &mut srv.clients[id];

@@ -184,7 +184,7 @@ impl Scratch {
                 self.members.push((place, h));
             }
         }
-        // Of whichever table it is: others do not know the place.
+        // A place is valid in one table only, so all tables of the database are asked.
         for (place, h) in self.members.drain(..) {
             if let Some(e) = db.tables().find_map(|t| t.at(place)) {
                 prefetch_member(e, h, Fetch::Elem);
@@ -367,7 +367,7 @@ fn limits(srv: &Server, id: ClientId) -> Limits {
     }
 }
 
-/// What others pushed meanwhile follows the reply. True when the client's input must wait.
+/// Appends messages pushed to the client while its command ran. True when the client's input must wait.
 #[inline]
 fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply) -> bool {
     let c = &mut srv.clients[id];

@@ -1,4 +1,5 @@
-//! What is done once per pass, before the loop waits: replies leave, the dead are buried.
+//! What is done once per pass, before the loop waits: the log and replies are written, closed clients are
+//! freed.
 
 use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle};
 use crate::clients::conn::{IoCtx, Sent};
@@ -38,7 +39,7 @@ fn flush_replies(srv: &mut Server) {
             limits::account_if_limited(srv, id);
         }
     }
-    // What was marked meanwhile waits in the new list; the room of this one is kept.
+    // Clients marked meanwhile stand in the new list: they move to this one, whose allocation is kept.
     list.append(&mut srv.clients.to_write);
     srv.clients.to_write = list;
 }

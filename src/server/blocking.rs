@@ -25,7 +25,7 @@ impl Ctx<'_> {
         self.block_as(wait, keys, deadline, None)
     }
 
-    /// The same, to be tried again with other words than came, when there are `others`.
+    /// The same; a retry runs `others` instead of the arguments that the client sent, when given.
     pub fn block_as(
         &mut self,
         wait: Wait,
@@ -34,7 +34,7 @@ impl Ctx<'_> {
         others: Option<Vec<Box<[u8]>>>,
     ) -> Flow {
         debug_assert!(self.may_block());
-        // A request that is tried again keeps the time it was given at first, and its first words.
+        // A retry that blocks again keeps its first deadline and its original arguments.
         let retry = self.srv.blocked.retry.take();
         let before = retry.unwrap_or(Retry { deadline, ..Retry::default() });
         let came = self.args.to_owned();
@@ -130,7 +130,7 @@ fn finish(srv: &mut Server, id: ClientId, mut out: Reply, over: bool) {
     }
 }
 
-/// The time of these is over.
+/// Ends the wait of all clients whose timeout has passed.
 pub fn expire(srv: &mut Server) {
     for id in srv.blocked.timed_out(srv.clock.unix_ms) {
         release(srv, id, None);
@@ -140,7 +140,7 @@ pub fn expire(srv: &mut Server) {
 /// Ends a wait without the key: with the error, or with the reply of nothing.
 pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     let Some(b) = unpark(srv, id) else { return false };
-    // A call that took as long as its attempts: the time of waiting is none of its own.
+    // The duration of the call is that of its attempts, without the time it waited.
     call::count_call(srv, b.cmd, b.spent);
     srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
     if b.spent > srv.slowlog.threshold_ticks {

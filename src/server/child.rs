@@ -83,7 +83,7 @@ pub fn runs(srv: &Server, kind: ChildKind) -> bool {
 /// Ends a child of this kind, and waits until it is gone. Returns its number.
 pub fn kill(srv: &mut Server, kind: ChildKind) -> Option<u32> {
     let child = srv.jobs.child.take_if(|c| c.kind == kind)?;
-    // One that has just ended needs no signal; it is waited for in either case.
+    // The signal fails when the child has just ended; the wait below is right in either case.
     let _ = process::kill(child.pid, libc::SIGUSR1);
     process::wait(child.pid);
     rest(srv, false);

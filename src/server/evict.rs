@@ -68,13 +68,13 @@ impl Eviction {
     }
 }
 
-/// Bytes in use that are none of the limit's business.
+/// Bytes in use that do not count towards `maxmemory`: the backlog beyond its size, and the AOF's buffer.
 pub fn not_counted(srv: &Server) -> usize {
     let replicas = srv.repl.footprint(srv.config.repl_backlog_size).1;
     replicas + srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity())
 }
 
-/// Once per pass: what other threads use moves too little in one to be summed for each command.
+/// Sums the memory of other threads, once per pass: it changes too slowly to be summed for each command.
 pub fn look_at_others(srv: &mut Server) {
     srv.eviction.others = alloc::used_by_others();
 }

@@ -49,7 +49,7 @@ pub struct Cycle {
     found: Names,
 }
 
-/// Names one behind the other.
+/// Key names, stored one behind the other.
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,

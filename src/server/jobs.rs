@@ -69,7 +69,7 @@ fn temp_of(pid: u32) -> PathBuf {
     PathBuf::from(format!("temp-{pid}.rdb"))
 }
 
-/// Writes the snapshot, here and now; `each` hears of every key.
+/// Writes the snapshot in this process; `each` is called for every key.
 fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
     let written = fsx::replace(&temp_of(std::process::id()), &file_of(srv), 0o644, |file| {
         let steady = fsx::Steady::new(file, srv.config.rdb_save_incremental_fsync);
@@ -174,7 +174,7 @@ pub fn load_from<S: Source>(srv: &mut Server, source: S, merge: bool, base: bool
     Ok(loader.into_source())
 }
 
-/// Why a snapshot was not read; the log has been told.
+/// Why a snapshot was not read; the reason is in the log already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unread {
     /// It could not be opened, or is of no form that this server knows.
@@ -248,7 +248,7 @@ pub fn load_at_start(srv: &mut Server) -> bool {
     false
 }
 
-/// Empty keys that the log tells of.
+/// At most so many empty keys are logged by name.
 const EMPTY_TOLD: u64 = 10;
 
 /// A snapshot on its way into the dataset.

@@ -23,7 +23,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     srv.pubsub.forget(id);
     srv.repl.replicas.leave(id);
     let c = &mut srv.clients[id];
-    // Its memory is free at once: that may be why it is killed.
+    // The buffers are freed at once: eviction kills clients to get their memory.
     if !c.has(flag::EXECUTING) {
         c.conn.out = Reply::new(false);
         c.conn.input.buf = Vec::new();
@@ -45,7 +45,7 @@ pub fn leave_all(srv: &mut Server) {
     while let Some(id) = srv.clients.leaving.pop_front() {
         leave(srv, id);
     }
-    // The keyspace need not tell what only clients that are gone wanted to hear.
+    // The closed clients may have been the last listeners of an effect: the keyspace then stops queueing it.
     policy::refresh(srv);
 }
 
@@ -55,7 +55,8 @@ fn leave(srv: &mut Server, id: ClientId) {
     }
 }
 
-/// Frees slots, sockets and buffers of the dying. Those that execute right now come next time.
+/// Frees slots, sockets and buffers of dying clients. A client that executes right now stays until the
+/// next call.
 pub fn reap(srv: &mut Server) {
     if srv.clients.dying.is_empty() {
         return;

@@ -13,7 +13,7 @@ use crate::clients::client::Client;
 use crate::clients::{ClientId, Kind, flag};
 use crate::config::special::OutputLimit;
 
-/// The least that `maxmemory-clients` can be, so that one can still talk to the server.
+/// The least that `maxmemory-clients` can be, so that a client can still send commands.
 const LEAST_EVICTION_LIMIT: usize = 128 * 1024;
 
 fn output_limit(srv: &Server, kind: Kind) -> OutputLimit {

@@ -187,7 +187,7 @@ pub fn start_pending(srv: &mut Server) {
     }
 }
 
-/// A snapshot has been written, or has not been.
+/// A snapshot has been written (`good`) or has failed: replicas that waited for it are sent it, or closed.
 pub fn saved(srv: &mut Server, good: bool) {
     for id in srv.repl.replicas.at_stage(Stage::WaitEnd) {
         if !good {
@@ -213,15 +213,15 @@ pub fn saved(srv: &mut Server, good: bool) {
 
 // ---- the stream --------------------------------------------------------------------------------
 
-/// The stream has grown: replicas that are online are written to before the loop sleeps. How far they are
-/// behind is looked at after so many bytes, and what nothing needs any more goes then.
+/// The stream has grown: online replicas are marked for writing before the loop sleeps. Every `MEASURED`
+/// bytes the lag of replicas is checked against their limits, and the backlog is trimmed.
 pub fn feed(srv: &mut Server) {
     srv.repl.grown = false;
     let Some(end) = srv.repl.backlog.as_ref().map(crate::replication::backlog::Backlog::end) else {
         return;
     };
     for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
-        // The socket of a replica that reads slowly says itself when it takes more.
+        // A replica whose socket is full is marked by the event that says it has room again.
         if srv.clients.get(r.id).is_some_and(|c| !c.has(flag::TO_WRITE) && !c.conn.write_blocked) {
             srv.clients.wants_write(r.id);
         }
@@ -374,7 +374,7 @@ fn online(srv: &mut Server, id: ClientId) {
     notice!("Synchronization with replica {name} succeeded");
 }
 
-/// A replica that got an answer cannot tell it from the stream.
+/// Closes a replica to which a reply was written: the replica would read it as part of the stream.
 fn answered(srv: &mut Server, id: ClientId) {
     let cmd = match srv.clients[id].last_cmd {
         u16::MAX => "<unknown>",
@@ -451,7 +451,7 @@ fn remove_file(srv: &mut Server) {
     let path = jobs::file_of(srv);
     if path.exists() {
         notice!("Removing the RDB file used to feed replicas in a persistence-less instance");
-        // One that has gone meanwhile needs not go.
+        // Deleting a file that has gone meanwhile is no error.
         let _ = srv.bio.unlink(&path);
     }
 }

@@ -81,7 +81,7 @@ pub struct Server {
     pub cycle: pass::Cycle,
     pub cron: cron::Cron,
     pub shutdown: shutdown::Shutdown,
-    /// What the allocator last told of its pages, and when (milliseconds of the monotonic clock).
+    /// The allocator's last figures of its pages, and when they were read (milliseconds, monotonic clock).
     pub pages: Option<(u64, info::memory::Pages)>,
     pub gate: Gate,
     /// Room for batches, not in use at the moment.
@@ -110,8 +110,9 @@ pub struct Server {
     pub loading: Loading,
 }
 
-/// Reasons why commands may have to be looked at twice. While none holds, and the client is not
-/// special, a command goes straight from the parser to its handler.
+/// The states of the server in which a command may be refused, must wait or is shown to monitors, one bit
+/// each. While no bit is set, and the client is not special, a command goes straight from the parser to
+/// its handler.
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate(pub u32);
 

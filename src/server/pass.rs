@@ -162,7 +162,7 @@ fn handle(srv: &mut Server, e: Ready) {
                 c.conn.write_blocked = false;
                 srv.clients.wants_write(id);
             }
-            // Told once: reads may come to it later.
+            // The event comes once, and the read that finds the end may be later: the flag keeps it.
             if e.closed
                 && let Some(c) = srv.clients.get_mut(id)
             {
@@ -215,7 +215,7 @@ fn accept(srv: &mut Server, n: usize) {
 fn welcome(srv: &mut Server, mut stream: Stream) {
     if let Some(why) = refusal(srv, &stream) {
         srv.stats.rejected_connections += 1;
-        // Whether the peer still hears it makes no difference here.
+        // The connection is closed either way, so a failed write changes nothing.
         let _ = stream.write(why.as_bytes());
         return;
     }
@@ -224,7 +224,7 @@ fn welcome(srv: &mut Server, mut stream: Stream) {
     }
 }
 
-/// Why a connection is not taken, as it is told.
+/// The error line for a connection that is not accepted; None for one that is.
 fn refusal(srv: &Server, stream: &Stream) -> Option<&'static str> {
     if srv.clients.connected() as u64 >= srv.config.maxclients {
         return Some("-ERR max number of clients reached\r\n");
@@ -277,7 +277,7 @@ pub struct Arrival {
 fn readable(srv: &mut Server, id: ClientId) {
     let Some(c) = srv.clients.get(id) else { return };
     if c.has(flag::ARRIVED) {
-        // A nested pass hears of a client whose last input has not run.
+        // In a nested pass the client's last input may not have run yet: it runs before the next read.
         while run_arrival(srv) {}
     }
     let Some(c) = srv.clients.get(id) else { return };

@@ -1,15 +1,14 @@
 //! CLIENT PAUSE, and what else makes clients wait (`clients::pause` holds what was asked for).
 //!
 //! A client whose command must wait keeps it unread in its query buffer (`Flow::Postponed`) and stands
-//! in `postponed`; when less rests than before, all of them try again in the order they came. A request
+//! in `postponed`; when fewer actions are paused than before, all of them try again in their order. A request
 //! that had been blocked on keys has left the buffer: it stays parked with its arguments.
 
 use super::{Gate, Server, policy};
 use crate::clients::pause::{Purpose, action};
 use crate::clients::{ClientId, flag};
 
-/// Lets `actions` rest until `until_ms`; a longer pause that this purpose has asked for before stays as
-/// long.
+/// Pauses `actions` until `until_ms`, or until the later time that this purpose has asked for before.
 pub fn pause(srv: &mut Server, purpose: Purpose, until_ms: i64, actions: u32) {
     srv.pause.ask(purpose, until_ms, actions);
     update(srv);
@@ -20,9 +19,9 @@ pub fn unpause(srv: &mut Server, purpose: Purpose) {
     update(srv);
 }
 
-/// Ends what is over. Called by the cron, too.
+/// Ends pauses whose time is over. Called by the cron, too.
 pub fn update(srv: &mut Server) {
-    // What waits runs between commands, not inside one that lets the loop turn.
+    // Not in a nested pass: postponed commands must not run inside the command that let the loop turn.
     if srv.execution.in_nested_pass() {
         return;
     }

@@ -67,7 +67,7 @@ pub fn eval(
     let over = srv.scripting.running.take().expect("set above");
     if over.timed_out {
         srv.gate.put(Gate::BUSY, false);
-        // What the cron left alone meanwhile (a child that ended, keys that expired) is due.
+        // The cron runs now: while the script was busy it did not reap children or expire keys.
         srv.cron.next_ms = 0;
     }
     if let Err(f) = result {

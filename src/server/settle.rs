@@ -1,5 +1,5 @@
-//! What follows from a command: the outbox is drained in order, ops leave, watchers and subscribers
-//! hear of it.
+//! What follows from a command: the outbox is drained in order, ops leave, watchers and subscribers are
+//! served.
 //!
 //! ```text
 //! drain: Event ─► subscribers    Op ─► the unit's ops    Modified ─► WATCH, tracking    Ready ─► the blocked
@@ -91,7 +91,8 @@ pub fn unwatch(srv: &mut Server, id: ClientId) {
     srv.watches.remove_all(id, |key| ks.watched.remove(key));
 }
 
-/// A database (or all) is about to be emptied: watchers and the blocked hear of it before the keys go.
+/// A database (or all) is about to be emptied: watchers and blocked clients are signalled while the keys
+/// are still there.
 pub fn before_flush(srv: &mut Server, db: Option<usize>) {
     for d in db.map_or(0..srv.ks.databases(), |d| d..d + 1) {
         replaced(srv, d, None);
@@ -104,7 +105,8 @@ pub fn before_swap(srv: &mut Server, a: usize, b: usize) {
     replaced(srv, b, Some(a));
 }
 
-/// What stands in `db` makes room for what stands in `by`.
+/// Signals watched and blocked keys of `db`, whose content is about to be replaced by that of `by` (None:
+/// by nothing).
 fn replaced(srv: &mut Server, db: usize, by: Option<usize>) {
     let (ks, clients) = (&srv.ks, &mut srv.clients);
     let holds = |d: usize, k: &[u8]| ks.peek(d, Key::new(k)).map(|e| ks.is_expired(e));
@@ -142,7 +144,7 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
         return;
     }
     let instead = matches!(prop, Propagation::Instead);
-    // Nothing of a top-level unit follows the op of its command.
+    // In the outermost command its own op is the last one of the unit, so it can leave at once.
     let alone = srv.execution.in_outermost_command() && srv.ops.is_empty();
     let encoded = if alone && !instead { args.canonical() } else { None };
     match (instead, encoded) {
@@ -220,7 +222,7 @@ pub fn lone_unit_end(srv: &mut Server) {
     }
 }
 
-/// What has been dropped goes to its thread.
+/// Hands values that were taken out of the keyspace to the thread that frees them.
 #[cold]
 pub fn sweep(srv: &mut Server) {
     for (junk, lazy) in srv.ks.junk.drain(..) {

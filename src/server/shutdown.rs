@@ -183,6 +183,6 @@ pub fn pidfile(srv: &Server) -> Option<Vec<u8>> {
 fn remove_pidfile(srv: &Server) {
     let Some(path) = pidfile(srv) else { return };
     notice!("Removing the pid file.");
-    // A file that is missing already is as good as one removed now.
+    // The file may be missing already; then nothing has to be removed.
     let _ = process::remove_pidfile(Path::new(std::ffi::OsStr::from_bytes(&path)));
 }

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 /// Strings longer than this are worth a try to compress.
 const COMPRESS_FROM: usize = 20;
 
-/// What is told of how keys were used: what the eviction policy goes by.
+/// Which figure of a key's use a snapshot carries: the one that the eviction policy goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UsageSaved {
     Nothing,
@@ -41,7 +41,7 @@ struct Out<'w> {
     keyed: bool,
 }
 
-/// Writes all databases; `saved` hears of every key, and may stop the work by an error.
+/// Writes all databases; `saved` is called for every key, and stops the work by an error.
 pub fn save(
     ks: &Keyspace,
     options: &SaveOptions,
