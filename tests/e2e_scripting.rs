@@ -515,3 +515,17 @@ fn what_random_scripts_have_found() {
         assert_eq!(reply.error(), told, "{text}");
     }
 }
+
+#[test]
+fn math_random_goes_on_over_script_flush() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let number = |c: &mut Conn, script: &str| eval(c, script).int();
+    number(&mut c, "math.randomseed(7) return 0");
+    let all: Vec<i64> = (0..4).map(|_| number(&mut c, "return math.random(1000000)")).collect();
+    number(&mut c, "math.randomseed(7) return 0");
+    for n in all {
+        assert_eq!(number(&mut c, "return math.random(1000000)"), n);
+        c.cmd(&["SCRIPT", "FLUSH"]);
+    }
+}

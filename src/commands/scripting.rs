@@ -171,7 +171,11 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
         }
     };
     // Without its header, but with the line end: lines keep their numbers.
-    let vm = s.vm.get_or_insert_with(|| Vm::new(script_api::CALLS, Arc::clone(&s.vm_bytes)));
+    let vm = s.vm.get_or_insert_with(|| {
+        let mut vm = Vm::new(script_api::CALLS, Arc::clone(&s.vm_bytes));
+        *vm.random() = s.random.clone();
+        vm
+    });
     match vm.compile(&body[skipped..]) {
         Err(why) => {
             ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
@@ -207,7 +211,9 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     no_script_runs(ctx)?;
     let s = &mut ctx.srv.scripting;
     s.scripts = Default::default();
-    s.vm = None;
+    if let Some(mut vm) = s.vm.take() {
+        s.random = vm.random().clone();
+    }
     ctx.out.ok();
     Ok(Flow::Done)
 }

@@ -63,6 +63,8 @@ pub struct Scripting {
     /// Bytes that the interpreter holds.
     pub vm_bytes: Arc<AtomicUsize>,
     pub scripts: HashMap<Sha, Script>,
+    /// Where `math.random` of the next interpreter begins: its numbers go on over SCRIPT FLUSH, as upstream.
+    pub random: random::Rand48,
     /// The pseudo-client that runs the commands of scripts.
     pub client: Option<ClientId>,
     pub running: Option<Running>,

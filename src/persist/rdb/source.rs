@@ -17,6 +17,7 @@
 
 use super::error::Error;
 use crate::algo::crc64;
+use crate::sys::alloc;
 use std::io::{self, Cursor, Read};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -157,7 +158,7 @@ impl<R: Read> Window<R> {
     fn take_long(&mut self, n: usize) -> Result<&[u8]> {
         let mut long = std::mem::take(&mut self.long);
         long.clear();
-        long.try_reserve_exact(n).map_err(|_| Error::Short)?;
+        alloc::fallible(|| long.try_reserve_exact(n)).map_err(|_| Error::Short)?;
         long.extend_from_slice(self.buf.get(self.at..self.end).ok_or(Error::Short)?);
         let rest = n.saturating_sub(long.len()) as u64;
         self.from.by_ref().take(rest).read_to_end(&mut long).map_err(Error::Io)?;

@@ -5,7 +5,7 @@ use super::{
     Calls, Kept, Stack, bytes_at, hook, kept, lua_setreadonly, natively, pcall, push_bytes, unprotected,
 };
 use crate::proto::reply::Reply;
-use crate::scripting::sandbox;
+use crate::scripting::{random, sandbox};
 use mlua_sys as lua;
 use mlua_sys::lua_State;
 use std::alloc::{Layout, handle_alloc_error};
@@ -161,6 +161,12 @@ impl Vm {
             vm.open();
             vm
         }
+    }
+
+    /// The state of `math.random`.
+    pub fn random(&mut self) -> &mut random::Rand48 {
+        // SAFETY: the state is alive and belongs to this `Vm`, which is borrowed for as long.
+        unsafe { &mut (*kept(self.l)).random }
     }
 
     /// Fills the globals, and makes them read-only.
