@@ -154,6 +154,7 @@ impl Keyspace {
 mod tests {
     use super::*;
     use crate::keyspace::store::{New, Ttl};
+    use crate::keyspace::tests::counted;
     use crate::keyspace::{Effect, mode};
 
     const IDLE: Rule = Rule { rank: Rank::Idle, volatile: false, samples: 5 };
@@ -251,26 +252,29 @@ mod tests {
 
     #[test]
     fn an_evicted_key_leaves_its_news_in_order_and_its_bytes() {
-        let mut ks = keyspace();
-        ks.policy.notify = class::EVICTED | class::KEYEVENT;
-        ks.policy.ops = true;
-        ks.policy.modified = true;
-        ks.watched.add(b"key");
-        add(&mut ks, 2, "key", Ttl::Clear);
-        while ks.fx.pop().is_some() {}
-        let held = ks.dbs[2].bytes;
-        let (db, name) = ks.victim(&mut Pool::default(), IDLE).expect("one key");
-        let freed = ks.evict(db, &name, true);
-        assert!(freed > 0 && freed <= held);
-        let mut news = Vec::new();
-        while let Some(effect) = ks.fx.pop() {
-            news.push(match effect {
-                Effect::Modified { .. } => "modified".to_string(),
-                Effect::Event { name, .. } => name.to_string(),
-                Effect::Op { args, .. } => String::from_utf8_lossy(&args.join(&b' ')).into_owned(),
-                Effect::Ready { .. } => "ready".to_string(),
-            });
-        }
-        assert_eq!(news, ["modified", "evicted", "UNLINK key"]);
+        // The bytes are those of this test alone.
+        counted(5, || {
+            let mut ks = keyspace();
+            ks.policy.notify = class::EVICTED | class::KEYEVENT;
+            ks.policy.ops = true;
+            ks.policy.modified = true;
+            ks.watched.add(b"key");
+            add(&mut ks, 2, "key", Ttl::Clear);
+            while ks.fx.pop().is_some() {}
+            let held = ks.dbs[2].bytes;
+            let (db, name) = ks.victim(&mut Pool::default(), IDLE).expect("one key");
+            let freed = ks.evict(db, &name, true);
+            assert!(freed > 0 && freed <= held);
+            let mut news = Vec::new();
+            while let Some(effect) = ks.fx.pop() {
+                news.push(match effect {
+                    Effect::Modified { .. } => "modified".to_string(),
+                    Effect::Event { name, .. } => name.to_string(),
+                    Effect::Op { args, .. } => String::from_utf8_lossy(&args.join(&b' ')).into_owned(),
+                    Effect::Ready { .. } => "ready".to_string(),
+                });
+            }
+            assert_eq!(news, ["modified", "evicted", "UNLINK key"]);
+        });
     }
 }
