@@ -21,8 +21,10 @@ pub enum Wait {
     /// A key of this type; `any_change` also wakes on deletion and change of type (XREADGROUP).
     Key { ty: u8, any_change: bool },
     /// WAIT and WAITAOF.
+    #[allow(dead_code, reason = "there is no WAIT yet")]
     Replicas,
     /// The work of a module.
+    #[allow(dead_code, reason = "there are no modules yet")]
     Module,
     /// SHUTDOWN, which waits for replicas.
     Shutdown,
