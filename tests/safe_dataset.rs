@@ -11,6 +11,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![allow(unused_must_use, reason = "what has changed is not announced here")]
 
 use oxidis::ds::dict::Dict;
 use oxidis::ds::entry::Content;
