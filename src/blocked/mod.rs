@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_blocks_again_stands_at_the_end_of_every_line() {
+    fn a_client_that_blocks_again_stands_at_the_end_of_every_line() {
         let mut b = Blocked::default();
         b.add(id(1), block(LIST, &["x", "y", "x"], 0));
         b.add(id(2), block(LIST, &["x"], 0));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_those_who_leave() {
+    fn nothing_is_left_of_clients_that_leave() {
         let mut b = Blocked::default();
         assert_eq!(b.types(), 0);
         b.add(id(1), block(LIST, &["x", "x"], 50));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_ready_once_and_only_for_those_who_care() {
+    fn a_key_is_ready_once_and_only_for_clients_that_it_can_serve() {
         let mut b = Blocked::default();
         b.add(id(1), block(LIST, &["x"], 0));
         b.add(id(2), block(GROUP, &["z"], 0));

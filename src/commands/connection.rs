@@ -115,7 +115,7 @@ fn echo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.ok();
-    // Already now: a monitor does not see itself leave.
+    // Before the command is shown to monitors: a monitor does not see its own QUIT.
     ctx.srv.clients[ctx.client].set(flag::CLOSE_AFTER_REPLY);
     Ok(Flow::Close)
 }
