@@ -28,7 +28,7 @@ pub struct Input {
     /// Bytes read; the first `pos` are done with. Empty and without room while the client is silent.
     pub buf: Vec<u8>,
     pub pos: usize,
-    pub state: parse::State,
+    pub state: parse::ParseState,
     /// Length and room of `buf` while it is lent to the command that runs.
     pub lent: (usize, usize),
     pub query_peak: u32,
@@ -229,7 +229,7 @@ mod tests {
     fn options_behind_a_big_argument_do_not_move_it() {
         let mut input = Input::default();
         input.buf.extend_from_slice(b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2000000\r\n");
-        let limits = parse::Limits { max_bulk: i64::MAX, authenticated: true };
+        let limits = parse::ParseLimits { max_bulk: i64::MAX, authenticated: true };
         let mut spans = Vec::new();
         assert_eq!(input.state.next(&input.buf, &limits, &mut spans), parse::Parsed::Partial);
         input.make_room();
