@@ -11,7 +11,7 @@
 use super::busy_poll::{self, BusyPoll};
 use crate::sys::clock::{Clock, ticks};
 use crate::sys::cpu;
-use mio::{Events, Poll, Registry};
+use mio::{Events, Poll, Registry, Token};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
