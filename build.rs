@@ -41,6 +41,7 @@ const EDITS: &[Edit] = &[
 typedef struct lua_Host {
   int native;  /* a function of the host runs: no finalizer may */
   const char *stack_end;  /* the C stack may be used down to here */
+  size_t longest_token;  /* bytes that a token of a source may have */
 } lua_Host;
 
 LUA_API void (lua_setreadonly) (lua_State *L, int idx, int on);
@@ -162,7 +163,7 @@ LUA_API const char *lua_setupvalue (",
         from: "((c == LUA_SIGNATURE[0]) ? luaU_undump : luaY_parser)(L, p->z,",
         to: "luaY_parser(L, p->z,",
     },
-    // ---- the name of a chunk stays on the stack while the parser, which uses it to the end, allocates
+    // ---- the name of a chunk stays on the stack while the parser uses it (CVE-2025-49844) -------------
     Edit {
         file: "lparser.c",
         times: 1,
@@ -178,12 +179,37 @@ LUA_API const char *lua_setupvalue (",
         from: "  lua_assert(lexstate.fs == NULL);\n  return funcstate.f;\n",
         to: "  lua_assert(lexstate.fs == NULL);\n  L->top--;  /* the name */\n  return funcstate.f;\n",
     },
-    // ---- no token of 2^31 bytes: an int counts the `=` of a long bracket ------------------------------
+    // ---- no token of 2^31 bytes: an int counts the `=` of a long bracket (CVE-2025-46819) -------------
     Edit {
         file: "llex.c",
         times: 1,
         from: "if (b->buffsize >= MAX_SIZET/2)",
-        to: "if (b->buffsize >= cast(size_t, MAX_INT)/2)",
+        to: "if (b->buffsize > cast(lua_Host *, G(ls->L)->ud)->longest_token/2)",
+    },
+    // ---- two strings that the locale takes for one may be of two lengths up to their zero bytes -------
+    Edit {
+        file: "lvm.c",
+        times: 1,
+        from: "      size_t len = strlen(l);  /* index of first `\\0' in both strings */
+      if (len == lr)  /* r is finished? */
+        return (len == ll) ? 0 : 1;
+      else if (len == ll)  /* l is finished? */
+",
+        to: "      size_t len = strlen(l), rlen = strlen(r);
+      if (rlen == lr)  /* r is finished? */
+        return (len == ll) ? 0 : 1;
+      else if (len == ll)  /* l is finished? */
+",
+    },
+    Edit {
+        file: "lvm.c",
+        times: 1,
+        from: "      len++;
+      l += len; ll -= len; r += len; lr -= len;
+",
+        to: "      len++; rlen++;
+      l += len; ll -= len; r += rlen; lr -= rlen;
+",
     },
     // ---- patterns end before the C stack does ---------------------------------------------------------
     Edit {

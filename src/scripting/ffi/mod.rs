@@ -24,7 +24,7 @@ mod values;
 mod vm;
 
 pub use replies::error_text;
-pub use stack::{Cursor, LuaType, Stack};
+pub use stack::{Cursor, LuaType, Stack, c_int};
 pub use vm::{Compiled, Failure, Vm};
 
 use super::sandbox::Item;
@@ -60,7 +60,7 @@ pub struct Calls {
     pub slow: fn() -> bool,
 }
 
-/// What a state carries for natives and for the edits of build.rs (which know the first two fields as
+/// What a state carries for natives and for the edits of build.rs (which know the first three fields as
 /// `lua_Host`).
 #[repr(C)]
 pub struct Kept {
@@ -68,6 +68,8 @@ pub struct Kept {
     native: c_int,
     /// The script may use the C stack down to this address.
     stack_end: *const u8,
+    /// Bytes that a token of a source may have.
+    longest_token: usize,
     /// Bytes that Lua holds.
     bytes: Arc<AtomicUsize>,
     calls: Calls,
