@@ -1,7 +1,7 @@
 //! Values of scripts as replies. Only raw accesses: no metamethod may run outside of a script.
 
-use super::vm::Failure;
 use super::stack::c_long;
+use super::vm::Failure;
 use super::{bytes_at, lua_each};
 use crate::algo::num;
 use crate::proto::reply::Reply;
