@@ -247,6 +247,26 @@ static int check_capture (MatchState *ms, int l) {\n",
   char here;
   if (&here < ms->stack_end) luaL_error(ms->L, \"pattern too complex\");\n",
     },
+    // ---- `xpcall` has room for its first result, however many follow ----------------------------------
+    Edit {
+        file: "lbaselib.c",
+        times: 1,
+        from: "  lua_insert(L, 1);  /* put error function under function to be called */
+  status = lua_pcall(L, 0, LUA_MULTRET, 1);
+  lua_pushboolean(L, (status == 0));
+  lua_replace(L, 1);
+",
+        to: "  lua_insert(L, 1);  /* put error function under function to be called */
+  lua_pushboolean(L, 1);
+  lua_insert(L, 1);
+  status = lua_pcall(L, 0, LUA_MULTRET, 2);
+  lua_remove(L, 2);
+  if (status != 0) {
+    lua_pushboolean(L, 0);
+    lua_replace(L, 1);
+  }
+",
+    },
     // ---- finalizers (`newproxy`) run where scripts run: not inside a function of the host, which they
     //      would leave by an error; not between scripts; not while the state is closed -------------------
     Edit {
