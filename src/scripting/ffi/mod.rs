@@ -23,8 +23,7 @@ mod stack;
 mod values;
 mod vm;
 
-pub use replies::error_text;
-pub use stack::{Cursor, LuaType, Stack, c_int};
+pub use stack::{Cursor, LuaType, Stack, cast_int};
 pub use vm::{Compiled, Failure, Vm};
 
 use super::sandbox::LibraryItem;

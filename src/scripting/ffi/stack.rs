@@ -33,12 +33,12 @@ pub struct Stack {
 }
 
 /// A number as C casts it to an int; what does not fit, and NaN, is the least one.
-pub fn c_int(n: f64) -> i32 {
+pub fn cast_int(n: f64) -> i32 {
     if n < 2_147_483_648.0 { n as i32 } else { i32::MIN }
 }
 
 /// A number as C casts it to a long; what does not fit, and NaN, is the least one.
-pub fn c_long(n: f64) -> i64 {
+pub fn cast_long(n: f64) -> i64 {
     if n < 9_223_372_036_854_775_808.0 { n as i64 } else { i64::MIN }
 }
 
@@ -381,7 +381,7 @@ impl Stack {
 
     /// As C casts it; what does not fit is the least integer.
     pub fn check_integer(&self, at: i32) -> Result<i64, Raise> {
-        self.check_number(at).map(c_long)
+        self.check_number(at).map(cast_long)
     }
 
     pub fn check_bytes(&mut self, at: i32) -> Result<Vec<u8>, Raise> {

@@ -1,6 +1,6 @@
 //! Values of scripts as replies. Only raw accesses: no metamethod may run outside of a script.
 
-use super::stack::c_long;
+use super::stack::cast_long;
 use super::vm::Failure;
 use super::{bytes_at, lua_each};
 use crate::algo::num;
@@ -95,7 +95,7 @@ pub(super) unsafe fn reply_value(l: *mut lua_State, out: &mut Reply, resp: u8) {
                 (_, yes) => out.bool(yes),
             },
             lua::LUA_TNUMBER => {
-                out.int(c_long(lua::lua_tonumber(l, -1)));
+                out.int(cast_long(lua::lua_tonumber(l, -1)));
             }
             lua::LUA_TTABLE => {
                 if !reply_typed(l, out, resp) {
