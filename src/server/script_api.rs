@@ -4,7 +4,7 @@ use super::lend::with_lent;
 use super::script;
 use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
-use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack};
+use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack, cast_int};
 use crate::scripting::name_of;
 use crate::scripting::sandbox::LibraryItem::{Call, Native, Number, PCall, Text};
 use crate::sys::log::{self, Level};
@@ -100,9 +100,9 @@ fn status_reply(s: &mut Stack) -> Result<i32, Raise> {
     Ok(1)
 }
 
-/// A number as C takes it for an int.
+/// An argument as C takes it for an int; what is no number is 0.
 fn int(s: &Stack, at: i32) -> i32 {
-    s.number(at).unwrap_or(0.0) as i32
+    cast_int(s.number(at).unwrap_or(0.0))
 }
 
 fn setresp(s: &mut Stack) -> Result<i32, Raise> {
@@ -157,7 +157,7 @@ fn log_(s: &mut Stack) -> Result<i32, Raise> {
     let Some(level) = s.number(1) else {
         return Err(error("First argument must be a number (log level)."));
     };
-    let level = usize::try_from(level as i32).ok().and_then(|n| LEVELS.get(n));
+    let level = usize::try_from(cast_int(level)).ok().and_then(|n| LEVELS.get(n));
     let Some(level) = level else { return Err(error("Invalid debug level.")) };
     if !log::enabled(*level) {
         return Ok(0);

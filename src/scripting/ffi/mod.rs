@@ -23,7 +23,7 @@ mod stack;
 mod values;
 mod vm;
 
-pub use stack::{Cursor, LuaType, Stack};
+pub use stack::{Cursor, LuaType, Stack, cast_int};
 pub use vm::{Compiled, Failure, Vm};
 
 use super::sandbox::LibraryItem;
@@ -59,7 +59,7 @@ pub struct Calls {
     pub slow: fn() -> bool,
 }
 
-/// What a state carries for natives and for the edits of build.rs (which know the first two fields as
+/// What a state carries for natives and for the edits of build.rs (which know the first three fields as
 /// `lua_Host`).
 #[repr(C)]
 pub struct LuaHost {
@@ -67,6 +67,8 @@ pub struct LuaHost {
     native: c_int,
     /// The script may use the C stack down to this address.
     stack_end: *const u8,
+    /// Bytes that a token of a source may have.
+    longest_token: usize,
     /// Bytes that Lua holds.
     bytes: Arc<AtomicUsize>,
     calls: Calls,

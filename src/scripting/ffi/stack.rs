@@ -32,6 +32,16 @@ pub struct Stack {
     limit: c_int,
 }
 
+/// A number as C casts it to an int; what does not fit, and NaN, is the least one.
+pub fn cast_int(n: f64) -> i32 {
+    if n < 2_147_483_648.0 { n as i32 } else { i32::MIN }
+}
+
+/// A number as C casts it to a long; what does not fit, and NaN, is the least one.
+pub fn cast_long(n: f64) -> i64 {
+    if n < 9_223_372_036_854_775_808.0 { n as i64 } else { i64::MIN }
+}
+
 /// Where a walk over a table stands.
 #[derive(Default)]
 pub struct Cursor(c_int);
@@ -371,8 +381,7 @@ impl Stack {
 
     /// As C casts it; what does not fit is the least integer.
     pub fn check_integer(&self, at: i32) -> Result<i64, Raise> {
-        let n = self.check_number(at)?;
-        Ok(if (-9.3e18..9.3e18).contains(&n) { n as i64 } else { i64::MIN })
+        self.check_number(at).map(cast_long)
     }
 
     pub fn check_bytes(&mut self, at: i32) -> Result<Vec<u8>, Raise> {

@@ -23,13 +23,19 @@ const GC_PERIOD: u32 = 50;
 const C_STACK: usize = 4 << 20;
 /// Longer sources are refused: the parser counts with ints.
 const LONGEST_SOURCE: usize = 1 << 30;
+/// Longer tokens are refused: the lexer counts the `=` of a long bracket with an int. (`load` takes a source
+/// of any length, piece by piece.)
+const LONGEST_TOKEN: usize = 1 << 30;
+const _: () = assert!(LONGEST_TOKEN < c_int::MAX as usize);
+const _: () = assert!(LONGEST_SOURCE < c_int::MAX as usize);
 
 /// The globals of scripts, in the registry.
 const GLOBALS: &CStr = c"oxidis globals";
 
-/// What turns an error into a table that says where it was raised: in the caller when that is C.
+/// What turns an error into a table that says where it was raised: in the caller when that is C. It asks no
+/// global: a script can give it another environment, and the errors of all later scripts come here.
 const PRELUDE: &CStr = cr#"
-local getinfo = debug.getinfo
+local getinfo, type, tostring = debug.getinfo, type, tostring
 debug = nil
 function __redis__err__handler(err)
   local at = getinfo(2, 'nSl')
@@ -144,6 +150,7 @@ impl Vm {
         let kept = Box::into_raw(Box::new(LuaHost {
             native: 1,
             stack_end: ptr::null(),
+            longest_token: LONGEST_TOKEN,
             bytes,
             calls,
             json: Default::default(),
@@ -350,6 +357,72 @@ mod tests {
         // Zeros that nothing has touched take no memory.
         let why = vm.compile(&vec![0; LONGEST_SOURCE + 1]).expect_err("too long");
         assert_eq!(why, b"chunk has too many bytes");
+    }
+
+    /// CVE-2025-46819: 2^31 `=` in a long bracket were none.
+    #[test]
+    fn a_token_too_long_to_be_counted_is_refused() {
+        let mut vm = Vm::new(CALLS, Default::default());
+        // SAFETY: a live state; no script runs.
+        unsafe { (*kept(vm.l)).longest_token = 4096 };
+        let level = |n: usize| "=".repeat(n);
+        let token = |n: usize| format!("return [{0}[x]{0}]", level(n));
+        assert_eq!(run(&mut vm, &token(2000)), b"$1\r\nx\r\n");
+        let why = vm.compile(token(2100).as_bytes()).expect_err("too long");
+        assert_eq!(why, b"user_script:1: lexical element too long");
+        for (unit, n) in [("=", 5000), ("x", 5000), ("1", 5000)] {
+            let open = if unit == "=" { "[" } else { "" };
+            let piece = format!(
+                "local n = 0 return (select(2, load(function() n = n + 1 \
+                 if n == 1 then return 'return {open}' end if n < {n} then return '{unit}' end end)))"
+            );
+            let found = String::from_utf8_lossy(&run(&mut vm, &piece)).into_owned();
+            assert!(found.contains("lexical element too long"), "{unit}: {found}");
+        }
+    }
+
+    /// A source in pieces, and for each of them whether the name of the chunk was on the stack then.
+    struct Pieces {
+        rest: &'static [&'static [u8]],
+        named: Vec<bool>,
+    }
+
+    const NAME: &CStr = c"=a chunk";
+
+    unsafe extern "C-unwind" fn piece(
+        l: *mut lua_State,
+        pieces: *mut c_void,
+        len: *mut usize,
+    ) -> *const std::ffi::c_char {
+        // SAFETY: the test passes its pieces, Lua the place of a length; places up to the top are asked.
+        unsafe {
+            let pieces = &mut *pieces.cast::<Pieces>();
+            let named = |at| {
+                lua::lua_type(l, at) == lua::LUA_TSTRING && bytes_at(l, at) == Some(NAME.to_bytes())
+            };
+            pieces.named.push((1..=lua::lua_gettop(l)).any(named));
+            let piece = pieces.rest.first().copied().unwrap_or_default();
+            pieces.rest = pieces.rest.get(1..).unwrap_or_default();
+            *len = piece.len();
+            piece.as_ptr().cast()
+        }
+    }
+
+    /// CVE-2025-49844: the parser uses the name to its end, and a reader may collect garbage.
+    #[test]
+    fn the_name_of_a_chunk_is_held_while_it_is_parsed() {
+        let vm = Vm::new(CALLS, Default::default());
+        let mut pieces =
+            Pieces { rest: &[b"local x = ", b"1 ", b"function f() ", b"end"], named: Vec::new() };
+        // SAFETY: a live state outside of scripts, with room for a value; balanced.
+        unsafe {
+            let top = lua::lua_gettop(vm.l);
+            let status = lua::lua_load(vm.l, piece, (&raw mut pieces).cast(), NAME.as_ptr());
+            assert_eq!((status, lua::lua_gettop(vm.l)), (lua::LUA_OK, top + 1));
+            lua::lua_settop(vm.l, top);
+        }
+        // The first piece is asked for before there is a parser.
+        assert_eq!(pieces.named[..5], [false, true, true, true, true]);
     }
 
     #[test]
