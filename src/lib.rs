@@ -15,6 +15,7 @@ pub mod proto;
 pub mod sys;
 
 // Band 2: subsystem state.
+pub mod acl;
 pub mod bio;
 pub mod blocked;
 pub mod clients;

@@ -61,6 +61,7 @@ pub static ROWS: &[Command] = &[
         ],
         run: sort,
         getkeys: Some(keys::sort),
+        used_keys: Some(keys::sort_used),
         docs: &docs::SORT,
         ..ROW
     },
