@@ -3,6 +3,7 @@
 use super::password::{self, Hash};
 use super::rules::{RuleError, Rules};
 use super::selector::{Call, Denied, Selector};
+use crate::algo::quote::push_repr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -142,16 +143,36 @@ impl User {
 
     /// The rules that make this user of a new one.
     pub fn describe(&self) -> Vec<u8> {
-        let flags = self.flags().into_iter().map(|f| f.as_bytes().to_vec());
-        let passwords = self.passwords.iter().map(|p| [b"#", &p[..]].concat());
-        let root = std::iter::once(self.root.describe(false));
-        let others = self.others.iter().map(|s| [b"(", &s.describe(true)[..], b")"].concat());
-        flags.chain(passwords).chain(root).chain(others).collect::<Vec<_>>().join(&b' ')
+        self.words().collect::<Vec<_>>().join(&b' ')
     }
 
-    /// `user name rules`, as files have it.
+    /// Each rule, a selector in brackets as one.
+    fn words(&self) -> impl Iterator<Item = Vec<u8>> {
+        let flags = self.flags().into_iter().map(|f| f.as_bytes().to_vec());
+        let passwords = self.passwords.iter().map(|p| [b"#", &p[..]].concat());
+        let root = self.root.describe(false);
+        let root: Vec<Vec<u8>> = root.split(|b| *b == b' ').map(<[u8]>::to_vec).collect();
+        let others = self.others.iter().map(|s| [b"(", &s.describe(true)[..], b")"].concat());
+        flags.chain(passwords).chain(root).chain(others)
+    }
+
+    /// `user name rules`, as a file of users has it.
     pub fn line(&self) -> Vec<u8> {
         [b"user ", &*self.name, b" ", &self.describe()].concat()
+    }
+
+    /// The same as the configuration has it, where quotes have a meaning in every word.
+    pub fn config_line(&self) -> Vec<u8> {
+        let words = std::iter::once(self.name.to_vec()).chain(self.words());
+        words.fold(b"user".to_vec(), |mut line, word| {
+            line.push(b' ');
+            if word.iter().any(|b| matches!(b, b'"' | b'\'')) {
+                push_repr(&mut line, &word);
+            } else {
+                line.extend_from_slice(&word);
+            }
+            line
+        })
     }
 
     // ── questions ────────────────────────────────────────────────────────────────────────────────────

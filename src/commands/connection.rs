@@ -9,7 +9,6 @@ use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{Gate, auth, policy, transaction};
-use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -183,8 +182,7 @@ const WRONG_PASSWORD: CmdError =
 
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    if !auth::log_in(ctx.srv, ctx.client, user, password) {
-        ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
+    if !auth::log_in(ctx.srv, ctx.client, ctx.args[0], user, password) {
         return Err(WRONG_PASSWORD);
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Commands: one file a family, its rows first and their handlers under them. `main` hands the rows to
 //! the start of the server.
 
+pub mod acl;
 pub mod bitfield;
 pub mod bitmap;
 pub mod client;
@@ -84,6 +85,7 @@ pub fn families() -> &'static [&'static [Command]] {
         debug::ROWS,
         memory::ROWS,
         connection::ROWS,
+        acl::ROWS,
         client::ROWS,
         server::ROWS,
         replication::ROWS,
