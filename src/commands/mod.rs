@@ -5,6 +5,7 @@ pub mod acl;
 pub mod bitfield;
 pub mod bitmap;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -86,6 +87,7 @@ pub fn families() -> &'static [&'static [Command]] {
         memory::ROWS,
         connection::ROWS,
         acl::ROWS,
+        cluster::ROWS,
         client::ROWS,
         server::ROWS,
         replication::ROWS,

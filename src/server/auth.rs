@@ -18,7 +18,7 @@ use crate::acl::user::User;
 use crate::clients::{Client, ClientId, UserId, flag};
 use crate::cmd::keys::Keys;
 use crate::cmd::table::CmdId;
-use crate::pubsub::Kind;
+use crate::pubsub::SubscriptionKind;
 
 /// Must the client authenticate before anything else?
 #[inline]
@@ -200,8 +200,12 @@ fn clients_of(srv: &Server, user: UserId) -> Vec<ClientId> {
 /// Closes the clients of a user that listen to what it may not hear as `after`.
 fn close_subscribers(srv: &mut Server, user: UserId, after: &User) {
     for id in clients_of(srv, user) {
-        let kinds = [(Kind::Pattern, true), (Kind::Channel, false), (Kind::Shard, false)];
-        let loses = srv.clients[id].kind() == crate::clients::Kind::Pubsub
+        let kinds = [
+            (SubscriptionKind::Pattern, true),
+            (SubscriptionKind::Channel, false),
+            (SubscriptionKind::Shard, false),
+        ];
+        let loses = srv.clients[id].kind() == crate::clients::ClientKind::Pubsub
             && kinds.iter().any(|(kind, literal)| {
                 srv.pubsub.of(*kind, id).iter().any(|name| !after.allows_channel(name, *literal))
             });

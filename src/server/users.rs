@@ -15,7 +15,7 @@ use crate::config::load::{Line, LoadError};
 use crate::config::{AclPubsubDefault, Config};
 use crate::server::ctx::{Handler, Table};
 use crate::sys::errno;
-use crate::sys::fsx::{self, Step};
+use crate::sys::fsx::{self, ReplaceStep};
 use crate::{notice, warning};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -132,11 +132,11 @@ pub fn save_file(srv: &Server) -> bool {
         return true;
     };
     let doing = match failed.step {
-        Step::Create => "Opening temp ACL file",
-        Step::Write => "Writing ACL file",
-        Step::Sync => "Syncing ACL file",
-        Step::Rename => "Renaming ACL file",
-        Step::SyncFolder => "Syncing ACL directory",
+        ReplaceStep::Create => "Opening temp ACL file",
+        ReplaceStep::Write => "Writing ACL file",
+        ReplaceStep::Sync => "Syncing ACL file",
+        ReplaceStep::Rename => "Renaming ACL file",
+        ReplaceStep::SyncFolder => "Syncing ACL directory",
     };
     warning!("{doing} for ACL SAVE: {}", errno::text(&failed.error));
     false
