@@ -19,6 +19,7 @@ pub mod proto;
 pub(crate) mod sys;
 
 // Band 2: subsystem state.
+pub(crate) mod acl;
 pub(crate) mod bio;
 pub(crate) mod blocked;
 pub(crate) mod clients;

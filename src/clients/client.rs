@@ -59,6 +59,8 @@ pub mod flag {
     pub const OBEYED: u64 = 1 << 27;
     /// Has to log in before anything else, while users need passwords.
     pub const UNAUTHENTICATED: u64 = 1 << 22;
+    /// Its user may not do everything: what it asks is judged.
+    pub const LIMITED: u64 = 1 << 35;
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
@@ -88,6 +90,7 @@ pub mod flag {
         | NO_TOUCH
         | PSEUDO
         | UNAUTHENTICATED
+        | LIMITED
         | MONITOR;
 }
 
@@ -207,6 +210,9 @@ impl Client {
     #[inline]
     pub fn clear(&mut self, f: u64) {
         self.flags &= !f;
+    }
+    pub fn put(&mut self, f: u64, on: bool) {
+        if on { self.set(f) } else { self.clear(f) }
     }
 
     /// Bytes this client holds, buffers included.

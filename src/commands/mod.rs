@@ -1,9 +1,11 @@
 //! Commands: one file a family, its rows first and their handlers under them. `main` hands the rows to
 //! the start of the server.
 
+pub mod acl;
 pub mod bitfield;
 pub mod bitmap;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -84,6 +86,8 @@ pub fn families() -> &'static [&'static [Command]] {
         debug::ROWS,
         memory::ROWS,
         connection::ROWS,
+        acl::ROWS,
+        cluster::ROWS,
         client::ROWS,
         server::ROWS,
         replication::ROWS,

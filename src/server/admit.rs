@@ -2,10 +2,10 @@
 //! EXEC and scripts run, and for the commands of the log.
 //!
 //! ```text
-//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ (permissions) ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
+//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ permissions ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
 //!           NOREPLICAS ─ READONLY ─ subscribed ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─ MULTI: queue
-//! Queued    (permissions): of all the rest EXEC was asked for what is queued
-//! Script    arity ─ NOSCRIPT ─ (permissions) ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
+//! Queued    permissions: of all the rest EXEC was asked for what is queued
+//! Script    arity ─ NOSCRIPT ─ permissions ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
 //!           (slots)
 //! Log       MULTI: queue
 //! ```
@@ -16,6 +16,8 @@
 
 use super::ctx::CommandRow;
 use super::{Server, ServerStates, auth, disk, evict, limits};
+use crate::acl::denials::DeniedIn;
+use crate::acl::selector::Denied;
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
@@ -76,7 +78,8 @@ pub enum Verdict {
 }
 
 /// Is there nothing that could refuse this request of a client? The fast path: no state is set, the
-/// client is no special case and has logged in, and the command needs no leave of the configuration.
+/// client is no special case, has logged in and may do everything, and the command needs no leave of the
+/// configuration.
 #[inline]
 pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool {
     u64::from(states.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
@@ -86,9 +89,11 @@ pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool 
 pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdict {
     let refusal = match caller {
         Caller::Client(id) => return of_client(srv, id, cmd, args),
-        Caller::Script => of_script(srv, srv.table.get(cmd), args.len()),
-        // The permissions of the user are asked for again here, as soon as there are some.
-        Caller::Queued(_) => None,
+        Caller::Script => of_script(srv, cmd, args),
+        // Rules may have changed since the command was queued.
+        Caller::Queued(id) => {
+            auth::denied(srv, id, cmd, &args, Some(DeniedIn::Transaction)).map(changed)
+        }
         Caller::Log(id) => {
             let inside = srv.clients[id].has(flag::MULTI);
             if inside && srv.table.get(cmd).flags & cf::EXEC == 0 {
@@ -104,13 +109,21 @@ pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdic
 
 fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let limited_only = c.flags & flag::SPECIAL == flag::LIMITED;
+    if limited_only && srv.states == ServerStates::default() && e.flags & cf::PROTECTED == 0 {
+        // Nothing else could refuse it.
+        return permission(srv, id, cmd, args).map_or(Verdict::Run, Verdict::Refused);
+    }
     let refused = protected(srv, c, e)
         .or_else(|| (auth::required(srv, c) && e.flags & cf::NO_AUTH == 0).then_some(NOAUTH))
         .or_else(|| (c.has(flag::MULTI) && e.flags & cf::NO_MULTI != 0).then_some(NO_MULTI));
     if let Some(why) = refused {
         return Verdict::Refused(why);
     }
-    // Permissions of the user, then slots of a cluster, are asked for here.
+    if let Some(why) = permission(srv, id, cmd, args) {
+        return Verdict::Refused(why);
+    }
+    // Slots of a cluster are asked for here.
     if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
         if srv.clients.live(id).is_none() {
@@ -139,6 +152,32 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
         return Verdict::Queue;
     }
     Verdict::Run
+}
+
+/// What the user of a client does not let it do.
+#[inline]
+fn permission(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Option<CmdError> {
+    auth::denied(srv, id, cmd, &args, None).map(|denied| in_words(srv, id, cmd, denied, "NOPERM "))
+}
+
+#[cold]
+fn in_words(srv: &Server, id: ClientId, cmd: CmdId, denied: Denied, before: &str) -> CmdError {
+    let text = auth::text(srv.acl.get(srv.clients[id].user), denied, &srv.table.get(cmd).name, None);
+    CmdError::text(format!("{before}{}", String::from_utf8_lossy(&text)))
+}
+
+/// The refusal of a command that was allowed when it was queued.
+#[cold]
+fn changed(denied: Denied) -> CmdError {
+    let why = match denied {
+        Denied::Command => "no permission to execute the command or subcommand",
+        Denied::Key(_) => "no permission to touch the specified keys",
+        Denied::Channel(_) => "no permission to access one of the channels used as arguments",
+    };
+    CmdError::text(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+         This command is no longer allowed for the following reason: {why}"
+    ))
 }
 
 /// What a request does, as far as refusals ask; EXEC does what it has queued.
@@ -295,14 +334,19 @@ fn short(srv: &Server) -> bool {
     srv.eviction.short && srv.config.maxmemory > 0
 }
 
-fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
-    let r = srv.scripting.running.as_ref()?;
-    if !e.accepts(words) {
+fn of_script(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
+    let caller = srv.scripting.running.as_ref()?.caller;
+    let e = srv.table.get(cmd);
+    if !e.accepts(args.len()) {
         return Some(SCRIPT_ARITY);
     }
     if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
         return Some(SCRIPT_DENIED);
     }
+    if let Some(denied) = auth::denied(srv, caller, cmd, &args, Some(DeniedIn::Script)) {
+        return Some(in_words(srv, caller, cmd, denied, "ERR ACL failure in script: "));
+    }
+    let (e, r) = (srv.table.get(cmd), srv.scripting.running.as_ref()?);
     if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
         return Some(SCRIPT_READS);
     }

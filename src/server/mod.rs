@@ -42,7 +42,9 @@ pub mod shutdown;
 pub mod slow;
 pub mod switches;
 pub mod transaction;
+pub mod users;
 
+use crate::acl::Acl;
 use crate::bio::Bio;
 use crate::blocked::Blocked;
 use crate::clients::pause::Pause;
@@ -68,6 +70,7 @@ pub struct Server {
     pub ks: Keyspace,
     pub clients: Clients,
     pub config: Config,
+    pub acl: Acl,
     pub table: Table,
     /// Parallel to the table's entries.
     pub cmdstats: Vec<CmdStats>,

@@ -4,7 +4,7 @@
 use super::admit::{self, Caller, Verdict};
 use super::call::{CallSource, call};
 use super::ctx::Ctx;
-use super::{Server, ServerStates, lend, pass};
+use super::{Server, ServerStates, auth, lend, pass};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -94,7 +94,9 @@ fn failed(name: &Sha, f: &ffi::Failure) -> Vec<u8> {
 /// `redis.acl_check_cmd`: may the caller run it? None for what is no command.
 pub fn may_call(srv: &Server, words: &[Vec<u8>]) -> Option<bool> {
     let args: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-    srv.table.resolve(&args).ok().map(|_| true)
+    let cmd = srv.table.resolve(&args).ok()?;
+    let caller = caller(srv)?;
+    Some(auth::may_call(srv, caller, cmd, &args))
 }
 
 /// A command of the running script: its reply, or the text of an error that has been counted.
