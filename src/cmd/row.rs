@@ -55,6 +55,8 @@ pub mod flag {
     pub const REPORTS_DISK: u64 = 1 << 32;
     /// Counts as a use of its keys also after CLIENT NO-TOUCH.
     pub const TOUCHES: u64 = 1 << 33;
+    /// The script is a function of a library, given by its name.
+    pub const FUNCTION_BY_NAME: u64 = 1 << 34;
 
     /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[

@@ -21,6 +21,7 @@ pub mod dispatch;
 pub mod evict;
 pub mod execution;
 pub mod expire_cycle;
+pub mod function;
 pub mod info;
 pub mod jobs;
 pub mod kill;
