@@ -31,7 +31,7 @@ use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{
-    Gate, Server, aof, aof_load, apply, function, jobs, policy, script, settle, shutdown,
+    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, script, settle, shutdown,
 };
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
@@ -504,7 +504,7 @@ fn replybuffer(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 
 /// A dataset that is being read is not read anew from the pass inside that.
 fn not_loading(ctx: &Ctx<'_>) -> Result<(), CmdError> {
-    match ctx.srv.gate.has(Gate::LOADING) {
+    match ctx.srv.states.has(ServerStates::LOADING) {
         true => Err(CmdError::Msg(&"LOADING Redis is loading the dataset in memory")),
         false => Ok(()),
     }

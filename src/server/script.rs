@@ -2,9 +2,9 @@
 //! its end.
 
 use super::admit::{self, Caller, Verdict};
-use super::call::{How, call};
+use super::call::{CallSource, call};
 use super::ctx::Ctx;
-use super::{Gate, Server, lend, pass};
+use super::{Server, ServerStates, lend, pass};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -75,7 +75,7 @@ pub fn run(ctx: &mut Ctx<'_>, call: Call<'_>) -> Result<(), CmdError> {
     std::mem::swap(vm.random(), &mut srv.scripting.random);
     srv.scripting.interpreter(&over.job).vm = Some(vm);
     if over.timed_out.is_some() {
-        srv.gate.put(Gate::BUSY, false);
+        srv.states.put(ServerStates::BUSY, false);
         // The cron runs now: while the script was busy it did not reap children or expire keys.
         srv.cron.next_ms = 0;
     }
@@ -128,7 +128,7 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
     r.wrote |= srv.table.get(cmd).flags & cf::WRITE != 0;
     let mut out = Reply::new(r.resp == 3);
     let outside = std::mem::replace(&mut srv.ops.denied, to::ALL & !r.repl);
-    call(srv, runner, cmd, Args::new(args), &mut out, How::Nested);
+    call(srv, runner, cmd, Args::new(args), &mut out, CallSource::Nested);
     srv.ops.denied = outside;
     Ok(out.take_bytes())
 }
@@ -180,7 +180,7 @@ pub fn slow(srv: &mut Server, request: &[&[u8]]) -> bool {
             if r.job.is_function() { "FUNCTION KILL" } else { "SCRIPT KILL" },
             String::from_utf8_lossy(r.job.name())
         );
-        srv.gate.put(Gate::BUSY, true);
+        srv.states.put(ServerStates::BUSY, true);
     }
     pass::nested(srv, pass::Interrupt::Script);
     let killed = srv.scripting.running.as_ref().is_some_and(|r| r.killed);

@@ -11,12 +11,12 @@
 //! crosses never run, so it must cross no frame of Rust that owns something:
 //!
 //! - Natives return what shall be raised; `native` raises it when nothing is owned any more.
-//! - While a native runs (`Kept::native`) nothing can raise: memory that is not there ends the process,
+//! - While a native runs (`LuaHost::native`) nothing can raise: memory that is not there ends the process,
 //!   finalizers wait (build.rs), keys and tables are checked before a raw access. `Native` says when.
 //! - `pcall` and the hook are called and left by Lua itself, and own nothing.
 //!
 //! Lua bounds calls inside each other to 200 (LUAI_MAXCCALLS); patterns are bounded by
-//! `Kept::stack_end`.
+//! `LuaHost::stack_end`.
 
 mod replies;
 mod stack;
@@ -28,7 +28,7 @@ pub use stack::{Cursor, LuaType, Stack};
 pub use vm::{Compiled, Failure, Invocation, Vm};
 
 use super::library::Function;
-use super::sandbox::Item;
+use super::sandbox::LibraryItem;
 use super::{cjson, random};
 use crate::sys::clock::mono_ns;
 use mlua_sys as lua;
@@ -49,7 +49,7 @@ unsafe extern "C-unwind" {
 pub type Native = fn(&mut Stack) -> Result<i32, Raise>;
 
 /// What a table of a library holds, by name.
-pub type Library = &'static [(&'static str, Item)];
+pub type Library = &'static [(&'static str, LibraryItem)];
 
 /// What a state runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,7 +88,7 @@ pub struct Loading {
 /// What a state carries for natives and for the edits of build.rs (which know the first two fields as
 /// `lua_Host`).
 #[repr(C)]
-pub struct Kept {
+pub struct LuaHost {
     /// A native runs, or no script does.
     native: c_int,
     /// The script may use the C stack down to this address.
@@ -137,7 +137,7 @@ impl Raise {
 /// # Safety
 /// A live state of a `Vm`.
 #[inline]
-unsafe fn kept(l: *mut lua_State) -> *mut Kept {
+unsafe fn kept(l: *mut lua_State) -> *mut LuaHost {
     let mut ud = ptr::null_mut();
     // SAFETY: by contract; the place of the result is a live local.
     unsafe { lua::lua_getallocf(l, &mut ud) };
@@ -149,7 +149,7 @@ unsafe fn kept(l: *mut lua_State) -> *mut Kept {
 /// # Safety
 /// A live state of a `Vm`.
 #[inline]
-unsafe fn natively<R>(l: *mut lua_State, f: impl FnOnce(*mut Kept) -> R) -> R {
+unsafe fn natively<R>(l: *mut lua_State, f: impl FnOnce(*mut LuaHost) -> R) -> R {
     // SAFETY: what is kept outlives every function of the state.
     unsafe {
         let kept = kept(l);
@@ -169,13 +169,13 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
         let f = lua::lua_touserdata(l, lua::lua_upvalueindex(1));
         let f = std::mem::transmute::<*mut c_void, Native>(f);
         let outcome = natively(l, |kept| match f(&mut Stack::new(l, kept)) {
-            Ok(n) => Outcome::Results(n),
+            Ok(n) => NativeOutcome::Results(n),
             Err(r) => push_raised(l, r),
         });
         match outcome {
-            Outcome::Results(n) => n,
-            Outcome::Top => lua::lua_error(l),
-            Outcome::Argument(at) => {
+            NativeOutcome::Results(n) => n,
+            NativeOutcome::Top => lua::lua_error(l),
+            NativeOutcome::Argument(at) => {
                 let text = lua::lua_tolstring(l, -1, ptr::null_mut());
                 lua::luaL_argerror(l, at, text)
             }
@@ -183,7 +183,7 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
     }
 }
 
-enum Outcome {
+enum NativeOutcome {
     Results(c_int),
     /// The value on top is raised.
     Top,
@@ -195,7 +195,7 @@ enum Outcome {
 ///
 /// # Safety
 /// A live state inside a native.
-unsafe fn push_raised(l: *mut lua_State, r: Raise) -> Outcome {
+unsafe fn push_raised(l: *mut lua_State, r: Raise) -> NativeOutcome {
     // SAFETY: by contract; a C function has room for some values behind its arguments, and what it has
     // pushed is of no use any more.
     unsafe {
@@ -205,7 +205,7 @@ unsafe fn push_raised(l: *mut lua_State, r: Raise) -> Outcome {
             Raise::Error(text) => replies::push_error(l, &text, false),
             Raise::Argument(at, text) => {
                 push_bytes(l, &text);
-                return Outcome::Argument(at);
+                return NativeOutcome::Argument(at);
             }
             Raise::Text(text) => {
                 lua::luaL_where(l, 1);
@@ -214,7 +214,7 @@ unsafe fn push_raised(l: *mut lua_State, r: Raise) -> Outcome {
             }
         }
     }
-    Outcome::Top
+    NativeOutcome::Top
 }
 
 /// # Safety

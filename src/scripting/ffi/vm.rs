@@ -2,8 +2,8 @@
 
 use super::values::{failure, reply_value};
 use super::{
-    Calls, Dialect, Kept, Loading, Stack, bytes_at, hook, kept, loading_hook, lua_setreadonly, natively,
-    pcall, push_bytes, unprotected,
+    Calls, Dialect, Loading, LuaHost, Stack, bytes_at, hook, kept, loading_hook, lua_setreadonly,
+    natively, pcall, push_bytes, unprotected,
 };
 use crate::proto::reply::Reply;
 use crate::scripting::library::Function;
@@ -63,7 +63,7 @@ unsafe extern "C" fn allocate(
     old: usize,
     new: usize,
 ) -> *mut c_void {
-    let kept = ud.cast::<Kept>();
+    let kept = ud.cast::<LuaHost>();
     // SAFETY: by contract. Blocks come from realloc alone.
     unsafe {
         let bytes = &(*kept).bytes;
@@ -162,7 +162,7 @@ impl Vm {
     /// A state whose scripts call the server by `calls`, and which counts its bytes in `bytes`.
     pub fn new(dialect: Dialect, calls: Calls, bytes: Arc<AtomicUsize>) -> Vm {
         bytes.store(0, Ordering::Relaxed);
-        let kept = Box::into_raw(Box::new(Kept {
+        let kept = Box::into_raw(Box::new(LuaHost {
             native: 1,
             stack_end: ptr::null(),
             bytes,
@@ -475,12 +475,12 @@ unsafe fn push_list(l: *mut lua_State, values: &[&[u8]]) {
 mod tests {
     use super::*;
     use crate::scripting::register;
-    use crate::scripting::sandbox::Item;
+    use crate::scripting::sandbox::LibraryItem;
 
     const CALLS: Calls = Calls {
-        redis: &[("setresp", Item::Null)],
+        redis: &[("setresp", LibraryItem::Null)],
         scripts_only: &[],
-        loading: &[("register_function", Item::Native(register::register_function))],
+        loading: &[("register_function", LibraryItem::Native(register::register_function))],
         command: |_| Ok(b"+OK\r\n".to_vec()),
         slow: |_| false,
     };

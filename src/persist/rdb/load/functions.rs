@@ -5,7 +5,7 @@
 //! ```
 
 use super::{Checks, Decoder, FOOTER, Source, is_sound, op};
-use crate::object::Limits;
+use crate::object::ValueLimits;
 use crate::persist::rdb::source::Memory;
 
 /// Why libraries are not restored.
@@ -33,7 +33,7 @@ pub fn functions_of(payload: &[u8], checksum: bool) -> Result<Functions<'_>, Fun
     }
     let checks = Checks { checksum, deep: false };
     let source = Memory::new(payload);
-    let decoder = Decoder { source, limits: Limits::default(), checks, sanitized: 0 };
+    let decoder = Decoder { source, limits: ValueLimits::default(), checks, sanitized: 0 };
     Ok(Functions { decoder, failed: false })
 }
 
