@@ -2,6 +2,7 @@
 
 use super::help;
 use crate::algo::num::parse_i64;
+use crate::clients::flag as client;
 use crate::cmd::docs;
 use crate::cmd::keys;
 use crate::cmd::row::flag::*;
@@ -10,7 +11,7 @@ use crate::proto::error::CmdError;
 use crate::scripting::ffi::Dialect;
 use crate::scripting::{Job, Script, Sha, header, name_of};
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
-use crate::server::{monitor, script, script_api};
+use crate::server::{monitor, script, script_api, script_debug};
 
 const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | RUNS_SCRIPT;
 const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | RUNS_SCRIPT;
@@ -109,6 +110,13 @@ fn evalsha_ro(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     // Before the commands of the script, which are shown as they run.
     monitor::feed(ctx.srv, ctx.client, ctx.cmd, ctx.args);
+    if ctx.srv.clients[ctx.client].has(client::SCRIPT_DEBUG) {
+        return script_debug::session(ctx, |ctx| evaluate(ctx, read_only));
+    }
+    evaluate(ctx, read_only)
+}
+
+fn evaluate(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     let body = ctx.args[1];
     keys_and_args(ctx, CmdError::NotInteger)?;
     let name = keep(ctx, body)?;
@@ -118,6 +126,9 @@ fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
 fn by_name(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     monitor::feed(ctx.srv, ctx.client, ctx.cmd, ctx.args);
     let name = Sha::try_from(ctx.args[1].to_ascii_lowercase()).map_err(|_| NO_SCRIPT)?;
+    if ctx.srv.clients[ctx.client].has(client::SCRIPT_DEBUG) {
+        return Err(CmdError::Msg(&"ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     keys_and_args(ctx, CmdError::NotInteger)?;
     if !ctx.srv.scripting.scripts.contains_key(&name) {
         return Err(NO_SCRIPT);
@@ -210,17 +221,20 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// There is no debugger: a client that asks for one must not run its script for real.
 fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    match &ctx.args[2].to_ascii_lowercase()[..] {
-        b"no" => ctx.out.ok(),
-        b"yes" | b"sync" => {
-            return Err(CmdError::Msg(
-                &"ERR SCRIPT DEBUG is not supported: there is no script debugger",
-            ));
-        }
-        _ => return Err(CmdError::Msg(&"ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    let c = &mut ctx.srv.clients[ctx.client];
+    if !ctx.out.is_empty() || !c.conn.out.is_empty() {
+        return Err(CmdError::Msg(&"ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
+    let on = match &ctx.args[2].to_ascii_lowercase()[..] {
+        b"no" => 0,
+        b"yes" => client::SCRIPT_DEBUG,
+        b"sync" => client::SCRIPT_DEBUG | client::SCRIPT_DEBUG_SYNC,
+        _ => return Err(CmdError::Msg(&"ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    };
+    c.clear(client::SCRIPT_DEBUG | client::SCRIPT_DEBUG_SYNC);
+    c.set(on);
+    ctx.out.ok();
     Ok(Flow::Done)
 }
 
@@ -233,7 +247,8 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
         "DEBUG (YES|SYNC|NO)",
-        "    Only NO is taken: there is no script debugger.",
+        "    Debug the next script of EVAL on this connection: in a process of its own, whose changes are",
+        "    lost, or in the server, which serves no other client meanwhile.",
         "EXISTS <sha1> [<sha1> ...]",
         "    Return for each name whether its script is cached.",
         "FLUSH [ASYNC|SYNC]",

@@ -9,6 +9,7 @@
 //! ffi        the raw layer                       sandbox   what scripts find, and may not change
 //! header     `#!lua flags=..`, `#!lua name=..`   bit, cjson, cmsgpack, packing (struct), random: libraries
 //! library    the libraries, by name              register  redis.register_function
+//! debugger   a session about a script            server/script_debug  its socket and its process
 //! server/script, script_api                      a script from the server's side; the table `redis`
 //! server/function                                libraries from the server's side
 //! ```
@@ -22,6 +23,7 @@
 mod bit;
 mod cjson;
 mod cmsgpack;
+pub mod debugger;
 pub mod ffi;
 pub mod header;
 pub mod library;
@@ -114,6 +116,10 @@ pub struct Scripting {
     /// The pseudo-client that runs the commands of scripts.
     pub client: Option<ClientId>,
     pub running: Option<Running>,
+    /// A session whose script has not begun, or has ended.
+    pub debugger: Option<debugger::Debugger>,
+    /// Processes in which sessions run.
+    pub debugged: Vec<libc::pid_t>,
 }
 
 /// A cached script beside its text: its name, its place, what Lua's registry says of it.

@@ -38,6 +38,7 @@ pub mod process;
 pub mod rewrite;
 pub mod script;
 pub mod script_api;
+pub mod script_debug;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;

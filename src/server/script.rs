@@ -66,6 +66,7 @@ pub fn run(ctx: &mut Ctx<'_>, call: Call<'_>) -> Result<(), CmdError> {
         resp: 2,
         repl: to::ALL,
     });
+    *vm.debugger() = srv.scripting.debugger.take();
     let watched = srv.config.busy_reply_threshold > 0;
     let invocation = Invocation { callee, keys, argv, request: &ctx.args, watched };
     let out = &mut *ctx.out;
@@ -73,6 +74,7 @@ pub fn run(ctx: &mut Ctx<'_>, call: Call<'_>) -> Result<(), CmdError> {
     let result = lend::lend(srv, || vm.run(&invocation, out, resp));
     let over = srv.scripting.running.take().expect("set above");
     std::mem::swap(vm.random(), &mut srv.scripting.random);
+    srv.scripting.debugger = vm.debugger().take();
     srv.scripting.interpreter(&over.job).vm = Some(vm);
     if over.timed_out.is_some() {
         srv.states.put(ServerStates::BUSY, false);

@@ -200,13 +200,20 @@ fn replicate_commands(s: &mut Stack) -> Result<i32, Raise> {
     Ok(1)
 }
 
-/// Says whether a debugger will stop: there is none.
+/// Lets the debugger stop at the next line; says whether there is one.
 fn breakpoint(s: &mut Stack) -> Result<i32, Raise> {
-    s.push_bool(false);
+    let there = s.kept().debugger.as_mut().map(|d| d.break_here()).is_some();
+    s.push_bool(there);
     Ok(1)
 }
 
-/// Writes to the console of the debugger.
-fn debug(_: &mut Stack) -> Result<i32, Raise> {
+/// Shows values to the debugger.
+fn debug(s: &mut Stack) -> Result<i32, Raise> {
+    let Some(line) = s.kept().debugger.as_ref().map(|d| d.line()) else { return Ok(0) };
+    let values: Vec<Vec<u8>> = (1..=s.top()).map(|at| s.described(at)).collect();
+    let text = [format!("<debug> line {line}: ").as_bytes(), &values.join(&b", "[..])].concat();
+    if let Some(d) = &mut s.kept().debugger {
+        d.log(text);
+    }
     Ok(0)
 }

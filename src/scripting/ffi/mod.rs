@@ -3,7 +3,7 @@
 //! ```text
 //! vm       Vm: the state, with its allocator: compile, run            EVAL ─► run ─► redis.call ─► Calls
 //! stack    Stack: what a native function sees, checked and safe
-//! here     what stands behind natives, redis.call, pcall and the hook
+//! here     what stands behind natives, redis.call, pcall and the hook     debug    the debugger's hook
 //! replies  replies of commands as values      values  values of scripts as replies
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! Lua bounds calls inside each other to 200 (LUAI_MAXCCALLS); patterns are bounded by
 //! `LuaHost::stack_end`.
 
+mod debug;
 mod replies;
 mod stack;
 mod values;
@@ -27,6 +28,7 @@ pub use replies::error_text;
 pub use stack::{Cursor, LuaType, Stack};
 pub use vm::{Compiled, Failure, Invocation, Vm};
 
+use super::debugger::Debugger;
 use super::library::Function;
 use super::sandbox::LibraryItem;
 use super::{cjson, random};
@@ -100,6 +102,8 @@ pub struct LuaHost {
     pub random: random::Rand48,
     /// The library whose code runs.
     pub loading: Option<Loading>,
+    /// The session about the script that runs.
+    pub debugger: Option<Debugger>,
     /// The words of the request whose script runs; empty when none does.
     request: *const [&'static [u8]],
     scripts_run: u32,

@@ -366,6 +366,15 @@ impl Stack {
         Compiled::at(unsafe { lua::luaL_ref(self.l, lua::LUA_REGISTRYINDEX) })
     }
 
+    /// A value as the debugger shows it.
+    pub fn described(&mut self, at: i32) -> Vec<u8> {
+        let at = self.taken(at);
+        let mut out = Vec::new();
+        // SAFETY: there is a value; room for more is asked for.
+        unsafe { super::debug::push_value(&mut out, self.l, at, 0) };
+        out
+    }
+
     /// What natives keep.
     pub fn kept(&mut self) -> &mut LuaHost {
         // SAFETY: lives as long as the state; only the running native gets at it, by the one borrow of

@@ -2,10 +2,11 @@
 
 use super::values::{failure, reply_value};
 use super::{
-    Calls, Dialect, Loading, LuaHost, Stack, bytes_at, hook, kept, loading_hook, lua_setreadonly,
+    Calls, Dialect, Loading, LuaHost, Stack, bytes_at, debug, hook, kept, loading_hook, lua_setreadonly,
     natively, pcall, push_bytes, unprotected,
 };
 use crate::proto::reply::Reply;
+use crate::scripting::debugger::Debugger;
 use crate::scripting::library::Function;
 use crate::scripting::{random, sandbox};
 use crate::sys::clock::mono_ns;
@@ -90,7 +91,7 @@ unsafe extern "C" fn allocate(
 ///
 /// # Safety
 /// A live state, natively, with room for a value.
-unsafe fn load(l: *mut lua_State, code: &[u8], name: &CStr) -> bool {
+pub(super) unsafe fn load(l: *mut lua_State, code: &[u8], name: &CStr) -> bool {
     // SAFETY: one value is left on the stack in either case.
     unsafe {
         if code.len() > LONGEST_SOURCE {
@@ -170,6 +171,7 @@ impl Vm {
             json: Default::default(),
             random: Default::default(),
             loading: None,
+            debugger: None,
             request: &[],
             scripts_run: 0,
             stack_room: C_STACK.min(crate::sys::limits::stack() / 2),
@@ -193,6 +195,12 @@ impl Vm {
     pub fn random(&mut self) -> &mut random::Rand48 {
         // SAFETY: the state is alive and belongs to this `Vm`, which is borrowed for as long.
         unsafe { &mut (*kept(self.l)).random }
+    }
+
+    /// The session about the next script that runs, or of the last one.
+    pub fn debugger(&mut self) -> &mut Option<Debugger> {
+        // SAFETY: as `random`.
+        unsafe { &mut (*kept(self.l)).debugger }
     }
 
     /// Fills the globals, and makes them read-only.
@@ -382,7 +390,10 @@ impl Vm {
             lua::lua_rawgeti_(l, lua::LUA_REGISTRYINDEX, call.callee.0 as _);
             assert_eq!(lua::lua_type(l, -1), lua::LUA_TFUNCTION, "compiled by this state");
             let arguments = self.give(call);
-            if call.watched {
+            if (*kept).debugger.is_some() {
+                let when = lua::LUA_MASKLINE | lua::LUA_MASKCOUNT;
+                lua::lua_sethook(l, Some(debug::hook), when, HOOK_EVERY);
+            } else if call.watched {
                 lua::lua_sethook(l, Some(hook), lua::LUA_MASKCOUNT, HOOK_EVERY);
             }
             (*kept).native = 0;
