@@ -558,7 +558,8 @@ mod tests {
             let (mut d, _) = session("x", broken.as_bytes());
             assert_eq!(d.next_order(), Err(NoOrder::Broken("protocol error")), "{broken}");
         }
-        let (mut d, _) = session("x", &[b"*2\r\n$3\r\nabc\r\n$"[..], &[b'1'; MAX_INPUT][..]].concat());
+        let endless = [b"*2\r\n$3\r\nabc\r\n$".to_vec(), vec![b'1'; MAX_INPUT]].concat();
+        let (mut d, _) = session("x", &endless);
         assert_eq!(d.next_order(), Err(NoOrder::Broken("max client buffer reached")));
     }
 
