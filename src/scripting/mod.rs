@@ -117,7 +117,7 @@ pub struct Scripting {
     pub client: Option<ClientId>,
     pub running: Option<Running>,
     /// A session whose script has not begun, or has ended.
-    pub debugger: Option<debugger::Debugger>,
+    pub debugger: Option<Box<debugger::Debugger>>,
     /// Processes in which sessions run.
     pub debugged: Vec<libc::pid_t>,
 }

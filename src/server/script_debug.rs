@@ -54,7 +54,7 @@ pub fn session(
     };
     let limit_ns = limit_ms.saturating_mul(1_000_000);
     let debugger = Debugger::new(Box::new(socket), ctx.args[1], limit_ns, mono_ns());
-    ctx.srv.scripting.debugger = Some(debugger);
+    ctx.srv.scripting.debugger = Some(Box::new(debugger));
     let result = eval(ctx);
     let mut debugger = ctx.srv.scripting.debugger.take().expect("what runs a script gives it back");
     if let Err(e) = result

@@ -38,7 +38,7 @@ pub(super) unsafe extern "C-unwind" fn hook(l: *mut lua_State, ar: *mut lua::lua
 /// What is kept by a live state; the borrow ends before Lua code runs.
 unsafe fn session<'a>(kept: *mut LuaHost) -> Option<&'a mut Debugger> {
     // SAFETY: by contract.
-    unsafe { (*kept).debugger.as_mut() }
+    unsafe { (*kept).debugger.as_deref_mut() }
 }
 
 /// Stops if the line says so, and does what is ordered. True when the error on top is to be raised.

@@ -103,7 +103,7 @@ pub struct LuaHost {
     /// The library whose code runs.
     pub loading: Option<Loading>,
     /// The session about the script that runs.
-    pub debugger: Option<Debugger>,
+    pub debugger: Option<Box<Debugger>>,
     /// The words of the request whose script runs; empty when none does.
     request: *const [&'static [u8]],
     scripts_run: u32,

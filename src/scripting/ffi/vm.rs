@@ -198,7 +198,7 @@ impl Vm {
     }
 
     /// The session about the next script that runs, or of the last one.
-    pub fn debugger(&mut self) -> &mut Option<Debugger> {
+    pub fn debugger(&mut self) -> &mut Option<Box<Debugger>> {
         // SAFETY: as `random`.
         unsafe { &mut (*kept(self.l)).debugger }
     }
