@@ -137,7 +137,8 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.args.len() > 3 {
         return Err(help::unknown_subcommand(ctx));
     }
-    // The libraries go at once either way: they are few, and their interpreter goes with them.
+    // The libraries go at once either way: only the thread that runs an interpreter may change it, and it
+    // collects step by step.
     let how = ctx.args.get(2).map(|w| w.to_ascii_lowercase());
     if !matches!(how.as_deref(), None | Some(b"sync") | Some(b"async")) {
         return Err(CmdError::Msg(&"ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
