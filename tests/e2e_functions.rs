@@ -371,7 +371,7 @@ fn a_script_is_debugged_on_the_socket_of_its_client() {
         assert_eq!(order(&mut c, "s")[0], "<debug> line 3: 5.5, {1; \"two\"; {[\"x\"]=true}}");
         assert_eq!(order(&mut c, "s")[..2], ["<redis> incr k", "<reply> 1"]);
         let stopped = order(&mut c, "c");
-        assert_eq!(stopped[0], "* Stopped at 6, stop reason = redis.breakpoint() called");
+        assert_eq!(stopped[0], "* Stopped at 9, stop reason = redis.breakpoint() called");
         assert_eq!(order(&mut c, "c")[0], "* Stopped at 7, stop reason = break point");
         let calls = ["In f:", "->#7     local b = a", "From top level:", "   10  f(v)"];
         assert_eq!(order(&mut c, "t"), calls);
