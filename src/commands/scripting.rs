@@ -179,7 +179,7 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
             return Err(CmdError::Replied);
         }
     };
-    // Without its header, but with the line end: lines keep their numbers.
+    // The header is left out but its line end is kept, so that errors name the right lines.
     let vm = s.eval.vm(Dialect::Scripts, script_api::CALLS);
     match vm.compile(&body[skipped..]) {
         Err(why) => {

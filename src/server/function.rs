@@ -47,7 +47,7 @@ fn create(
     if has(&header.name) && !replace {
         return Err([b"Library '", &header.name[..], b"' already exists"].concat());
     }
-    // Without its header, but with the line end: lines keep their numbers.
+    // The header is left out but its line end is kept, so that errors name the right lines.
     let functions = vm.load_library(&code[header.len..], limit_ns)?;
     if functions.is_empty() {
         return Err(b"No functions registered".to_vec());

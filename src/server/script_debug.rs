@@ -11,7 +11,7 @@
 //! child writes a file or a socket but that of its client.
 
 use super::ctx::Ctx;
-use super::{Server, kill, listen};
+use super::{Server, apply, kill, listen};
 use crate::clients::flag;
 use crate::cmd::row::Flow;
 use crate::proto::error::CmdError;
@@ -89,6 +89,7 @@ fn child(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
         Ok(Fork::Child) => {
             signals::ignore_shutdown();
             listen::leave(srv);
+            apply::oom_score_of_child(srv);
             notice!("Redis forked for debugging eval");
             Ok(true)
         }
