@@ -72,6 +72,10 @@ pub mod flag {
     pub const ARRIVED: u64 = 1 << 33;
     /// Tries again what a pause has held up: no news to MONITOR.
     pub const WAS_PAUSED: u64 = 1 << 34;
+    /// Its scripts are debugged ...
+    pub const SCRIPT_DEBUG: u64 = 1 << 35;
+    /// ... in the server itself, which waits meanwhile.
+    pub const SCRIPT_DEBUG_SYNC: u64 = 1 << 36;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

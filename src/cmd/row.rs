@@ -61,6 +61,8 @@ pub mod flag {
     pub const FROM_CHANNELS: u64 = 1 << 41;
     /// The arguments are patterns of channels that it listens to.
     pub const FROM_PATTERNS: u64 = 1 << 42;
+    /// The script is a function of a library, given by its name.
+    pub const FUNCTION_BY_NAME: u64 = 1 << 34;
 
     /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[

@@ -15,7 +15,7 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits};
+use super::{Server, ServerStates, auth, disk, evict, limits, script};
 use crate::acl::denials::DeniedIn;
 use crate::acl::selector::Denied;
 use crate::clients::pause::action;
@@ -33,9 +33,6 @@ const OOM: CmdError = CmdError::Msg(&"OOM command not allowed when used memory >
 const NO_REPLICAS: CmdError = CmdError::Msg(&"NOREPLICAS Not enough good replicas to write.");
 const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a read only replica.");
 const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
-const BUSY: CmdError = CmdError::Msg(
-    &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-);
 const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
 
 const SCRIPT_ARITY: CmdError =
@@ -210,12 +207,14 @@ pub fn flags_of_call(srv: &Server, e: &CommandRow, args: Args) -> u64 {
     if e.flags & cf::RUNS_SCRIPT == 0 { e.flags } else { flags_of_script(&srv.scripting, e, &args) }
 }
 
-/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
-/// script says more in its header.
+/// What a call of EVAL, FCALL and the like does, as far as it can be told before: the row's flags, unless
+/// the script says more in its header, or the function by its flags.
 fn flags_of_script(scripting: &Scripting, e: &CommandRow, args: &[&[u8]]) -> u64 {
-    let (by_name, Some(what)) = (e.flags & cf::SCRIPT_BY_NAME != 0, args.get(1)) else {
-        return e.flags;
-    };
+    let Some(what) = args.get(1) else { return e.flags };
+    if e.flags & cf::FUNCTION_BY_NAME != 0 {
+        return scripting.libraries.find(what).map_or(e.flags, |f| f.flags.of_command(e.flags));
+    }
+    let by_name = e.flags & cf::SCRIPT_BY_NAME != 0;
     let name = match by_name {
         true => Sha::try_from(what.to_ascii_lowercase()).ok(),
         false => Some(name_of(what)),
@@ -262,7 +261,7 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
         return Some(LOADING);
     }
     if states.has(ServerStates::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
-        return Some(BUSY);
+        return Some(script::busy(srv));
     }
     let touches = acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY);
     (c.has(LISTENER) && touches).then_some(LISTENS)

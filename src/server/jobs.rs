@@ -7,7 +7,7 @@
 //! ```
 
 use super::child;
-use super::{Server, loading, master};
+use super::{Server, function, loading, master};
 use crate::algo::num::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
@@ -57,10 +57,12 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
     SaveOptions { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, usage, aux }
 }
 
-/// A whole snapshot with nothing but its head, for a replica that wants no keys.
-pub fn snapshot_without_keys(srv: &Server) -> Vec<u8> {
+/// A whole snapshot without keys, with or without libraries, for a replica that wants no more.
+pub fn snapshot_without_keys(srv: &Server, functions: bool) -> Vec<u8> {
+    let functions = if functions { function::codes(srv) } else { Vec::new() };
     let mut bytes = Vec::new();
-    save(&Keyspace::new(0), &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
+    let none = Keyspace::new(0);
+    save(&none, &functions, &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
     bytes
 }
 
@@ -78,7 +80,7 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
             each();
             Ok(())
         };
-        save(&srv.ks, &options(srv, false), &mut buffered, saved)?;
+        save(&srv.ks, &function::codes(srv), &options(srv, false), &mut buffered, saved)?;
         buffered.flush()
     });
     written.map_err(|f| {
@@ -209,7 +211,7 @@ fn broken(why: &Error, at: u64) -> Unread {
             return Unread::Foreign;
         }
         Error::Type(_) => {}
-        Error::Corrupt(_) => kind = Unread::Corrupt,
+        Error::Corrupt(_) | Error::PreRelease(_) => kind = Unread::Corrupt,
     }
     crate::warning!("Internal error in RDB reading offset {at} -> {text}");
     kind
@@ -282,8 +284,11 @@ impl Load {
             }
             RdbItem::Resize(..) => {}
             RdbItem::Aux { name, value } => aux(srv, &name, &String::from_utf8_lossy(&value)),
-            RdbItem::Function(_) => {
-                return Err("Failed loading library, functions are not supported by this version".into());
+            RdbItem::Function(code) => {
+                if let Err(why) = function::load(srv, &code, self.merge, None) {
+                    crate::warning!("Failed loading library, {}", String::from_utf8_lossy(&why));
+                    return Err(Error::Short);
+                }
             }
             RdbItem::Empty { name } => {
                 if self.empty < EMPTY_TOLD {

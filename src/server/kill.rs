@@ -71,7 +71,7 @@ pub fn reap(srv: &mut Server) {
         if let Some(s) = &mut c.conn.stream {
             s.deregister(srv.reactor.registry());
             // The child has copies of all descriptors: a mere close would leave the peer waiting.
-            if srv.jobs.child.is_some() {
+            if srv.jobs.child.is_some() || !srv.scripting.debugged.is_empty() {
                 s.shutdown();
             }
         }

@@ -13,7 +13,7 @@
 
 use super::aof::{self, shown};
 use super::child;
-use super::{Server, jobs};
+use super::{Server, function, jobs};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::persist::aof::encode;
@@ -58,14 +58,15 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
     })?;
     let steady = fsx::Steady::new(&file, srv.config.aof_rewrite_incremental_fsync);
     let mut out = BufWriter::with_capacity(256 << 10, steady);
+    let functions = function::codes(srv);
     if srv.config.aof_use_rdb_preamble {
-        save(&srv.ks, &jobs::options(srv, true), &mut out, |_| {
+        save(&srv.ks, &functions, &jobs::options(srv, true), &mut out, |_| {
             each();
             Ok(())
         })?;
     } else {
         let now = srv.config.aof_timestamp_enabled.then(|| unix_ms() / 1000);
-        encode::rewrite(&srv.ks, now, &mut out, each)?;
+        encode::rewrite(&srv.ks, &functions, now, &mut out, each)?;
     }
     out.flush()?;
     drop(out);

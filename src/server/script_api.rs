@@ -6,14 +6,17 @@ use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
 use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack, cast_int};
 use crate::scripting::name_of;
+use crate::scripting::register::register_function;
 use crate::scripting::sandbox::LibraryItem::{Call, Native, Number, PCall, Text};
 use crate::sys::log::{self, Level};
 
 /// What scripts call.
 pub const CALLS: Calls = Calls {
     redis: LIBRARY,
+    scripts_only: SCRIPTS_ONLY,
+    loading: LOADING,
     command: |args| with_lent(|srv| script::command(srv, args)),
-    slow: || with_lent(script::slow),
+    slow: |request| with_lent(|srv| script::slow(srv, request)),
 };
 
 const LIBRARY: Library = &[
@@ -37,9 +40,25 @@ const LIBRARY: Library = &[
     ("REPL_REPLICA", Number(to::REPLICAS as f64)),
     ("REPL_ALL", Number(to::ALL as f64)),
     ("acl_check_cmd", Native(acl_check_cmd)),
+];
+
+/// Beside that in EVAL.
+const SCRIPTS_ONLY: Library = &[
     ("breakpoint", Native(breakpoint)),
     ("debug", Native(debug)),
     ("replicate_commands", Native(replicate_commands)),
+];
+
+/// The table `redis` while a library is loaded.
+const LOADING: Library = &[
+    ("register_function", Native(register_function)),
+    ("log", Native(log_)),
+    ("LOG_DEBUG", Number(0.0)),
+    ("LOG_VERBOSE", Number(1.0)),
+    ("LOG_NOTICE", Number(2.0)),
+    ("LOG_WARNING", Number(3.0)),
+    ("REDIS_VERSION_NUM", Number(version_number() as f64)),
+    ("REDIS_VERSION", Text(REDIS_VERSION)),
 ];
 
 /// The levels of the constants above.
@@ -181,13 +200,20 @@ fn replicate_commands(s: &mut Stack) -> Result<i32, Raise> {
     Ok(1)
 }
 
-/// Says whether a debugger will stop: there is none.
+/// Lets the debugger stop at the next line; says whether there is one.
 fn breakpoint(s: &mut Stack) -> Result<i32, Raise> {
-    s.push_bool(false);
+    let there = s.kept().debugger.as_mut().map(|d| d.break_here()).is_some();
+    s.push_bool(there);
     Ok(1)
 }
 
-/// Writes to the console of the debugger.
-fn debug(_: &mut Stack) -> Result<i32, Raise> {
+/// Shows values to the debugger.
+fn debug(s: &mut Stack) -> Result<i32, Raise> {
+    let Some(line) = s.kept().debugger.as_ref().map(|d| d.line()) else { return Ok(0) };
+    let values: Vec<Vec<u8>> = (1..=s.top()).map(|at| s.described(at)).collect();
+    let text = [format!("<debug> line {line}: ").as_bytes(), &values.join(&b", "[..])].concat();
+    if let Some(d) = &mut s.kept().debugger {
+        d.log(text);
+    }
     Ok(0)
 }

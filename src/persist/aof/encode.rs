@@ -23,9 +23,10 @@ const ITEMS: usize = 64;
 /// Written when so many bytes have come together.
 const CHUNK: usize = 64 * 1024;
 
-/// Writes all databases as commands; `saved` hears of every key.
+/// Writes the code of all libraries and all databases as commands; `saved` hears of every key.
 pub fn rewrite(
     ks: &Keyspace,
+    functions: &[&[u8]],
     timestamp: Option<i64>,
     to: &mut dyn Write,
     mut saved: impl FnMut(),
@@ -33,6 +34,9 @@ pub fn rewrite(
     let mut out = Vec::new();
     if let Some(now) = timestamp {
         push_timestamp(&mut out, now);
+    }
+    for code in functions {
+        push_command(&mut out, &[b"FUNCTION", b"LOAD", code]);
     }
     for (n, db) in ks.iter().filter(|(_, db)| !db.is_empty()) {
         push_command(&mut out, &[b"SELECT", n.to_string().as_bytes()]);
@@ -232,7 +236,7 @@ mod tests {
         z.add(b"m", 0.1, Rules::default(), &ks.policy.limits.zset);
         let _ = ks.put(0, Key::new(b"z"), New::Value(z.wrap()), Ttl::Clear, None);
         let (mut out, mut keys) = (Vec::new(), 0);
-        rewrite(&ks, Some(9), &mut out, || keys += 1).expect("memory takes it");
+        rewrite(&ks, &[], Some(9), &mut out, || keys += 1).expect("memory takes it");
         assert!(out.starts_with(b"#TS:9\r\n"));
         let all = commands(&out);
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();

@@ -22,9 +22,12 @@
 //!
 //! A new type: a constant in `kind`, an arm in `value`.
 
+mod functions;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub use functions::{FunctionsRefusal, functions_of};
 
 use super::error::Error;
 use super::source::{Memory, Source};
@@ -149,17 +152,22 @@ pub fn restore<'a>(
     checks: Checks,
     sanitized: &mut u64,
 ) -> std::result::Result<Loaded<'a>, Refusal> {
-    let footer = payload.len().checked_sub(FOOTER).and_then(|at| payload.split_at_checked(at));
-    let Some((_, [v0, v1, crc @ ..])) = footer else { return Err(Refusal::Footer) };
-    let summed = payload.get(..payload.len().saturating_sub(crc.len())).unwrap_or(payload);
-    let sound = !checks.checksum || crc64::update(0, summed).to_le_bytes() == *crc;
-    if u32::from(u16::from_le_bytes([*v0, *v1])) > VERSION || !sound {
+    if !is_sound(payload, checks.checksum) {
         return Err(Refusal::Footer);
     }
     let mut d = Decoder { source: Memory::new(payload), limits, checks, sanitized: 0 };
     let value = d.restored();
     *sanitized += d.sanitized;
     value.map_err(|why| Refusal::Format(d.source.at(), why.to_string()))
+}
+
+/// Are the version and the checksum at the end of a payload good?
+fn is_sound(payload: &[u8], checksum: bool) -> bool {
+    let footer = payload.len().checked_sub(FOOTER).and_then(|at| payload.split_at_checked(at));
+    let Some((_, [v0, v1, crc @ ..])) = footer else { return false };
+    let summed = payload.get(..payload.len().saturating_sub(crc.len())).unwrap_or(payload);
+    let sound = !checksum || crc64::update(0, summed).to_le_bytes() == *crc;
+    u32::from(u16::from_le_bytes([*v0, *v1])) <= VERSION && sound
 }
 
 impl<'a> Decoder<Memory<'a>> {
@@ -261,7 +269,7 @@ impl<S: Source> Loader<S> {
                     continue;
                 }
                 op::FUNCTION2 => RdbItem::Function(d.text()?.into_owned()),
-                op::FUNCTION_PRE_GA => return Err("Pre-release function format not supported.".into()),
+                op::FUNCTION_PRE_GA => return Err(Error::PreRelease(self.version)),
                 op::MODULE_AUX => return Err(Error::ModuleAux(module_name(d.length()?))),
                 op::EOF => {
                     self.end()?;

@@ -2,7 +2,7 @@
 //! builds: places, kinds, room. What a native asks wrongly is a bug and panics.
 
 use super::{
-    LuaHost, Native, Raise, bytes_at, lua_each, lua_getreadonly, lua_setreadonly, push_bytes,
+    Compiled, LuaHost, Native, Raise, bytes_at, lua_each, lua_getreadonly, lua_setreadonly, push_bytes,
     push_native, redis_call, redis_pcall,
 };
 use mlua_sys as lua;
@@ -253,6 +253,13 @@ impl Stack {
         unsafe { lua::lua_insert(self.l, at) };
     }
 
+    /// Pops the top, and puts it to `at`.
+    pub fn replace(&mut self, at: i32) {
+        let at = self.taken(at);
+        // SAFETY: a place on the stack.
+        unsafe { lua::lua_replace(self.l, at) };
+    }
+
     pub fn new_table(&mut self) {
         self.new_table_for(0);
     }
@@ -360,6 +367,22 @@ impl Stack {
         let at = self.table(at);
         // SAFETY: a table.
         unsafe { lua_setreadonly(self.l, at, 1) };
+    }
+
+    /// Pops a value and keeps it, until the owner of the state forgets it.
+    pub fn keep(&mut self) -> Compiled {
+        assert!(self.top() > 0, "a value to be kept");
+        // SAFETY: a value is on top; the registry takes changes.
+        Compiled::at(unsafe { lua::luaL_ref(self.l, lua::LUA_REGISTRYINDEX) })
+    }
+
+    /// A value as the debugger shows it.
+    pub fn described(&mut self, at: i32) -> Vec<u8> {
+        let at = self.taken(at);
+        let mut out = Vec::new();
+        // SAFETY: there is a value; room for more is asked for.
+        unsafe { super::debug::push_value(&mut out, self.l, at, 0) };
+        out
     }
 
     /// What natives keep.

@@ -384,7 +384,7 @@ fn snapshot() -> Vec<u8> {
     let options =
         save::SaveOptions { compress: true, checksum: true, usage: save::UsageSaved::Freq, aux };
     let mut bytes = Vec::new();
-    save::save(&ks, &options, &mut bytes, |_| Ok(())).expect("memory takes it");
+    save::save(&ks, &[], &options, &mut bytes, |_| Ok(())).expect("memory takes it");
     bytes
 }
 
