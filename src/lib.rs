@@ -28,6 +28,7 @@ pub mod pubsub;
 pub mod replication;
 pub mod slowlog;
 pub mod stats;
+pub mod tracking;
 
 // Band 3: orchestration.
 pub mod commands;

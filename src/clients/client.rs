@@ -55,6 +55,21 @@ pub mod flag {
     pub const ARRIVED: u64 = 1 << 33;
     /// Tries again what a pause has held up: no news to MONITOR.
     pub const WAS_PAUSED: u64 = 1 << 34;
+    /// Keys that it reads are remembered, and it is told when they change ...
+    pub const TRACKING: u64 = 1 << 35;
+    /// ... or it is told of all keys with its prefixes,
+    pub const BROADCAST: u64 = 1 << 36;
+    /// or of keys that it reads after CLIENT CACHING YES,
+    pub const OPT_IN: u64 = 1 << 37;
+    /// or of those that it does not read after CLIENT CACHING NO,
+    pub const OPT_OUT: u64 = 1 << 38;
+    /// but of none that it has changed itself.
+    pub const NO_LOOP: u64 = 1 << 39;
+    pub const TRACKING_MODES: u64 = BROADCAST | OPT_IN | OPT_OUT | NO_LOOP;
+    /// CLIENT CACHING was called: until the end of the next request.
+    pub const CACHING: u64 = 1 << 40;
+    /// The client that gets its invalidations is gone.
+    pub const BROKEN_REDIRECT: u64 = 1 << 41;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

@@ -55,6 +55,8 @@ pub mod flag {
     pub const REPORTS_DISK: u64 = 1 << 32;
     /// Counts as a use of its keys also after CLIENT NO-TOUCH.
     pub const TOUCHES: u64 = 1 << 33;
+    /// Is about the connection: CLIENT CACHING is still about the next request after it.
+    pub const KEEPS_CACHING: u64 = 1 << 34;
 
     /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[

@@ -8,7 +8,7 @@ use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::Kind;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{Gate, auth, policy, transaction};
+use crate::server::{Gate, auth, policy, tracking, transaction};
 use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
@@ -132,6 +132,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.remove(&id);
     srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    tracking::disable(srv, id);
     transaction::discard(srv, id);
     for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
         for name in srv.pubsub.of(kind, id) {

@@ -527,7 +527,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         jobs::save_now(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
     }
     if flush {
-        settle::before_flush(ctx.srv, None);
+        settle::before_flush(ctx.srv, None, false);
         ctx.srv.ks.flush(None, false);
     }
     let loaded = jobs::load_file(ctx.srv, merge);
@@ -542,7 +542,7 @@ fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
     let srv = &mut *ctx.srv;
     aof::flush(srv, true);
-    settle::before_flush(srv, None);
+    settle::before_flush(srv, None, false);
     srv.ks.flush(None, false);
     if !aof_load::again(srv) {
         return Err(CmdError::Msg(&"ERR Error trying to load the AOF files, check server logs."));

@@ -197,7 +197,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         &["acllog-max-len", "acl-pubsub-default"],
         "are about users beside the default one, and a start that names one ends",
     ),
-    (&["tracking-table-max-keys"], "bounds a table that CLIENT TRACKING fills, which is refused"),
     (
         &[
             "tls-cert-file",

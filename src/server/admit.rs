@@ -15,7 +15,7 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Gate, Server, auth, disk, evict, limits};
+use super::{Gate, Server, auth, disk, evict, limits, tracking};
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
@@ -127,6 +127,12 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
             return Verdict::Refused(OOM);
         }
         srv.eviction.short = short;
+    }
+    if srv.gate.has(Gate::TRACKING) {
+        tracking::limit(srv);
+        if srv.clients.live(id).is_none() {
+            return Verdict::Gone;
+        }
     }
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
     if let Some(why) = state_refuses(srv, c, e, acts) {

@@ -1,7 +1,7 @@
 //! What is done once per pass, before the loop waits: the log and replies are written, closed clients are
 //! freed.
 
-use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle};
+use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle, tracking};
 use crate::clients::conn::{IoCtx, Sent};
 use crate::clients::{ClientId, flag};
 
@@ -10,6 +10,9 @@ pub fn run(srv: &mut Server) {
         policy::refresh(srv);
         expire_cycle::run(srv, expire_cycle::Kind::Fast);
         settle::serve_ready(srv);
+        if srv.tracking.prefixes() > 0 {
+            tracking::broadcast(srv);
+        }
     }
     super::aof::flush(srv, false);
     disk::refresh(srv);

@@ -65,7 +65,7 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         srv.execution.ticks = end;
         srv.stats.command_ticks += spent;
     }
-    if spent > srv.slowlog.threshold_ticks || srv.gate.has(Gate::MONITORS) {
+    if spent > srv.slowlog.threshold_ticks || srv.gate.has(Gate::MONITORS | Gate::TRACKING) {
         settle::observed(srv, id, cmd, args, spent, flow == Flow::Block);
     }
     if srv.execution.between_units() {

@@ -41,6 +41,7 @@ pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
+pub mod tracking;
 pub mod transaction;
 
 use crate::bio::Bio;
@@ -62,6 +63,7 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use crate::tracking::Tracking;
 use ctx::Table;
 
 pub struct Server {
@@ -93,6 +95,7 @@ pub struct Server {
     pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
+    pub tracking: Tracking,
     /// Room for the channel of a keyspace event.
     pub event_channel: Vec<u8>,
     pub blocked: Blocked,
@@ -126,6 +129,8 @@ impl Gate {
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;
+    /// Clients cache keys: reads are remembered, and the table may be too large.
+    pub const TRACKING: u32 = 1 << 10;
 
     #[inline]
     pub fn open(self) -> bool {
