@@ -70,6 +70,8 @@ pub mod flag {
     pub const CACHING: u64 = 1 << 40;
     /// The client that gets its invalidations is gone.
     pub const BROKEN_REDIRECT: u64 = 1 << 41;
+    /// Its other requests are left for the next pass: this one has taken long enough.
+    pub const YIELDS: u64 = 1 << 42;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

@@ -120,7 +120,13 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
     if srv.gate.has(Gate::MAXMEMORY) && !srv.execution.in_nested_pass() {
         let short = evict::perform(srv) == evict::Outcome::Failed;
-        let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
+        let tired = srv.eviction.is_tired(&srv.config);
+        let Some(c) = srv.clients.get_mut(id).filter(|c| !c.has(flag::DYING)) else {
+            return Verdict::Gone;
+        };
+        if tired {
+            c.set(flag::YIELDS);
+        }
         // Queueing takes memory, so it is refused; EXEC and DISCARD free the queue, so they are not.
         let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
         if short && (queues || acts.any(cf::DENYOOM)) {

@@ -383,7 +383,19 @@ fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply) ->
     if out.over || flow == Flow::Close {
         c.set(flag::CLOSE_AFTER_REPLY);
     }
-    c.has(flag::DYING | flag::CLOSE_AFTER_REPLY | flag::BLOCKED | flag::PAUSED)
+    let stops = flag::DYING | flag::CLOSE_AFTER_REPLY | flag::BLOCKED | flag::PAUSED | flag::YIELDS;
+    c.has(stops) && stop(srv, id)
+}
+
+/// The client's other requests wait: for an event, or for the next pass.
+#[cold]
+fn stop(srv: &mut Server, id: ClientId) -> bool {
+    let c = &mut srv.clients[id];
+    if c.has(flag::YIELDS) {
+        c.clear(flag::YIELDS);
+        srv.clients.wants_read(id);
+    }
+    true
 }
 
 fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {

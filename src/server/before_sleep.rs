@@ -8,7 +8,7 @@ use crate::clients::{ClientId, flag};
 pub fn run(srv: &mut Server) {
     if srv.execution.between_passes() {
         policy::refresh(srv);
-        expire_cycle::run(srv, expire_cycle::Kind::Fast);
+        expire_cycle::fast(srv);
         settle::serve_ready(srv);
         if srv.tracking.prefixes() > 0 {
             tracking::broadcast(srv);

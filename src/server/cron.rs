@@ -60,7 +60,7 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.execution.owns_data() {
-        expire_cycle::run(srv, expire_cycle::Kind::Slow);
+        expire_cycle::slow(srv);
         databases(srv);
     }
     if srv.execution.owns_data() {

@@ -30,6 +30,7 @@ pub mod listen;
 pub mod loading;
 pub mod master;
 pub mod monitor;
+pub mod pace;
 pub mod pass;
 pub mod pause;
 pub mod policy;
