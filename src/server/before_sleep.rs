@@ -1,7 +1,9 @@
 //! What is done once per pass, before the loop waits: the log and replies are written, closed clients are
 //! freed.
 
-use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle, tracking};
+use super::{
+    Server, ServerStates, disk, evict, expire_cycle, kill, limits, master, policy, settle, tracking,
+};
 use crate::clients::conn::{IoCtx, Sent};
 use crate::clients::{ClientId, flag};
 
@@ -17,7 +19,7 @@ pub fn run(srv: &mut Server) {
     super::aof::flush(srv, false);
     disk::refresh(srv);
     flush_replies(srv);
-    if srv.gate.has(Gate::CLIENT_EVICTION) {
+    if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
     }
     kill::reap(srv);

@@ -10,11 +10,11 @@
 //! counting it would evict without end; it is written in the same pass anyway.
 //!
 //! `maxmemory-eviction-tenacity` bounds the time of one call, and `pace` that of a pass, so that a limit
-//! that was lowered by far costs latency in slices. Nothing is evicted inside a nested pass, while loading and while eviction is
-//! paused.
+//! that was lowered by far costs latency in slices. Nothing is evicted inside a nested pass, while loading
+//! and while eviction is paused.
 
 use super::pace::{Ration, Share};
-use super::{Gate, Server, settle, slow};
+use super::{Server, ServerStates, settle, slow};
 use crate::clients::pause::action;
 use crate::config::{Config, MaxmemoryPolicy as Policy};
 use crate::keyspace::evict::{Pool, Rank, Rule};
@@ -25,7 +25,7 @@ use crate::sys::clock::mono_ns;
 const LOOK_EVERY: u32 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum EvictOutcome {
     /// There is room, or nothing may be done about it now.
     Fits,
     /// There will be: eviction goes on between events.
@@ -72,8 +72,8 @@ impl Eviction {
         self.running && self.ration.exhausted(time_limit_us(config.maxmemory_eviction_tenacity))
     }
 
-    fn book(&mut self, outcome: Outcome) {
-        if outcome != Outcome::Fits {
+    fn book(&mut self, outcome: EvictOutcome) {
+        if outcome != EvictOutcome::Fits {
             self.exceeded_since_ns.get_or_insert_with(mono_ns);
         } else if let Some(since) = self.exceeded_since_ns.take() {
             self.exceeded_us += mono_ns().saturating_sub(since) / 1000;
@@ -128,19 +128,19 @@ fn time_limit_us(tenacity: u64) -> u64 {
 
 /// Makes room, as far as that may be done now.
 #[inline]
-pub fn perform(srv: &mut Server) -> Outcome {
+pub fn perform(srv: &mut Server) -> EvictOutcome {
     let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
     let short = max > 0 && alloc::used_with(srv.eviction.others) > max;
     let over = if short { excess(srv) } else { None };
     if over.is_none() && srv.eviction.exceeded_since_ns.is_none() {
-        return Outcome::Fits;
+        return EvictOutcome::Fits;
     }
     if !allowed(srv) {
-        return Outcome::Fits;
+        return EvictOutcome::Fits;
     }
     let outcome = match (over, rule(srv)) {
-        (None, _) => Outcome::Fits,
-        (Some(_), None) => Outcome::Failed,
+        (None, _) => EvictOutcome::Fits,
+        (Some(_), None) => EvictOutcome::Failed,
         (Some(over), Some(rule)) => make_room(srv, over, rule),
     };
     srv.eviction.book(outcome);
@@ -148,27 +148,27 @@ pub fn perform(srv: &mut Server) -> Outcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    !srv.gate.has(Gate::LOADING | Gate::BUSY)
+    !srv.states.has(ServerStates::LOADING | ServerStates::BUSY)
         && srv.execution.between_units()
         && !srv.pause.has(action::EVICT)
 }
 
 #[cold]
-fn make_room(srv: &mut Server, over: usize, rule: Rule) -> Outcome {
+fn make_room(srv: &mut Server, over: usize, rule: Rule) -> EvictOutcome {
     debug_assert!(srv.ops.is_empty(), "each unit has left before");
     let begun = mono_ns();
     let limit = time_limit_us(srv.config.maxmemory_eviction_tenacity);
     let Some(share) = srv.eviction.ration.ask(over, limit) else {
         srv.eviction.running = true;
-        return Outcome::Running;
+        return EvictOutcome::Running;
     };
     let mut outcome = evict_keys(srv, &share, rule, begun);
-    if outcome == Outcome::Failed {
+    if outcome == EvictOutcome::Failed {
         outcome = wait_for_thread(srv, begun, share.us);
     }
-    if outcome == Outcome::Fits && share.bytes < over {
+    if outcome == EvictOutcome::Fits && share.bytes < over {
         srv.eviction.running = true;
-        outcome = Outcome::Running;
+        outcome = EvictOutcome::Running;
     }
     let left = excess(srv).unwrap_or(0);
     srv.eviction.ration.spent(elapsed_us(begun), left, limit);
@@ -180,13 +180,13 @@ fn elapsed_us(since_ns: u64) -> u64 {
     mono_ns().saturating_sub(since_ns) / 1000
 }
 
-fn evict_keys(srv: &mut Server, share: &Share, rule: Rule, begun: u64) -> Outcome {
+fn evict_keys(srv: &mut Server, share: &Share, rule: Rule, begun: u64) -> EvictOutcome {
     let over = isize::try_from(share.bytes).unwrap_or(isize::MAX);
     let lazy = srv.config.lazyfree_lazy_eviction;
     let (mut freed, mut keys) = (0isize, 0u32);
     while freed < over {
         let Some((db, name)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
-            return Outcome::Failed;
+            return EvictOutcome::Failed;
         };
         let at = mono_ns();
         srv.execution.enter_command();
@@ -206,16 +206,16 @@ fn evict_keys(srv: &mut Server, share: &Share, rule: Rule, begun: u64) -> Outcom
             }
         }
     }
-    if srv.eviction.running { Outcome::Running } else { Outcome::Fits }
+    if srv.eviction.running { EvictOutcome::Running } else { EvictOutcome::Fits }
 }
 
 /// Nothing is left to evict, but what was handed to the thread may not be free yet.
-fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> Outcome {
+fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> EvictOutcome {
     let at = mono_ns();
-    let mut outcome = Outcome::Failed;
+    let mut outcome = EvictOutcome::Failed;
     while srv.lazyfree.pending() > 0 && elapsed_us(begun) < limit {
         if excess(srv).is_none() {
-            outcome = Outcome::Fits;
+            outcome = EvictOutcome::Fits;
             break;
         }
         std::thread::sleep(std::time::Duration::from_micros(limit.min(1000)));
@@ -226,7 +226,7 @@ fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> Outcome {
 
 /// Between events, while `running`.
 pub fn resume(srv: &mut Server) {
-    if perform(srv) != Outcome::Running {
+    if perform(srv) != EvictOutcome::Running {
         srv.eviction.running = false;
     }
     settle::serve_ready(srv);

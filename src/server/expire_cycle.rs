@@ -37,7 +37,7 @@ const PLACES_PER_STEP: usize = 8;
 
 /// What is remembered from one run to the next.
 #[derive(Default)]
-pub struct Cycle {
+pub struct ExpireCycle {
     next_db: usize,
     ran_out_of_time: bool,
     last_fast_us: u64,
@@ -48,7 +48,7 @@ pub struct Cycle {
     found: Names,
 }
 
-impl Cycle {
+impl ExpireCycle {
     /// A slow run waits for its next slice.
     pub fn is_under_way(&self) -> bool {
         self.slices.next().is_some()

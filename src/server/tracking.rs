@@ -15,7 +15,7 @@
 //! Keys that are evicted before a command, and keys dropped because the table is full, are news that precede
 //! the reply: no command is running yet.
 
-use super::{Gate, Server, limits, policy};
+use super::{Server, ServerStates, limits, policy};
 use crate::clients::{ClientId, flag};
 use crate::cmd::keys::{self, Search};
 use crate::cmd::row::flag as cf;
@@ -43,7 +43,7 @@ pub fn enable(srv: &mut Server, id: ClientId, modes: u64, redirect: u64, prefixe
         let all: &[&[u8]] = if prefixes.is_empty() { &[b""] } else { prefixes };
         all.iter().for_each(|p| srv.tracking.add_prefix(id, p));
     }
-    srv.gate.put(Gate::TRACKING, true);
+    srv.states.put(ServerStates::TRACKING, true);
     policy::refresh(srv);
 }
 
@@ -58,7 +58,7 @@ pub fn disable(srv: &mut Server, id: ClientId) {
 /// While news waits for the end of the unit, the gate stays shut although its client tracks no more.
 fn refresh_gate(srv: &mut Server) {
     let open = srv.tracking.clients() == 0 && srv.tracking.pending.is_empty();
-    srv.gate.put(Gate::TRACKING, !open);
+    srv.states.put(ServerStates::TRACKING, !open);
 }
 
 // ---- reads ------------------------------------------------------------------------------------------
