@@ -30,7 +30,7 @@ use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{ServerStates, aof, aof_load, apply, jobs, policy, settle, shutdown};
+use crate::server::{ServerStates, aof, aof_load, apply, jobs, policy, rewrite, settle, shutdown};
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -541,6 +541,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
     let srv = &mut *ctx.srv;
+    rewrite::finish_handover(srv);
     aof::flush(srv, true);
     settle::before_flush(srv, None, false);
     srv.ks.flush(None, false);

@@ -15,6 +15,7 @@
 
 use super::{
     Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
+    rewrite,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -134,6 +135,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.expire_cycle.is_under_way() && srv.execution.owns_data() {
         expire_cycle::go_on(srv);
+    }
+    if srv.aof.rewrite.handover.is_some() && srv.execution.owns_data() {
+        rewrite::proceed(srv);
     }
     if srv.clock.mono_ms >= srv.cron.next_ms {
         cron::run(srv);
