@@ -1,7 +1,7 @@
 //! How long the loop is held: a second client pings every half millisecond while the first one makes
-//! the server grow, free, flush, evict, expire and rewrite its log. A measuring program, not a check: it runs when `MEASURE_PAUSE` is
-//! set, and prints a table of the longest answer times, best of three, beside those of a quiet server. With
-//! another value than 1 only the cases run whose name holds it.
+//! the server grow, free, flush, evict, expire and rewrite its log. A measuring program, not a check: it
+//! runs when `MEASURE_PAUSE` is set, and prints a table of the longest answer times, best of three, beside
+//! those of a quiet server. With another value than 1 only the cases run whose name holds it.
 
 mod common;
 

@@ -296,6 +296,8 @@ pub fn unlink(place: &LogPlace, name: &[u8], remove: impl Fn(&Path) -> io::Resul
 /// CONFIG SET appendonly yes: a rewrite writes the first base. False when that could not be begun.
 pub fn start(srv: &mut Server) -> bool {
     debug_assert_eq!(srv.aof.state, AofState::Off);
+    // A base that is being installed was written without a log: it must not become this one's.
+    rewrite::finish_handover(srv);
     srv.aof.state = AofState::WaitRewrite;
     if child::runs(srv, ChildKind::Snapshot) {
         srv.aof.rewrite.scheduled = true;
@@ -309,7 +311,7 @@ pub fn start(srv: &mut Server) -> bool {
             "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
         );
     } else {
-        if rewrite::is_under_way(srv) {
+        if child::runs(srv, ChildKind::Rewrite) {
             // It began before anything was gathered: its base would miss what came since.
             notice!(
                 "AOF was enabled but there is already an AOF rewriting in background. Stopping \
@@ -340,6 +342,7 @@ pub fn start(srv: &mut Server) -> bool {
 /// CONFIG SET appendonly no.
 pub fn stop(srv: &mut Server) {
     debug_assert_ne!(srv.aof.state, AofState::Off);
+    rewrite::stop(srv);
     flush(srv, true);
     if let Some(file) = srv.aof.file.take()
         && let Err(e) = file.sync_data()
@@ -349,7 +352,6 @@ pub fn stop(srv: &mut Server) {
     srv.aof.state = AofState::Off;
     srv.aof.rewrite.scheduled = false;
     (srv.aof.increment_size, srv.aof.synced_size) = (0, 0);
-    rewrite::stop(srv);
     feed(srv, false);
 }
 

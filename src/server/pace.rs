@@ -6,8 +6,8 @@
 //!           and when that took as long again, clients leave their other requests for the next pass
 //! ```
 //!
-//! Between two passes the loop serves whatever has come: a client waits for one slice, not for the sum. Nothing
-//! is done later for that in total, since the loop does not sleep while a slice is left.
+//! Between two passes the loop serves whatever has come: a client waits for one slice, not for the sum. In
+//! total nothing is done later for that, since the loop does not sleep while a slice is left.
 //!
 //! Pure: times and bytes come from the caller.
 

@@ -84,6 +84,11 @@ pub fn is_under_way(srv: &Server) -> bool {
     srv.aof.rewrite.handover.is_some() || child::runs(srv, ChildKind::Rewrite)
 }
 
+/// Is a rewrite about to have a child?
+pub fn is_opening(srv: &Server) -> bool {
+    matches!(srv.aof.rewrite.handover, Some(Handover::Opening { .. }))
+}
+
 /// Begins a rewrite; false when it cannot be.
 pub fn begin(srv: &mut Server) -> bool {
     if srv.jobs.child.is_some() || srv.aof.rewrite.handover.is_some() {
@@ -181,14 +186,11 @@ fn increment_is_named(srv: &mut Server, file: Arc<File>, name: &[u8], may_fork: 
         return;
     }
     aof::switch_to(srv, file, name);
-    if !may_fork {
-        return;
-    }
-    if srv.jobs.child.is_some() {
-        // A snapshot has begun meanwhile.
-        srv.aof.rewrite.scheduled = true;
-    } else {
+    // A snapshot may have begun meanwhile.
+    if may_fork && srv.jobs.child.is_none() {
         fork(srv);
+    } else {
+        srv.aof.rewrite.scheduled = true;
     }
 }
 
@@ -313,7 +315,7 @@ fn installed(srv: &mut Server, pid: u32, manifest: Option<Manifest>) {
     if srv.aof.state != AofState::Off {
         // Only when to rewrite the next time depends on it.
         let base = srv.aof.manifest.base.as_ref().map(|part| aof::path_of(srv, &part.name));
-        let base_size = base.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |m| m.len());
+        let base_size = base.map_or(0, |path| std::fs::metadata(path).map_or(0, |m| m.len()));
         srv.aof.size = base_size + aof::increment_size(srv);
         srv.aof.base_size = srv.aof.size;
     }

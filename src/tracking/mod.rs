@@ -239,7 +239,7 @@ impl Tracking {
 
     // ---- broadcasts -----------------------------------------------------------------------------
 
-    /// A key has changed, by a client or by itself: whoever has a prefix of it hears of it after the pass.
+    /// A key has changed, by a client or by itself: clients with a prefix of it hear of it after the pass.
     pub fn changed(&mut self, key: &[u8], author: Option<ClientId>) {
         let author = author.unwrap_or(NO_CLIENT);
         self.prefixes.each_beginning_of(key, |p| {
