@@ -17,12 +17,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Index of the waker among the tokens of generation 0; listeners count from 0.
-const WAKER: usize = u32::MAX as usize;
-/// Other sources than clients and listeners (child pipes, timers of subsystems) count from here.
+/// Among the tokens of generation 0 listeners count from 0, and other sources than clients and listeners
+/// (child pipes, timers of subsystems) from here.
 pub const EXTRA: usize = 1 << 20;
 /// The first of them: signals were caught.
 pub const SIGNALS: usize = 0;
+/// Another thread is done with something.
+const WAKER: usize = 1;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
@@ -35,7 +36,6 @@ pub struct Ready {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    Waker,
     Listener(usize),
     Extra(usize),
     Client { index: u32, generation: u32 },
@@ -44,7 +44,6 @@ pub enum Source {
 pub fn source(token: usize) -> Source {
     let (generation, index) = ((token >> 32) as u32, token & 0xffff_ffff);
     match (generation, index) {
-        (0, WAKER) => Source::Waker,
         (0, i) if i >= EXTRA => Source::Extra(i - EXTRA),
         (0, i) => Source::Listener(i),
         (generation, i) => Source::Client { index: i as u32, generation },
@@ -94,7 +93,7 @@ pub struct Polled {
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
+        let waker = Arc::new(Waker::new(poll.registry(), Token(EXTRA + WAKER))?);
         Ok(Reactor {
             poll,
             waker,

@@ -162,7 +162,7 @@ fn cycle_ends(srv: &mut Server) {
 fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
-        Source::Waker | Source::Extra(_) => {}
+        Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
             let id = ClientId { index, generation };
