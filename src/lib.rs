@@ -33,6 +33,7 @@ pub(crate) mod pubsub;
 pub(crate) mod replication;
 pub(crate) mod slowlog;
 pub(crate) mod stats;
+pub(crate) mod tracking;
 
 // Band 3: orchestration.
 pub(crate) mod commands;

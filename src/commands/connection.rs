@@ -8,7 +8,7 @@ use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::SubscriptionKind;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{ServerStates, auth, policy, transaction};
+use crate::server::{ServerStates, auth, policy, tracking, transaction};
 
 /// The flags of QUIT and RESET, which a client may call in whatever state it is, to leave it.
 const LEAVES_ANY_STATE: u64 = NOSCRIPT
@@ -126,6 +126,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.remove(&id);
     srv.states.put(ServerStates::MONITORS, !srv.monitors.is_empty());
+    tracking::disable(srv, id);
     transaction::discard(srv, id);
     for kind in [SubscriptionKind::Channel, SubscriptionKind::Shard, SubscriptionKind::Pattern] {
         for name in srv.pubsub.of(kind, id) {

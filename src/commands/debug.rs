@@ -31,7 +31,7 @@ use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{
-    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, script, settle, shutdown,
+    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, rewrite, script, settle, shutdown,
 };
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
@@ -542,7 +542,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 
 /// Forgets all data, libraries of functions too.
 fn forget_all(srv: &mut Server) {
-    settle::before_flush(srv, None);
+    settle::before_flush(srv, None, false);
     srv.ks.flush(None, false);
     function::flush(srv);
 }
@@ -551,6 +551,7 @@ fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
     script::none_runs(ctx.srv)?;
     let srv = &mut *ctx.srv;
+    rewrite::finish_handover(srv);
     aof::flush(srv, true);
     forget_all(srv);
     if !aof_load::again(srv) {

@@ -146,7 +146,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         "say how activedefrag works, which stays off",
     ),
     (&["io-threads-do-reads"], "says what further threads do, and there is one"),
-    (&["tracking-table-max-keys"], "bounds a table that CLIENT TRACKING fills, which is refused"),
     (
         &[
             "tls-cert-file",

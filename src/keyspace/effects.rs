@@ -11,7 +11,12 @@ pub enum Effect {
     Op { db: usize, args: Vec<Box<[u8]>> },
     /// For WATCH and client tracking. Drained before the unit ends, so the client that caused it is still the
     /// one whose request runs.
-    Modified { db: usize, key: Box<[u8]> },
+    Modified {
+        db: usize,
+        key: Box<[u8]>,
+        /// The key has expired or was evicted: no client has written.
+        by_itself: bool,
+    },
     /// Clients may be blocked on this key; `gone`: its value of this type has been taken away.
     Ready { db: usize, key: Box<[u8]>, ty: u8, gone: bool },
 }

@@ -103,8 +103,10 @@ pub struct Policy {
     pub expiry: Expiry,
     /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when no client can hear.
     pub notify: u32,
-    /// Keys are watched or tracked: queue `Modified` for those in `watched`.
+    /// Keys are watched or tracked: queue `Modified`, for those in `watched` ...
     pub modified: bool,
+    /// ... or for all, since clients cache keys.
+    pub tracked: bool,
     /// Types of keys that clients are blocked on, as bits: queue `Ready` for those in `awaited`.
     pub ready: u8,
     /// Ops leave to an AOF or to replicas: queue `Op`.
@@ -132,6 +134,7 @@ impl Default for Policy {
             expiry: Expiry::Delete,
             notify: 0,
             modified: false,
+            tracked: false,
             ready: 0,
             ops: false,
             lfu: false,
@@ -458,8 +461,22 @@ impl Keyspace {
     /// Queues the news that a key changed, for WATCH and tracking.
     #[inline]
     pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
-        if self.policy.modified && self.watched.may_hold(key) {
-            self.fx.push(Effect::Modified { db, key: key.into() });
+        if self.policy.modified {
+            self.queue_modified(db, key, false);
+        }
+    }
+
+    /// The same of a key that has expired or was evicted.
+    fn signal_gone_by_itself(&mut self, db: usize, key: &[u8]) {
+        if self.policy.modified {
+            self.queue_modified(db, key, true);
+        }
+    }
+
+    #[cold]
+    fn queue_modified(&mut self, db: usize, key: &[u8], by_itself: bool) {
+        if self.policy.tracked || self.watched.may_hold(key) {
+            self.fx.push(Effect::Modified { db, key: key.into(), by_itself });
         }
     }
 

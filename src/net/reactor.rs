@@ -11,9 +11,10 @@
 use super::busy_poll::{self, BusyPoll};
 use crate::sys::clock::{Clock, ticks};
 use crate::sys::cpu;
-use mio::{Events, Poll, Registry, Token};
+use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Among the tokens of generation 0 listeners count from 0, and other sources than clients and listeners
@@ -21,6 +22,8 @@ use std::time::Duration;
 pub const EXTRA: usize = 1 << 20;
 /// The first of them: signals were caught.
 pub const SIGNALS: usize = 0;
+/// Another thread is done with something.
+const WAKER: usize = 1;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
@@ -49,6 +52,7 @@ pub fn source(token: usize) -> Source {
 
 pub struct Reactor {
     poll: Poll,
+    waker: Arc<Waker>,
     /// Room for what one wait brings.
     events: Events,
     /// Events that the kernel reported and no pass has dealt with yet, in order.
@@ -92,8 +96,10 @@ pub struct Polled {
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), Token(EXTRA + WAKER))?);
         Ok(Reactor {
             poll,
+            waker,
             events: Events::with_capacity(1024),
             queue: VecDeque::new(),
             busy_poll: BusyPoll::default(),
@@ -106,6 +112,11 @@ impl Reactor {
 
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
+    }
+
+    /// Wakes a pass from another thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
     }
 
     /// Waits for events and queues them. After a pass with work it first polls for up to `bound`

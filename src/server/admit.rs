@@ -15,7 +15,7 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits, script};
+use super::{Server, ServerStates, auth, disk, evict, limits, script, tracking};
 use crate::acl::denials::DeniedIn;
 use crate::acl::selector::Denied;
 use crate::clients::pause::action;
@@ -130,13 +130,25 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
     if srv.states.has(ServerStates::MAXMEMORY) && !srv.execution.in_nested_pass() {
         let short = evict::perform(srv) == evict::EvictOutcome::Failed;
-        let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
+        let tired = srv.eviction.is_tired(&srv.config);
+        let Some(c) = srv.clients.get_mut(id).filter(|c| !c.has(flag::DYING)) else {
+            return Verdict::Gone;
+        };
+        if tired {
+            c.set(flag::YIELDS);
+        }
         // Queueing takes memory, so it is refused; EXEC and DISCARD free the queue, so they are not.
         let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
         if short && (queues || acts.any(cf::DENYOOM)) {
             return Verdict::Refused(OOM);
         }
         srv.eviction.short = short;
+    }
+    if srv.states.has(ServerStates::TRACKING) {
+        tracking::limit(srv);
+        if srv.clients.live(id).is_none() {
+            return Verdict::Gone;
+        }
     }
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
     if let Some(why) = state_refuses(srv, c, e, acts) {

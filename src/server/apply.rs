@@ -23,7 +23,10 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::AppendOnly => {
             return refuse_unless(append_only(srv), "Unable to turn on AOF. Check server logs.");
         }
-        Apply::AofAutoGc => aof::delete_history(srv),
+        Apply::AofAutoGc => {
+            super::rewrite::finish_handover(srv);
+            aof::delete_history(srv);
+        }
         Apply::AppendFsync => aof::policy_changed(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),

@@ -133,14 +133,12 @@ fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
 /// Gives the reply back; when the request is over, what the client sent meanwhile is run in this pass.
 fn finish(srv: &mut Server, id: ClientId, mut out: Reply, over: bool) {
     let c = &mut srv.clients[id];
-    if over && c.has(flag::SKIP | flag::SKIP_NEXT) {
-        dispatch::skip_replies(srv, id, &mut out);
+    if over && c.has(dispatch::AFTER_REQUEST) {
+        dispatch::after_request(srv, id, &mut out);
     }
+    batch::take_pushes(srv, id, &mut out);
     let c = &mut srv.clients[id];
     c.clear(flag::EXECUTING);
-    if let Some(p) = c.pushes.take() {
-        out.aloud(|out| out.append(*p));
-    }
     c.conn.out = out;
     if !srv.clients[id].conn.out.is_empty() {
         srv.clients.wants_write(id);

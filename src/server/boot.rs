@@ -453,6 +453,7 @@ fn build(
         latency: Default::default(),
         watches: Default::default(),
         pubsub: Default::default(),
+        tracking: Default::default(),
         blocked: Default::default(),
         ops: Default::default(),
         repl: Default::default(),

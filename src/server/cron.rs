@@ -1,6 +1,8 @@
 //! What happens `hz` times a second.
 
-use super::{Server, aof, child, expire_cycle, jobs, limits, master, pause, rewrite, shutdown};
+use super::{
+    Server, aof, child, expire_cycle, jobs, limits, master, pause, rewrite, shutdown, tracking,
+};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
 use crate::sys::clock::{mono_ns, ticks};
@@ -58,7 +60,7 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.execution.owns_data() {
-        expire_cycle::run(srv, expire_cycle::ExpireCycleKind::Slow);
+        expire_cycle::slow(srv);
         databases(srv);
     }
     if srv.execution.owns_data() {
@@ -67,6 +69,7 @@ pub fn run(srv: &mut Server) {
             master::cron(srv);
         }
     }
+    tracking::limit(srv);
     pause::update(srv);
     clients(srv);
     shutdown::cron(srv);

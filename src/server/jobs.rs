@@ -7,7 +7,7 @@
 //! ```
 
 use super::child;
-use super::{Server, function, loading, master};
+use super::{Server, function, loading, master, rewrite};
 use crate::algo::num::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
@@ -406,9 +406,14 @@ fn may_try(srv: &Server) -> bool {
     srv.jobs.last_ok || srv.clock.unix_secs() - srv.jobs.last_try > RETRY_DELAY
 }
 
+/// No child is there, and none is about to begin.
+fn free(srv: &Server) -> bool {
+    srv.jobs.child.is_none() && !rewrite::is_opening(srv)
+}
+
 /// From the cron: has a save point been reached?
 pub fn save_points(srv: &mut Server) {
-    if srv.jobs.child.is_some() || srv.config.save.is_empty() || !may_try(srv) {
+    if !free(srv) || srv.config.save.is_empty() || !may_try(srv) {
         return;
     }
     let changes = srv.ks.dirty.saturating_sub(srv.jobs.dirty_saved);
@@ -423,8 +428,7 @@ pub fn save_points(srv: &mut Server) {
 
 /// From the cron: a save that was scheduled begins when no other child is there.
 pub fn scheduled(srv: &mut Server) {
-    if srv.jobs.scheduled && srv.jobs.child.is_none() && may_try(srv) && save_in_background(srv).is_err()
-    {
+    if srv.jobs.scheduled && free(srv) && may_try(srv) && save_in_background(srv).is_err() {
         srv.jobs.scheduled = true;
     }
 }

@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Server, ServerStates, blocking, master, policy, settle};
+use super::{Server, ServerStates, blocking, master, policy, settle, tracking};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -21,6 +21,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     blocking::delist(srv, id);
     settle::unwatch(srv, id);
     srv.pubsub.forget(id);
+    tracking::disable(srv, id);
     srv.repl.replicas.leave(id);
     let c = &mut srv.clients[id];
     // The buffers are freed at once: eviction kills clients to get their memory.

@@ -31,6 +31,7 @@ pub mod listen;
 pub mod loading;
 pub mod master;
 pub mod monitor;
+pub mod pace;
 pub mod pass;
 pub mod pause;
 pub mod policy;
@@ -43,6 +44,7 @@ pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
+pub mod tracking;
 pub mod transaction;
 pub mod users;
 
@@ -66,6 +68,7 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use crate::tracking::Tracking;
 use ctx::Table;
 
 pub struct Server {
@@ -98,6 +101,7 @@ pub struct Server {
     pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
+    pub tracking: Tracking,
     /// Room for the channel of a keyspace event.
     pub event_channel: Vec<u8>,
     pub blocked: Blocked,
@@ -131,6 +135,8 @@ impl ServerStates {
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;
+    /// Clients cache keys: reads are remembered, and the table may be too large.
+    pub const TRACKING: u32 = 1 << 10;
 
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0

@@ -13,7 +13,10 @@
 //! read C: buckets ─► read D: C's entries ─► read E: C runs
 //! ```
 
-use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill};
+use super::{
+    Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
+    rewrite,
+};
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
 use crate::net::reactor::{self, Ready, Source, source};
@@ -83,8 +86,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    let evicting = srv.eviction.running && srv.execution.between_passes();
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
+    let busy =
+        srv.execution.between_passes() && (srv.eviction.running || srv.expire_cycle.is_under_way());
+    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || busy {
         timeout = Duration::ZERO;
     }
     let bound = srv.config.busy_poll_us * 1000;
@@ -96,6 +100,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     srv.execution.ticks = srv.clock.sync();
     if srv.execution.between_passes() {
         (srv.cycle.ticks, srv.cycle.commands) = (srv.execution.ticks, srv.stats.commands);
+        srv.eviction.new_pass();
     }
     srv.ks.now_ms = srv.clock.unix_ms;
     srv.execution.enter_pass();
@@ -127,6 +132,12 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.eviction.running && !srv.execution.in_nested_pass() {
         evict::resume(srv);
+    }
+    if srv.expire_cycle.is_under_way() && srv.execution.owns_data() {
+        expire_cycle::go_on(srv);
+    }
+    if srv.aof.rewrite.handover.is_some() && srv.execution.owns_data() {
+        rewrite::proceed(srv);
     }
     if srv.clock.mono_ms >= srv.cron.next_ms {
         cron::run(srv);

@@ -108,6 +108,7 @@ fn finish(srv: &mut Server) -> bool {
 /// Ends a rewrite, and leaves the log whole on the disk. False when its first file is not written yet:
 /// the end would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
+    rewrite::finish_handover(srv);
     if child::runs(srv, ChildKind::Rewrite) {
         if srv.aof.state == AofState::WaitRewrite {
             if !force {
@@ -121,7 +122,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
             warning!("Writing initial AOF. Exit anyway.");
         }
         warning!("There is a child rewriting the AOF. Killing it!");
-        rewrite::kill_child(srv);
+        rewrite::stop(srv);
     }
     if srv.aof.state != AofState::Off {
         notice!("Calling fsync() on the AOF file.");
