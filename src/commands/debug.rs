@@ -530,7 +530,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         settle::before_flush(ctx.srv, None);
         ctx.srv.ks.flush(None, false);
     }
-    let loaded = jobs::load_file(ctx.srv, merge);
+    let loaded = jobs::load_file(ctx.srv, jobs::LoadFor::Again { merge });
     policy::refresh(ctx.srv);
     // The log has been told why.
     loaded.map_err(|_| CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs."))?;

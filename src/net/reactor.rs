@@ -23,6 +23,8 @@ const WAKER: usize = u32::MAX as usize;
 pub const EXTRA: usize = 1 << 20;
 /// The first of them: signals were caught.
 pub const SIGNALS: usize = 0;
+/// The connection to the master, until a client reads the stream.
+pub const LINK: usize = 1;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

@@ -27,6 +27,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::AppendFsync => aof::policy_changed(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
+        Apply::ReplicaServes => super::role::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
         Apply::Hz => srv.cron.hz = srv.config.hz,
         Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
@@ -106,7 +107,7 @@ fn max_memory(srv: &mut Server) {
     srv.eviction.running = max > 0;
 }
 
-/// Writes the score of a process that is the master.
+/// Writes the score of this process, by its role.
 pub fn oom_score(srv: &mut Server) -> bool {
     let mode = match srv.config.oom_score_adj {
         OomScoreAdj::No => oom::Mode::No,
@@ -114,7 +115,8 @@ pub fn oom_score(srv: &mut Server) -> bool {
         OomScoreAdj::Absolute => oom::Mode::Absolute,
     };
     let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
-    srv.process.oom.apply(mode, values, oom::Class::Master).is_ok()
+    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
+    srv.process.oom.apply(mode, values, class).is_ok()
 }
 
 /// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle

@@ -11,7 +11,7 @@
 //!
 //! `maxmemory-eviction-tenacity` bounds the time of one call, so that a limit that was lowered by far
 //! costs latency in slices. Nothing is evicted inside a nested pass, while loading and while eviction is
-//! paused.
+//! paused, nor on a replica with `replica-ignore-maxmemory`, which leaves it to its master.
 
 use super::{Gate, Server, settle, slow};
 use crate::clients::pause::action;
@@ -135,7 +135,9 @@ pub fn perform(srv: &mut Server) -> Outcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    !srv.gate.has(Gate::LOADING | Gate::BUSY)
+    let masters = srv.gate.has(Gate::REPLICA) && srv.config.replica_ignore_maxmemory;
+    !masters
+        && !srv.gate.has(Gate::LOADING | Gate::BUSY)
         && srv.execution.between_units()
         && !srv.pause.has(action::EVICT)
 }

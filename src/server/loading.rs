@@ -21,17 +21,24 @@ pub fn start(srv: &mut Server, total: u64) {
     policy::refresh(srv);
 }
 
-/// One more item has been read, up to byte `at`.
+/// One more item has been read, up to byte `at`. Inside of the start or of a command the loop turns here.
 pub fn progress(srv: &mut Server, at: u64) {
+    if count(srv, at) {
+        pass::nested(srv, pass::Interrupt::Load);
+    }
+}
+
+/// One more item has been read, up to byte `at`: true when the loop is to turn.
+pub fn count(srv: &mut Server, at: u64) -> bool {
     srv.loading.keys += 1;
     delay(srv.config.key_load_delay, srv.loading.keys);
     let step = srv.config.loading_process_events_interval_bytes;
     if step == 0 || at / step == srv.loading.loaded / step {
-        return;
+        return false;
     }
     srv.loading.loaded = at;
     srv.stats.peak_memory = srv.stats.peak_memory.max(alloc::used());
-    pass::nested(srv, pass::Interrupt::Load);
+    true
 }
 
 pub fn stop(srv: &mut Server) {

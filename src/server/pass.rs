@@ -13,7 +13,7 @@
 //! read C: buckets ─► read D: C's entries ─► read E: C runs
 //! ```
 
-use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill};
+use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill, link};
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
 use crate::net::reactor::{self, Ready, Source, source};
@@ -84,7 +84,8 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         timeout = timeout.min(Duration::from_millis(wait));
     }
     let evicting = srv.eviction.running && srv.execution.between_passes();
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting {
+    let syncs = srv.master_link.has_work();
+    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting || syncs {
         timeout = Duration::ZERO;
     }
     let bound = srv.config.busy_poll_us * 1000;
@@ -118,6 +119,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     // Nothing that has arrived waits while the loop sleeps.
     while run_arrival(srv) {}
+    if srv.master_link.has_work() && srv.execution.owns_data() {
+        link::drive(srv);
+    }
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
         srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
@@ -151,6 +155,7 @@ fn cycle_ends(srv: &mut Server) {
 fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
+        Source::Extra(reactor::LINK) => link::ready(srv),
         Source::Waker | Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
@@ -284,7 +289,7 @@ fn readable(srv: &mut Server, id: ClientId) {
     if c.has(flag::DYING | flag::CLOSE_AFTER_REPLY) {
         return;
     }
-    if c.has(flag::EXECUTING) {
+    if c.has(flag::EXECUTING) || c.has(flag::MASTER) && srv.execution.in_nested_pass() {
         return srv.clients.wants_read(id);
     }
     let got = read_once(srv, id);
@@ -359,7 +364,8 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
             return Got::End;
         }
     };
-    if conn.input.unparsed() as u64 > srv.config.client_query_buffer_limit {
+    let unparsed = conn.input.unparsed() as u64;
+    if unparsed > srv.config.client_query_buffer_limit && !srv.clients[id].has(flag::MASTER) {
         query_limit_reached(srv, id);
         return Got::End;
     }
