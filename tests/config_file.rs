@@ -8,10 +8,10 @@ use std::path::Path;
 
 use oxidis::config::absent::{ABSENT, UNREAD};
 use oxidis::config::getset::{get, lookup, names};
-use oxidis::config::kinds::Kind;
+use oxidis::config::kinds::DirectiveKind;
 use oxidis::config::load::{LoadError, Sources, Startup, load};
 use oxidis::config::rewrite::{RewriteOptions, render};
-use oxidis::config::row::{HIDDEN, Row};
+use oxidis::config::row::{DirectiveRow, HIDDEN};
 use oxidis::config::{Config, rows};
 
 /// Directives that are no values, so the table has no row for them.
@@ -45,8 +45,8 @@ fn parse(text: &str) -> Result<(Config, Startup), String> {
 }
 
 /// A directive that is unset by default has nothing to write into the file.
-fn is_unset(row: &Row) -> bool {
-    matches!(row.kind, Kind::Maybe { .. }) || row.name == "replicaof"
+fn is_unset(row: &DirectiveRow) -> bool {
+    matches!(row.kind, DirectiveKind::Maybe { .. }) || row.name == "replicaof"
 }
 
 #[test]

@@ -14,7 +14,7 @@ use oxidis::algo::quote::split_args;
 use oxidis::algo::rng::Rng;
 use oxidis::keyspace::Keyspace;
 use oxidis::keyspace::store::{New, Ttl};
-use oxidis::object::list::End;
+use oxidis::object::list::ListEnd;
 use oxidis::object::stream::Stream;
 use oxidis::object::stream::entries::{Keep, Trim};
 use oxidis::object::stream::group::Group;
@@ -22,11 +22,11 @@ use oxidis::object::stream::id::{Id, Wish};
 use oxidis::object::value::{Value, ValueKind, Variant};
 use oxidis::object::zset::Rules;
 use oxidis::object::{self, digest::Digest};
-use oxidis::persist::rdb::load::{self, Checks, Item, Loaded, Loader};
+use oxidis::persist::rdb::load::{self, Checks, Loaded, Loader, RdbItem};
 use oxidis::persist::rdb::save;
 use oxidis::persist::rdb::source::Memory;
 use oxidis::proto::args::Key;
-use oxidis::proto::parse::{Limits, Parsed, Span, State};
+use oxidis::proto::parse::{ParseLimits, ParseState, Parsed, Span};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ fn fuzz(name: &str, target: fn(&mut Rng)) {
 type Requests = (Vec<Vec<Vec<u8>>>, Option<String>);
 
 /// Reads the whole stream at once, as plainly as the protocol can be said.
-fn naive_requests(mut rest: &[u8], limits: &Limits) -> Requests {
+fn naive_requests(mut rest: &[u8], limits: &ParseLimits) -> Requests {
     let mut requests = Vec::new();
     while !rest.is_empty() {
         match naive_request(rest, limits) {
@@ -78,7 +78,7 @@ fn naive_requests(mut rest: &[u8], limits: &Limits) -> Requests {
 /// One request and its length; no request inside for an empty multibulk. None: not complete.
 type Request = Option<(Option<Vec<Vec<u8>>>, usize)>;
 
-fn naive_request(bytes: &[u8], limits: &Limits) -> Result<Request, String> {
+fn naive_request(bytes: &[u8], limits: &ParseLimits) -> Result<Request, String> {
     if bytes[0] != b'*' {
         let Some(lf) = naive_end(bytes, b'\n') else { return Ok(None) };
         let line = bytes[..lf].strip_suffix(b"\r").unwrap_or(&bytes[..lf]);
@@ -132,8 +132,8 @@ fn naive_line(bytes: &[u8]) -> Option<(Option<i64>, usize)> {
 }
 
 /// Feeds the stream in reads of random size, as the reactor would, and takes complete requests off.
-fn requests_in_reads(rng: &mut Rng, stream: &[u8], limits: &Limits) -> Requests {
-    let (mut state, mut buf, mut requests) = (State::default(), Vec::new(), Vec::new());
+fn requests_in_reads(rng: &mut Rng, stream: &[u8], limits: &ParseLimits) -> Requests {
+    let (mut state, mut buf, mut requests) = (ParseState::default(), Vec::new(), Vec::new());
     let mut spans: Vec<Span> = Vec::new();
     let mut rest = stream;
     while !rest.is_empty() {
@@ -206,7 +206,7 @@ fn push_multibulk(rng: &mut Rng, stream: &mut Vec<u8>) {
 }
 
 fn request_parser(rng: &mut Rng) {
-    let limits = Limits { max_bulk: 512 << 20, authenticated: rng.index(4) > 0 };
+    let limits = ParseLimits { max_bulk: 512 << 20, authenticated: rng.index(4) > 0 };
     let stream = random_requests(rng);
     let want = naive_requests(&stream, &limits);
     for _ in 0..3 {
@@ -222,7 +222,7 @@ fn fuzz_request_parser() {
 
 #[test]
 fn the_twin_sees_requests_and_errors() {
-    let limits = Limits { max_bulk: 512 << 20, authenticated: false };
+    let limits = ParseLimits { max_bulk: 512 << 20, authenticated: false };
     let (requests, error) = naive_requests(b"*1\r\n$4\r\nPING\r\nget k\n*0\r\n*1\r\n$1\r\nab", &limits);
     assert_eq!(requests, [vec![b"PING".to_vec()], vec![b"get".to_vec(), b"k".to_vec()]]);
     assert_eq!(error, None);
@@ -259,8 +259,8 @@ const FORMS: &[&[u8]] = &[
 ];
 
 /// Limits at which values change their form early, or the usual ones.
-fn some_limits(rng: &mut Rng) -> object::Limits {
-    let mut l = object::Limits::default();
+fn some_limits(rng: &mut Rng) -> object::ValueLimits {
+    let mut l = object::ValueLimits::default();
     if rng.index(2) == 0 {
         let most = [0, 1, 3, 8][rng.index(4)];
         (l.hash.entries, l.zset.entries, l.set.entries, l.set.ints) = (most, most, most, most);
@@ -281,7 +281,7 @@ fn some_text(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// A value of a random type and size.
-fn some_value(rng: &mut Rng, limits: &object::Limits) -> Value {
+fn some_value(rng: &mut Rng, limits: &object::ValueLimits) -> Value {
     use oxidis::object::{hash::Hash, list::List, set::Set, zset::Zset};
     let n = 1 + rng.index(12);
     match rng.index(5) {
@@ -291,7 +291,7 @@ fn some_value(rng: &mut Rng, limits: &object::Limits) -> Value {
             for _ in 0..n {
                 let text = some_text(rng);
                 l.grow_for(1, text.len(), &limits.list);
-                l.push(End::Tail, &text);
+                l.push(ListEnd::Tail, &text);
             }
             l.wrap()
         }
@@ -346,7 +346,7 @@ fn hurt(rng: &mut Rng, bytes: &mut Vec<u8>) {
 }
 
 /// Whatever a value was read from, using it does not panic, and it comes back as what it is.
-fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: usize) {
+fn use_value(rng: &mut Rng, mut v: Value, limits: &object::ValueLimits, read_from: usize) {
     // A byte may stand for a hundred (compression), each element needs its share of a table.
     let bytes = v.heap_bytes();
     assert!(bytes < 20_000 + 1_000 * read_from, "{bytes} bytes out of {read_from}");
@@ -356,9 +356,9 @@ fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: us
     match &mut v {
         Value::List(l) => {
             l.grow_for(1, a.len(), &limits.list);
-            l.push(End::Tail, &a);
+            l.push(ListEnd::Tail, &a);
             l.insert(&b, &a, true);
-            l.pop(End::Head, |e| e.to_vec()).expect("there are two at least");
+            l.pop(ListEnd::Head, |e| e.to_vec()).expect("there are two at least");
             l.for_range(0, l.len(), true, &mut |e: oxidis::ds::listpack::Element<'_>| {
                 assert!(e.to_vec().len() <= 1 << 20)
             });
@@ -388,7 +388,7 @@ fn use_value(rng: &mut Rng, mut v: Value, limits: &object::Limits, read_from: us
 }
 
 /// Dumped and restored, a value has the same content.
-fn come_back(v: Value, limits: &object::Limits) {
+fn come_back(v: Value, limits: &object::ValueLimits) {
     let mut ks = Keyspace::new(1);
     let key = Key::new(b"k");
     let _ = ks.set(0, key, New::Value(v), Ttl::Clear, None);
@@ -447,7 +447,7 @@ fn snapshots(rng: &mut Rng) {
     let options = save::SaveOptions {
         compress: rng.index(2) == 0,
         checksum: rng.index(2) == 0,
-        told: [save::UsageSaved::Nothing, save::UsageSaved::Idle, save::UsageSaved::Freq][rng.index(3)],
+        usage: [save::UsageSaved::Nothing, save::UsageSaved::Idle, save::UsageSaved::Freq][rng.index(3)],
         aux: vec![("redis-ver", "7.2.6".into())],
     };
     let mut file = Vec::new();
@@ -468,7 +468,7 @@ fn snapshots(rng: &mut Rng) {
     while let Ok(Some(item)) = loader.next_item() {
         items += 1;
         assert!(items <= file.len(), "each item has bytes of its own");
-        if let Item::Key { value: Loaded::Value(v), .. } = item {
+        if let RdbItem::Key { value: Loaded::Value(v), .. } = item {
             use_value(rng, v, &limits, file.len());
         }
     }
@@ -487,8 +487,8 @@ fn fuzz_snapshots() {
 
 // ---- streams out of payloads ---------------------------------------------------------------------
 
-const LIMITS: object::stream::entries::Limits =
-    object::stream::entries::Limits { bytes: 200, entries: 5 };
+const LIMITS: object::stream::entries::StreamLimits =
+    object::stream::entries::StreamLimits { bytes: 200, entries: 5 };
 
 fn small_id(rng: &mut Rng) -> Id {
     Id::new(rng.below(12), rng.below(3))

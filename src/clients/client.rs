@@ -78,7 +78,7 @@ pub mod flag {
 
 /// How a client is treated where limits differ; `as usize` is its place in the figures by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ClientKind {
     /// MONITOR is one of these.
     Normal,
     Replica,
@@ -86,17 +86,17 @@ pub enum Kind {
     Master,
 }
 
-impl Kind {
+impl ClientKind {
     pub const COUNT: usize = 4;
 
     /// As CLIENT LIST and CLIENT KILL name it.
-    pub fn named(name: &[u8]) -> Option<Kind> {
-        let all: [(&[u8], Kind); 5] = [
-            (b"normal", Kind::Normal),
-            (b"slave", Kind::Replica),
-            (b"replica", Kind::Replica),
-            (b"pubsub", Kind::Pubsub),
-            (b"master", Kind::Master),
+    pub fn named(name: &[u8]) -> Option<ClientKind> {
+        let all: [(&[u8], ClientKind); 5] = [
+            (b"normal", ClientKind::Normal),
+            (b"slave", ClientKind::Replica),
+            (b"replica", ClientKind::Replica),
+            (b"pubsub", ClientKind::Pubsub),
+            (b"master", ClientKind::Master),
         ];
         all.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, k)| *k)
     }
@@ -219,12 +219,12 @@ impl Client {
         self.resp == 3
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ClientKind {
         match self.flags & (flag::MASTER | flag::REPLICA | flag::PUBSUB | flag::MONITOR) {
-            f if f & flag::MASTER != 0 => Kind::Master,
-            f if f & flag::REPLICA != 0 && f & flag::MONITOR == 0 => Kind::Replica,
-            f if f & flag::PUBSUB != 0 => Kind::Pubsub,
-            _ => Kind::Normal,
+            f if f & flag::MASTER != 0 => ClientKind::Master,
+            f if f & flag::REPLICA != 0 && f & flag::MONITOR == 0 => ClientKind::Replica,
+            f if f & flag::PUBSUB != 0 => ClientKind::Pubsub,
+            _ => ClientKind::Normal,
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Input {
     /// Bytes read; the first `pos` are done with. Empty and without room while the client is silent.
     pub buf: Vec<u8>,
     pub pos: usize,
-    pub state: parse::State,
+    pub state: parse::ParseState,
     /// Length and room of `buf` while it is lent to the command that runs.
     pub lent: (usize, usize),
     pub query_peak: u32,

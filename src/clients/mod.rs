@@ -16,7 +16,7 @@ pub mod pause;
 pub mod pool;
 pub mod usage;
 
-pub use client::{Client, Kind, flag};
+pub use client::{Client, ClientKind, flag};
 pub use id::{ClientId, UserId};
 
 use crate::proto::reply::Reply;
@@ -49,7 +49,7 @@ pub struct Clients {
     pub pool: pool::Pool,
     pub usage: usage::Usage,
     /// Hard output limits by kind, 0 for none.
-    pub output_limits: [usize; Kind::COUNT],
+    pub output_limits: [usize; ClientKind::COUNT],
 }
 
 impl Clients {

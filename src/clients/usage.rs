@@ -9,7 +9,7 @@
 //! may not be evicted count by kind, but stand in no bucket.
 
 use super::client::Counted;
-use super::{ClientId, Kind};
+use super::{ClientId, ClientKind};
 use std::collections::BTreeSet;
 
 const MIN_LOG: u32 = 15;
@@ -17,7 +17,7 @@ const MAX_LOG: u32 = 33;
 
 #[derive(Debug, Default)]
 pub struct Usage {
-    by_kind: [usize; Kind::COUNT],
+    by_kind: [usize; ClientKind::COUNT],
     buckets: BTreeSet<(u8, ClientId)>,
 }
 
@@ -33,7 +33,7 @@ impl Usage {
         id: ClientId,
         old: &Counted,
         bytes: usize,
-        kind: Kind,
+        kind: ClientKind,
         evictable: bool,
     ) -> Counted {
         self.by_kind[old.kind as usize] -= old.bytes;
@@ -62,13 +62,13 @@ impl Usage {
         self.move_to(id, old.bucket, 0);
     }
 
-    pub fn of(&self, kind: Kind) -> usize {
+    pub fn of(&self, kind: ClientKind) -> usize {
         self.by_kind[kind as usize]
     }
 
     /// What counts against `maxmemory-clients`.
     pub fn evictable_kinds(&self) -> usize {
-        self.of(Kind::Normal) + self.of(Kind::Pubsub)
+        self.of(ClientKind::Normal) + self.of(ClientKind::Pubsub)
     }
 
     /// The client that is evicted next.
@@ -94,15 +94,15 @@ mod tests {
         let mut marks: Vec<Counted> = sizes
             .iter()
             .enumerate()
-            .map(|(i, n)| u.update(id(i as u32), &Counted::default(), *n, Kind::Normal, true))
+            .map(|(i, n)| u.update(id(i as u32), &Counted::default(), *n, ClientKind::Normal, true))
             .collect();
         assert_eq!(u.evictable_kinds(), sizes.iter().sum::<usize>());
         assert_eq!(u.largest(), Some(id(2)));
-        marks[2] = u.update(id(2), &marks[2], 100, Kind::Replica, false);
-        assert_eq!((u.largest(), u.of(Kind::Replica)), (Some(id(4)), 100));
+        marks[2] = u.update(id(2), &marks[2], 100, ClientKind::Replica, false);
+        assert_eq!((u.largest(), u.of(ClientKind::Replica)), (Some(id(4)), 100));
         for (i, m) in marks.iter().enumerate() {
             u.forget(id(i as u32), m);
         }
-        assert_eq!((u.largest(), u.evictable_kinds(), u.of(Kind::Replica)), (None, 0, 0));
+        assert_eq!((u.largest(), u.evictable_kinds(), u.of(ClientKind::Replica)), (None, 0, 0));
     }
 }

@@ -4,7 +4,7 @@ use crate::algo::num::parse_i64;
 use crate::blocked::Wait;
 use crate::clients::client::Client;
 use crate::clients::pause::{Purpose, action};
-use crate::clients::{ClientId, Kind, UserId, flag};
+use crate::clients::{ClientId, ClientKind, UserId, flag};
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Docs, Flow, cat};
@@ -147,8 +147,8 @@ fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-fn kind(ctx: &mut Ctx<'_>, name: &[u8]) -> Result<Kind, CmdError> {
-    Kind::named(name).ok_or_else(|| quoting(ctx, "ERR Unknown client type '", name, "'"))
+fn kind(ctx: &mut Ctx<'_>, name: &[u8]) -> Result<ClientKind, CmdError> {
+    ClientKind::named(name).ok_or_else(|| quoting(ctx, "ERR Unknown client type '", name, "'"))
 }
 
 fn list(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -193,7 +193,7 @@ fn by_number(ctx: &Ctx<'_>, n: i64) -> Option<ClientId> {
 struct Filter<'a> {
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
-    kind: Option<Kind>,
+    kind: Option<ClientKind>,
     id: Option<u64>,
     user: Option<UserId>,
     keep_me: bool,

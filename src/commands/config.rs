@@ -7,7 +7,7 @@ use crate::cmd::row::flag::*;
 use crate::config::getset::{self, Asker};
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{Gate, apply};
+use crate::server::{ServerStates, apply};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -73,7 +73,7 @@ fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|p| (p[0], p[1])).collect();
     let local = ctx.srv.clients[ctx.origin].conn.stream.as_ref().is_none_or(|s| s.is_local());
-    let asker = Asker { local, loading: ctx.srv.gate.has(Gate::LOADING) };
+    let asker = Asker { local, loading: ctx.srv.states.has(ServerStates::LOADING) };
     match getset::change(ctx.srv, |s| &mut s.config, &pairs, asker, apply::perform) {
         Ok(_) => {
             crate::server::policy::refresh(ctx.srv);

@@ -6,9 +6,9 @@ use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
-use crate::pubsub::Kind;
+use crate::pubsub::SubscriptionKind;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{Gate, auth, policy, transaction};
+use crate::server::{ServerStates, auth, policy, transaction};
 use crate::stats::DENIED_AUTH;
 
 pub static ROWS: &[Command] = &[
@@ -131,9 +131,9 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(&"ERR can only reset normal client connections"));
     }
     srv.monitors.remove(&id);
-    srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+    srv.states.put(ServerStates::MONITORS, !srv.monitors.is_empty());
     transaction::discard(srv, id);
-    for kind in [Kind::Channel, Kind::Shard, Kind::Pattern] {
+    for kind in [SubscriptionKind::Channel, SubscriptionKind::Shard, SubscriptionKind::Pattern] {
         for name in srv.pubsub.of(kind, id) {
             srv.pubsub.unsubscribe(kind, id, &name);
         }
@@ -173,7 +173,7 @@ fn monitor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     c.set(flag::MONITOR);
     ctx.srv.monitors.insert(ctx.client);
-    ctx.srv.gate.put(Gate::MONITORS, true);
+    ctx.srv.states.put(ServerStates::MONITORS, true);
     ctx.out.ok();
     Ok(Flow::Done)
 }
@@ -304,7 +304,7 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     out.bulk(b"mode");
     out.bulk(if ctx.srv.config.cluster_enabled { b"cluster" } else { b"standalone" });
     out.bulk(b"role");
-    out.bulk(if ctx.srv.gate.has(Gate::REPLICA) { b"replica" } else { b"master" });
+    out.bulk(if ctx.srv.states.has(ServerStates::REPLICA) { b"replica" } else { b"master" });
     out.bulk(b"modules");
     out.array(0);
     Ok(Flow::Done)

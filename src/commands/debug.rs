@@ -30,7 +30,7 @@ use crate::proto::args::Key;
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{Gate, aof, aof_load, apply, jobs, policy, settle, shutdown};
+use crate::server::{ServerStates, aof, aof_load, apply, jobs, policy, settle, shutdown};
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -502,7 +502,7 @@ fn replybuffer(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 
 /// A dataset that is being read is not read anew from the pass inside that.
 fn not_loading(ctx: &Ctx<'_>) -> Result<(), CmdError> {
-    match ctx.srv.gate.has(Gate::LOADING) {
+    match ctx.srv.states.has(ServerStates::LOADING) {
         true => Err(CmdError::Msg(&"LOADING Redis is loading the dataset in memory")),
         false => Ok(()),
     }

@@ -538,7 +538,7 @@ fn hscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Ok(Flow::Done);
     };
     let h = ctx.srv.ks.value::<Hash>(&f)?;
-    let options = scan::Options::parse(ctx.args.from(3), false)?;
+    let options = scan::ScanOptions::parse(ctx.args.from(3), false)?;
     match &*h {
         Hash::Table(t) => scan::table(ctx.out, cursor, &options, t, true),
         Hash::Packed(l) => {

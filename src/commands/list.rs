@@ -11,7 +11,7 @@ use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::{Element, Needle};
 use crate::keyspace::store::{New, Ttl};
 use crate::keyspace::{Found, Keyspace, Touched, class};
-use crate::object::list::{End, List};
+use crate::object::list::{List, ListEnd};
 use crate::object::value::Variant;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
@@ -161,12 +161,12 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-pub fn push_event(end: End) -> &'static str {
-    if end == End::Head { "lpush" } else { "rpush" }
+pub fn push_event(end: ListEnd) -> &'static str {
+    if end == ListEnd::Head { "lpush" } else { "rpush" }
 }
 
-pub fn pop_event(end: End) -> &'static str {
-    if end == End::Head { "lpop" } else { "rpop" }
+pub fn pop_event(end: ListEnd) -> &'static str {
+    if end == ListEnd::Head { "lpop" } else { "rpop" }
 }
 
 // ---- adding -------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ pub fn push_to<'a>(
     ks: &mut Keyspace,
     (db, key): (usize, Key<'a>),
     found: Option<Found<'a>>,
-    end: End,
+    end: ListEnd,
     (values, bytes): (&[&[u8]], usize),
     dirty: u64,
 ) -> Result<usize, CmdError> {
@@ -206,7 +206,7 @@ pub fn push_to<'a>(
     Ok(len)
 }
 
-fn push(ctx: &mut Ctx<'_>, end: End, only_if_there: bool) -> Result<Flow, CmdError> {
+fn push(ctx: &mut Ctx<'_>, end: ListEnd, only_if_there: bool) -> Result<Flow, CmdError> {
     let (key, values) = (ctx.key(1), ctx.args.from(2));
     let found = ctx.srv.ks.write(ctx.db, key);
     if found.is_none() && only_if_there {
@@ -221,19 +221,19 @@ fn push(ctx: &mut Ctx<'_>, end: End, only_if_there: bool) -> Result<Flow, CmdErr
 }
 
 fn lpush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    push(ctx, End::Head, false)
+    push(ctx, ListEnd::Head, false)
 }
 
 fn rpush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    push(ctx, End::Tail, false)
+    push(ctx, ListEnd::Tail, false)
 }
 
 fn lpushx(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    push(ctx, End::Head, true)
+    push(ctx, ListEnd::Head, true)
 }
 
 fn rpushx(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    push(ctx, End::Tail, true)
+    push(ctx, ListEnd::Tail, true)
 }
 
 fn linsert(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -291,7 +291,7 @@ fn lset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 pub fn pop_one<R>(
     ks: &mut Keyspace,
     found: Found<'_>,
-    end: End,
+    end: ListEnd,
     show: impl FnOnce(Element<'_>) -> R,
 ) -> Result<R, CmdError> {
     let limits = ks.policy.limits.list;
@@ -309,7 +309,7 @@ pub fn pop_many(
     ks: &mut Keyspace,
     out: &mut Reply,
     found: Found<'_>,
-    end: End,
+    end: ListEnd,
     count: usize,
 ) -> Result<usize, CmdError> {
     let limits = ks.policy.limits.list;
@@ -317,7 +317,7 @@ pub fn pop_many(
     let l: &mut List = e.value()?;
     let len = l.len();
     let n = count.min(len);
-    let reverse = end == End::Tail;
+    let reverse = end == ListEnd::Tail;
     out.array(n);
     l.for_range(if reverse { len - 1 } else { 0 }, n, reverse, out);
     l.delete_range(if reverse { (len - n) as i64 } else { 0 }, n);
@@ -327,7 +327,7 @@ pub fn pop_many(
     Ok(n)
 }
 
-fn pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
+fn pop(ctx: &mut Ctx<'_>, end: ListEnd) -> Result<Flow, CmdError> {
     let count = match ctx.args.from(2) {
         [] => None,
         [count] => Some(positive(count)? as usize),
@@ -355,11 +355,11 @@ fn pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
 }
 
 fn lpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    pop(ctx, End::Head)
+    pop(ctx, ListEnd::Head)
 }
 
 fn rpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    pop(ctx, End::Tail)
+    pop(ctx, ListEnd::Tail)
 }
 
 /// The range that two indices, both included, make of `len` elements; empty for none.
@@ -406,7 +406,7 @@ fn lrem(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ctx.out.int(0);
         return Ok(Flow::Done);
     };
-    let from = if count < 0 { End::Tail } else { End::Head };
+    let from = if count < 0 { ListEnd::Tail } else { ListEnd::Head };
     let most = match count.unsigned_abs() {
         0 => usize::MAX,
         n => usize::try_from(n).unwrap_or(usize::MAX),
@@ -466,7 +466,7 @@ fn lrange(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 /// The options of LPOS.
 struct Search {
-    from: End,
+    from: ListEnd,
     /// The number of the first match that is reported.
     rank: u64,
     /// How many matches to report, 0 for all; None for one, and no array around it.
@@ -480,7 +480,7 @@ fn lpos_options(args: &[&[u8]]) -> Result<Search, CmdError> {
         let n = integer(arg).map_err(|_| CmdError::Msg(why))?;
         u64::try_from(n).map_err(|_| CmdError::Msg(why))
     };
-    let mut s = Search { from: End::Head, rank: 1, count: None, maxlen: 0 };
+    let mut s = Search { from: ListEnd::Head, rank: 1, count: None, maxlen: 0 };
     let mut options = args.iter();
     while let Some(option) = options.next() {
         let value = options.next().ok_or(CmdError::Syntax)?;
@@ -499,7 +499,7 @@ fn lpos_options(args: &[&[u8]]) -> Result<Search, CmdError> {
                       ... or use negative to start from the end of the list",
                 ));
             }
-            s.from = if rank < 0 { End::Tail } else { End::Head };
+            s.from = if rank < 0 { ListEnd::Tail } else { ListEnd::Head };
             s.rank = rank.unsigned_abs();
         } else if option.eq_ignore_ascii_case(b"count") {
             s.count = Some(not_negative(value, &"ERR COUNT can't be negative")?);
@@ -538,7 +538,7 @@ fn lpos(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             return true;
         }
         told += 1;
-        ctx.out.int(if s.from == End::Head { n } else { len - 1 - n } as i64);
+        ctx.out.int(if s.from == ListEnd::Head { n } else { len - 1 - n } as i64);
         told != last_wanted
     });
     match array {

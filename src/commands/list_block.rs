@@ -15,7 +15,7 @@ use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::entry::ty;
 use crate::ds::listpack::Element;
 use crate::keyspace::{Found, class};
-use crate::object::list::{End, List};
+use crate::object::list::{List, ListEnd};
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 
@@ -118,11 +118,11 @@ pub static ROWS: &[Command] = &[
 
 const WAIT: Wait = Wait::Key { ty: ty::LIST, any_change: false };
 
-fn side(arg: &[u8]) -> Result<End, CmdError> {
+fn side(arg: &[u8]) -> Result<ListEnd, CmdError> {
     if arg.eq_ignore_ascii_case(b"left") {
-        Ok(End::Head)
+        Ok(ListEnd::Head)
     } else if arg.eq_ignore_ascii_case(b"right") {
-        Ok(End::Tail)
+        Ok(ListEnd::Tail)
     } else {
         Err(CmdError::Syntax)
     }
@@ -143,7 +143,7 @@ fn first_list<'a>(ctx: &mut Ctx<'a>, keys: &[&'a [u8]]) -> Result<Option<Found<'
 // ---- popping ------------------------------------------------------------------------------------
 
 /// BLPOP and BRPOP: the key and one element.
-fn blocking_pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
+fn blocking_pop(ctx: &mut Ctx<'_>, end: ListEnd) -> Result<Flow, CmdError> {
     let (limit, keys) = ctx.args.from(1).split_last().expect("the arity says so");
     let deadline = timeout::seconds(limit, ctx.now_ms())?;
     let Some(found) = first_list(ctx, keys)? else {
@@ -164,22 +164,22 @@ fn blocking_pop(ctx: &mut Ctx<'_>, end: End) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-fn pop_name(end: End) -> &'static [u8] {
-    if end == End::Head { b"LPOP" } else { b"RPOP" }
+fn pop_name(end: ListEnd) -> &'static [u8] {
+    if end == ListEnd::Head { b"LPOP" } else { b"RPOP" }
 }
 
 fn blpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    blocking_pop(ctx, End::Head)
+    blocking_pop(ctx, ListEnd::Head)
 }
 
 fn brpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    blocking_pop(ctx, End::Tail)
+    blocking_pop(ctx, ListEnd::Tail)
 }
 
 /// What LMPOP and BLMPOP say from the number of keys on.
 struct Multi<'a> {
     keys: &'a [&'a [u8]],
-    end: End,
+    end: ListEnd,
     count: usize,
 }
 
@@ -247,14 +247,14 @@ fn blmpop(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 /// Moves an element from the list at argument 1 to the one at argument 2 and replies it. False when
 /// there is no list to take from.
-fn move_one(ctx: &mut Ctx<'_>, from: End, to: End) -> Result<bool, CmdError> {
+fn move_one(ctx: &mut Ctx<'_>, from: ListEnd, to: ListEnd) -> Result<bool, CmdError> {
     let Some(source) = ctx.write(1) else { return Ok(false) };
     let list = ctx.srv.ks.value::<List>(&source)?;
     if ctx.args[1] == ctx.args[2] {
         rotate(ctx, source, from, to)?;
         return Ok(true);
     }
-    let index = if from == End::Head { 0 } else { -1 };
+    let index = if from == ListEnd::Head { 0 } else { -1 };
     let is_quick = matches!(*list, List::Quick(_));
     let copy = |e: Element<'_>| (e.to_vec(), reckoned(e, is_quick));
     let (value, bytes) = list.get(index, copy).expect("no list in the keyspace is empty");
@@ -281,7 +281,7 @@ fn reckoned(e: Element<'_>, from_quicklist: bool) -> usize {
 }
 
 /// From one end of a list to an end of the same.
-fn rotate(ctx: &mut Ctx<'_>, found: Found<'_>, from: End, to: End) -> Result<(), CmdError> {
+fn rotate(ctx: &mut Ctx<'_>, found: Found<'_>, from: ListEnd, to: ListEnd) -> Result<(), CmdError> {
     let limits = ctx.srv.ks.policy.limits.list;
     let ks = &mut ctx.srv.ks;
     let mut e = ks.edit(found);
@@ -308,7 +308,7 @@ fn lmove(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn rpoplpush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    if !move_one(ctx, End::Tail, End::Head)? {
+    if !move_one(ctx, ListEnd::Tail, ListEnd::Head)? {
         ctx.out.null();
     }
     Ok(Flow::Done)
@@ -317,8 +317,8 @@ fn rpoplpush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 /// Moves now, or waits for the source. `op` is what replicas and the AOF get instead.
 fn blocking_move(
     ctx: &mut Ctx<'_>,
-    from: End,
-    to: End,
+    from: ListEnd,
+    to: ListEnd,
     deadline: i64,
     op: &[&[u8]],
 ) -> Result<Flow, CmdError> {
@@ -345,5 +345,5 @@ fn blmove(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn brpoplpush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let a = ctx.args.slice();
     let deadline = timeout::seconds(a[3], ctx.now_ms())?;
-    blocking_move(ctx, End::Tail, End::Head, deadline, &[b"RPOPLPUSH", a[1], a[2]])
+    blocking_move(ctx, ListEnd::Tail, ListEnd::Head, deadline, &[b"RPOPLPUSH", a[1], a[2]])
 }

@@ -7,7 +7,7 @@ use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
-use crate::pubsub::{Kind, publish};
+use crate::pubsub::{SubscriptionKind, publish};
 use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::{Server, policy};
@@ -25,7 +25,7 @@ const fn row(
 }
 
 pub static ROWS: &[Command] = &[
-    row("psubscribe", -2, SUBSCRIBER, |c| subscribe(c, Kind::Pattern), &docs::PSUBSCRIBE),
+    row("psubscribe", -2, SUBSCRIBER, |c| subscribe(c, SubscriptionKind::Pattern), &docs::PSUBSCRIBE),
     row("publish", 3, PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE, publish_, &docs::PUBLISH),
     Command {
         name: "pubsub",
@@ -35,7 +35,7 @@ pub static ROWS: &[Command] = &[
                 "channels",
                 -2,
                 PUBSUB | LOADING | STALE,
-                |c| active(c, Kind::Channel),
+                |c| active(c, SubscriptionKind::Channel),
                 &docs::PUBSUB_CHANNELS,
             ),
             row("help", 2, LOADING | STALE, help, &docs::PUBSUB_HELP),
@@ -44,28 +44,34 @@ pub static ROWS: &[Command] = &[
                 "numsub",
                 -2,
                 PUBSUB | LOADING | STALE,
-                |c| numsub(c, Kind::Channel),
+                |c| numsub(c, SubscriptionKind::Channel),
                 &docs::PUBSUB_NUMSUB,
             ),
             row(
                 "shardchannels",
                 -2,
                 PUBSUB | LOADING | STALE,
-                |c| active(c, Kind::Shard),
+                |c| active(c, SubscriptionKind::Shard),
                 &docs::PUBSUB_SHARDCHANNELS,
             ),
             row(
                 "shardnumsub",
                 -2,
                 PUBSUB | LOADING | STALE,
-                |c| numsub(c, Kind::Shard),
+                |c| numsub(c, SubscriptionKind::Shard),
                 &docs::PUBSUB_SHARDNUMSUB,
             ),
         ],
         docs: &docs::PUBSUB,
         ..ROW
     },
-    row("punsubscribe", -1, SUBSCRIBER, |c| unsubscribe(c, Kind::Pattern), &docs::PUNSUBSCRIBE),
+    row(
+        "punsubscribe",
+        -1,
+        SUBSCRIBER,
+        |c| unsubscribe(c, SubscriptionKind::Pattern),
+        &docs::PUNSUBSCRIBE,
+    ),
     Command {
         name: "spublish",
         arity: 3,
@@ -81,28 +87,37 @@ pub static ROWS: &[Command] = &[
         arity: -2,
         flags: SUBSCRIBER,
         keys: &[KeySpec::range(key::NOT_KEY, 1, -1, 1)],
-        run: |c| subscribe(c, Kind::Shard),
+        run: |c| subscribe(c, SubscriptionKind::Shard),
         docs: &docs::SSUBSCRIBE,
         ..ROW
     },
-    row("subscribe", -2, SUBSCRIBER, |c| subscribe(c, Kind::Channel), &docs::SUBSCRIBE),
+    row("subscribe", -2, SUBSCRIBER, |c| subscribe(c, SubscriptionKind::Channel), &docs::SUBSCRIBE),
     Command {
         name: "sunsubscribe",
         arity: -1,
         flags: SUBSCRIBER,
         keys: &[KeySpec::range(key::NOT_KEY, 1, -1, 1)],
-        run: |c| unsubscribe(c, Kind::Shard),
+        run: |c| unsubscribe(c, SubscriptionKind::Shard),
         docs: &docs::SUNSUBSCRIBE,
         ..ROW
     },
-    row("unsubscribe", -1, SUBSCRIBER, |c| unsubscribe(c, Kind::Channel), &docs::UNSUBSCRIBE),
+    row(
+        "unsubscribe",
+        -1,
+        SUBSCRIBER,
+        |c| unsubscribe(c, SubscriptionKind::Channel),
+        &docs::UNSUBSCRIBE,
+    ),
 ];
 
 /// Channels and patterns are counted together, shard channels by themselves.
-fn count(srv: &Server, kind: Kind, id: ClientId) -> usize {
+fn count(srv: &Server, kind: SubscriptionKind, id: ClientId) -> usize {
     match kind {
-        Kind::Shard => srv.pubsub.count(Kind::Shard, id),
-        _ => srv.pubsub.count(Kind::Channel, id) + srv.pubsub.count(Kind::Pattern, id),
+        SubscriptionKind::Shard => srv.pubsub.count(SubscriptionKind::Shard, id),
+        _ => {
+            srv.pubsub.count(SubscriptionKind::Channel, id)
+                + srv.pubsub.count(SubscriptionKind::Pattern, id)
+        }
     }
 }
 
@@ -119,10 +134,10 @@ fn confirm(out: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
     });
 }
 
-fn subscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+fn subscribe(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdError> {
     let c = &ctx.srv.clients[ctx.client];
     // Inside EXEC old clients may subscribe, but not to shard channels.
-    let lenient = kind != Kind::Shard && (c.has(flag::MULTI) || ctx.srv.execution.in_exec());
+    let lenient = kind != SubscriptionKind::Shard && (c.has(flag::MULTI) || ctx.srv.execution.in_exec());
     if c.has(flag::DENY_BLOCKING) && !lenient {
         let name = kind.words().0.to_uppercase();
         return Err(CmdError::text(format!("ERR {name} isn't allowed for a DENY BLOCKING client")));
@@ -137,7 +152,7 @@ fn subscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+fn unsubscribe(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdError> {
     let word = kind.words().1;
     if ctx.args.len() > 1 {
         for name in ctx.args.from(1) {
@@ -158,7 +173,10 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
         }
     }
     let srv = &mut *ctx.srv;
-    if count(srv, Kind::Channel, ctx.client) + count(srv, Kind::Shard, ctx.client) == 0 {
+    if count(srv, SubscriptionKind::Channel, ctx.client)
+        + count(srv, SubscriptionKind::Shard, ctx.client)
+        == 0
+    {
         srv.clients[ctx.client].clear(flag::PUBSUB);
     }
     policy::refresh(srv);
@@ -166,21 +184,21 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
 }
 
 fn publish_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    send(ctx, Kind::Channel)
+    send(ctx, SubscriptionKind::Channel)
 }
 
 fn spublish(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    send(ctx, Kind::Shard)
+    send(ctx, SubscriptionKind::Shard)
 }
 
-fn send(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+fn send(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdError> {
     let n = publish(&mut ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
     ctx.prop = Propagation::Force(to::REPLICAS);
     ctx.out.int(n as i64);
     Ok(Flow::Done)
 }
 
-fn active(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+fn active(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdError> {
     if ctx.args.len() > 3 {
         return Err(help::unknown_subcommand(ctx));
     }
@@ -190,7 +208,7 @@ fn active(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-fn numsub(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
+fn numsub(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdError> {
     let names = ctx.args.from(2);
     ctx.out.array(names.len() * 2);
     for n in names {
@@ -201,7 +219,7 @@ fn numsub(ctx: &mut Ctx<'_>, kind: Kind) -> Result<Flow, CmdError> {
 }
 
 fn numpat(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.out.int(ctx.srv.pubsub.distinct(Kind::Pattern) as i64);
+    ctx.out.int(ctx.srv.pubsub.distinct(SubscriptionKind::Pattern) as i64);
     Ok(Flow::Done)
 }
 

@@ -84,8 +84,8 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     if !ctx.out.is_empty() {
         return Err(CmdError::Msg(&"ERR SYNC and PSYNC are invalid with pending output"));
     }
-    let about = srv.repl.replicas.about_mut(id);
-    if about.filtered && !about.eof {
+    let facts = srv.repl.replicas.facts_mut(id);
+    if facts.filtered && !facts.eof {
         return Err(CmdError::Msg(&"ERR Filtered replica requires EOF capability"));
     }
     let name = master::name(srv, id);
@@ -202,10 +202,10 @@ fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
     let attached = ctx.srv.repl.replicas.get(ctx.client).is_some();
-    let about = ctx.srv.repl.replicas.about_mut(ctx.client);
+    let facts = ctx.srv.repl.replicas.facts_mut(ctx.client);
     match option {
-        b"listening-port" => about.port = integer(value)?,
-        b"ip-address" if value.len() < HOST => about.ip = Some(value.into()),
+        b"listening-port" => facts.port = integer(value)?,
+        b"ip-address" if value.len() < HOST => facts.ip = Some(value.into()),
         b"ip-address" => {
             return Err(CmdError::text(format!(
                 "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
@@ -214,13 +214,13 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
         }
         // What we do not know we need not do.
         b"capa" => {
-            about.eof |= value.eq_ignore_ascii_case(b"eof");
-            about.psync2 |= value.eq_ignore_ascii_case(b"psync2");
+            facts.eof |= value.eq_ignore_ascii_case(b"eof");
+            facts.psync2 |= value.eq_ignore_ascii_case(b"psync2");
         }
         b"rdb-only" => match integer(value)? {
             // Ignored once the replica is attached: it was decided then whether the backlog is kept for it.
             0..=1 if attached => {}
-            n @ 0..=1 => about.rdb_only = n == 1,
+            n @ 0..=1 => facts.rdb_only = n == 1,
             _ => {
                 return Err(CmdError::Msg(&"ERR value is out of range, value must between 0 and 1"));
             }
@@ -229,7 +229,7 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
             let Some(words) = split_args(value) else {
                 return Err(CmdError::Msg(&"ERR Missing rdb-filter-only values"));
             };
-            about.filtered = true;
+            facts.filtered = true;
             // Functions may be asked for; there are none.
             if let Some(w) = words.iter().find(|w| !w.eq_ignore_ascii_case(b"functions")) {
                 let w = String::from_utf8_lossy(w);
@@ -312,7 +312,7 @@ fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     for (r, ip) in online {
         ctx.out.array(3);
         ctx.out.bulk(ip.as_bytes());
-        ctx.out.bulk_int(r.about.port);
+        ctx.out.bulk_int(r.facts.port);
         ctx.out.bulk_int(r.acked);
     }
     Ok(Flow::Done)

@@ -76,7 +76,7 @@ pub fn cursor(arg: &[u8]) -> Result<u64, CmdError> {
 
 /// COUNT, MATCH and TYPE.
 #[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
+pub struct ScanOptions<'a> {
     pub count: u64,
     /// None where everything matches.
     pub pattern: Option<&'a [u8]>,
@@ -84,10 +84,10 @@ pub struct Options<'a> {
     pub ty: Option<Option<u8>>,
 }
 
-impl<'a> Options<'a> {
+impl<'a> ScanOptions<'a> {
     /// `args` begins behind the cursor; TYPE is known to SCAN alone.
-    pub fn parse(args: &[&'a [u8]], with_type: bool) -> Result<Options<'a>, CmdError> {
-        let mut o = Options { count: 10, pattern: None, ty: None };
+    pub fn parse(args: &[&'a [u8]], with_type: bool) -> Result<ScanOptions<'a>, CmdError> {
+        let mut o = ScanOptions { count: 10, pattern: None, ty: None };
         let mut args = args.iter();
         while let Some(option) = args.next() {
             let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
@@ -119,7 +119,7 @@ pub fn empty(out: &mut Reply) {
 }
 
 /// Scans the table of a hash or, without `values`, of a set.
-pub fn table(out: &mut Reply, mut at: u64, options: &Options<'_>, t: &Pairs, values: bool) {
+pub fn table(out: &mut Reply, mut at: u64, options: &ScanOptions<'_>, t: &Pairs, values: bool) {
     let mut found: Vec<(&[u8], &[u8])> = Vec::new();
     let (mut sampled, mut steps) = (0, options.count.saturating_mul(10));
     loop {
@@ -154,7 +154,7 @@ fn type_number(name: &[u8]) -> Option<u8> {
 
 fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut at = cursor(ctx.args[1])?;
-    let options = Options::parse(ctx.args.from(2), true)?;
+    let options = ScanOptions::parse(ctx.args.from(2), true)?;
     // Names one behind the other, each with its end and whether type or expiry must be checked: that waits
     // for the end of the walk, since it may delete the key.
     let (mut names, mut ends) = (Vec::new(), Vec::new());
@@ -189,7 +189,7 @@ fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 /// Deletes the key when its time is over, and looks at its type when one was asked for.
-fn still_wanted(ctx: &mut Ctx<'_>, name: &[u8], options: &Options<'_>) -> bool {
+fn still_wanted(ctx: &mut Ctx<'_>, name: &[u8], options: &ScanOptions<'_>) -> bool {
     let (ks, key) = (&mut ctx.srv.ks, Key::new(name));
     match options.ty {
         None => !ks.expire_if_needed(ctx.db, key),
@@ -252,7 +252,7 @@ mod tests {
     fn options_come_in_any_order_and_the_last_one_counts() {
         let parse = |words: &[&'static str], with_type| {
             let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
-            Options::parse(&args, with_type).map(|o| (o.count, o.pattern.map(<[u8]>::to_vec), o.ty))
+            ScanOptions::parse(&args, with_type).map(|o| (o.count, o.pattern.map(<[u8]>::to_vec), o.ty))
         };
         let ok = parse(&["MATCH", "a*", "count", "3", "TYPE", "Hash", "match", "*"], true);
         assert_eq!(ok.ok(), Some((3, None, Some(Some(ty::HASH)))));

@@ -8,7 +8,7 @@ use crate::cmd::row::{Flow, cat};
 use crate::config::shutdown as flag;
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{Gate, shutdown};
+use crate::server::{ServerStates, shutdown};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -82,7 +82,7 @@ fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         let why = &"ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client";
         return Err(CmdError::Msg(why));
     }
-    if flags & flag::NOSAVE == 0 && ctx.srv.gate.has(Gate::BUSY) {
+    if flags & flag::NOSAVE == 0 && ctx.srv.states.has(ServerStates::BUSY) {
         let why =
             &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
         return Err(CmdError::Msg(why));

@@ -385,7 +385,7 @@ fn sscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Ok(Flow::Done);
     };
     let s = ctx.srv.ks.value::<Set>(&f)?;
-    let options = scan::Options::parse(ctx.args.from(3), false)?;
+    let options = scan::ScanOptions::parse(ctx.args.from(3), false)?;
     if let Set::Table(t) = &*s {
         scan::table(ctx.out, cursor, &options, t, false);
         return Ok(Flow::Done);

@@ -323,7 +323,7 @@ impl Options {
 /// What adding depends on besides its arguments.
 struct Now {
     ms: u64,
-    limits: crate::object::stream::entries::Limits,
+    limits: crate::object::stream::entries::StreamLimits,
     /// There is an AOF or a replica.
     heard: bool,
 }

@@ -7,7 +7,7 @@ use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 use crate::server::admit::{self, Caller, Verdict};
-use crate::server::call::{How, call};
+use crate::server::call::{CallSource, call};
 use crate::server::ctx::{Command, Ctx, Propagation, ROW};
 use crate::server::{policy, settle, transaction};
 
@@ -162,7 +162,7 @@ fn run_queue(ctx: &mut Ctx<'_>) {
         match admit::admit(ctx.srv, Caller::Queued(ctx.client), *cmd, Args::new(&argv)) {
             Verdict::Refused(why) => ctx.out.error(why.as_str()),
             _ => {
-                call(ctx.srv, ctx.client, *cmd, Args::new(&argv), ctx.out, How::Nested);
+                call(ctx.srv, ctx.client, *cmd, Args::new(&argv), ctx.out, CallSource::Nested);
             }
         }
         // A client that has killed itself gets no reply to the commands behind it, which run all the same.

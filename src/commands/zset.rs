@@ -8,7 +8,7 @@
 //! not at all.
 
 use super::numbers::integer;
-use super::scan::{Options, cursor};
+use super::scan::{ScanOptions, cursor};
 use crate::algo::num::{F64Text, parse_f64, push_f64_17g};
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
@@ -19,7 +19,7 @@ use crate::keyspace::{
     store::{New, Ttl},
 };
 use crate::object::value::Variant;
-use crate::object::zset::{Outcome, Rules, Score, Zset};
+use crate::object::zset::{Rules, Score, ZaddOutcome, Zset};
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::server::ctx::{Command, Ctx, ROW};
@@ -191,19 +191,19 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn note(&mut self, outcome: Outcome) -> Result<(), CmdError> {
+    fn note(&mut self, outcome: ZaddOutcome) -> Result<(), CmdError> {
         self.last = match outcome {
-            Outcome::Added(s) => {
+            ZaddOutcome::Added(s) => {
                 self.added += 1;
                 Some(s)
             }
-            Outcome::Updated(s) => {
+            ZaddOutcome::Updated(s) => {
                 self.updated += 1;
                 Some(s)
             }
-            Outcome::Same(s) => Some(s),
-            Outcome::Nothing => None,
-            Outcome::Nan => return Err(CmdError::Msg(&"ERR resulting score is not a number (NaN)")),
+            ZaddOutcome::Same(s) => Some(s),
+            ZaddOutcome::Nothing => None,
+            ZaddOutcome::Nan => return Err(CmdError::Msg(&"ERR resulting score is not a number (NaN)")),
         };
         Ok(())
     }
@@ -394,7 +394,7 @@ fn zrandmember(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let mut rng = ctx.srv.ks.rng.clone();
     let z = ctx.srv.ks.value::<Zset>(&f)?;
     let n = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    let mut shown = Shown::new(ctx.out, with_scores);
+    let mut shown = MembersReply::new(ctx.out, with_scores);
     if count < 0 || n == 1 {
         shown.head(n);
         for _ in 0..n {
@@ -461,7 +461,7 @@ fn zscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Ok(Flow::Done);
     };
     let z = ctx.srv.ks.value::<Zset>(&f)?;
-    let options = Options::parse(ctx.args.from(3), false)?;
+    let options = ScanOptions::parse(ctx.args.from(3), false)?;
     let mut names = Reply::new(ctx.out.resp3);
     let mut n = 0;
     match &*z {
@@ -505,16 +505,16 @@ fn zscan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 /// Members, with their scores or without, as replies show them: flat in RESP2, in RESP3 each pair an
 /// array.
-pub(super) struct Shown<'o> {
+pub(super) struct MembersReply<'o> {
     pub out: &'o mut Reply,
     with_scores: bool,
     nested: bool,
 }
 
-impl<'o> Shown<'o> {
+impl<'o> MembersReply<'o> {
     pub fn new(out: &'o mut Reply, with_scores: bool) -> Self {
         let nested = with_scores && out.resp3;
-        Shown { out, with_scores, nested }
+        MembersReply { out, with_scores, nested }
     }
 
     /// Announces `n` members.

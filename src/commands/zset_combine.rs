@@ -10,7 +10,7 @@
 //! depend on the order.
 
 use super::numbers::{integer, positive};
-use super::zset::{Shown, store_result};
+use super::zset::{MembersReply, store_result};
 use crate::algo::num::parse_f64;
 use crate::cmd::docs;
 use crate::cmd::keys;
@@ -408,7 +408,7 @@ fn combine(ctx: &mut Ctx<'_>, op: Op, goal: Goal) -> Result<Flow, CmdError> {
         store_result(ctx, 1, z, name);
         return Ok(Flow::Done);
     }
-    let mut shown = Shown::new(ctx.out, words.with_scores);
+    let mut shown = MembersReply::new(ctx.out, words.with_scores);
     shown.head(result.len());
     result.iter().for_each(|(s, m)| shown.put(Element::Str(m), Score::Is(*s)));
     Ok(Flow::Done)

@@ -7,7 +7,7 @@
 //! Whatever a range is by, it becomes a range of ranks, and LIMIT a part of that.
 
 use super::numbers::integer;
-use super::zset::{Shown, store_result};
+use super::zset::{MembersReply, store_result};
 use crate::algo::num::parse_f64_bound;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
@@ -324,7 +324,7 @@ fn show(ctx: &mut Ctx<'_>, by: Option<By>, reverse: Option<bool>) -> Result<Flow
     };
     let z = ctx.srv.ks.value::<Zset>(&f)?;
     let ranks = query.ranks(&z);
-    let mut shown = Shown::new(ctx.out, query.with_scores);
+    let mut shown = MembersReply::new(ctx.out, query.with_scores);
     shown.head(ranks.len());
     z.walk(ranks, query.reverse, |m, s| shown.put(m, s));
     Ok(Flow::Done)

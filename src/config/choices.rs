@@ -6,7 +6,7 @@
 
 use crate::sys::log;
 pub use crate::sys::log::Level as LogLevel;
-pub use crate::sys::supervise::Mode as Supervised;
+pub use crate::sys::supervise::SuperviseMode as Supervised;
 
 /// What the table needs to know about such an enum.
 pub trait Choice: Copy + PartialEq + 'static {

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use super::kinds::{Reason, Write};
 use super::row::{
-    Apply, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, PROTECTED, Row, SENSITIVE, VOLATILE,
+    Apply, DENY_LOADING, DirectiveRow, HIDDEN, IMMUTABLE, MULTI_ARG, PROTECTED, SENSITIVE, VOLATILE,
 };
 use super::{Config, absent, rows};
 use crate::algo::glob::glob_match;
@@ -30,7 +30,7 @@ use crate::warning;
 /// A directive under one of its names.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    pub row: &'static Row,
+    pub row: &'static DirectiveRow,
     pub name: &'static str,
 }
 
@@ -175,7 +175,7 @@ impl Pending {
     }
 }
 
-impl Row {
+impl DirectiveRow {
     /// Sets the value from arguments; true when there is something to apply.
     pub(super) fn set(&self, config: &mut Config, args: &[&[u8]], write: Write) -> Result<bool, Reason> {
         let changed = self.kind.set(config, args, write)?;

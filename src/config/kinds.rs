@@ -74,7 +74,7 @@ type SetArgs = fn(&mut Config, &[&[u8]], Write) -> Result<bool, Reason>;
 type Check = fn(&Config, &[u8]) -> Result<(), &'static str>;
 
 #[derive(Debug)]
-pub enum Kind {
+pub enum DirectiveKind {
     Flag {
         at: At<bool>,
         default: bool,
@@ -124,33 +124,35 @@ fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
     changed
 }
 
-impl Kind {
+impl DirectiveKind {
     /// Gives the field its default.
     pub fn init(&self, config: &mut Config) {
         match self {
-            Kind::Flag { at, default, .. } => *(at.get_mut)(config) = *default,
-            Kind::Uint { at, default, .. } => *(at.get_mut)(config) = *default,
-            Kind::Int { at, default, .. } => *(at.get_mut)(config) = *default,
-            Kind::Text { at, default, .. } => *(at.get_mut)(config) = default.as_bytes().to_vec(),
-            Kind::Maybe { at, .. } => *(at.get_mut)(config) = None,
-            Kind::Word { at, default } => {
+            DirectiveKind::Flag { at, default, .. } => *(at.get_mut)(config) = *default,
+            DirectiveKind::Uint { at, default, .. } => *(at.get_mut)(config) = *default,
+            DirectiveKind::Int { at, default, .. } => *(at.get_mut)(config) = *default,
+            DirectiveKind::Text { at, default, .. } => {
+                *(at.get_mut)(config) = default.as_bytes().to_vec()
+            }
+            DirectiveKind::Maybe { at, .. } => *(at.get_mut)(config) = None,
+            DirectiveKind::Word { at, default } => {
                 let stored = (at.set)(config, default.as_bytes());
                 debug_assert!(stored.is_some(), "{default} is no value of {}", at.field);
             }
-            Kind::Words { at, .. } => *(at.get_mut)(config) = 0,
-            Kind::Special(special) => (special.init)(config),
+            DirectiveKind::Words { at, .. } => *(at.get_mut)(config) = 0,
+            DirectiveKind::Special(special) => (special.init)(config),
         }
     }
 
     /// Sets the value; true when it is another one than before.
     pub fn set(&self, config: &mut Config, args: &[&[u8]], write: Write) -> Result<bool, Reason> {
         match self {
-            Kind::Words { at, list, valid } => {
+            DirectiveKind::Words { at, list, valid } => {
                 let bits = parse_words(list, args)?;
                 valid(bits)?;
                 return Ok(replace((at.get_mut)(config), bits));
             }
-            Kind::Special(special) => return (special.set)(config, args, write),
+            DirectiveKind::Special(special) => return (special.set)(config, args, write),
             _ => {}
         }
         let [value] = args else { return Err(WRONG_COUNT) };
@@ -159,24 +161,24 @@ impl Kind {
 
     fn set_one(&self, config: &mut Config, value: &[u8]) -> Result<bool, Reason> {
         match self {
-            Kind::Flag { at, .. } => Ok(replace((at.get_mut)(config), parse_flag(value)?)),
-            Kind::Uint { at, min, max, unit, .. } => {
+            DirectiveKind::Flag { at, .. } => Ok(replace((at.get_mut)(config), parse_flag(value)?)),
+            DirectiveKind::Uint { at, min, max, unit, .. } => {
                 let number = parse_number(value, *unit)?.cast_unsigned();
                 check_unsigned(number, *min, *max, *unit)?;
                 Ok(replace((at.get_mut)(config), number))
             }
-            Kind::Int { at, min, max, unit, .. } => {
+            DirectiveKind::Int { at, min, max, unit, .. } => {
                 let number = parse_number(value, *unit)?;
                 check_signed(number, *min, *max, *unit)?;
                 Ok(replace((at.get_mut)(config), number))
             }
-            Kind::Text { at, valid, .. } => {
+            DirectiveKind::Text { at, valid, .. } => {
                 if let Some(valid) = valid {
                     valid(config, value)?;
                 }
                 Ok(replace((at.get_mut)(config), cut_nul(value).to_vec()))
             }
-            Kind::Maybe { at, binary, valid } => {
+            DirectiveKind::Maybe { at, binary, valid } => {
                 if let Some(valid) = valid {
                     valid(config, value)?;
                 }
@@ -184,33 +186,39 @@ impl Kind {
                 let value = (!value.is_empty()).then(|| value.to_vec());
                 Ok(replace((at.get_mut)(config), value))
             }
-            Kind::Word { at, .. } => (at.set)(config, value).ok_or_else(|| one_of(&(at.names)())),
-            Kind::Words { .. } | Kind::Special(_) => unreachable!("take several arguments"),
+            DirectiveKind::Word { at, .. } => {
+                (at.set)(config, value).ok_or_else(|| one_of(&(at.names)()))
+            }
+            DirectiveKind::Words { .. } | DirectiveKind::Special(_) => {
+                unreachable!("take several arguments")
+            }
         }
     }
 
     /// The value as CONFIG GET prints it.
     pub fn get(&self, config: &Config) -> Vec<u8> {
         match self {
-            Kind::Flag { at, .. } => yes_no(*(at.get)(config)).into(),
-            Kind::Uint { at, unit, .. } => print_unsigned(*(at.get)(config), *unit).into_bytes(),
-            Kind::Int { at, unit, .. } => print_signed(*(at.get)(config), *unit).into_bytes(),
-            Kind::Text { at, .. } => (at.get)(config).clone(),
-            Kind::Maybe { at, .. } => (at.get)(config).clone().unwrap_or_default(),
-            Kind::Word { at, .. } => (at.get)(config).into(),
-            Kind::Words { at, list, .. } => print_words(list, *(at.get)(config)).into_bytes(),
-            Kind::Special(special) => (special.get)(config),
+            DirectiveKind::Flag { at, .. } => yes_no(*(at.get)(config)).into(),
+            DirectiveKind::Uint { at, unit, .. } => {
+                print_unsigned(*(at.get)(config), *unit).into_bytes()
+            }
+            DirectiveKind::Int { at, unit, .. } => print_signed(*(at.get)(config), *unit).into_bytes(),
+            DirectiveKind::Text { at, .. } => (at.get)(config).clone(),
+            DirectiveKind::Maybe { at, .. } => (at.get)(config).clone().unwrap_or_default(),
+            DirectiveKind::Word { at, .. } => (at.get)(config).into(),
+            DirectiveKind::Words { at, list, .. } => print_words(list, *(at.get)(config)).into_bytes(),
+            DirectiveKind::Special(special) => (special.get)(config),
         }
     }
 
     /// Offers the directive's lines to CONFIG REWRITE.
     pub fn rewrite(&self, config: &Config, name: &'static str, out: &mut Rewriter) {
         let (value, force) = match self {
-            Kind::Flag { at, default, .. } => {
+            DirectiveKind::Flag { at, default, .. } => {
                 let value = *(at.get)(config);
                 (yes_no(value).to_owned(), value != *default)
             }
-            Kind::Uint { at, default, unit, .. } => {
+            DirectiveKind::Uint { at, default, unit, .. } => {
                 let value = *(at.get)(config);
                 let text = match unit {
                     Unit::Memory => format_memory(value),
@@ -218,7 +226,7 @@ impl Kind {
                 };
                 (text, value != *default)
             }
-            Kind::Int { at, default, unit, .. } => {
+            DirectiveKind::Int { at, default, unit, .. } => {
                 let value = *(at.get)(config);
                 let text = match (unit, u64::try_from(value)) {
                     (Unit::MemoryOrPercent, Ok(bytes)) => format_memory(bytes),
@@ -226,26 +234,26 @@ impl Kind {
                 };
                 (text, value != *default)
             }
-            Kind::Text { at, default, .. } => {
+            DirectiveKind::Text { at, default, .. } => {
                 let value = (at.get)(config);
                 return out.text(name, value, value.as_slice() != default.as_bytes());
             }
-            Kind::Maybe { at, .. } => {
+            DirectiveKind::Maybe { at, .. } => {
                 // Nothing is said by saying nothing.
                 return match (at.get)(config) {
                     Some(value) => out.text(name, value, true),
                     None => out.processed(name),
                 };
             }
-            Kind::Word { at, default } => {
+            DirectiveKind::Word { at, default } => {
                 let value = (at.get)(config);
                 (value.to_owned(), value != *default)
             }
-            Kind::Words { at, list, .. } => {
+            DirectiveKind::Words { at, list, .. } => {
                 let bits = *(at.get)(config);
                 (print_words(list, bits), bits != 0)
             }
-            Kind::Special(special) => return (special.rewrite)(config, name, out),
+            DirectiveKind::Special(special) => return (special.rewrite)(config, name, out),
         };
         out.line(name, format!("{name} {value}").into_bytes(), force);
     }
@@ -253,14 +261,14 @@ impl Kind {
     /// The name of the field behind the directive.
     pub fn field(&self) -> &'static str {
         match self {
-            Kind::Flag { at, .. } => at.field,
-            Kind::Uint { at, .. } => at.field,
-            Kind::Int { at, .. } => at.field,
-            Kind::Text { at, .. } => at.field,
-            Kind::Maybe { at, .. } => at.field,
-            Kind::Word { at, .. } => at.field,
-            Kind::Words { at, .. } => at.field,
-            Kind::Special(special) => special.field,
+            DirectiveKind::Flag { at, .. } => at.field,
+            DirectiveKind::Uint { at, .. } => at.field,
+            DirectiveKind::Int { at, .. } => at.field,
+            DirectiveKind::Text { at, .. } => at.field,
+            DirectiveKind::Maybe { at, .. } => at.field,
+            DirectiveKind::Word { at, .. } => at.field,
+            DirectiveKind::Words { at, .. } => at.field,
+            DirectiveKind::Special(special) => special.field,
         }
     }
 }

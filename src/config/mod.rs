@@ -50,15 +50,15 @@ pub use choices::{
     OomScoreAdj, PropagationError, ProtectedAction, SanitizeDump, Supervised, SyslogFacility,
     TlsAuthClients, shutdown,
 };
-pub use row::{Apply, Row};
+pub use row::{Apply, DirectiveRow};
 pub use special::{MasterAddr, OutputLimit, SavePoint, class};
 
 /// The version that the texts of errors name.
 pub const REDIS_VERSION: &str = "7.2.6";
 
 /// Every row, in the order of `redis.conf`.
-pub fn rows() -> impl Iterator<Item = &'static Row> {
-    const TABLES: [&[Row]; 10] = [
+pub fn rows() -> impl Iterator<Item = &'static DirectiveRow> {
+    const TABLES: [&[DirectiveRow]; 10] = [
         rows_network::NETWORK,
         rows_network::TLS,
         rows_general::GENERAL,

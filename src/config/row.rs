@@ -15,7 +15,7 @@
 
 use super::Config;
 use super::choices::Choice;
-use super::kinds::{At, Kind, Special, Unit, WordAt};
+use super::kinds::{At, DirectiveKind, Special, Unit, WordAt};
 
 /// Cannot be changed by CONFIG SET.
 pub const IMMUTABLE: u32 = 1 << 0;
@@ -106,31 +106,31 @@ impl Apply {
 
 /// One directive.
 #[derive(Debug)]
-pub struct Row {
+pub struct DirectiveRow {
     pub name: &'static str,
     /// A second name, older than the first; CONFIG REWRITE knows only the first.
     pub alias: Option<&'static str>,
     pub flags: u32,
     pub apply: Apply,
-    pub kind: Kind,
+    pub kind: DirectiveKind,
 }
 
-impl Row {
-    const fn new(name: &'static str, kind: Kind) -> Row {
-        Row { name, alias: None, flags: 0, apply: Apply::Nothing, kind }
+impl DirectiveRow {
+    const fn new(name: &'static str, kind: DirectiveKind) -> DirectiveRow {
+        DirectiveRow { name, alias: None, flags: 0, apply: Apply::Nothing, kind }
     }
 
-    pub const fn alias(mut self, alias: &'static str) -> Row {
+    pub const fn alias(mut self, alias: &'static str) -> DirectiveRow {
         self.alias = Some(alias);
         self
     }
 
-    pub const fn with(mut self, flags: u32) -> Row {
+    pub const fn with(mut self, flags: u32) -> DirectiveRow {
         self.flags |= flags;
         self
     }
 
-    pub const fn apply(mut self, apply: Apply) -> Row {
+    pub const fn apply(mut self, apply: Apply) -> DirectiveRow {
         self.apply = apply;
         self
     }
@@ -148,42 +148,42 @@ pub const LONG: u64 = i64::MAX as u64;
 type Range = std::ops::RangeInclusive<u64>;
 
 /// yes or no.
-pub const fn flag(name: &'static str, at: At<bool>, default: bool) -> Row {
-    Row::new(name, Kind::Flag { at, default })
+pub const fn flag(name: &'static str, at: At<bool>, default: bool) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Flag { at, default })
 }
 
 /// A number that is never negative.
-pub const fn uint(name: &'static str, at: At<u64>, range: Range, default: u64) -> Row {
+pub const fn uint(name: &'static str, at: At<u64>, range: Range, default: u64) -> DirectiveRow {
     let (min, max) = (*range.start(), *range.end());
-    Row::new(name, Kind::Uint { at, min, max, default, unit: Unit::Plain })
+    DirectiveRow::new(name, DirectiveKind::Uint { at, min, max, default, unit: Unit::Plain })
 }
 
 /// A number of bytes.
-pub const fn memory(name: &'static str, at: At<u64>, range: Range, default: u64) -> Row {
+pub const fn memory(name: &'static str, at: At<u64>, range: Range, default: u64) -> DirectiveRow {
     let (min, max) = (*range.start(), *range.end());
-    Row::new(name, Kind::Uint { at, min, max, default, unit: Unit::Memory })
+    DirectiveRow::new(name, DirectiveKind::Uint { at, min, max, default, unit: Unit::Memory })
 }
 
 /// The permissions of a file.
-pub const fn octal(name: &'static str, at: At<u64>, range: Range, default: u64) -> Row {
+pub const fn octal(name: &'static str, at: At<u64>, range: Range, default: u64) -> DirectiveRow {
     let (min, max) = (*range.start(), *range.end());
-    Row::new(name, Kind::Uint { at, min, max, default, unit: Unit::Octal })
+    DirectiveRow::new(name, DirectiveKind::Uint { at, min, max, default, unit: Unit::Octal })
 }
 
 /// A number of either sign.
-pub const fn int(name: &'static str, at: At<i64>, min: i64, max: i64, default: i64) -> Row {
-    Row::new(name, Kind::Int { at, min, max, default, unit: Unit::Plain })
+pub const fn int(name: &'static str, at: At<i64>, min: i64, max: i64, default: i64) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Int { at, min, max, default, unit: Unit::Plain })
 }
 
 /// Bytes, or a percentage of another limit, kept as a negative number.
-pub const fn memory_or_percent(name: &'static str, at: At<i64>) -> Row {
+pub const fn memory_or_percent(name: &'static str, at: At<i64>) -> DirectiveRow {
     let unit = Unit::MemoryOrPercent;
-    Row::new(name, Kind::Int { at, min: -100, max: i64::MAX, default: 0, unit })
+    DirectiveRow::new(name, DirectiveKind::Int { at, min: -100, max: i64::MAX, default: 0, unit })
 }
 
 /// A text, possibly empty.
-pub const fn text(name: &'static str, at: At<Vec<u8>>, default: &'static str) -> Row {
-    Row::new(name, Kind::Text { at, default, valid: None })
+pub const fn text(name: &'static str, at: At<Vec<u8>>, default: &'static str) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Text { at, default, valid: None })
 }
 
 /// A text, possibly empty, with a check of its own.
@@ -192,18 +192,18 @@ pub const fn checked_text(
     at: At<Vec<u8>>,
     default: &'static str,
     valid: fn(&Config, &[u8]) -> Result<(), &'static str>,
-) -> Row {
-    Row::new(name, Kind::Text { at, default, valid: Some(valid) })
+) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Text { at, default, valid: Some(valid) })
 }
 
 /// A text or nothing: the empty text is nothing, and so is the default.
-pub const fn maybe(name: &'static str, at: At<Option<Vec<u8>>>) -> Row {
-    Row::new(name, Kind::Maybe { at, binary: false, valid: None })
+pub const fn maybe(name: &'static str, at: At<Option<Vec<u8>>>) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Maybe { at, binary: false, valid: None })
 }
 
 /// The same for bytes that may hold a NUL: passwords.
-pub const fn secret(name: &'static str, at: At<Option<Vec<u8>>>) -> Row {
-    Row::new(name, Kind::Maybe { at, binary: true, valid: None }).with(SENSITIVE)
+pub const fn secret(name: &'static str, at: At<Option<Vec<u8>>>) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Maybe { at, binary: true, valid: None }).with(SENSITIVE)
 }
 
 /// A text or nothing, with a check of its own.
@@ -211,13 +211,13 @@ pub const fn checked_maybe(
     name: &'static str,
     at: At<Option<Vec<u8>>>,
     valid: fn(&Config, &[u8]) -> Result<(), &'static str>,
-) -> Row {
-    Row::new(name, Kind::Maybe { at, binary: false, valid: Some(valid) })
+) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Maybe { at, binary: false, valid: Some(valid) })
 }
 
 /// One word of a list; see `word_at!`.
-pub const fn word(name: &'static str, at: WordAt, default: &'static str) -> Row {
-    Row::new(name, Kind::Word { at, default })
+pub const fn word(name: &'static str, at: WordAt, default: &'static str) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Word { at, default })
 }
 
 /// Several words of a list, one bit each.
@@ -226,13 +226,13 @@ pub const fn words(
     at: At<u32>,
     list: &'static [(&'static str, u32)],
     valid: fn(u32) -> Result<(), &'static str>,
-) -> Row {
-    Row::new(name, Kind::Words { at, list, valid }).with(MULTI_ARG)
+) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Words { at, list, valid }).with(MULTI_ARG)
 }
 
 /// A directive with code of its own.
-pub const fn special(name: &'static str, special: &'static Special) -> Row {
-    Row::new(name, Kind::Special(special))
+pub const fn special(name: &'static str, special: &'static Special) -> DirectiveRow {
+    DirectiveRow::new(name, DirectiveKind::Special(special))
 }
 
 /// Where a field is.

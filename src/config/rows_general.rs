@@ -2,13 +2,13 @@
 
 use super::choices::{LogLevel, OomScoreAdj, Supervised, SyslogFacility, shutdown};
 use super::row::{
-    Apply, HIDDEN, IMMUTABLE, INT, LONG, MULTI_ARG, Row, at, checked_text, flag, int, maybe, special,
-    text, uint, word, word_at, words,
+    Apply, DirectiveRow, HIDDEN, IMMUTABLE, INT, LONG, MULTI_ARG, at, checked_text, flag, int, maybe,
+    special, text, uint, word, word_at, words,
 };
 use super::special::{NOTIFY_KEYSPACE_EVENTS, OOM_SCORE_ADJ_VALUES, PERCENTILES};
 use super::valid;
 
-pub static GENERAL: &[Row] = &[
+pub static GENERAL: &[DirectiveRow] = &[
     flag("daemonize", at!(daemonize), false).with(IMMUTABLE),
     word("supervised", word_at!(supervised: Supervised), "no").with(IMMUTABLE),
     maybe("pidfile", at!(pidfile)).with(IMMUTABLE),
@@ -48,7 +48,7 @@ pub static GENERAL: &[Row] = &[
     special("oom-score-adj-values", &OOM_SCORE_ADJ_VALUES).with(MULTI_ARG).apply(Apply::OomScore),
 ];
 
-pub static RECORDS: &[Row] = &[
+pub static RECORDS: &[DirectiveRow] = &[
     int("slowlog-log-slower-than", at!(slowlog_log_slower_than), -1, i64::MAX, 10000)
         .apply(Apply::Slowlog),
     uint("slowlog-max-len", at!(slowlog_max_len), 0..=LONG, 128).apply(Apply::Slowlog),

@@ -2,9 +2,9 @@
 //! values change their encoding.
 
 use super::choices::MaxmemoryPolicy;
-use super::row::{Apply, DEBUG, INT, LONG, Row, at, flag, int, memory, uint, word, word_at};
+use super::row::{Apply, DEBUG, DirectiveRow, INT, LONG, at, flag, int, memory, uint, word, word_at};
 
-pub static MEMORY: &[Row] = &[
+pub static MEMORY: &[DirectiveRow] = &[
     memory("maxmemory", at!(maxmemory), 0..=u64::MAX, 0).apply(Apply::MaxMemory),
     word("maxmemory-policy", word_at!(maxmemory_policy: MaxmemoryPolicy), "noeviction")
         .apply(Apply::KeyspacePolicy),
@@ -39,7 +39,7 @@ pub static MEMORY: &[Row] = &[
     uint("active-defrag-max-scan-fields", at!(active_defrag_max_scan_fields), 1..=LONG, 1000),
 ];
 
-pub static ENCODINGS: &[Row] = &[
+pub static ENCODINGS: &[DirectiveRow] = &[
     uint("hash-max-listpack-entries", at!(hash_max_listpack_entries), 0..=LONG, 512)
         .alias("hash-max-ziplist-entries")
         .apply(Apply::KeyspacePolicy),

@@ -2,12 +2,12 @@
 
 use super::choices::{AclPubsubDefault, ProtectedAction, TlsAuthClients};
 use super::row::{
-    Apply, DEBUG, IMMUTABLE, INT, LONG, MULTI_ARG, Row, UINT, VOLATILE, at, flag, maybe, memory,
-    memory_or_percent, octal, secret, special, text, uint, word, word_at,
+    Apply, DEBUG, DirectiveRow, IMMUTABLE, INT, LONG, MULTI_ARG, UINT, VOLATILE, at, flag, maybe,
+    memory, memory_or_percent, octal, secret, special, text, uint, word, word_at,
 };
 use super::special::{BIND, CLIENT_OUTPUT_BUFFER_LIMIT};
 
-pub static NETWORK: &[Row] = &[
+pub static NETWORK: &[DirectiveRow] = &[
     special("bind", &BIND).with(MULTI_ARG).apply(Apply::Bind),
     maybe("bind-source-addr", at!(bind_source_addr)),
     flag("protected-mode", at!(protected_mode), true),
@@ -36,7 +36,7 @@ pub static NETWORK: &[Row] = &[
     flag("io-threads-do-reads", at!(io_threads_do_reads), false).with(DEBUG | IMMUTABLE),
 ];
 
-pub static SECURITY: &[Row] = &[
+pub static SECURITY: &[DirectiveRow] = &[
     secret("requirepass", at!(requirepass)).apply(Apply::RequirePass),
     text("aclfile", at!(aclfile), "").with(IMMUTABLE),
     uint("acllog-max-len", at!(acllog_max_len), 0..=LONG, 128).apply(Apply::AclLog),
@@ -49,7 +49,7 @@ pub static SECURITY: &[Row] = &[
         .with(IMMUTABLE),
 ];
 
-pub static TLS: &[Row] = &[
+pub static TLS: &[DirectiveRow] = &[
     uint("tls-port", at!(tls_port), 0..=65535, 0).apply(Apply::TlsPort),
     maybe("tls-cert-file", at!(tls_cert_file)).with(VOLATILE).apply(Apply::Tls),
     maybe("tls-key-file", at!(tls_key_file)).with(VOLATILE).apply(Apply::Tls),

@@ -2,13 +2,13 @@
 
 use super::choices::{AppendFsync, SanitizeDump};
 use super::row::{
-    Apply, DEBUG, DENY_LOADING, HIDDEN, IMMUTABLE, INT, LONG, MULTI_ARG, PROTECTED, Row, at,
+    Apply, DEBUG, DENY_LOADING, DirectiveRow, HIDDEN, IMMUTABLE, INT, LONG, MULTI_ARG, PROTECTED, at,
     checked_text, flag, int, memory, special, uint, word, word_at,
 };
 use super::special::{DIR, SAVE};
 use super::valid;
 
-pub static SNAPSHOTS: &[Row] = &[
+pub static SNAPSHOTS: &[DirectiveRow] = &[
     special("dir", &DIR).with(PROTECTED | DENY_LOADING),
     special("save", &SAVE).with(MULTI_ARG),
     checked_text("dbfilename", at!(dbfilename), "dump.rdb", valid::db_filename).with(PROTECTED),
@@ -29,7 +29,7 @@ pub static SNAPSHOTS: &[Row] = &[
     .with(HIDDEN),
 ];
 
-pub static APPEND_ONLY: &[Row] = &[
+pub static APPEND_ONLY: &[DirectiveRow] = &[
     flag("appendonly", at!(appendonly), false).with(DENY_LOADING).apply(Apply::AppendOnly),
     checked_text("appendfilename", at!(appendfilename), "appendonly.aof", valid::append_filename)
         .with(IMMUTABLE),

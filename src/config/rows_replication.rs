@@ -2,13 +2,13 @@
 
 use super::choices::{DisklessLoad, EndpointType, PropagationError};
 use super::row::{
-    Apply, DEBUG, DENY_LOADING, HIDDEN, IMMUTABLE, INT, LONG, MULTI_ARG, Row, SENSITIVE, at,
+    Apply, DEBUG, DENY_LOADING, DirectiveRow, HIDDEN, IMMUTABLE, INT, LONG, MULTI_ARG, SENSITIVE, at,
     checked_maybe, flag, maybe, memory, secret, special, text, uint, word, word_at,
 };
 use super::special::REPLICAOF;
 use super::valid;
 
-pub static REPLICATION: &[Row] = &[
+pub static REPLICATION: &[DirectiveRow] = &[
     special("replicaof", &REPLICAOF).alias("slaveof").with(IMMUTABLE | MULTI_ARG),
     maybe("masteruser", at!(masteruser)).with(SENSITIVE),
     secret("masterauth", at!(masterauth)),
@@ -47,7 +47,7 @@ pub static REPLICATION: &[Row] = &[
         .alias("slave-ignore-maxmemory"),
 ];
 
-pub static CLUSTER: &[Row] = &[
+pub static CLUSTER: &[DirectiveRow] = &[
     flag("cluster-enabled", at!(cluster_enabled), false).with(IMMUTABLE),
     text("cluster-config-file", at!(cluster_config_file), "nodes.conf").with(IMMUTABLE),
     uint("cluster-node-timeout", at!(cluster_node_timeout), 0..=LONG, 15000),

@@ -10,9 +10,9 @@
 //!
 //! # Places
 //!
-//! A `Place` is where an entry was found. It borrows nothing, so it can be kept while other things change,
-//! and it carries the stamp of its dict at that time. The stamp becomes another with every entry that
-//! goes or moves, and no two dicts ever have the same one: a place whose stamp is the dict's leads to an
+//! An `EntryPlace` is where an entry was found. It borrows nothing, so it can be kept while other things
+//! change, and it carries the stamp of its dict at that time. The stamp becomes another with every entry
+//! that goes or moves, and no two dicts ever have the same one: a place whose stamp is the dict's leads to an
 //! entry that lives, and any other leads nowhere (`at` gives None, the changing calls panic).
 //!
 //! What is borrowed ends before anything changes:
@@ -67,7 +67,7 @@ impl Stamp {
 
 /// Where an entry was found; good until an entry of the same dict goes or moves.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct EntryPlace {
     entry: Entry,
     stamp: Stamp,
 }
@@ -154,18 +154,18 @@ impl Dict {
     }
 
     #[inline]
-    pub fn locate(&self, hash: u64, key: &[u8]) -> Option<Place> {
+    pub fn locate(&self, hash: u64, key: &[u8]) -> Option<EntryPlace> {
         self.keys.find(hash, key).map(|entry| self.place(entry))
     }
 
     #[inline]
-    fn place(&self, entry: Entry) -> Place {
-        Place { entry, stamp: self.stamp }
+    fn place(&self, entry: Entry) -> EntryPlace {
+        EntryPlace { entry, stamp: self.stamp }
     }
 
     /// The entry of a place; None when an entry has gone or moved since, or the place is not of this dict.
     #[inline]
-    pub fn at(&self, place: Place) -> Option<EntryRef<'_>> {
+    pub fn at(&self, place: EntryPlace) -> Option<EntryRef<'_>> {
         if place.stamp != self.stamp {
             return None;
         }
@@ -174,7 +174,7 @@ impl Dict {
     }
 
     #[inline]
-    pub fn at_mut(&mut self, place: Place) -> Option<EntryMut<'_>> {
+    pub fn at_mut(&mut self, place: EntryPlace) -> Option<EntryMut<'_>> {
         if place.stamp != self.stamp {
             return None;
         }
@@ -183,7 +183,7 @@ impl Dict {
     }
 
     /// Any entry of a table, each as likely as every other.
-    pub fn random(&self, which: Index, random: impl FnMut() -> u64) -> Option<Place> {
+    pub fn random(&self, which: Index, random: impl FnMut() -> u64) -> Option<EntryPlace> {
         self.table(which).random(random).map(|entry| self.place(entry))
     }
 
@@ -270,7 +270,7 @@ impl Dict {
         value: Content,
         ttl: Option<i64>,
         lru: u32,
-    ) -> Place {
+    ) -> EntryPlace {
         let e = Entry::new(key, value, ttl);
         // SAFETY: just made; nothing else leads to it.
         unsafe { e.borrow_mut() }.set_lru(lru);
@@ -286,7 +286,7 @@ impl Dict {
     }
 
     /// Puts `new`, an entry of the same key, in the place of `e` in both tables, and frees `e`.
-    fn supersede(&mut self, hash: u64, e: Entry, new: Entry) -> Place {
+    fn supersede(&mut self, hash: u64, e: Entry, new: Entry) -> EntryPlace {
         // SAFETY: both live; `e` is freed below only.
         let (before, after) = unsafe { (e.borrow().when().is_some(), new.borrow().when().is_some()) };
         // SAFETY: as in `insert`.
@@ -309,7 +309,7 @@ impl Dict {
         self.place(new)
     }
 
-    fn live(&self, place: Place) -> Entry {
+    fn live(&self, place: EntryPlace) -> Entry {
         assert_eq!(place.stamp, self.stamp, "the place is of another dict, or of another time");
         place.entry
     }
@@ -319,10 +319,10 @@ impl Dict {
     pub fn exchange(
         &mut self,
         hash: u64,
-        place: Place,
+        place: EntryPlace,
         value: Content,
         ttl: Option<i64>,
-    ) -> (Place, Option<Remains>) {
+    ) -> (EntryPlace, Option<Remains>) {
         let e = self.live(place);
         // SAFETY: a live place; nothing changes it here.
         let (key, lru) = unsafe { (e.borrow().key(), e.borrow().lru()) };
@@ -336,7 +336,7 @@ impl Dict {
     }
 
     /// Sets or takes away the TTL; the value stays what it is.
-    pub fn set_ttl(&mut self, hash: u64, place: Place, ttl: Option<i64>) -> Place {
+    pub fn set_ttl(&mut self, hash: u64, place: EntryPlace, ttl: Option<i64>) -> EntryPlace {
         let e = self.live(place);
         // SAFETY: a live place, borrowed by nothing else.
         let mut m = unsafe { e.borrow_mut() };
@@ -354,7 +354,7 @@ impl Dict {
         }
     }
 
-    pub fn remove(&mut self, hash: u64, place: Place) -> Option<Remains> {
+    pub fn remove(&mut self, hash: u64, place: EntryPlace) -> Option<Remains> {
         let e = self.live(place);
         // SAFETY: a live place; it is freed below only.
         let volatile = unsafe { e.borrow() }.when().is_some();
@@ -391,7 +391,7 @@ mod tests {
     use super::*;
     use crate::ds::hash::hash;
 
-    fn with(key: &[u8]) -> (Dict, Place) {
+    fn with(key: &[u8]) -> (Dict, EntryPlace) {
         let mut dict = Dict::new();
         let place = dict.insert(hash(key), key, Content::Int(1), None, 0);
         (dict, place)

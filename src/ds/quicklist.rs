@@ -81,7 +81,7 @@ pub fn exceeds_limit(fill: i32, bytes: usize, count: usize) -> bool {
 
 /// The end that walking starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ListEnd {
     Head,
     Tail,
 }
@@ -303,12 +303,12 @@ impl Quicklist {
 
     /// Shows the element of an index to `f`.
     pub fn get<R>(&self, index: i64, f: impl FnOnce(Element<'_>) -> R) -> Option<R> {
-        self.iter_at(index, End::Head)?.next().map(f)
+        self.iter_at(index, ListEnd::Head)?.next().map(f)
     }
 
     /// Puts a value in the place of the element of an index; false if there is none.
     pub fn replace(&mut self, index: i64, value: &[u8]) -> bool {
-        let Some(mut cursor) = self.cursor_at(index, End::Tail) else { return false };
+        let Some(mut cursor) = self.cursor_at(index, ListEnd::Tail) else { return false };
         cursor.next().expect("a cursor starts before an element");
         cursor.replace(value);
         true
@@ -613,7 +613,7 @@ impl Clone for Quicklist {
 impl std::fmt::Debug for Quicklist {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_list();
-        let mut elements = self.iter(End::Head);
+        let mut elements = self.iter(ListEnd::Head);
         while let Some(element) = elements.next() {
             out.entry(&element);
         }

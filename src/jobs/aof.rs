@@ -6,7 +6,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum State {
+pub enum AofState {
     #[default]
     Off,
     On,
@@ -16,7 +16,7 @@ pub enum State {
 
 #[derive(Default)]
 pub struct Aof {
-    pub state: State,
+    pub state: AofState,
     pub file: Option<Arc<File>>,
     pub manifest: Manifest,
     /// Bytes of base and increments; and how many there were after the last rewrite.

@@ -28,9 +28,9 @@ pub use edit::Edit;
 pub use effects::{Effect, Effects, Watched};
 
 use crate::algo::rng::Rng;
-use crate::ds::dict::{Index, Place};
+use crate::ds::dict::{EntryPlace, Index};
 use crate::ds::entry::{EntryMut, EntryRef};
-use crate::object::Limits;
+use crate::object::ValueLimits;
 use crate::object::value::{StrRef, Value, Variant, View};
 use crate::proto::args::Key;
 
@@ -123,7 +123,7 @@ pub struct Policy {
     pub lazy_server_del: bool,
     /// Bytes that all may use; 0 for any number.
     pub memory_limit: usize,
-    pub limits: Limits,
+    pub limits: ValueLimits,
 }
 
 impl Default for Policy {
@@ -142,7 +142,7 @@ impl Default for Policy {
             free_here: false,
             lazy_server_del: false,
             memory_limit: 0,
-            limits: Limits::default(),
+            limits: ValueLimits::default(),
         }
     }
 }
@@ -177,7 +177,7 @@ pub const GROUP: usize = 16;
 pub struct Found<'a> {
     pub db: usize,
     pub key: Key<'a>,
-    place: Place,
+    place: EntryPlace,
 }
 
 impl Found<'_> {
@@ -293,7 +293,7 @@ impl Keyspace {
     }
 
     #[inline]
-    fn found<'a>(&self, db: usize, key: Key<'a>, place: Place) -> Found<'a> {
+    fn found<'a>(&self, db: usize, key: Key<'a>, place: EntryPlace) -> Found<'a> {
         Found { db, key, place }
     }
 

@@ -7,8 +7,8 @@ use crate::ds::dict::Index;
 use crate::ds::entry::{EntryRef, enc};
 use crate::ds::prop::Source;
 use crate::ds::sds::Sds;
-use crate::object::hash::{Hash, Limits};
-use crate::object::list::{End, List};
+use crate::object::hash::{Hash, HashLimits};
+use crate::object::list::{List, ListEnd};
 use crate::object::set::Set;
 use crate::object::value::{StrRef, Value, Variant};
 use crate::proto::args::Key;
@@ -16,7 +16,7 @@ use crate::sys::alloc;
 use std::collections::{HashMap, HashSet};
 
 const DBS: usize = 3;
-const LIMITS: Limits = Limits { entries: 4, value: 20 };
+const LIMITS: HashLimits = HashLimits { entries: 4, value: 20 };
 
 #[derive(Clone, Debug, PartialEq)]
 enum Model {
@@ -295,7 +295,7 @@ fn a_reply_written_inside_an_edit_is_not_booked_as_bytes_of_the_value() {
             for i in 0..20_000 {
                 set.add(format!("member {i}").as_bytes(), &limits.set);
                 list.grow_for(1, 15, &limits.list);
-                list.push(End::Tail, format!("element {i}").as_bytes());
+                list.push(ListEnd::Tail, format!("element {i}").as_bytes());
             }
             for value in [set.wrap(), list.wrap()] {
                 let found = ks.write(0, key);
@@ -308,9 +308,10 @@ fn a_reply_written_inside_an_edit_is_not_booked_as_bytes_of_the_value() {
                     while set.pop(&mut rng, |m| m.with_text(|m| reply.extend_from_slice(m))).is_some() {}
                 } else {
                     let list = edit.value::<List>().expect("it is one of the two");
-                    while list.pop(End::Tail, |e| e.with_text(|e| reply.extend_from_slice(e))).is_some()
-                    {
-                    }
+                    while list
+                        .pop(ListEnd::Tail, |e| e.with_text(|e| reply.extend_from_slice(e)))
+                        .is_some()
+                    {}
                 }
                 let touched = edit.done(20_000);
                 assert!(touched.gone && reply.len() > 200_000);

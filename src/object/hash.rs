@@ -22,14 +22,14 @@ pub enum Hash {
 
 /// `hash-max-listpack-entries` and `hash-max-listpack-value`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct HashLimits {
     pub entries: usize,
     pub value: usize,
 }
 
-impl Default for Limits {
+impl Default for HashLimits {
     fn default() -> Self {
-        Limits { entries: 512, value: 64 }
+        HashLimits { entries: 512, value: 64 }
     }
 }
 
@@ -114,7 +114,7 @@ impl Hash {
 
     /// Becomes a table when these fields and values are too many, too long, or together too much to
     /// stay packed (before they are stored).
-    pub fn prepare(&mut self, words: &[&[u8]], limits: &Limits) {
+    pub fn prepare(&mut self, words: &[&[u8]], limits: &HashLimits) {
         let Hash::Packed(l) = self else { return };
         let new_fields = words.len() / 2;
         if new_fields > limits.entries {
@@ -127,7 +127,7 @@ impl Hash {
     }
 
     /// Stores a field; true when it is new.
-    pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+    pub fn set(&mut self, field: &[u8], value: &[u8], limits: &HashLimits) -> bool {
         if matches!(self, Hash::Packed(_)) && field.len().max(value.len()) > limits.value {
             self.to_table(0);
         }

@@ -19,7 +19,7 @@ use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Needle, Pos, Sink};
 use crate::ds::quicklist::{self, PACKED_THRESHOLD, Quicklist};
 
-pub use crate::ds::quicklist::End;
+pub use crate::ds::quicklist::ListEnd;
 
 #[derive(Clone)]
 pub enum List {
@@ -29,16 +29,16 @@ pub enum List {
 
 /// `list-max-listpack-size`, `list-compress-depth`, and DEBUG QUICKLIST-PACKED-THRESHOLD.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ListLimits {
     pub fill: i32,
     pub depth: i32,
     /// Elements of this length and more get a node of their own in a quicklist.
     pub packed_threshold: u32,
 }
 
-impl Default for Limits {
+impl Default for ListLimits {
     fn default() -> Self {
-        Limits { fill: -2, depth: 0, packed_threshold: PACKED_THRESHOLD }
+        ListLimits { fill: -2, depth: 0, packed_threshold: PACKED_THRESHOLD }
     }
 }
 
@@ -84,7 +84,7 @@ impl Default for List {
 impl List {
     /// Makes ready for `count` more elements of `bytes` together.
     #[inline]
-    pub fn grow_for(&mut self, count: usize, bytes: usize, limits: &Limits) {
+    pub fn grow_for(&mut self, count: usize, bytes: usize, limits: &ListLimits) {
         match self {
             List::Packed(l) => {
                 let more = l.bytes().len().saturating_add(bytes);
@@ -100,7 +100,7 @@ impl List {
     }
 
     #[cold]
-    fn to_quicklist(&mut self, limits: &Limits) {
+    fn to_quicklist(&mut self, limits: &ListLimits) {
         let List::Packed(l) = self else { return };
         let mut q = Quicklist::from_listpack(std::mem::take(l), limits.fill, limits.depth);
         q.set_packed_threshold(limits.packed_threshold);
@@ -109,7 +109,7 @@ impl List {
 
     /// After elements went: becomes a listpack again when it is down to half of what one may hold.
     #[inline]
-    pub fn shrink(&mut self, limits: &Limits) {
+    pub fn shrink(&mut self, limits: &ListLimits) {
         if let List::Quick(q) = self
             && q.node_count() == 1
         {
@@ -119,7 +119,7 @@ impl List {
     }
 
     /// Takes the best encoding for what it holds, after it was built as a whole.
-    pub fn settle(&mut self, limits: &Limits) {
+    pub fn settle(&mut self, limits: &ListLimits) {
         match self {
             List::Packed(_) => self.grow_for(0, 0, limits),
             List::Quick(_) => {
@@ -151,23 +151,23 @@ impl List {
 
     /// Adds an element at an end. `grow_for` came before.
     #[inline]
-    pub fn push(&mut self, end: End, value: &[u8]) {
+    pub fn push(&mut self, end: ListEnd, value: &[u8]) {
         match (self, end) {
-            (List::Packed(l), End::Head) => l.push_front(value),
-            (List::Packed(l), End::Tail) => l.push_back(value),
-            (List::Quick(q), End::Head) => q.push_front(value),
-            (List::Quick(q), End::Tail) => q.push_back(value),
+            (List::Packed(l), ListEnd::Head) => l.push_front(value),
+            (List::Packed(l), ListEnd::Tail) => l.push_back(value),
+            (List::Quick(q), ListEnd::Head) => q.push_front(value),
+            (List::Quick(q), ListEnd::Tail) => q.push_back(value),
         }
     }
 
     /// Shows the element at an end to `f` and removes it.
     #[inline]
-    pub fn pop<R>(&mut self, end: End, f: impl FnOnce(Element<'_>) -> R) -> Option<R> {
+    pub fn pop<R>(&mut self, end: ListEnd, f: impl FnOnce(Element<'_>) -> R) -> Option<R> {
         match (self, end) {
-            (List::Packed(l), End::Head) => l.pop_front(f),
-            (List::Packed(l), End::Tail) => l.pop_back(f),
-            (List::Quick(q), End::Head) => q.pop_front(f),
-            (List::Quick(q), End::Tail) => q.pop_back(f),
+            (List::Packed(l), ListEnd::Head) => l.pop_front(f),
+            (List::Packed(l), ListEnd::Tail) => l.pop_back(f),
+            (List::Quick(q), ListEnd::Head) => q.pop_front(f),
+            (List::Quick(q), ListEnd::Tail) => q.pop_back(f),
         }
     }
 
@@ -189,7 +189,9 @@ impl List {
                 Some(at) => _ = sink.run(&mut l.iter_from(at), n),
             },
             List::Quick(q) => {
-                if let Some(elements) = q.iter_at(index, if reverse { End::Tail } else { End::Head }) {
+                if let Some(elements) =
+                    q.iter_at(index, if reverse { ListEnd::Tail } else { ListEnd::Head })
+                {
                     elements.show(n, sink);
                 }
             }
@@ -197,15 +199,15 @@ impl List {
     }
 
     /// Shows elements with their distance from `from` until `f` says that it is enough.
-    pub fn walk(&self, from: End, mut f: impl FnMut(usize, Element<'_>) -> bool) {
+    pub fn walk(&self, from: ListEnd, mut f: impl FnMut(usize, Element<'_>) -> bool) {
         let mut n = 0;
         let mut step = |e: Element<'_>| {
             n += 1;
             f(n - 1, e)
         };
         match (self, from) {
-            (List::Packed(l), End::Head) => _ = l.iter().all(&mut step),
-            (List::Packed(l), End::Tail) => _ = l.iter().rev().all(&mut step),
+            (List::Packed(l), ListEnd::Head) => _ = l.iter().all(&mut step),
+            (List::Packed(l), ListEnd::Tail) => _ = l.iter().rev().all(&mut step),
             (List::Quick(q), _) => {
                 let mut elements = q.iter(from);
                 while elements.next().is_some_and(&mut step) {}
@@ -214,7 +216,7 @@ impl List {
     }
 
     pub fn for_each(&self, mut f: impl FnMut(Element<'_>)) {
-        self.walk(End::Head, |_, e| {
+        self.walk(ListEnd::Head, |_, e| {
             f(e);
             true
         });
@@ -244,7 +246,7 @@ impl List {
             }
             List::Quick(q) => {
                 let needle = Needle::new(pivot);
-                let Some(mut cursor) = q.cursor_at(0, End::Head) else { return false };
+                let Some(mut cursor) = q.cursor_at(0, ListEnd::Head) else { return false };
                 while let Some(e) = cursor.next() {
                     if needle.is(e) {
                         if after {
@@ -262,7 +264,7 @@ impl List {
 
     /// Removes up to `most` elements that are `text`, the first ones seen from `from`. Tells how many
     /// went.
-    pub fn remove(&mut self, text: &[u8], most: usize, from: End) -> usize {
+    pub fn remove(&mut self, text: &[u8], most: usize, from: ListEnd) -> usize {
         match self {
             List::Packed(l) => {
                 let places = matches(l, text, most, from);
@@ -275,7 +277,7 @@ impl List {
             }
             List::Quick(q) => {
                 let needle = Needle::new(text);
-                let start = if from == End::Head { 0 } else { -1 };
+                let start = if from == ListEnd::Head { 0 } else { -1 };
                 let Some(mut cursor) = q.cursor_at(start, from) else { return 0 };
                 let mut removed = 0;
                 while removed < most
@@ -301,11 +303,11 @@ impl List {
 }
 
 /// The places of the first `most` entries that are `text`, seen from `from`, in ascending order.
-fn matches(l: &Listpack, text: &[u8], most: usize, from: End) -> Vec<Pos> {
+fn matches(l: &Listpack, text: &[u8], most: usize, from: ListEnd) -> Vec<Pos> {
     let needle = Needle::new(text);
     let mut places = Vec::new();
     let mut next = l.first();
-    while (from == End::Tail || places.len() < most)
+    while (from == ListEnd::Tail || places.len() < most)
         && let Some(at) = next.and_then(|n| l.find_needle(n, &needle, 0))
     {
         places.push(at);
@@ -332,25 +334,25 @@ mod tests {
         matches!(l, List::Quick(_))
     }
 
-    fn pushed(limits: &Limits, values: &[&[u8]]) -> List {
+    fn pushed(limits: &ListLimits, values: &[&[u8]]) -> List {
         let mut l = List::default();
         for v in values {
             l.grow_for(1, v.len(), limits);
-            l.push(End::Tail, v);
+            l.push(ListEnd::Tail, v);
         }
         l
     }
 
     #[test]
     fn it_grows_past_the_limit_and_shrinks_when_one_small_node_is_left() {
-        let limits = Limits { fill: 4, ..Limits::default() };
+        let limits = ListLimits { fill: 4, ..ListLimits::default() };
         let mut l = pushed(&limits, &[b"a", b"b", b"c", b"d"]);
         assert!(!is_quick(&l));
         l.grow_for(1, 1, &limits);
         assert!(is_quick(&l), "the fifth element is one too many");
-        l.push(End::Tail, b"e");
+        l.push(ListEnd::Tail, b"e");
         for (left, quick) in [(4, true), (3, true), (2, true), (1, false)] {
-            l.pop(End::Head, |_| ());
+            l.pop(ListEnd::Head, |_| ());
             l.shrink(&limits);
             assert_eq!((l.len(), is_quick(&l)), (left, quick));
         }
@@ -358,7 +360,7 @@ mod tests {
 
     #[test]
     fn bytes_are_reckoned_before_they_are_there() {
-        let limits = Limits { fill: -1, ..Limits::default() };
+        let limits = ListLimits { fill: -1, ..ListLimits::default() };
         let mut l = List::default();
         // A listpack without entries takes 7 bytes.
         l.grow_for(1, 4096 - 7, &limits);
@@ -366,22 +368,22 @@ mod tests {
         l.grow_for(1, 4096 - 6, &limits);
         assert!(is_quick(&l), "4 KiB is the most");
         assert_eq!(l.len(), 0);
-        l.push(End::Tail, b"small");
+        l.push(ListEnd::Tail, b"small");
         l.shrink(&limits);
         assert!(!is_quick(&l));
     }
 
     #[test]
     fn settled_lists_use_the_whole_limit() {
-        let limits = Limits { fill: 4, ..Limits::default() };
+        let limits = ListLimits { fill: 4, ..ListLimits::default() };
         let mut l = pushed(&limits, &[b"a", b"b", b"c", b"d", b"e"]);
-        l.pop(End::Tail, |_| ());
+        l.pop(ListEnd::Tail, |_| ());
         l.shrink(&limits);
         // The fifth has a node of its own: both nodes stay while there are two.
         assert!(!is_quick(&l) || l.len() == 4);
         l.settle(&limits);
         assert!(!is_quick(&l), "four fit");
-        l.settle(&Limits { fill: 3, ..limits });
+        l.settle(&ListLimits { fill: 3, ..limits });
         assert!(is_quick(&l));
     }
 
@@ -391,7 +393,7 @@ mod tests {
             let rng = &mut Source::seeded(seed);
             let fill = [1, 3, 8, -2][rng.below(4)];
             let depth = rng.below(3) as i32;
-            let limits = Limits { fill, depth, packed_threshold: [1 << 30, 12][rng.below(2)] };
+            let limits = ListLimits { fill, depth, packed_threshold: [1 << 30, 12][rng.below(2)] };
             let (mut l, mut twin) = (List::default(), Vec::<Vec<u8>>::new());
             for _ in 0..200 {
                 step(rng, &limits, &mut l, &mut twin);
@@ -409,21 +411,21 @@ mod tests {
         }
     }
 
-    fn step(rng: &mut Source<'_>, limits: &Limits, l: &mut List, twin: &mut Vec<Vec<u8>>) {
+    fn step(rng: &mut Source<'_>, limits: &ListLimits, l: &mut List, twin: &mut Vec<Vec<u8>>) {
         let text = some_text(rng);
-        let from = if rng.below(2) == 0 { End::Head } else { End::Tail };
+        let from = if rng.below(2) == 0 { ListEnd::Head } else { ListEnd::Tail };
         match rng.below(8) {
             0..3 => {
                 l.grow_for(1, text.len(), limits);
                 l.push(from, &text);
-                let at = if from == End::Head { 0 } else { twin.len() };
+                let at = if from == ListEnd::Head { 0 } else { twin.len() };
                 twin.insert(at, text);
             }
             3 => {
                 let want = match from {
                     _ if twin.is_empty() => None,
-                    End::Head => Some(twin.remove(0)),
-                    End::Tail => twin.pop(),
+                    ListEnd::Head => Some(twin.remove(0)),
+                    ListEnd::Tail => twin.pop(),
                 };
                 assert_eq!(l.pop(from, |e| e.to_vec()), want);
             }
@@ -439,7 +441,7 @@ mod tests {
             5 => {
                 let most = rng.below(4) + 1;
                 let mut at: Vec<usize> = (0..twin.len()).filter(|i| twin[*i] == text).collect();
-                if from == End::Tail {
+                if from == ListEnd::Tail {
                     at.reverse();
                 }
                 at.truncate(most);

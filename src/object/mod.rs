@@ -13,11 +13,11 @@ pub mod zset;
 
 /// The bounds at which values change their encoding, of all types; the keyspace's policy carries them.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub list: list::Limits,
-    pub set: set::Limits,
-    pub hash: hash::Limits,
-    pub zset: zset::Limits,
+pub struct ValueLimits {
+    pub list: list::ListLimits,
+    pub set: set::SetLimits,
+    pub hash: hash::HashLimits,
+    pub zset: zset::ZsetLimits,
     /// `hll-sparse-max-bytes`
     pub hll_sparse_max_bytes: usize,
     /// `stream-node-max-bytes`
@@ -26,23 +26,23 @@ pub struct Limits {
     pub stream_node_max_entries: usize,
 }
 
-impl Limits {
+impl ValueLimits {
     /// When a stream's block is full.
-    pub fn stream(&self) -> stream::entries::Limits {
-        stream::entries::Limits {
+    pub fn stream(&self) -> stream::entries::StreamLimits {
+        stream::entries::StreamLimits {
             bytes: self.stream_node_max_bytes,
             entries: self.stream_node_max_entries,
         }
     }
 }
 
-impl Default for Limits {
+impl Default for ValueLimits {
     fn default() -> Self {
-        Limits {
-            list: list::Limits::default(),
-            set: set::Limits::default(),
-            hash: hash::Limits::default(),
-            zset: zset::Limits::default(),
+        ValueLimits {
+            list: list::ListLimits::default(),
+            set: set::SetLimits::default(),
+            hash: hash::HashLimits::default(),
+            zset: zset::ZsetLimits::default(),
             hll_sparse_max_bytes: 3000,
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,

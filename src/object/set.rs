@@ -30,19 +30,19 @@ pub enum Set {
 
 /// `set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct SetLimits {
     pub ints: usize,
     pub entries: usize,
     pub value: usize,
 }
 
-impl Default for Limits {
+impl Default for SetLimits {
     fn default() -> Self {
-        Limits { ints: 512, entries: 128, value: 64 }
+        SetLimits { ints: 512, entries: 128, value: 64 }
     }
 }
 
-impl Limits {
+impl SetLimits {
     /// Longest intset there may be: 2^30 whatever the directive says.
     pub fn max_ints(&self) -> usize {
         self.ints.min(1 << 30)
@@ -95,7 +95,7 @@ impl ValueKind for Set {
 
 impl Set {
     /// The set that fits a first member, with `hint` more to come.
-    pub fn for_member(member: &[u8], hint: usize, limits: &Limits) -> Set {
+    pub fn for_member(member: &[u8], hint: usize, limits: &SetLimits) -> Set {
         if parse_i64(member).is_some() && hint <= limits.ints {
             return Set::Ints(Intset::new());
         }
@@ -141,7 +141,7 @@ impl Set {
     }
 
     /// Makes ready for `hint` more members: one that they alone would burst becomes a table.
-    pub fn prepare(&mut self, hint: usize, limits: &Limits) {
+    pub fn prepare(&mut self, hint: usize, limits: &SetLimits) {
         let bound = match self {
             Set::Ints(_) => limits.ints,
             Set::Packed(_) => limits.entries,
@@ -153,7 +153,7 @@ impl Set {
     }
 
     /// Adds a member; true when it is new.
-    pub fn add(&mut self, member: &[u8], limits: &Limits) -> bool {
+    pub fn add(&mut self, member: &[u8], limits: &SetLimits) -> bool {
         match self {
             Set::Table(t) => t.add(member),
             Set::Packed(l) => {
@@ -180,7 +180,7 @@ impl Set {
         }
     }
 
-    fn add_int(&mut self, n: i64, limits: &Limits) -> bool {
+    fn add_int(&mut self, n: i64, limits: &SetLimits) -> bool {
         let Set::Ints(s) = self else {
             return self.add(itoa::Buffer::new().format(n).as_bytes(), limits);
         };
@@ -191,7 +191,7 @@ impl Set {
         is_new
     }
 
-    pub fn add_element(&mut self, member: Element<'_>, limits: &Limits) -> bool {
+    pub fn add_element(&mut self, member: Element<'_>, limits: &SetLimits) -> bool {
         match member {
             Element::Int(n) => self.add_int(n, limits),
             Element::Str(s) => self.add(s, limits),
@@ -200,7 +200,7 @@ impl Set {
 
     /// An intset that is to get a member of `len` bytes, which is no integer, becomes a listpack, or a
     /// table where the limits say so.
-    fn leave_ints(&mut self, len: usize, limits: &Limits) {
+    fn leave_ints(&mut self, len: usize, limits: &SetLimits) {
         let Set::Ints(s) = self else { return };
         let digits = |n: i64| itoa::Buffer::new().format(n).len();
         let longest = [s.min(), s.max()].into_iter().flatten().map(digits).max().unwrap_or(0);
@@ -215,7 +215,7 @@ impl Set {
     }
 
     /// A set that holds nothing but integers becomes an intset, if it is not too big for one.
-    pub fn back_to_ints(&mut self, limits: &Limits) {
+    pub fn back_to_ints(&mut self, limits: &SetLimits) {
         if matches!(self, Set::Ints(_)) || self.len() > limits.max_ints() {
             return;
         }
@@ -251,7 +251,7 @@ impl Set {
 
     /// Adds a member of a set that is read from a file and has `len` of them, `longest` the length of the
     /// longest so far; false when it was there. Other than `add`, it reckons with all that will come.
-    pub fn add_loaded(&mut self, member: &[u8], len: usize, longest: usize, limits: &Limits) -> bool {
+    pub fn add_loaded(&mut self, member: &[u8], len: usize, longest: usize, limits: &SetLimits) -> bool {
         match self {
             Set::Ints(s) if parse_i64(member).is_none() => {
                 let bytes = s.len().saturating_mul(PACKED_INT_MAX).saturating_add(member.len());
@@ -373,7 +373,7 @@ impl Set {
         &mut self,
         n: usize,
         rng: &mut Rng,
-        limits: &Limits,
+        limits: &SetLimits,
         mut f: impl FnMut(Element<'_>),
     ) {
         let stay = self.len().checked_sub(n).expect("fewer go than there are");

@@ -11,7 +11,7 @@
 //! Results that are to be stored are built as upstream builds them, because their encoding shows how:
 //! in which order members came, and whether a difference has been taken by looking up or by removing.
 
-use super::set::{Limits, Set};
+use super::set::{Set, SetLimits};
 use crate::algo::num::parse_i64;
 use crate::ds::hash::hash;
 use crate::ds::intset::Intset;
@@ -144,7 +144,7 @@ fn seek(s: &Intset, at: usize, n: i64) -> usize {
 }
 
 /// The intersection as a set. The sets come smallest first.
-pub fn intersection(sets: &[&Set], limits: &Limits) -> Set {
+pub fn intersection(sets: &[&Set], limits: &SetLimits) -> Set {
     let ints_first = matches!(sets.first(), Some(Set::Ints(_)));
     let table_first = matches!(sets.first(), Some(Set::Table(_)));
     let mut result = if ints_first { Set::Ints(Intset::new()) } else { Set::Packed(Listpack::new()) };
@@ -167,7 +167,7 @@ pub fn intersection(sets: &[&Set], limits: &Limits) -> Set {
 const ASKED: usize = 4;
 
 /// Members that any set holds, each once.
-pub fn unite(sets: &[&Set], limits: &Limits, mut f: impl FnMut(Element<'_>)) {
+pub fn unite(sets: &[&Set], limits: &SetLimits, mut f: impl FnMut(Element<'_>)) {
     if sets.len() > ASKED {
         return union(sets, limits).for_each(f);
     }
@@ -183,7 +183,7 @@ pub fn unite(sets: &[&Set], limits: &Limits, mut f: impl FnMut(Element<'_>)) {
 }
 
 /// The union as a set.
-pub fn union(sets: &[&Set], limits: &Limits) -> Set {
+pub fn union(sets: &[&Set], limits: &SetLimits) -> Set {
     let mut result = Set::Ints(Intset::new());
     for s in sets {
         s.for_each(|m| {
@@ -217,7 +217,7 @@ impl<'a> Difference<'a> {
         Difference::Lookup(first, others)
     }
 
-    pub fn for_each(&self, limits: &Limits, mut f: impl FnMut(Element<'_>)) {
+    pub fn for_each(&self, limits: &SetLimits, mut f: impl FnMut(Element<'_>)) {
         match self {
             // A payload that was not looked at in depth may hold a member twice; it is shown once.
             Difference::Lookup(first @ Set::Packed(_), others) if others.is_empty() => {
@@ -231,7 +231,7 @@ impl<'a> Difference<'a> {
         }
     }
 
-    pub fn to_set(&self, limits: &Limits) -> Set {
+    pub fn to_set(&self, limits: &SetLimits) -> Set {
         let mut result = Set::Ints(Intset::new());
         match self {
             Difference::Empty => {}

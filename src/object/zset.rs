@@ -29,14 +29,14 @@ pub enum Zset {
 
 /// `zset-max-listpack-entries` and `zset-max-listpack-value`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ZsetLimits {
     pub entries: usize,
     pub value: usize,
 }
 
-impl Default for Limits {
+impl Default for ZsetLimits {
     fn default() -> Self {
-        Limits { entries: 128, value: 64 }
+        ZsetLimits { entries: 128, value: 64 }
     }
 }
 
@@ -132,7 +132,7 @@ pub struct Rules {
 
 /// What became of a member, with its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Outcome {
+pub enum ZaddOutcome {
     Added(f64),
     Updated(f64),
     /// It has that score already.
@@ -144,38 +144,38 @@ pub enum Outcome {
 }
 
 impl Rules {
-    pub fn decide(&self, old: Option<f64>, score: f64) -> Outcome {
+    pub fn decide(&self, old: Option<f64>, score: f64) -> ZaddOutcome {
         debug_assert!(!score.is_nan(), "scores are checked when they are parsed");
         let Some(old) = old else {
-            return if self.xx { Outcome::Nothing } else { Outcome::Added(score) };
+            return if self.xx { ZaddOutcome::Nothing } else { ZaddOutcome::Added(score) };
         };
         if self.nx {
-            return Outcome::Nothing;
+            return ZaddOutcome::Nothing;
         }
         let score = if self.incr { old + score } else { score };
         if score.is_nan() {
-            return Outcome::Nan;
+            return ZaddOutcome::Nan;
         }
         if (self.lt && score >= old) || (self.gt && score <= old) {
-            return Outcome::Nothing;
+            return ZaddOutcome::Nothing;
         }
-        if score == old { Outcome::Same(score) } else { Outcome::Updated(score) }
+        if score == old { ZaddOutcome::Same(score) } else { ZaddOutcome::Updated(score) }
     }
 }
 
-impl Outcome {
+impl ZaddOutcome {
     /// The score to be written.
     fn change(self) -> Option<f64> {
         match self {
-            Outcome::Added(s) | Outcome::Updated(s) => Some(s),
-            Outcome::Same(_) | Outcome::Nothing | Outcome::Nan => None,
+            ZaddOutcome::Added(s) | ZaddOutcome::Updated(s) => Some(s),
+            ZaddOutcome::Same(_) | ZaddOutcome::Nothing | ZaddOutcome::Nan => None,
         }
     }
 }
 
 impl Zset {
     /// An empty set that fits `members` to come, the first of them of `len` bytes.
-    pub fn with_hint(members: usize, len: usize, limits: &Limits) -> Zset {
+    pub fn with_hint(members: usize, len: usize, limits: &ZsetLimits) -> Zset {
         if members <= limits.entries && len <= limits.value {
             return Zset::default();
         }
@@ -185,7 +185,7 @@ impl Zset {
     }
 
     /// A set of members in order, none of them twice.
-    pub fn from_sorted<M: AsRef<[u8]>>(all: &[(f64, M)], limits: &Limits) -> Zset {
+    pub fn from_sorted<M: AsRef<[u8]>>(all: &[(f64, M)], limits: &ZsetLimits) -> Zset {
         let lens = || all.iter().map(|(_, m)| m.as_ref().len());
         let packed = all.len() <= limits.entries
             && lens().all(|n| n <= limits.value)
@@ -206,7 +206,7 @@ impl Zset {
     }
 
     /// The same set as a listpack, where it fits one.
-    pub fn compact(self, limits: &Limits) -> Zset {
+    pub fn compact(self, limits: &ZsetLimits) -> Zset {
         if let Zset::Skip(z) = &self
             && z.len() <= limits.entries
         {
@@ -226,7 +226,7 @@ impl Zset {
     }
 
     /// So many members are about to be added: changes the encoding ahead of them.
-    pub fn expect(&mut self, members: usize, limits: &Limits) {
+    pub fn expect(&mut self, members: usize, limits: &ZsetLimits) {
         if members > limits.entries {
             self.to_skip(members);
         }
@@ -251,16 +251,16 @@ impl Zset {
     }
 
     /// Gives a member a score, as far as the rules allow.
-    pub fn add(&mut self, member: &[u8], score: f64, rules: Rules, limits: &Limits) -> Outcome {
+    pub fn add(&mut self, member: &[u8], score: f64, rules: Rules, limits: &ZsetLimits) -> ZaddOutcome {
         if let Zset::Packed(l) = self {
             let at = find(l, member);
             let outcome = rules.decide(at.map(|at| score_at(l, at)), score);
             match (outcome, at) {
-                (Outcome::Updated(score), Some(at)) => {
+                (ZaddOutcome::Updated(score), Some(at)) => {
                     l.delete_range_at(at, 2);
                     insert(l, place(l, member, score), member, score);
                 }
-                (Outcome::Added(score), _) => {
+                (ZaddOutcome::Added(score), _) => {
                     let fits = l.len() / 2 < limits.entries
                         && member.len() <= limits.value
                         && safe_to_add(Some(l), member.len());
@@ -277,7 +277,7 @@ impl Zset {
             return outcome;
         }
         let Zset::Skip(z) = self else { unreachable!("the other encoding") };
-        let mut outcome = Outcome::Nothing;
+        let mut outcome = ZaddOutcome::Nothing;
         z.update(member, |old| {
             outcome = rules.decide(old, score);
             outcome.change()
@@ -570,7 +570,7 @@ mod tests {
     fn both_encodings_agree_with_their_naive_twin() {
         let mut rng = Rng::seeded(11);
         for (entries, lex) in [(1000, false), (1000, true), (20, false), (0, true)] {
-            let limits = Limits { entries, value: 64 };
+            let limits = ZsetLimits { entries, value: 64 };
             let (mut z, mut twin) = (Zset::default(), Twin::new());
             for _ in 0..3000 {
                 let m = member(&mut rng);
@@ -609,7 +609,7 @@ mod tests {
 
     #[test]
     fn encodings_change_at_their_bounds() {
-        let limits = Limits { entries: 2, value: 3 };
+        let limits = ZsetLimits { entries: 2, value: 3 };
         let packed = |z: &Zset| matches!(z, Zset::Packed(_));
         let of = |members: &[&str]| {
             let mut z = Zset::with_hint(members.len(), members[0].len(), &limits);
@@ -640,22 +640,22 @@ mod tests {
         // A member that the rules spare changes nothing.
         let mut z = of(&["a"]);
         let only_there = Rules { xx: true, ..Rules::default() };
-        assert_eq!(z.add(b"abcd", 1.0, only_there, &limits), Outcome::Nothing);
+        assert_eq!(z.add(b"abcd", 1.0, only_there, &limits), ZaddOutcome::Nothing);
         assert!(packed(&z));
     }
 
     #[test]
     fn rules_decide() {
         let (gt, lt) = (Rules { gt: true, ..Rules::default() }, Rules { lt: true, ..Rules::default() });
-        assert_eq!(gt.decide(Some(1.0), 1.0), Outcome::Nothing);
-        assert_eq!(gt.decide(Some(1.0), 2.0), Outcome::Updated(2.0));
-        assert_eq!(lt.decide(Some(1.0), 2.0), Outcome::Nothing);
-        assert_eq!(lt.decide(None, 2.0), Outcome::Added(2.0));
+        assert_eq!(gt.decide(Some(1.0), 1.0), ZaddOutcome::Nothing);
+        assert_eq!(gt.decide(Some(1.0), 2.0), ZaddOutcome::Updated(2.0));
+        assert_eq!(lt.decide(Some(1.0), 2.0), ZaddOutcome::Nothing);
+        assert_eq!(lt.decide(None, 2.0), ZaddOutcome::Added(2.0));
         let incr = Rules { incr: true, ..Rules::default() };
-        assert_eq!(incr.decide(Some(1.5), 2.0), Outcome::Updated(3.5));
-        assert_eq!(incr.decide(Some(f64::INFINITY), f64::NEG_INFINITY), Outcome::Nan);
-        assert_eq!(incr.decide(Some(1.5), 0.0), Outcome::Same(1.5));
+        assert_eq!(incr.decide(Some(1.5), 2.0), ZaddOutcome::Updated(3.5));
+        assert_eq!(incr.decide(Some(f64::INFINITY), f64::NEG_INFINITY), ZaddOutcome::Nan);
+        assert_eq!(incr.decide(Some(1.5), 0.0), ZaddOutcome::Same(1.5));
         let nx = Rules { nx: true, incr: true, ..Rules::default() };
-        assert_eq!(nx.decide(Some(f64::INFINITY), f64::NEG_INFINITY), Outcome::Nothing);
+        assert_eq!(nx.decide(Some(f64::INFINITY), f64::NEG_INFINITY), ZaddOutcome::Nothing);
     }
 }

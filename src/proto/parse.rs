@@ -33,7 +33,7 @@ pub struct Span {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct ParseLimits {
     pub max_bulk: i64,
     pub authenticated: bool,
 }
@@ -43,7 +43,7 @@ const KEEP: usize = 4096;
 
 /// What an unfinished request remembers between reads. Idle: all zero.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct ParseState {
     /// Arguments still to come; 0 between requests.
     left: i64,
     /// Length of the argument that is being read; None when its length line comes next.
@@ -74,7 +74,7 @@ fn broken(text: &str) -> Parsed {
     Parsed::Broken(text.into())
 }
 
-impl State {
+impl ParseState {
     /// Is a request begun?
     pub fn is_partial(&self) -> bool {
         self.left > 0
@@ -96,11 +96,11 @@ impl State {
     }
 
     pub fn reset(&mut self) {
-        *self = State::default();
+        *self = ParseState::default();
     }
 
     /// Parses one request from the beginning of `buf`; the spans of a multibulk go to the end of `out`.
-    pub fn next(&mut self, buf: &[u8], limits: &Limits, out: &mut Vec<Span>) -> Parsed {
+    pub fn next(&mut self, buf: &[u8], limits: &ParseLimits, out: &mut Vec<Span>) -> Parsed {
         if self.left > 0 {
             let first = out.len();
             out.append(&mut self.spans);
@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    fn multibulk(&mut self, buf: &[u8], limits: &Limits, out: &mut Vec<Span>) -> Parsed {
+    fn multibulk(&mut self, buf: &[u8], limits: &ParseLimits, out: &mut Vec<Span>) -> Parsed {
         let Some((digits, at)) = line(buf, 1) else {
             if buf.len() > INLINE_MAX && find(b'\r', buf).is_none() {
                 return broken("too big mbulk count string");
@@ -139,7 +139,7 @@ impl State {
     }
 
     #[inline]
-    fn bulks(&mut self, buf: &[u8], limits: &Limits, out: &mut Vec<Span>, first: usize) -> Parsed {
+    fn bulks(&mut self, buf: &[u8], limits: &ParseLimits, out: &mut Vec<Span>, first: usize) -> Parsed {
         while self.left > 0 {
             let len = match self.bulk {
                 Some(len) => len,
@@ -171,7 +171,7 @@ impl State {
     }
 
     #[inline]
-    fn length(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, Parsed> {
+    fn length(&mut self, buf: &[u8], limits: &ParseLimits) -> Result<Option<usize>, Parsed> {
         let rest = buf.get(self.at..).unwrap_or(&[]);
         // The usual length has one or two digits.
         let quick = match *rest {
@@ -240,10 +240,10 @@ fn inline(buf: &[u8]) -> Parsed {
 mod tests {
     use super::*;
 
-    const OPEN: Limits = Limits { max_bulk: 512 << 20, authenticated: true };
+    const OPEN: ParseLimits = ParseLimits { max_bulk: 512 << 20, authenticated: true };
 
-    fn all(buf: &[u8], limits: &Limits) -> (Vec<Vec<Vec<u8>>>, Option<String>, usize) {
-        let (mut s, mut out, mut pos) = (State::default(), Vec::new(), 0);
+    fn all(buf: &[u8], limits: &ParseLimits) -> (Vec<Vec<Vec<u8>>>, Option<String>, usize) {
+        let (mut s, mut out, mut pos) = (ParseState::default(), Vec::new(), 0);
         let mut spans = Vec::new();
         loop {
             spans.clear();
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!((whole.len(), used), (4, stream.len()));
         for cut in 0..stream.len() {
             let (mut s, mut buf, mut got, mut spans) =
-                (State::default(), Vec::new(), Vec::new(), Vec::new());
+                (ParseState::default(), Vec::new(), Vec::new(), Vec::new());
             for part in [&stream[..cut], &stream[cut..]] {
                 buf.extend_from_slice(part);
                 loop {
@@ -333,7 +333,7 @@ mod tests {
                 &bytes[..bytes.len().min(20)]
             );
         }
-        let shut = Limits { authenticated: false, ..OPEN };
+        let shut = ParseLimits { authenticated: false, ..OPEN };
         assert_eq!(all(b"*11\r\n", &shut).1.as_deref(), Some("unauthenticated multibulk length"));
         assert_eq!(all(b"*1\r\n$16385\r\n", &shut).1.as_deref(), Some("unauthenticated bulk length"));
         assert_eq!(all(b"*10\r\n$16384\r\n", &shut).1, None);

@@ -25,19 +25,19 @@ const LONG: usize = 8 * 1024;
 const KEEP: usize = 16 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SubscriptionKind {
     Channel,
     Pattern,
     Shard,
 }
 
-impl Kind {
+impl SubscriptionKind {
     /// The words of the replies: subscribe, unsubscribe, message.
     pub fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Kind::Channel => ("subscribe", "unsubscribe", "message"),
-            Kind::Pattern => ("psubscribe", "punsubscribe", "pmessage"),
-            Kind::Shard => ("ssubscribe", "sunsubscribe", "smessage"),
+            SubscriptionKind::Channel => ("subscribe", "unsubscribe", "message"),
+            SubscriptionKind::Pattern => ("psubscribe", "punsubscribe", "pmessage"),
+            SubscriptionKind::Shard => ("ssubscribe", "sunsubscribe", "smessage"),
         }
     }
 }
@@ -127,11 +127,11 @@ impl Names {
 }
 
 /// Can a keyspace event reach the subscribers of this name?
-fn hears_events(kind: Kind, name: &[u8]) -> bool {
+fn hears_events(kind: SubscriptionKind, name: &[u8]) -> bool {
     match kind {
-        Kind::Channel => name.starts_with(b"__key"),
-        Kind::Pattern => name.first().is_some_and(|b| b"_*?[\\".contains(b)),
-        Kind::Shard => false,
+        SubscriptionKind::Channel => name.starts_with(b"__key"),
+        SubscriptionKind::Pattern => name.first().is_some_and(|b| b"_*?[\\".contains(b)),
+        SubscriptionKind::Shard => false,
     }
 }
 
@@ -147,24 +147,24 @@ pub struct Pubsub {
 }
 
 impl Pubsub {
-    fn names(&self, kind: Kind) -> &Names {
+    fn names(&self, kind: SubscriptionKind) -> &Names {
         match kind {
-            Kind::Channel => &self.channels,
-            Kind::Pattern => &self.patterns,
-            Kind::Shard => &self.shards,
+            SubscriptionKind::Channel => &self.channels,
+            SubscriptionKind::Pattern => &self.patterns,
+            SubscriptionKind::Shard => &self.shards,
         }
     }
 
-    fn names_mut(&mut self, kind: Kind) -> &mut Names {
+    fn names_mut(&mut self, kind: SubscriptionKind) -> &mut Names {
         match kind {
-            Kind::Channel => &mut self.channels,
-            Kind::Pattern => &mut self.patterns,
-            Kind::Shard => &mut self.shards,
+            SubscriptionKind::Channel => &mut self.channels,
+            SubscriptionKind::Pattern => &mut self.patterns,
+            SubscriptionKind::Shard => &mut self.shards,
         }
     }
 
     /// True when it is new to the client.
-    pub fn subscribe(&mut self, kind: Kind, id: ClientId, name: &[u8]) -> bool {
+    pub fn subscribe(&mut self, kind: SubscriptionKind, id: ClientId, name: &[u8]) -> bool {
         let names = self.names_mut(kind);
         let before = names.subscribers.len();
         let new = names.add(id, name);
@@ -174,7 +174,7 @@ impl Pubsub {
         new
     }
 
-    pub fn unsubscribe(&mut self, kind: Kind, id: ClientId, name: &[u8]) -> bool {
+    pub fn unsubscribe(&mut self, kind: SubscriptionKind, id: ClientId, name: &[u8]) -> bool {
         let names = self.names_mut(kind);
         let before = names.subscribers.len();
         let was = names.remove(id, name);
@@ -185,17 +185,17 @@ impl Pubsub {
     }
 
     /// What a client chose, in order.
-    pub fn of(&self, kind: Kind, id: ClientId) -> Vec<Arc<[u8]>> {
+    pub fn of(&self, kind: SubscriptionKind, id: ClientId) -> Vec<Arc<[u8]>> {
         self.names(kind).of(id)
     }
 
-    pub fn count(&self, kind: Kind, id: ClientId) -> usize {
+    pub fn count(&self, kind: SubscriptionKind, id: ClientId) -> usize {
         self.names(kind).count(id)
     }
 
     /// The client is gone.
     pub fn forget(&mut self, id: ClientId) {
-        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard] {
             for name in self.of(kind, id) {
                 self.unsubscribe(kind, id, &name);
             }
@@ -208,17 +208,17 @@ impl Pubsub {
     }
 
     /// Names with subscribers that match a pattern (all for None).
-    pub fn active(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
+    pub fn active(&self, kind: SubscriptionKind, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
         let all = self.names(kind).subscribers.keys();
         all.filter(|n| pattern.is_none_or(|p| glob_match(p, n, false))).cloned().collect()
     }
 
-    pub fn subscribers(&self, kind: Kind, name: &[u8]) -> usize {
+    pub fn subscribers(&self, kind: SubscriptionKind, name: &[u8]) -> usize {
         self.names(kind).subscribers.get(name).map_or(0, Line::len)
     }
 
     /// Distinct names of one kind.
-    pub fn distinct(&self, kind: Kind) -> usize {
+    pub fn distinct(&self, kind: SubscriptionKind) -> usize {
         self.names(kind).subscribers.len()
     }
 }
@@ -227,7 +227,7 @@ impl Pubsub {
 pub fn publish(
     p: &mut Pubsub,
     clients: &mut Clients,
-    kind: Kind,
+    kind: SubscriptionKind,
     channel: &[u8],
     message: &[u8],
 ) -> usize {
@@ -236,7 +236,7 @@ pub fn publish(
     if let Some(line) = p.names(kind).subscribers.get(channel) {
         heard += deliver(line, clients, &[kind.words().2.as_bytes(), channel, message], &mut room);
     }
-    if kind == Kind::Channel {
+    if kind == SubscriptionKind::Channel {
         for (pattern, line) in &p.patterns.subscribers {
             if glob_match(pattern, channel, false) {
                 heard += deliver(line, clients, &[b"pmessage", pattern, channel, message], &mut room);
@@ -301,17 +301,26 @@ mod tests {
         // Quadratic work would take minutes.
         const N: usize = 100_000;
         for i in 0..N {
-            assert!(p.subscribe(Kind::Channel, me, &name(i)));
+            assert!(p.subscribe(SubscriptionKind::Channel, me, &name(i)));
         }
-        assert!(!p.subscribe(Kind::Channel, me, b"ch:5"));
-        assert!(p.subscribe(Kind::Channel, you, b"ch:5"));
-        assert!(p.unsubscribe(Kind::Channel, me, b"ch:0") && !p.unsubscribe(Kind::Channel, me, b"ch:0"));
-        let mine = p.of(Kind::Channel, me);
+        assert!(!p.subscribe(SubscriptionKind::Channel, me, b"ch:5"));
+        assert!(p.subscribe(SubscriptionKind::Channel, you, b"ch:5"));
+        assert!(
+            p.unsubscribe(SubscriptionKind::Channel, me, b"ch:0")
+                && !p.unsubscribe(SubscriptionKind::Channel, me, b"ch:0")
+        );
+        let mine = p.of(SubscriptionKind::Channel, me);
         assert!(mine.iter().enumerate().all(|(i, n)| **n == *name(i + 1)));
-        assert_eq!((p.count(Kind::Channel, me), p.distinct(Kind::Channel)), (N - 1, N - 1));
+        assert_eq!(
+            (p.count(SubscriptionKind::Channel, me), p.distinct(SubscriptionKind::Channel)),
+            (N - 1, N - 1)
+        );
         p.forget(me);
-        assert_eq!((p.count(Kind::Channel, me), p.distinct(Kind::Channel)), (0, 1));
-        assert_eq!(p.subscribers(Kind::Channel, b"ch:5"), 1);
+        assert_eq!(
+            (p.count(SubscriptionKind::Channel, me), p.distinct(SubscriptionKind::Channel)),
+            (0, 1)
+        );
+        assert_eq!(p.subscribers(SubscriptionKind::Channel, b"ch:5"), 1);
     }
     #[test]
     fn many_subscribers_of_one_channel_leave_in_any_order_at_no_more_cost_each() {
@@ -319,17 +328,20 @@ mod tests {
         let id = |index| ClientId { index, generation: 1 };
         // Quadratic work would take minutes.
         const N: u32 = 200_000;
-        (0..N).for_each(|i| assert!(p.subscribe(Kind::Channel, id(i), b"all")));
+        (0..N).for_each(|i| assert!(p.subscribe(SubscriptionKind::Channel, id(i), b"all")));
         let left = |p: &Pubsub| p.channels.subscribers.get(&b"all"[..]).map_or(0, |l| l.iter().count());
         (0..N).filter(|i| i % 3 == 0).for_each(|i| p.forget(id(i)));
-        assert_eq!(p.subscribers(Kind::Channel, b"all"), left(&p));
+        assert_eq!(p.subscribers(SubscriptionKind::Channel, b"all"), left(&p));
         let first: Vec<u32> =
             p.channels.subscribers[&b"all"[..]].iter().take(4).map(|c| c.index).collect();
         assert_eq!(first, [1, 2, 4, 5], "the others stay in their order");
-        assert!(p.subscribe(Kind::Channel, id(0), b"all"), "it comes back, behind all others");
+        assert!(
+            p.subscribe(SubscriptionKind::Channel, id(0), b"all"),
+            "it comes back, behind all others"
+        );
         assert_eq!(p.channels.subscribers[&b"all"[..]].iter().last(), Some(id(0)));
         (0..N).rev().for_each(|i| p.forget(id(i)));
-        assert_eq!((left(&p), p.distinct(Kind::Channel)), (0, 0));
+        assert_eq!((left(&p), p.distinct(SubscriptionKind::Channel)), (0, 0));
     }
 
     #[test]
@@ -337,16 +349,16 @@ mod tests {
         let (mut p, me) = (Pubsub::default(), ClientId { index: 1, generation: 1 });
         let you = ClientId { index: 2, generation: 1 };
         for (kind, name, reached) in [
-            (Kind::Channel, &b"news"[..], false),
-            (Kind::Channel, b"__keyspace@0__:k", true),
-            (Kind::Pattern, b"news.*", false),
-            (Kind::Pattern, b"__key*", true),
-            (Kind::Pattern, b"*", true),
-            (Kind::Pattern, b"\\__keyevent@0__:del", true),
-            (Kind::Pattern, b"?_key*", true),
-            (Kind::Pattern, b"[_]_key*", true),
-            (Kind::Pattern, b"", false),
-            (Kind::Shard, b"__keyspace@0__:k", false),
+            (SubscriptionKind::Channel, &b"news"[..], false),
+            (SubscriptionKind::Channel, b"__keyspace@0__:k", true),
+            (SubscriptionKind::Pattern, b"news.*", false),
+            (SubscriptionKind::Pattern, b"__key*", true),
+            (SubscriptionKind::Pattern, b"*", true),
+            (SubscriptionKind::Pattern, b"\\__keyevent@0__:del", true),
+            (SubscriptionKind::Pattern, b"?_key*", true),
+            (SubscriptionKind::Pattern, b"[_]_key*", true),
+            (SubscriptionKind::Pattern, b"", false),
+            (SubscriptionKind::Shard, b"__keyspace@0__:k", false),
         ] {
             p.subscribe(kind, me, name);
             p.subscribe(kind, you, name);

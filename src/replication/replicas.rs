@@ -18,9 +18,9 @@ use crate::clients::ClientId;
 use std::collections::HashMap;
 use std::fs::File;
 
-/// What a client has stated by REPLCONF.
+/// What a client has stated about itself by REPLCONF.
 #[derive(Debug, Default, Clone)]
-pub struct About {
+pub struct ReplconfFacts {
     /// Where it listens; 0 for unknown.
     pub port: i64,
     pub ip: Option<Box<[u8]>>,
@@ -70,7 +70,7 @@ pub struct Bulk {
 #[derive(Debug)]
 pub struct Replica {
     pub id: ClientId,
-    pub about: About,
+    pub facts: ReplconfFacts,
     /// It came by SYNC and will never acknowledge anything.
     pub silent: bool,
     pub stage: Stage,
@@ -97,10 +97,10 @@ pub enum Next {
 }
 
 impl Replica {
-    fn new(id: ClientId, about: About, silent: bool, stage: Stage) -> Replica {
+    fn new(id: ClientId, facts: ReplconfFacts, silent: bool, stage: Stage) -> Replica {
         Replica {
             id,
-            about,
+            facts,
             silent,
             stage,
             at: 0,
@@ -114,7 +114,7 @@ impl Replica {
 
     /// Does the stream keep what this one has not got yet?
     pub fn is_fed(&self) -> bool {
-        self.stage != Stage::WaitStart && !self.about.rdb_only
+        self.stage != Stage::WaitStart && !self.facts.rdb_only
     }
 
     /// A snapshot of the moment in which the stream ended at `at` is being written.
@@ -177,9 +177,9 @@ impl Replica {
     /// Can it be served from a snapshot that was begun for `other`?
     fn can_join(&self, other: &Replica) -> bool {
         other.stage == Stage::WaitEnd
-            && (!other.about.rdb_only || self.about.rdb_only)
-            && (!other.about.eof || self.about.eof)
-            && (!other.about.psync2 || self.about.psync2)
+            && (!other.facts.rdb_only || self.facts.rdb_only)
+            && (!other.facts.eof || self.facts.eof)
+            && (!other.facts.psync2 || self.facts.psync2)
     }
 
     fn acknowledge(&mut self, offset: i64, aof: Option<i64>, now: i64) {
@@ -193,7 +193,7 @@ impl Replica {
 pub struct Replicas {
     /// In the order in which they attached.
     list: Vec<Replica>,
-    known: HashMap<ClientId, About>,
+    known: HashMap<ClientId, ReplconfFacts>,
     /// Killed, and what follows from it not done yet.
     left: Vec<Replica>,
 }
@@ -229,14 +229,14 @@ impl Replicas {
     }
 
     /// What a client has stated by REPLCONF; None when it sent none.
-    pub fn about(&self, id: ClientId) -> Option<&About> {
-        self.get(id).map(|r| &r.about).or_else(|| self.known.get(&id))
+    pub fn facts(&self, id: ClientId) -> Option<&ReplconfFacts> {
+        self.get(id).map(|r| &r.facts).or_else(|| self.known.get(&id))
     }
 
     /// The same to be changed; made when the client has sent no REPLCONF before.
-    pub fn about_mut(&mut self, id: ClientId) -> &mut About {
+    pub fn facts_mut(&mut self, id: ClientId) -> &mut ReplconfFacts {
         match self.list.iter().position(|r| r.id == id) {
-            Some(i) => &mut self.list[i].about,
+            Some(i) => &mut self.list[i].facts,
             None => self.known.entry(id).or_default(),
         }
     }
@@ -244,8 +244,8 @@ impl Replicas {
     /// The client is a replica from now on.
     pub fn attach(&mut self, id: ClientId, silent: bool, stage: Stage) -> &mut Replica {
         debug_assert!(self.get(id).is_none(), "attached twice");
-        let about = self.known.remove(&id).unwrap_or_default();
-        self.list.push(Replica::new(id, about, silent, stage));
+        let facts = self.known.remove(&id).unwrap_or_default();
+        self.list.push(Replica::new(id, facts, silent, stage));
         self.list.last_mut().expect("just pushed")
     }
 
@@ -339,11 +339,11 @@ mod tests {
     #[test]
     fn a_snapshot_is_shared_by_those_who_understand_it() {
         let mut all = Replicas::default();
-        all.about_mut(id(1)).psync2 = true;
+        all.facts_mut(id(1)).psync2 = true;
         all.attach(id(1), false, Stage::WaitStart).begin(7, "x");
         all.attach(id(2), true, Stage::WaitStart);
         assert!(!all.join(id(2), "x"), "it understands less than the first");
-        all.about_mut(id(3)).psync2 = true;
+        all.facts_mut(id(3)).psync2 = true;
         all.attach(id(3), false, Stage::WaitStart);
         assert!(all.join(id(3), "x"));
         let third = all.get(id(3)).expect("attached");
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn who_wants_the_snapshot_only_holds_nothing_of_the_stream() {
         let mut all = Replicas::default();
-        all.about_mut(id(1)).rdb_only = true;
+        all.facts_mut(id(1)).rdb_only = true;
         all.attach(id(1), true, Stage::WaitStart).begin(3, "x");
         assert_eq!(all.wanted(9), 9);
         all.attach(id(2), true, Stage::WaitStart);

@@ -2,7 +2,7 @@
 //! results are signed.
 
 use super::ffi::{Library, LuaType, Raise, Stack};
-use super::sandbox::Item::Native;
+use super::sandbox::LibraryItem::Native;
 
 pub const LIBRARY: Library = &[
     ("tobit", Native(tobit)),

@@ -10,22 +10,22 @@
 //! `decode_invalid_numbers` forbids it. A zero byte ends the text.
 
 use super::ffi::{Cursor, Library, LuaType, Raise, Stack};
-use super::sandbox::{Item, put};
+use super::sandbox::{LibraryItem, put};
 
 pub const LIBRARY: Library = &[
-    ("encode", Item::Native(encode)),
-    ("decode", Item::Native(decode)),
-    ("encode_sparse_array", Item::Native(encode_sparse_array)),
-    ("encode_max_depth", Item::Native(encode_max_depth)),
-    ("decode_max_depth", Item::Native(decode_max_depth)),
-    ("encode_number_precision", Item::Native(encode_number_precision)),
-    ("encode_keep_buffer", Item::Native(encode_keep_buffer)),
-    ("encode_invalid_numbers", Item::Native(encode_invalid_numbers)),
-    ("decode_invalid_numbers", Item::Native(decode_invalid_numbers)),
-    ("new", Item::Native(new)),
-    ("null", Item::Null),
-    ("_NAME", Item::Text("cjson")),
-    ("_VERSION", Item::Text("2.1.0")),
+    ("encode", LibraryItem::Native(encode)),
+    ("decode", LibraryItem::Native(decode)),
+    ("encode_sparse_array", LibraryItem::Native(encode_sparse_array)),
+    ("encode_max_depth", LibraryItem::Native(encode_max_depth)),
+    ("decode_max_depth", LibraryItem::Native(decode_max_depth)),
+    ("encode_number_precision", LibraryItem::Native(encode_number_precision)),
+    ("encode_keep_buffer", LibraryItem::Native(encode_keep_buffer)),
+    ("encode_invalid_numbers", LibraryItem::Native(encode_invalid_numbers)),
+    ("decode_invalid_numbers", LibraryItem::Native(decode_invalid_numbers)),
+    ("new", LibraryItem::Native(new)),
+    ("null", LibraryItem::Null),
+    ("_NAME", LibraryItem::Text("cjson")),
+    ("_VERSION", LibraryItem::Text("2.1.0")),
 ];
 
 const INT_MAX: i32 = i32::MAX;

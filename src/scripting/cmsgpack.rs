@@ -10,17 +10,17 @@
 //! fraction are integers; a double that a float holds is a float. Nesting below 16 tables becomes nil.
 
 use super::ffi::{Cursor, Library, LuaType, Raise, Stack};
-use super::sandbox::Item;
+use super::sandbox::LibraryItem;
 
 pub const LIBRARY: Library = &[
-    ("pack", Item::Native(pack)),
-    ("unpack", Item::Native(unpack)),
-    ("unpack_one", Item::Native(unpack_one)),
-    ("unpack_limit", Item::Native(unpack_limit)),
-    ("_NAME", Item::Text("cmsgpack")),
-    ("_VERSION", Item::Text("lua-cmsgpack 0.4.0")),
-    ("_COPYRIGHT", Item::Text("Copyright (C) 2012, Salvatore Sanfilippo")),
-    ("_DESCRIPTION", Item::Text("MessagePack C implementation for Lua")),
+    ("pack", LibraryItem::Native(pack)),
+    ("unpack", LibraryItem::Native(unpack)),
+    ("unpack_one", LibraryItem::Native(unpack_one)),
+    ("unpack_limit", LibraryItem::Native(unpack_limit)),
+    ("_NAME", LibraryItem::Text("cmsgpack")),
+    ("_VERSION", LibraryItem::Text("lua-cmsgpack 0.4.0")),
+    ("_COPYRIGHT", LibraryItem::Text("Copyright (C) 2012, Salvatore Sanfilippo")),
+    ("_DESCRIPTION", LibraryItem::Text("MessagePack C implementation for Lua")),
 ];
 
 const DEEPEST: usize = 16;

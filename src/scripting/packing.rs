@@ -7,7 +7,7 @@
 //! ```
 
 use super::ffi::{Library, LuaType, Raise, Stack};
-use super::sandbox::Item::Native;
+use super::sandbox::LibraryItem::Native;
 
 pub const LIBRARY: Library =
     &[("pack", Native(pack)), ("unpack", Native(unpack)), ("size", Native(size))];

@@ -2,7 +2,7 @@
 //! POSIX, beginning where that begins.
 
 use super::ffi::{Library, Raise, Stack};
-use super::sandbox::Item::Native;
+use super::sandbox::LibraryItem::Native;
 
 pub const LIBRARY: Library = &[("random", Native(random)), ("randomseed", Native(randomseed))];
 

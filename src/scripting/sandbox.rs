@@ -10,7 +10,7 @@ use super::{bit, cjson, cmsgpack, packing, random};
 const REMOVED: [&[u8]; 3] = [b"dofile", b"loadfile", b"print"];
 
 /// What stands in a table of a library. The order is that of upstream: `pairs` shows it.
-pub enum Item {
+pub enum LibraryItem {
     Native(Native),
     Number(f64),
     Text(&'static str),
@@ -63,12 +63,12 @@ pub fn fill(s: &mut Stack, redis: Library) {
 pub fn put(s: &mut Stack, library: Library) {
     for (name, item) in library {
         match item {
-            Item::Native(f) => s.push_native(*f),
-            Item::Number(n) => s.push_number(*n),
-            Item::Text(text) => s.push_bytes(text.as_bytes()),
-            Item::Null => s.push_null(),
-            Item::Call => s.push_redis_call(true),
-            Item::PCall => s.push_redis_call(false),
+            LibraryItem::Native(f) => s.push_native(*f),
+            LibraryItem::Number(n) => s.push_number(*n),
+            LibraryItem::Text(text) => s.push_bytes(text.as_bytes()),
+            LibraryItem::Null => s.push_null(),
+            LibraryItem::Call => s.push_redis_call(true),
+            LibraryItem::PCall => s.push_redis_call(false),
         }
         s.raw_set_name(-2, name);
     }

@@ -16,7 +16,7 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Gate, Server, auth, disk, evict, limits, link_client};
+use super::{Server, ServerStates, auth, disk, evict, limits, link_client};
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
@@ -85,11 +85,11 @@ pub enum Verdict {
     Gone,
 }
 
-/// Is there nothing that could refuse this request of a client? The fast path: no gate is shut, the
+/// Is there nothing that could refuse this request of a client? The fast path: no state is set, the
 /// client is no special case and has logged in, and the command needs no leave of the configuration.
 #[inline]
-pub fn needs_no_judge(gate: Gate, c: &Client, e: &CommandRow) -> bool {
-    u64::from(gate.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
+pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool {
+    u64::from(states.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
 }
 
 /// Judges a command whose arguments are complete.
@@ -122,15 +122,15 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
         return Verdict::Refused(why);
     }
     // Permissions of the user, then slots of a cluster, are asked for here.
-    if srv.gate.has(Gate::CLIENT_EVICTION) {
+    if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
         if srv.clients.live(id).is_none() {
             return Verdict::Gone;
         }
     }
     let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
-    if srv.gate.has(Gate::MAXMEMORY) && !srv.execution.in_nested_pass() {
-        let short = evict::perform(srv) == evict::Outcome::Failed;
+    if srv.states.has(ServerStates::MAXMEMORY) && !srv.execution.in_nested_pass() {
+        let short = evict::perform(srv) == evict::EvictOutcome::Failed;
         let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
         // Queueing takes memory, so it is refused; EXEC and DISCARD free the queue, so they are not.
         let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
@@ -208,16 +208,16 @@ const LISTENER: u64 = flag::REPLICA | flag::MONITOR;
 
 /// Refusals that follow from what the server is doing and what the client is.
 fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option<CmdError> {
-    let gate = srv.gate;
+    let states = srv.states;
     let (writes, obeyed) = (acts.any(cf::WRITE), c.has(flag::OBEYED));
-    if gate.has(Gate::DISK_ERROR)
+    if states.has(ServerStates::DISK_ERROR)
         && (writes || e.flags & cf::REPORTS_DISK != 0)
         && !obeyed
-        && let Some(trouble) = disk::trouble(srv)
+        && let Some(error) = disk::disk_error(srv)
     {
-        return Some(trouble.refusal());
+        return Some(error.refusal());
     }
-    if writes && gate.has(Gate::MIN_REPLICAS) {
+    if writes && states.has(ServerStates::MIN_REPLICAS) {
         return Some(NO_REPLICAS);
     }
     if writes && read_only(srv, obeyed) {
@@ -230,13 +230,13 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
             e.name
         )));
     }
-    if gate.has(Gate::STALE) && acts.lacks & cf::STALE != 0 {
+    if states.has(ServerStates::STALE) && acts.lacks & cf::STALE != 0 {
         return Some(MASTER_DOWN);
     }
-    if gate.has(Gate::LOADING) && acts.lacks & cf::LOADING != 0 {
+    if states.has(ServerStates::LOADING) && acts.lacks & cf::LOADING != 0 {
         return Some(LOADING);
     }
-    if gate.has(Gate::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
+    if states.has(ServerStates::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
         return Some(BUSY);
     }
     let touches = acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY);
@@ -246,7 +246,7 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
 /// Are writes refused because this server is a read-only replica? `obeyed`: the command comes from the
 /// master or from the log.
 fn read_only(srv: &Server, obeyed: bool) -> bool {
-    srv.gate.has(Gate::REPLICA) && srv.config.replica_read_only && !obeyed
+    srv.states.has(ServerStates::REPLICA) && srv.config.replica_read_only && !obeyed
 }
 
 /// Must the command wait for the end of a pause? Unlike upstream not while a script is busy: SCRIPT KILL
@@ -254,7 +254,7 @@ fn read_only(srv: &Server, obeyed: bool) -> bool {
 fn paused(srv: &Server, c: &Client, acts: Acts) -> bool {
     let writes = acts.any(cf::WRITE | cf::MAY_REPLICATE);
     !c.has(LISTENER)
-        && !srv.gate.has(Gate::BUSY)
+        && !srv.states.has(ServerStates::BUSY)
         && (srv.pause.has(action::ALL) || srv.pause.has(action::WRITE) && writes)
 }
 
@@ -283,7 +283,7 @@ fn of_link(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
         return Verdict::Postpone;
     }
     let queues = c.has(flag::MULTI) && e.flags & cf::INSIDE_MULTI == 0;
-    if acts.any(cf::WRITE) && srv.gate.has(Gate::DISK_ERROR) {
+    if acts.any(cf::WRITE) && srv.states.has(ServerStates::DISK_ERROR) {
         link_client::disk_fails(srv);
     }
     if queues { Verdict::Queue } else { Verdict::Run }
@@ -294,7 +294,7 @@ fn of_link(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
 /// May a script begin that says by `flags` what it does? `caller` asked for it, by a command that only
 /// reads when `by_ro`.
 pub fn script(srv: &Server, caller: ClientId, flags: Flags, by_ro: bool) -> Option<CmdError> {
-    let stale = srv.gate.has(Gate::STALE);
+    let stale = srv.states.has(ServerStates::STALE);
     if flags.has(Flags::COMPAT) {
         return stale.then_some(MASTER_DOWN);
     }
@@ -309,13 +309,13 @@ pub fn script(srv: &Server, caller: ClientId, flags: Flags, by_ro: bool) -> Opti
         if read_only(srv, obeyed) {
             return Some(SCRIPT_ON_REPLICA);
         }
-        if let Some(trouble) = disk::trouble(srv).filter(|_| !obeyed) {
-            return Some(trouble.refusal_of_script());
+        if let Some(error) = disk::disk_error(srv).filter(|_| !obeyed) {
+            return Some(error.refusal_of_script());
         }
         if by_ro {
             return Some(SCRIPT_BY_RO);
         }
-        if srv.gate.has(Gate::MIN_REPLICAS) {
+        if srv.states.has(ServerStates::MIN_REPLICAS) {
             return Some(NO_REPLICAS);
         }
     }
@@ -335,7 +335,7 @@ fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
     if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
         return Some(SCRIPT_DENIED);
     }
-    if srv.gate.has(Gate::STALE) && e.flags & cf::STALE == 0 {
+    if srv.states.has(ServerStates::STALE) && e.flags & cf::STALE == 0 {
         return Some(SCRIPT_STALE);
     }
     if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
@@ -350,10 +350,10 @@ fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
         if read_only(srv, obeyed) {
             return Some(READ_ONLY);
         }
-        if let Some(trouble) = disk::trouble(srv) {
-            return Some(trouble.refusal());
+        if let Some(error) = disk::disk_error(srv) {
+            return Some(error.refusal());
         }
-        if srv.gate.has(Gate::MIN_REPLICAS) {
+        if srv.states.has(ServerStates::MIN_REPLICAS) {
             return Some(NO_REPLICAS);
         }
     }

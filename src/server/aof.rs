@@ -21,7 +21,7 @@
 use super::child;
 use super::{Server, policy, rewrite, slow};
 use crate::config::AppendFsync;
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::persist::aof::manifest::Manifest;
 use crate::replication::ops::Log;
@@ -63,8 +63,8 @@ pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
 
 /// The error number of the last write or sync of the log that failed, while writes are in doubt.
 /// None while the log is off.
-pub fn trouble(srv: &Server) -> Option<i32> {
-    if srv.aof.state == State::Off { None } else { srv.aof.write_error.or(srv.bio.failed()) }
+pub fn disk_error(srv: &Server) -> Option<i32> {
+    if srv.aof.state == AofState::Off { None } else { srv.aof.write_error.or(srv.bio.failed()) }
 }
 
 /// Makes the folder, if it is not there.
@@ -93,15 +93,15 @@ pub fn persist(srv: &Server, m: &mut Manifest) -> bool {
     if let Err(f) = done {
         let why = errno::text(&f.error);
         match f.step {
-            fsx::Step::Create => warning!("Can't open the AOF manifest file {temp}: {why}"),
-            fsx::Step::Write => {
+            fsx::ReplaceStep::Create => warning!("Can't open the AOF manifest file {temp}: {why}"),
+            fsx::ReplaceStep::Write => {
                 warning!("Error trying to write the temporary AOF manifest file {temp}: {why}");
             }
-            fsx::Step::Sync => warning!("Fail to fsync the temp AOF file {temp}: {why}."),
-            fsx::Step::Rename => warning!(
+            fsx::ReplaceStep::Sync => warning!("Fail to fsync the temp AOF file {temp}: {why}."),
+            fsx::ReplaceStep::Rename => warning!(
                 "Error trying to rename the temporary AOF manifest file {temp} into {name}: {why}"
             ),
-            fsx::Step::SyncFolder => {
+            fsx::ReplaceStep::SyncFolder => {
                 warning!("Fail to fsync AOF directory {}: {why}.", dir.join(&name).display());
             }
         }
@@ -144,7 +144,7 @@ fn open_file(srv: &Server, name: &[u8], fresh: bool) -> Option<(Arc<File>, u64)>
 
 /// After the dataset has been read, at the start: the increment is opened, the history goes.
 pub fn open_at_start(srv: &mut Server) -> bool {
-    if srv.aof.state == State::Off {
+    if srv.aof.state == AofState::Off {
         return true;
     }
     let log = srv.config.appendfilename.clone();
@@ -198,9 +198,9 @@ pub fn switch_increment(srv: &mut Server) -> bool {
         return false;
     }
     let (mut m, name) = match srv.aof.state {
-        State::Off => return true,
-        State::WaitRewrite => (None, temp_increment(srv)),
-        State::On => {
+        AofState::Off => return true,
+        AofState::WaitRewrite => (None, temp_increment(srv)),
+        AofState::On => {
             let mut m = srv.aof.manifest.clone();
             let name = m.add_increment(&srv.config.appendfilename);
             (Some(m), name)
@@ -257,8 +257,8 @@ pub fn unlink(srv: &Server, name: &[u8]) {
 
 /// CONFIG SET appendonly yes: a rewrite writes the first base. False when that could not be begun.
 pub fn start(srv: &mut Server) -> bool {
-    debug_assert_eq!(srv.aof.state, State::Off);
-    srv.aof.state = State::WaitRewrite;
+    debug_assert_eq!(srv.aof.state, AofState::Off);
+    srv.aof.state = AofState::WaitRewrite;
     if child::runs(srv, ChildKind::Snapshot) {
         srv.aof.rewrite.scheduled = true;
         notice!(
@@ -280,7 +280,7 @@ pub fn start(srv: &mut Server) -> bool {
             rewrite::kill_child(srv);
         }
         if !rewrite::begin(srv) {
-            srv.aof.state = State::Off;
+            srv.aof.state = AofState::Off;
             warning!(
                 "Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. \
                  Check the above logs for more info about the error."
@@ -301,14 +301,14 @@ pub fn start(srv: &mut Server) -> bool {
 
 /// CONFIG SET appendonly no.
 pub fn stop(srv: &mut Server) {
-    debug_assert_ne!(srv.aof.state, State::Off);
+    debug_assert_ne!(srv.aof.state, AofState::Off);
     flush(srv, true);
     if let Some(file) = srv.aof.file.take()
         && let Err(e) = file.sync_data()
     {
         warning!("Fail to fsync the AOF file: {}", errno::text(&e));
     }
-    srv.aof.state = State::Off;
+    srv.aof.state = AofState::Off;
     srv.aof.rewrite.scheduled = false;
     (srv.aof.increment_size, srv.aof.synced_size) = (0, 0);
     rewrite::kill_child(srv);

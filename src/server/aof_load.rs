@@ -11,14 +11,14 @@
 
 use super::admit::{Caller, Verdict, admit};
 use super::aof::{self, shown};
-use super::call::{How, call};
+use super::call::{CallSource, call};
 use super::transaction::queue;
 use super::{Server, jobs, kill, loading};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::config::PropagationError;
 use crate::persist::aof::manifest::Manifest;
-use crate::persist::aof::read::{Broken, Reader};
+use crate::persist::aof::read::{AofBroken, Reader};
 use crate::persist::rdb::source::{Source, Window};
 use crate::proto::args::Args;
 use crate::proto::reply::Reply;
@@ -32,7 +32,7 @@ use std::path::Path;
 
 /// What became of a file, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum AofLoadOutcome {
     Loaded,
     /// The end was cut off.
     Truncated,
@@ -71,23 +71,23 @@ pub fn read_manifest(srv: &Server) -> Option<Manifest> {
 }
 
 /// Reads everything that the manifest names.
-pub fn load(srv: &mut Server) -> Outcome {
+pub fn load(srv: &mut Server) -> AofLoadOutcome {
     if !upgrade(srv) {
-        return Outcome::Failed;
+        return AofLoadOutcome::Failed;
     }
     if srv.aof.manifest.is_empty() {
-        return Outcome::Missing;
+        return AofLoadOutcome::Missing;
     }
     let names: Vec<Vec<u8>> = srv.aof.manifest.live().map(|p| p.name.clone()).collect();
-    let Some(sizes) = sizes(srv, &names) else { return Outcome::Failed };
+    let Some(sizes) = sizes(srv, &names) else { return AofLoadOutcome::Failed };
     let total: u64 = sizes.iter().sum();
     if total == 0 {
-        return Outcome::Empty;
+        return AofLoadOutcome::Empty;
     }
     loading::start(srv, total);
     let outcome = load_files(srv, &names, &sizes);
     loading::stop(srv);
-    if outcome != Outcome::Failed {
+    if outcome != AofLoadOutcome::Failed {
         srv.aof.size = total;
         srv.aof.base_size = if srv.aof.manifest.base.is_some() { sizes[0] } else { 0 };
     }
@@ -106,28 +106,28 @@ fn sizes(srv: &Server, names: &[Vec<u8>]) -> Option<Vec<u64>> {
     names.iter().map(size).collect()
 }
 
-fn load_files(srv: &mut Server, names: &[Vec<u8>], sizes: &[u64]) -> Outcome {
+fn load_files(srv: &mut Server, names: &[Vec<u8>], sizes: &[u64]) -> AofLoadOutcome {
     let has_base = srv.aof.manifest.base.is_some();
     let mut before = 0;
-    let mut outcome = Outcome::Loaded;
+    let mut outcome = AofLoadOutcome::Loaded;
     for (i, (name, size)) in names.iter().zip(sizes).enumerate() {
         let (base, last) = (has_base && i == 0, i + 1 == names.len());
         let begun = mono_ns();
         outcome = load_one(srv, name, before);
         before += size;
-        if outcome == Outcome::Loaded || outcome == Outcome::Truncated && last {
+        if outcome == AofLoadOutcome::Loaded || outcome == AofLoadOutcome::Truncated && last {
             let seconds = (mono_ns() - begun) as f64 / 1e9;
             let kind = if base { "base" } else { "incr" };
             notice!("DB loaded from {kind} file {}: {seconds:.3} seconds", shown(name));
         }
-        if outcome == Outcome::Truncated && !last {
+        if outcome == AofLoadOutcome::Truncated && !last {
             warning!("Fatal error: the truncated file is not the last file");
-            outcome = Outcome::Failed;
+            outcome = AofLoadOutcome::Failed;
         }
-        if outcome == Outcome::Empty && !base {
-            outcome = Outcome::Loaded;
+        if outcome == AofLoadOutcome::Empty && !base {
+            outcome = AofLoadOutcome::Loaded;
         }
-        if outcome == Outcome::Failed {
+        if outcome == AofLoadOutcome::Failed {
             break;
         }
     }
@@ -171,22 +171,22 @@ fn upgrade(srv: &mut Server) -> bool {
 }
 
 /// One file; `before` bytes of other files were read already.
-fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
+fn load_one(srv: &mut Server, name: &[u8], before: u64) -> AofLoadOutcome {
     let file = match File::open(aof::path_of(srv, name)) {
         Ok(f) => f,
         Err(e) => {
             let why = errno::text(&e);
             warning!("Fatal error: can't open the append log file {} for reading: {why}", shown(name));
-            return Outcome::Failed;
+            return AofLoadOutcome::Failed;
         }
     };
     let unread = |e: &std::io::Error| {
         let (file, why) = (shown(name), errno::text(e));
         warning!("Unrecoverable error reading the append only file {file}: {why}");
-        Outcome::Failed
+        AofLoadOutcome::Failed
     };
     let total = match file.metadata() {
-        Ok(m) if m.len() == 0 => return Outcome::Empty,
+        Ok(m) if m.len() == 0 => return AofLoadOutcome::Empty,
         Ok(m) => m.len(),
         Err(e) => return unread(&e),
     };
@@ -208,7 +208,7 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
         Err(_) => {
             let what = if old { "preamble of the AOF" } else { "base" };
             warning!("Error reading the RDB {what} file {}, AOF loading aborted", shown(name));
-            return Outcome::Failed;
+            return AofLoadOutcome::Failed;
         }
     };
     if old {
@@ -219,7 +219,13 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> Outcome {
 }
 
 /// The commands of a file, through a client of its own; the first `at` bytes of it are done with.
-fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, before: u64) -> Outcome {
+fn load_commands(
+    srv: &mut Server,
+    name: &[u8],
+    from: impl BufRead,
+    at: u64,
+    before: u64,
+) -> AofLoadOutcome {
     let mut c = Client::new(srv.clock.unix_ms);
     c.set(flag::OBEYED | flag::DENY_BLOCKING);
     let id = srv.clients.add(c);
@@ -233,18 +239,18 @@ fn load_commands(srv: &mut Server, name: &[u8], from: impl BufRead, at: u64, bef
     // Out of every registry: a log may hold anything.
     kill::kill(srv, id);
     match end {
-        End::Sound if open => {
+        LogEnd::Sound if open => {
             let file = shown(name);
             warning!("Revert incomplete MULTI/EXEC transaction in AOF file {file}");
             cut(srv, name, run.before_multi)
         }
-        End::Sound => Outcome::Loaded,
-        End::Short => cut(srv, name, if open { run.before_multi } else { run.whole }),
-        End::Failed => Outcome::Failed,
+        LogEnd::Sound => AofLoadOutcome::Loaded,
+        LogEnd::Short => cut(srv, name, if open { run.before_multi } else { run.whole }),
+        LogEnd::Failed => AofLoadOutcome::Failed,
     }
 }
 
-enum End {
+enum LogEnd {
     Sound,
     Short,
     Failed,
@@ -259,30 +265,36 @@ struct Run {
 }
 
 impl Run {
-    fn all(&mut self, srv: &mut Server, name: &[u8], mut r: Reader<impl BufRead>, before: u64) -> End {
+    fn all(
+        &mut self,
+        srv: &mut Server,
+        name: &[u8],
+        mut r: Reader<impl BufRead>,
+        before: u64,
+    ) -> LogEnd {
         let mut words = Vec::new();
         loop {
             match r.next(&mut words) {
                 Ok(true) => {}
-                Ok(false) => return End::Sound,
-                Err(Broken::Short) => return End::Short,
-                Err(Broken::Format) => {
+                Ok(false) => return LogEnd::Sound,
+                Err(AofBroken::Short) => return LogEnd::Short,
+                Err(AofBroken::Format) => {
                     warning!(
                         "Bad file format reading the append only file {}: make a backup of your AOF \
                          file, then use ./redis-check-aof --fix <filename.manifest>",
                         shown(name)
                     );
-                    return End::Failed;
+                    return LogEnd::Failed;
                 }
-                Err(Broken::Io(e)) => {
+                Err(AofBroken::Io(e)) => {
                     let (file, why) = (shown(name), errno::text(&e));
                     warning!("Unrecoverable error reading the append only file {file}: {why}");
-                    return End::Failed;
+                    return LogEnd::Failed;
                 }
             }
             let argv: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
             if !self.command(srv, name, Args::new(&argv)) {
-                return End::Failed;
+                return LogEnd::Failed;
             }
             self.whole = r.position();
             loading::progress(srv, before.saturating_add(self.whole));
@@ -310,7 +322,7 @@ impl Run {
         } else {
             // What the log repeats is not a command of a client.
             let counted = srv.stats.commands;
-            call(srv, self.id, cmd, args, &mut self.out, How::Nested);
+            call(srv, self.id, cmd, args, &mut self.out, CallSource::Nested);
             srv.stats.commands = counted;
         }
         self.out.take_bytes();
@@ -351,7 +363,7 @@ pub(super) fn as_logged(why: &[u8]) -> String {
 }
 
 /// The last write was cut short: what is whole stays, if `aof-load-truncated` allows.
-fn cut(srv: &mut Server, name: &[u8], whole: u64) -> Outcome {
+fn cut(srv: &mut Server, name: &[u8], whole: u64) -> AofLoadOutcome {
     let file = shown(name);
     if srv.config.aof_load_truncated {
         warning!("!!! Warning: short read while loading the AOF file {file}!!!");
@@ -360,7 +372,7 @@ fn cut(srv: &mut Server, name: &[u8], whole: u64) -> Outcome {
         match open.and_then(|f| f.set_len(whole).and_then(|()| f.sync_all())) {
             Ok(()) => {
                 warning!("AOF {file} loaded anyway because aof-load-truncated is enabled");
-                return Outcome::Truncated;
+                return AofLoadOutcome::Truncated;
             }
             Err(e) => warning!("Error truncating the AOF file {file}: {}", errno::text(&e)),
         }
@@ -370,7 +382,7 @@ fn cut(srv: &mut Server, name: &[u8], whole: u64) -> Outcome {
          AOF file, then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set \
          the 'aof-load-truncated' configuration option to yes and restart the server."
     );
-    Outcome::Failed
+    AofLoadOutcome::Failed
 }
 
 /// At the start, when the log is what the dataset comes from. False ends the process.
@@ -381,8 +393,8 @@ pub fn at_start(srv: &mut Server) -> bool {
     srv.cmdstats.iter_mut().for_each(|s| *s = Default::default());
     srv.jobs.dirty_saved = srv.ks.dirty;
     match outcome {
-        Outcome::Failed => return false,
-        Outcome::Missing => {}
+        AofLoadOutcome::Failed => return false,
+        AofLoadOutcome::Missing => {}
         _ => {
             let seconds = (mono_ns() - begun) as f64 / 1e9;
             notice!("DB loaded from append only file: {seconds:.3} seconds");
@@ -400,5 +412,5 @@ pub fn again(srv: &mut Server) -> bool {
     let outcome = load(srv);
     srv.ks.dirty = dirty;
     srv.jobs.dirty_saved = dirty;
-    matches!(outcome, Outcome::Loaded | Outcome::Empty)
+    matches!(outcome, AofLoadOutcome::Loaded | AofLoadOutcome::Empty)
 }

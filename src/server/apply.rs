@@ -3,10 +3,10 @@
 //! CONFIG SET puts the former values back when one of these fails and performs all of them once more,
 //! so each must cope with being asked for a state that already holds.
 
-use super::{Gate, Server, aof, listen, policy, slow};
+use super::{Server, ServerStates, aof, listen, policy, slow};
 use crate::config::kinds::Reason;
 use crate::config::{Apply, OomScoreAdj, absent, rewrite};
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::{alloc, crash, limits, log, oom, startup};
 use crate::warning;
@@ -63,8 +63,8 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
 
 fn append_only(srv: &mut Server) -> bool {
     match (srv.config.appendonly, srv.aof.state) {
-        (true, State::Off) => aof::start(srv),
-        (false, State::On | State::WaitRewrite) => {
+        (true, AofState::Off) => aof::start(srv),
+        (false, AofState::On | AofState::WaitRewrite) => {
             aof::stop(srv);
             true
         }
@@ -94,7 +94,7 @@ fn max_clients(srv: &mut Server) -> Result<(), Reason> {
 
 fn max_memory(srv: &mut Server) {
     let (max, used) = (srv.config.maxmemory, alloc::used() as u64);
-    srv.gate.put(Gate::MAXMEMORY, max > 0);
+    srv.states.put(ServerStates::MAXMEMORY, max > 0);
     if max > 0 && max < used {
         warning!(
             "WARNING: the new maxmemory value set via CONFIG SET ({max}) is smaller than the current \
@@ -110,9 +110,9 @@ fn max_memory(srv: &mut Server) {
 /// Writes the score of this process, by its role.
 pub fn oom_score(srv: &mut Server) -> bool {
     let mode = match srv.config.oom_score_adj {
-        OomScoreAdj::No => oom::Mode::No,
-        OomScoreAdj::Relative => oom::Mode::Relative,
-        OomScoreAdj::Absolute => oom::Mode::Absolute,
+        OomScoreAdj::No => oom::OomMode::No,
+        OomScoreAdj::Relative => oom::OomMode::Relative,
+        OomScoreAdj::Absolute => oom::OomMode::Absolute,
     };
     let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
     let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };

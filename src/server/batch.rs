@@ -29,11 +29,11 @@ use super::{Server, adopt, auth, client_info, dispatch, kill, limits, link_clien
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
-use crate::ds::dict::Place;
+use crate::ds::dict::EntryPlace;
 use crate::ds::hash::hash;
 use crate::object::value::{Fetch, prefetch_member};
 use crate::proto::args::{Args, recycle};
-use crate::proto::parse::{Limits, Parsed, Span, State};
+use crate::proto::parse::{ParseLimits, ParseState, Parsed, Span};
 use crate::proto::reply::Reply;
 
 /// Requests parsed ahead.
@@ -60,12 +60,12 @@ pub struct Scratch {
     spans: Vec<Span>,
     requests: Vec<Request>,
     argv: Vec<&'static [u8]>,
-    members: Vec<(Place, u64)>,
+    members: Vec<(EntryPlace, u64)>,
     /// Where in the buffer the first incomplete request begins.
     end: usize,
     ahead: Ahead,
     /// What the requests were measured with.
-    limits: Limits,
+    limits: ParseLimits,
 }
 
 #[derive(Default)]
@@ -80,7 +80,14 @@ enum Ahead {
 
 impl Scratch {
     /// Parses from `pos` on.
-    fn parse(&mut self, buf: &[u8], pos: usize, state: &mut State, limits: &Limits, table: &Table) {
+    fn parse(
+        &mut self,
+        buf: &[u8],
+        pos: usize,
+        state: &mut ParseState,
+        limits: &ParseLimits,
+        table: &Table,
+    ) {
         self.limits = *limits;
         (self.end, self.ahead) = self.requests_of(buf, pos, state, limits, table);
     }
@@ -89,8 +96,8 @@ impl Scratch {
         &mut self,
         buf: &[u8],
         mut pos: usize,
-        state: &mut State,
-        limits: &Limits,
+        state: &mut ParseState,
+        limits: &ParseLimits,
         table: &Table,
     ) -> (usize, Ahead) {
         self.spans.clear();
@@ -166,7 +173,7 @@ impl Scratch {
             return;
         }
         let db = srv.ks.db(db);
-        let mut last: Option<(u64, Option<Place>)> = None;
+        let mut last: Option<(u64, Option<EntryPlace>)> = None;
         for r in self.requests.iter().filter(|r| r.key_at > 0) {
             let at = usize::from(srv.table.member_at(r.cmd));
             let spans = &self.spans[r.first as usize..(r.first + r.count) as usize];
@@ -299,7 +306,7 @@ fn run_batches(
     id: ClientId,
     buf: &[u8],
     pos: &mut usize,
-    state: &mut State,
+    state: &mut ParseState,
     out: &mut Reply,
     scratch: &mut Scratch,
 ) -> bool {
@@ -380,11 +387,11 @@ fn run_batch(
     all
 }
 
-fn limits(srv: &Server, id: ClientId) -> Limits {
+fn limits(srv: &Server, id: ClientId) -> ParseLimits {
     let c = &srv.clients[id];
     // What the master has taken is taken here, however long it is.
     let max_bulk = if c.has(flag::MASTER) { i64::MAX } else { srv.config.proto_max_bulk_len as i64 };
-    Limits { max_bulk, authenticated: !auth::required(srv, c) }
+    ParseLimits { max_bulk, authenticated: !auth::required(srv, c) }
 }
 
 /// Appends messages pushed to the client while its command ran; `done` are the bytes of it. True when the
@@ -416,7 +423,7 @@ fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
     srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
 }
 
-fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: State, out: Reply) {
+fn give_back(srv: &mut Server, id: ClientId, buf: Vec<u8>, pos: usize, state: ParseState, out: Reply) {
     let Some(c) = srv.clients.get_mut(id) else {
         srv.clients.pool.give_query(buf);
         return;

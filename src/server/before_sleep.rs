@@ -1,20 +1,20 @@
 //! What is done once per pass, before the loop waits: the log and replies are written, closed clients are
 //! freed.
 
-use super::{Gate, Server, disk, evict, expire_cycle, kill, limits, master, policy, settle};
+use super::{Server, ServerStates, disk, evict, expire_cycle, kill, limits, master, policy, settle};
 use crate::clients::conn::{IoCtx, Sent};
 use crate::clients::{ClientId, flag};
 
 pub fn run(srv: &mut Server) {
     if srv.execution.between_passes() {
         policy::refresh(srv);
-        expire_cycle::run(srv, expire_cycle::Kind::Fast);
+        expire_cycle::run(srv, expire_cycle::ExpireCycleKind::Fast);
         settle::serve_ready(srv);
     }
     super::aof::flush(srv, false);
     disk::refresh(srv);
     flush_replies(srv);
-    if srv.gate.has(Gate::CLIENT_EVICTION) {
+    if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
     }
     kill::reap(srv);

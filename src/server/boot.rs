@@ -13,13 +13,13 @@ use super::cron::Cron;
 use super::ctx::{Command, Table};
 use super::process::Process;
 use super::{
-    Gate, Server, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
+    Server, ServerStates, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::bio::Bio;
 use crate::clients::Clients;
 use crate::config::load::LoadError;
 use crate::config::{Config, REDIS_VERSION, Supervised, absent, argv, load};
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::keyspace::Keyspace;
 use crate::lazyfree::LazyFree;
 use crate::net::reactor::{EXTRA, Reactor, SIGNALS};
@@ -281,7 +281,7 @@ fn init(
         warning!("Can't catch signals: {}", errno::text(&e));
         1
     })?;
-    srv.gate.put(Gate::MAXMEMORY, srv.config.maxmemory > 0);
+    srv.states.put(ServerStates::MAXMEMORY, srv.config.maxmemory > 0);
     alloc::background_thread(srv.config.jemalloc_bg_thread);
     slow::refresh(&mut srv);
     policy::refresh(&mut srv);
@@ -352,7 +352,7 @@ fn load_data(srv: &mut Server) -> bool {
     let Some(manifest) = aof_load::read_manifest(srv) else { return false };
     srv.aof.manifest = manifest;
     if srv.config.appendonly {
-        srv.aof.state = State::On;
+        srv.aof.state = AofState::On;
         if !aof_load::at_start(srv) {
             return false;
         }
@@ -439,7 +439,7 @@ fn build(
         cron,
         shutdown: Default::default(),
         pages: None,
-        gate: Gate::default(),
+        states: ServerStates::default(),
         scratches: Vec::new(),
         arrivals: std::collections::VecDeque::new(),
         monitors: Default::default(),

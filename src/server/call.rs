@@ -7,7 +7,7 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Gate, Server, aof_load, link_client, settle};
+use super::{Server, ServerStates, aof_load, link_client, settle};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
@@ -18,21 +18,28 @@ use crate::sys::clock::ticks;
 
 /// Where a call comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum CallSource {
     Client,
     /// Inside EXEC, a script or a module.
     Nested,
 }
 
 #[inline]
-pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply, how: How) -> Flow {
+pub fn call(
+    srv: &mut Server,
+    id: ClientId,
+    cmd: CmdId,
+    args: Args,
+    out: &mut Reply,
+    how: CallSource,
+) -> Flow {
     let db = srv.clients[id].db as usize;
     let dirty = srv.ks.dirty;
-    let begun = if how == How::Client { srv.execution.ticks } else { ticks() };
+    let begun = if how == CallSource::Client { srv.execution.ticks } else { ticks() };
     srv.execution.enter_command();
     srv.stats.new_errors();
     let run = srv.table.get(cmd).cmd.run;
-    let origin = if how == How::Client { id } else { srv.scripting.origin(id) };
+    let origin = if how == CallSource::Client { id } else { srv.scripting.origin(id) };
     let mut ctx = Ctx { srv, client: id, origin, db, cmd, args, out, prop: Propagation::AsIs };
     let result = run(&mut ctx);
     let Ctx { srv, prop, out, .. } = ctx;
@@ -61,11 +68,11 @@ pub fn call(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
     } else {
         count_call(srv, cmd, spent);
     }
-    if how == How::Client {
+    if how == CallSource::Client {
         srv.execution.ticks = end;
         srv.stats.command_ticks += spent;
     }
-    if spent > srv.slowlog.threshold_ticks || srv.gate.has(Gate::MONITORS) {
+    if spent > srv.slowlog.threshold_ticks || srv.states.has(ServerStates::MONITORS) {
         settle::observed(srv, id, cmd, args, spent, flow == Flow::Block);
     }
     if srv.execution.between_units() {

@@ -9,8 +9,8 @@ use super::{Server, auth};
 use crate::clients::client::Ends;
 use crate::clients::{Client, ClientId, flag};
 use crate::net::stream::Stream;
-use crate::proto::parse::{Limits, Parsed, State};
-use crate::pubsub::Kind as Sub;
+use crate::proto::parse::{ParseLimits, ParseState, Parsed};
+use crate::pubsub::SubscriptionKind;
 use std::fmt::Write;
 
 /// Memory figures of one client.
@@ -76,10 +76,10 @@ fn unread(c: &Client) -> (usize, usize) {
         return (c.conn.input.unparsed(), args);
     }
     let mut rest = c.conn.input.buf.get(c.conn.input.pos..).unwrap_or(&[]);
-    let limits = Limits { max_bulk: i64::MAX, authenticated: true };
+    let limits = ParseLimits { max_bulk: i64::MAX, authenticated: true };
     let mut spans = Vec::new();
     loop {
-        let (len, args) = match State::default().next(rest, &limits, &mut spans) {
+        let (len, args) = match ParseState::default().next(rest, &limits, &mut spans) {
             Parsed::Multibulk { len } => (len, Some(spans.iter().map(|s| s.len).sum())),
             Parsed::Inline { len, words } if words.is_empty() => (len, None),
             Parsed::Inline { len, words } => (len, Some(words.iter().map(|w| w.len()).sum())),
@@ -103,8 +103,10 @@ fn subscriptions(srv: &Server, id: ClientId, c: &Client) -> usize {
     if !c.has(flag::PUBSUB) {
         return 0;
     }
-    let n: usize =
-        [Sub::Channel, Sub::Pattern, Sub::Shard].iter().map(|k| srv.pubsub.count(*k, id)).sum();
+    let n: usize = [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard]
+        .iter()
+        .map(|k| srv.pubsub.count(*k, id))
+        .sum();
     n * SUBSCRIPTION
 }
 
@@ -170,9 +172,9 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let _ = write!(
         s,
         " sub={} psub={} ssub={}",
-        count(Sub::Channel),
-        count(Sub::Pattern),
-        count(Sub::Shard)
+        count(SubscriptionKind::Channel),
+        count(SubscriptionKind::Pattern),
+        count(SubscriptionKind::Shard)
     );
     let queued = c.multi.as_ref().filter(|_| c.has(flag::MULTI));
     let _ = write!(

@@ -1,7 +1,7 @@
 //! What happens `hz` times a second.
 
 use super::{
-    Gate, Server, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite, shutdown,
+    Server, ServerStates, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite, shutdown,
 };
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
@@ -61,7 +61,7 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.execution.owns_data() {
-        expire_cycle::run(srv, expire_cycle::Kind::Slow);
+        expire_cycle::run(srv, expire_cycle::ExpireCycleKind::Slow);
         databases(srv);
     }
     if srv.execution.owns_data() {
@@ -81,7 +81,7 @@ pub fn run(srv: &mut Server) {
 fn persistence(srv: &mut Server) {
     child::reap(srv);
     aof::cron(srv);
-    if srv.gate.has(Gate::LOADING) {
+    if srv.states.has(ServerStates::LOADING) {
         // A part of a dataset is not saved.
         return;
     }

@@ -2,36 +2,36 @@
 //!
 //! ```text
 //! the last BGSAVE failed, and there are save points (stop-writes-on-bgsave-error) ─┐
-//! the last write or sync of the AOF failed ────────────────────────────────────────┴─► Gate::DISK_ERROR
+//! the last write or sync of the AOF failed ────────────────────────────────────────┴─► ServerStates::DISK_ERROR
 //! ```
 //!
-//! The gate is set once per pass; the judge (`admit`) finds it set and asks `trouble` again.
+//! The bit is set once per pass; the judge (`admit`) finds it set and asks `disk_error` again.
 
-use super::{Gate, Server, aof};
+use super::{Server, ServerStates, aof};
 use crate::proto::error::CmdError;
 use crate::sys::errno;
 use std::io;
 
 /// Why nothing may be written.
-pub enum Trouble {
+pub enum DiskError {
     /// The last snapshot failed.
     Snapshot,
     /// Writes or syncs of the log fail, with this error of the system.
     Log(i32),
 }
 
-impl Trouble {
+impl DiskError {
     /// As a command that writes is refused.
     pub fn refusal(&self) -> CmdError {
         match self {
-            Trouble::Snapshot => CmdError::Msg(
+            DiskError::Snapshot => CmdError::Msg(
                 &"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist \
                   to disk. Commands that may modify the data set are disabled, because this instance is \
                   configured to report errors during writes if RDB snapshotting fails \
                   (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
                   RDB error.",
             ),
-            Trouble::Log(number) => {
+            DiskError::Log(number) => {
                 CmdError::text(format!("MISCONF Errors writing to the AOF file: {}", text_of(*number)))
             }
         }
@@ -40,8 +40,10 @@ impl Trouble {
     /// As a script is refused that says it writes.
     pub fn refusal_of_script(&self) -> CmdError {
         let (what, cause) = match self {
-            Trouble::Snapshot => ("save RDB snapshots", String::new()),
-            Trouble::Log(number) => ("persist data to AOF", format!(" AOF error: {}", text_of(*number))),
+            DiskError::Snapshot => ("save RDB snapshots", String::new()),
+            DiskError::Log(number) => {
+                ("persist data to AOF", format!(" AOF error: {}", text_of(*number)))
+            }
         };
         CmdError::text(format!(
             "MISCONF Redis is configured to {what}, but it's currently unable to persist to disk. Writable \
@@ -54,18 +56,18 @@ fn text_of(number: i32) -> String {
     errno::text(&io::Error::from_raw_os_error(number)).to_string()
 }
 
-/// What stands in the way of writes.
-pub fn trouble(srv: &Server) -> Option<Trouble> {
+/// The failure of the disk for which writes are refused.
+pub fn disk_error(srv: &Server) -> Option<DiskError> {
     let c = &srv.config;
     if c.stop_writes_on_bgsave_error && !c.save.is_empty() && !srv.jobs.last_ok {
-        return Some(Trouble::Snapshot);
+        return Some(DiskError::Snapshot);
     }
-    aof::trouble(srv).map(Trouble::Log)
+    aof::disk_error(srv).map(DiskError::Log)
 }
 
 /// Once per pass.
 #[inline]
 pub fn refresh(srv: &mut Server) {
-    let doubt = !srv.jobs.last_ok || aof::trouble(srv).is_some();
-    srv.gate.put(Gate::DISK_ERROR, doubt);
+    let doubt = !srv.jobs.last_ok || aof::disk_error(srv).is_some();
+    srv.states.put(ServerStates::DISK_ERROR, doubt);
 }

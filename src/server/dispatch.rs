@@ -1,11 +1,11 @@
 //! One request of a client: what it means, whether it may run (`admit`), and then the call.
 //!
-//! The budget per command beside the prototype's data path (85 ns): name, flags, arity, gates 14;
+//! The budget per command beside the prototype's data path (85 ns): name, flags, arity, states 14;
 //! counter and clock 14; stats 6; effects and policy 8. Whatever a feature adds here shows in its line
 //! of this list.
 
 use super::admit::{self, Caller, Verdict};
-use super::call::{How, call};
+use super::call::{CallSource, call};
 use super::{Server, client_info, kill, link_client, monitor, pause, settle, transaction};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::{Flow, flag as cf};
@@ -60,7 +60,7 @@ fn resolve(
 
 #[inline]
 fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    if !admit::needs_no_judge(srv.gate, &srv.clients[id], srv.table.get(cmd)) {
+    if !admit::needs_no_judge(srv.states, &srv.clients[id], srv.table.get(cmd)) {
         let caller = match srv.clients[id].has(flag::MASTER) {
             true => Caller::Link(id),
             false => Caller::Client(id),
@@ -83,7 +83,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
         let touches = srv.table.get(cmd).flags & cf::TOUCHES != 0;
         srv.ks.no_touch = srv.clients[id].has(flag::NO_TOUCH) && !touches;
     }
-    let flow = call(srv, id, cmd, args, out, How::Client);
+    let flow = call(srv, id, cmd, args, out, CallSource::Client);
     srv.ks.no_touch = false;
     settle::serve_ready(srv);
     flow
@@ -107,7 +107,7 @@ pub fn run_again(
             // The call is measured from an earlier beginning; what the attempts took has been booked before.
             srv.execution.ticks = crate::sys::clock::ticks().saturating_sub(spent);
             srv.stats.command_ticks = srv.stats.command_ticks.saturating_sub(spent);
-            call(srv, id, cmd, args, out, How::Client)
+            call(srv, id, cmd, args, out, CallSource::Client)
         }
     }
 }

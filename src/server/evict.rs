@@ -13,7 +13,7 @@
 //! costs latency in slices. Nothing is evicted inside a nested pass, while loading and while eviction is
 //! paused, nor on a replica with `replica-ignore-maxmemory`, which leaves it to its master.
 
-use super::{Gate, Server, settle, slow};
+use super::{Server, ServerStates, settle, slow};
 use crate::clients::pause::action;
 use crate::config::MaxmemoryPolicy as Policy;
 use crate::keyspace::evict::{Pool, Rank, Rule};
@@ -24,7 +24,7 @@ use crate::sys::clock::mono_ns;
 const LOOK_EVERY: u32 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum EvictOutcome {
     /// There is room, or nothing may be done about it now.
     Fits,
     /// There will be: eviction goes on between events.
@@ -59,8 +59,8 @@ impl Eviction {
         (self.exceeded_since_ns, self.exceeded_us) = (None, 0);
     }
 
-    fn book(&mut self, outcome: Outcome) {
-        if outcome != Outcome::Fits {
+    fn book(&mut self, outcome: EvictOutcome) {
+        if outcome != EvictOutcome::Fits {
             self.exceeded_since_ns.get_or_insert_with(mono_ns);
         } else if let Some(since) = self.exceeded_since_ns.take() {
             self.exceeded_us += mono_ns().saturating_sub(since) / 1000;
@@ -115,19 +115,19 @@ fn time_limit_us(tenacity: u64) -> u64 {
 
 /// Makes room, as far as that may be done now.
 #[inline]
-pub fn perform(srv: &mut Server) -> Outcome {
+pub fn perform(srv: &mut Server) -> EvictOutcome {
     let max = usize::try_from(srv.config.maxmemory).unwrap_or(usize::MAX);
     let short = max > 0 && alloc::used_with(srv.eviction.others) > max;
     let over = if short { excess(srv) } else { None };
     if over.is_none() && srv.eviction.exceeded_since_ns.is_none() {
-        return Outcome::Fits;
+        return EvictOutcome::Fits;
     }
     if !allowed(srv) {
-        return Outcome::Fits;
+        return EvictOutcome::Fits;
     }
     let outcome = match (over, rule(srv)) {
-        (None, _) => Outcome::Fits,
-        (Some(_), None) => Outcome::Failed,
+        (None, _) => EvictOutcome::Fits,
+        (Some(_), None) => EvictOutcome::Failed,
         (Some(over), Some(rule)) => make_room(srv, over, rule),
     };
     srv.eviction.book(outcome);
@@ -135,20 +135,20 @@ pub fn perform(srv: &mut Server) -> Outcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    let masters = srv.gate.has(Gate::REPLICA) && srv.config.replica_ignore_maxmemory;
+    let masters = srv.states.has(ServerStates::REPLICA) && srv.config.replica_ignore_maxmemory;
     !masters
-        && !srv.gate.has(Gate::LOADING | Gate::BUSY)
+        && !srv.states.has(ServerStates::LOADING | ServerStates::BUSY)
         && srv.execution.between_units()
         && !srv.pause.has(action::EVICT)
 }
 
 #[cold]
-fn make_room(srv: &mut Server, over: usize, rule: Rule) -> Outcome {
+fn make_room(srv: &mut Server, over: usize, rule: Rule) -> EvictOutcome {
     debug_assert!(srv.ops.is_empty(), "each unit has left before");
     let begun = mono_ns();
     let limit = time_limit_us(srv.config.maxmemory_eviction_tenacity);
     let mut outcome = evict_keys(srv, over, rule, begun, limit);
-    if outcome == Outcome::Failed {
+    if outcome == EvictOutcome::Failed {
         outcome = wait_for_thread(srv, begun, limit);
     }
     slow::sample(srv, "eviction-cycle", (mono_ns() - begun) / 1_000_000);
@@ -159,13 +159,13 @@ fn elapsed_us(since_ns: u64) -> u64 {
     mono_ns().saturating_sub(since_ns) / 1000
 }
 
-fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64) -> Outcome {
+fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64) -> EvictOutcome {
     let over = isize::try_from(over).unwrap_or(isize::MAX);
     let lazy = srv.config.lazyfree_lazy_eviction;
     let (mut freed, mut keys) = (0isize, 0u32);
     while freed < over {
         let Some((db, name)) = srv.ks.victim(&mut srv.eviction.pool, rule) else {
-            return Outcome::Failed;
+            return EvictOutcome::Failed;
         };
         let at = mono_ns();
         srv.execution.enter_command();
@@ -185,16 +185,16 @@ fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64)
             }
         }
     }
-    if srv.eviction.running { Outcome::Running } else { Outcome::Fits }
+    if srv.eviction.running { EvictOutcome::Running } else { EvictOutcome::Fits }
 }
 
 /// Nothing is left to evict, but what was handed to the thread may not be free yet.
-fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> Outcome {
+fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> EvictOutcome {
     let at = mono_ns();
-    let mut outcome = Outcome::Failed;
+    let mut outcome = EvictOutcome::Failed;
     while srv.lazyfree.pending() > 0 && elapsed_us(begun) < limit {
         if excess(srv).is_none() {
-            outcome = Outcome::Fits;
+            outcome = EvictOutcome::Fits;
             break;
         }
         std::thread::sleep(std::time::Duration::from_micros(limit.min(1000)));
@@ -205,7 +205,7 @@ fn wait_for_thread(srv: &mut Server, begun: u64, limit: u64) -> Outcome {
 
 /// Between events, while `running`.
 pub fn resume(srv: &mut Server) {
-    if perform(srv) != Outcome::Running {
+    if perform(srv) != EvictOutcome::Running {
         srv.eviction.running = false;
     }
     settle::serve_ready(srv);

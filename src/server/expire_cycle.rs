@@ -34,14 +34,14 @@ const PLACES_PER_KEY: usize = 20;
 const PLACES_PER_STEP: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum ExpireCycleKind {
     Slow,
     Fast,
 }
 
 /// What is remembered from one run to the next.
 #[derive(Default)]
-pub struct Cycle {
+pub struct ExpireCycle {
     next_db: usize,
     ran_out_of_time: bool,
     last_fast_us: u64,
@@ -108,13 +108,13 @@ fn now_us() -> u64 {
 }
 
 /// One run, if it is time for it.
-pub fn run(srv: &mut Server, kind: Kind) {
+pub fn run(srv: &mut Server, kind: ExpireCycleKind) {
     if !srv.switches.active_expire || srv.ks.policy.expiry != Expiry::Delete {
         return;
     }
     let effort = Effort::new(srv.config.active_expire_effort);
     let begun = now_us();
-    if kind == Kind::Fast && !fast_is_due(srv, &effort, begun) {
+    if kind == ExpireCycleKind::Fast && !fast_is_due(srv, &effort, begun) {
         return;
     }
     debug_assert!(srv.ops.is_empty(), "each unit has left before");
@@ -122,8 +122,8 @@ pub fn run(srv: &mut Server, kind: Kind) {
     let all = srv.ks.databases();
     let dbs = if cycle.ran_out_of_time { all } else { DBS.min(all) };
     let limit = match kind {
-        Kind::Fast => effort.fast_us,
-        Kind::Slow => (effort.slow_percent * 10_000 / srv.cron.hz.max(1)).max(1),
+        ExpireCycleKind::Fast => effort.fast_us,
+        ExpireCycleKind::Slow => (effort.slow_percent * 10_000 / srv.cron.hz.max(1)).max(1),
     };
     cycle.ran_out_of_time = false;
     let (mut total, mut turns) = (Sample::default(), 0);

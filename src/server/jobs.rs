@@ -7,7 +7,7 @@
 //! ```
 
 use super::child;
-use super::{Gate, Server, link_client, loading, master, role};
+use super::{Server, ServerStates, link_client, loading, master, role};
 use crate::algo::num::loose;
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
@@ -18,7 +18,7 @@ use crate::keyspace::store::{New, Ttl};
 use crate::persist::aof::push_command;
 use crate::persist::check;
 use crate::persist::rdb::error::Error;
-use crate::persist::rdb::load::{Checks, Item, Loaded, Loader};
+use crate::persist::rdb::load::{Checks, Loaded, Loader, RdbItem};
 use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
 use crate::persist::rdb::source::{Source, Window};
 use crate::proto::args::Key;
@@ -52,12 +52,12 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
         aux.push(("repl-offset", at.offset.to_string()));
     }
     aux.push(("aof-base", u8::from(base).to_string()));
-    let told = match srv.config.maxmemory_policy {
+    let usage = match srv.config.maxmemory_policy {
         policy if policy.is_lru() => UsageSaved::Idle,
         policy if policy.is_lfu() => UsageSaved::Freq,
         _ => UsageSaved::Nothing,
     };
-    SaveOptions { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, told, aux }
+    SaveOptions { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, usage, aux }
 }
 
 /// A whole snapshot with nothing but its head, for a replica that wants no keys.
@@ -90,18 +90,20 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
         let dir = std::env::current_dir().unwrap_or_default();
         let dir = dir.display();
         match f.step {
-            fsx::Step::Create => crate::warning!(
+            fsx::ReplaceStep::Create => crate::warning!(
                 "Failed opening the temp RDB file {temp} (in server root dir {dir}) for saving: {why}"
             ),
-            fsx::Step::Rename => crate::warning!(
+            fsx::ReplaceStep::Rename => crate::warning!(
                 "Error moving temp DB file {temp} on the final destination {path} (in server root dir \
                  {dir}): {why}"
             ),
-            fsx::Step::Write => {
+            fsx::ReplaceStep::Write => {
                 crate::warning!("Write error while saving DB to the disk(rdbSaveRio): {why}");
             }
-            fsx::Step::Sync => crate::warning!("Write error while saving DB to the disk(fsync): {why}"),
-            fsx::Step::SyncFolder => {
+            fsx::ReplaceStep::Sync => {
+                crate::warning!("Write error while saving DB to the disk(fsync): {why}")
+            }
+            fsx::ReplaceStep::SyncFolder => {
                 crate::warning!("Failed to fsync directory while saving DB: {why}");
             }
         }
@@ -263,7 +265,7 @@ impl<S: Source> SnapshotLoad<S> {
         let deep = srv.config.sanitize_dump_payload == SanitizeDump::Yes;
         let checks = Checks { checksum: sums(srv), deep };
         let loader = Loader::new(source, srv.ks.policy.limits, checks).map_err(|why| broken(&why, 0))?;
-        let master = !srv.gate.has(Gate::REPLICA);
+        let master = !srv.states.has(ServerStates::REPLICA);
         let load = Load {
             merge: why == LoadFor::Again { merge: true },
             drops_expired: master && matches!(why, LoadFor::Start | LoadFor::Again { .. }),
@@ -333,35 +335,35 @@ impl Load {
         Some(Position { replid, offset, db: Some(self.stream_db?) })
     }
 
-    fn item(&mut self, srv: &mut Server, item: Item<'_>) -> Result<(), Error> {
+    fn item(&mut self, srv: &mut Server, item: RdbItem<'_>) -> Result<(), Error> {
         match item {
-            Item::SelectDb(n) if n < srv.ks.databases() => self.db = n,
-            Item::SelectDb(_) => {
+            RdbItem::SelectDb(n) if n < srv.ks.databases() => self.db = n,
+            RdbItem::SelectDb(_) => {
                 return Err(Error::Unfit(format!(
                     "FATAL: Data file was created with a Redis server configured to handle more than {} \
                      databases. Exiting",
                     srv.ks.databases()
                 )));
             }
-            Item::Resize(..) => {}
-            Item::Aux { name, value } => self.aux(srv, &name, &String::from_utf8_lossy(&value)),
-            Item::Function(_) => {
+            RdbItem::Resize(..) => {}
+            RdbItem::Aux { name, value } => self.aux(srv, &name, &String::from_utf8_lossy(&value)),
+            RdbItem::Function(_) => {
                 return Err("Failed loading library, functions are not supported by this version".into());
             }
-            Item::Empty { name } => {
+            RdbItem::Empty { name } => {
                 if self.empty < EMPTY_TOLD {
                     let name = String::from_utf8_lossy(name);
                     crate::notice!("rdbLoadObject skipping empty key: {name}");
                 }
                 self.empty += 1;
             }
-            Item::Key { name, when: Some(w), .. } if w < srv.ks.now_ms && self.drops_expired => {
+            RdbItem::Key { name, when: Some(w), .. } if w < srv.ks.now_ms && self.drops_expired => {
                 srv.jobs.keys_expired += 1;
                 if self.feeds {
                     feed_deletion(srv, self.db, name);
                 }
             }
-            Item::Key { name, when, usage, value } => {
+            RdbItem::Key { name, when, usage, value } => {
                 let (db, key) = (self.db, Key::new(name));
                 let found = srv.ks.find_as_is(db, key);
                 if found.is_some() && !self.merge {

@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Gate, Server, link_client, master, policy, settle};
+use super::{Server, ServerStates, link_client, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -32,7 +32,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     let waited = c.has(flag::PAUSED);
     if c.has(flag::MONITOR) {
         srv.monitors.remove(&id);
-        srv.gate.put(Gate::MONITORS, !srv.monitors.is_empty());
+        srv.states.put(ServerStates::MONITORS, !srv.monitors.is_empty());
     }
     if waited {
         srv.pause.forget(|p| srv.clients.live(p).is_some());

@@ -8,17 +8,17 @@
 //! timeout             once a second
 //! ```
 
-use super::{Gate, Server, client_info, kill};
+use super::{Server, ServerStates, client_info, kill};
 use crate::clients::client::Client;
-use crate::clients::{ClientId, Kind, flag};
+use crate::clients::{ClientId, ClientKind, flag};
 use crate::config::special::OutputLimit;
 
 /// The least that `maxmemory-clients` can be, so that a client can still send commands.
 const LEAST_EVICTION_LIMIT: usize = 128 * 1024;
 
-fn output_limit(srv: &Server, kind: Kind) -> OutputLimit {
+fn output_limit(srv: &Server, kind: ClientKind) -> OutputLimit {
     let class = match kind {
-        Kind::Master => Kind::Normal,
+        ClientKind::Master => ClientKind::Normal,
         k => k,
     };
     srv.config.client_output_buffer_limit[class as usize]
@@ -26,9 +26,9 @@ fn output_limit(srv: &Server, kind: Kind) -> OutputLimit {
 
 /// The configuration has changed: `clients` gets its copy of the limits.
 pub fn refresh(srv: &mut Server) {
-    for kind in [Kind::Normal, Kind::Replica, Kind::Pubsub, Kind::Master] {
+    for kind in [ClientKind::Normal, ClientKind::Replica, ClientKind::Pubsub, ClientKind::Master] {
         let mut hard = usize::try_from(output_limit(srv, kind).hard).unwrap_or(usize::MAX);
-        if kind == Kind::Replica && hard > 0 {
+        if kind == ClientKind::Replica && hard > 0 {
             // Less than the backlog makes no sense, since a replica is served from it.
             hard = hard.max(usize::try_from(srv.config.repl_backlog_size).unwrap_or(usize::MAX));
         }
@@ -91,7 +91,7 @@ pub fn eviction_limit(srv: &Server) -> Option<usize> {
 
 /// The directive was changed: every client finds its place among those that may go, or leaves it.
 pub fn eviction_changed(srv: &mut Server) {
-    srv.gate.put(Gate::CLIENT_EVICTION, srv.config.maxmemory_clients != 0);
+    srv.states.put(ServerStates::CLIENT_EVICTION, srv.config.maxmemory_clients != 0);
     for id in srv.clients.ids() {
         account(srv, id);
     }
@@ -101,7 +101,7 @@ fn evictable(srv: &Server, c: &Client) -> bool {
     srv.config.maxmemory_clients != 0
         && c.conn.stream.is_some()
         && !c.has(flag::NO_EVICT)
-        && matches!(c.kind(), Kind::Normal | Kind::Pubsub)
+        && matches!(c.kind(), ClientKind::Normal | ClientKind::Pubsub)
 }
 
 /// Brings the figures up to date with what the client takes now.
@@ -117,7 +117,7 @@ pub fn account(srv: &mut Server, id: ClientId) {
 /// `account`, where the figures decide about anything.
 #[inline]
 pub fn account_if_limited(srv: &mut Server, id: ClientId) {
-    if srv.gate.has(Gate::CLIENT_EVICTION) {
+    if srv.states.has(ServerStates::CLIENT_EVICTION) {
         account(srv, id);
     }
 }

@@ -16,7 +16,7 @@
 //! - A command that fails here and did not fail on the master means that the two differ. It is logged with
 //!   the end of the backlog.
 
-use super::call::{How, call};
+use super::call::{CallSource, call};
 use super::{Server, client_info, disk, kill, link, master, policy, role, settle};
 use crate::algo::quote::repr;
 use crate::clients::{Client, ClientId, flag};
@@ -139,7 +139,7 @@ pub fn apply(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut R
     let now = srv.clock.unix_secs();
     srv.repl.link.heard(now);
     role::applying(srv, true);
-    let flow = call(srv, id, cmd, args, out, How::Client);
+    let flow = call(srv, id, cmd, args, out, CallSource::Client);
     role::applying(srv, false);
     settle::serve_ready(srv);
     flow
@@ -172,7 +172,7 @@ pub fn done(srv: &mut Server, id: ClientId, bytes: &[u8]) {
 /// May a command of the stream be applied although the disk fails? It ends the process where the data of this
 /// server must not get ahead of what is on its disk.
 pub fn disk_fails(srv: &mut Server) {
-    if disk::trouble(srv).is_none() {
+    if disk::disk_error(srv).is_none() {
         return;
     }
     assert!(srv.config.replica_ignore_disk_write_errors, "Replica was unable to write command to disk.");

@@ -8,7 +8,7 @@
 //! A client that asks for data meanwhile gets `-LOADING`. The pass that serves it is nested: it expires
 //! nothing and leaves the half-read dataset alone.
 
-use super::{Gate, Server, pass, policy};
+use super::{Server, ServerStates, pass, policy};
 use crate::jobs::loading::{Loading, delay};
 use crate::sys::{alloc, clock, signals};
 
@@ -16,7 +16,7 @@ pub fn start(srv: &mut Server, total: u64) {
     let started = clock::unix_ms() / 1000;
     srv.loading = Loading { started, total, ..Loading::default() };
     (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (0, 0);
-    srv.gate.put(Gate::LOADING, true);
+    srv.states.put(ServerStates::LOADING, true);
     signals::set_loading(true);
     policy::refresh(srv);
 }
@@ -42,7 +42,7 @@ pub fn count(srv: &mut Server, at: u64) -> bool {
 }
 
 pub fn stop(srv: &mut Server) {
-    srv.gate.put(Gate::LOADING, false);
+    srv.states.put(ServerStates::LOADING, false);
     signals::set_loading(false);
     policy::refresh(srv);
 }

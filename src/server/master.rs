@@ -11,12 +11,12 @@
 //! there was answered to a replica that has no business to ask, and closes it.
 
 use super::child;
-use super::{Gate, Server, client_info, jobs, kill, limits, role};
+use super::{Server, ServerStates, client_info, jobs, kill, limits, role};
 use crate::clients::{Client, ClientId, flag};
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::net::stream::{Stream, Written};
-use crate::replication::replicas::{About, Next, Replica, Source, Stage};
+use crate::replication::replicas::{Next, ReplconfFacts, Replica, Source, Stage};
 use crate::sys::errno;
 use crate::{notice, warning};
 use std::fs::File;
@@ -36,11 +36,11 @@ const MEASURED: u64 = 16 * 1024;
 /// The replicas whose address is known, with it, as INFO and ROLE show them.
 pub fn known(srv: &Server) -> impl Iterator<Item = (&Replica, String)> {
     let all = srv.repl.replicas.iter();
-    all.filter_map(|r| Some((r, ip(srv.clients.get(r.id)?, &r.about)?)))
+    all.filter_map(|r| Some((r, ip(srv.clients.get(r.id)?, &r.facts)?)))
 }
 
 /// The address of a replica: what it says, or where it comes from.
-fn ip(c: &Client, r: &About) -> Option<String> {
+fn ip(c: &Client, r: &ReplconfFacts) -> Option<String> {
     match &r.ip {
         Some(ip) => Some(String::from_utf8_lossy(ip).into_owned()),
         None => c.conn.stream.as_ref().and_then(Stream::peer_ip),
@@ -49,17 +49,17 @@ fn ip(c: &Client, r: &About) -> Option<String> {
 
 /// As the log calls a replica.
 pub fn name(srv: &Server, id: ClientId) -> String {
-    let unknown = About::default();
-    name_of(srv, id, srv.repl.replicas.about(id).unwrap_or(&unknown))
+    let unknown = ReplconfFacts::default();
+    name_of(srv, id, srv.repl.replicas.facts(id).unwrap_or(&unknown))
 }
 
-fn name_of(srv: &Server, id: ClientId, about: &About) -> String {
+fn name_of(srv: &Server, id: ClientId, facts: &ReplconfFacts) -> String {
     let Some(c) = srv.clients.get(id) else { return String::new() };
-    match ip(c, about) {
+    match ip(c, facts) {
         None => format!("client id #{}", c.id),
-        Some(ip) if about.port == 0 => format!("{ip}:<unknown-replica-port>"),
-        Some(ip) if ip.contains(':') => format!("[{ip}]:{}", about.port),
-        Some(ip) => format!("{ip}:{}", about.port),
+        Some(ip) if facts.port == 0 => format!("{ip}:<unknown-replica-port>"),
+        Some(ip) if ip.contains(':') => format!("[{ip}]:{}", facts.port),
+        Some(ip) => format!("{ip}:{}", facts.port),
     }
 }
 
@@ -92,7 +92,7 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
 pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     srv.stats.sync_full += 1;
     attach(srv, id, silent, Stage::WaitStart);
-    if srv.repl.replicas.about(id).is_some_and(|a| a.filtered) {
+    if srv.repl.replicas.facts(id).is_some_and(|a| a.filtered) {
         without_keys(srv, id);
     } else if child::runs(srv, ChildKind::Snapshot) {
         let replid = srv.repl.replid.clone();
@@ -136,7 +136,7 @@ pub fn go_on(srv: &mut Server, id: ClientId, at: u64, asked: i64) {
     let replid = srv.repl.replid.clone();
     let r = srv.repl.replicas.get_mut(id).expect("just attached");
     (r.at, r.ack_at) = (at, now);
-    let line = if r.about.psync2 { format!("+CONTINUE {replid}\r\n") } else { "+CONTINUE\r\n".into() };
+    let line = if r.facts.psync2 { format!("+CONTINUE {replid}\r\n") } else { "+CONTINUE\r\n".into() };
     r.head.extend_from_slice(line.as_bytes());
     srv.clients.wants_write(id);
     notice!(
@@ -252,7 +252,7 @@ fn trim(srv: &mut Server) {
 
 // ---- writing -----------------------------------------------------------------------------------
 
-enum Outcome {
+enum WriteOutcome {
     /// Nothing more at the moment.
     Rests,
     /// There is more; the next client has its turn first.
@@ -274,27 +274,27 @@ pub fn write(srv: &mut Server, id: ClientId) {
     let mut written = 0;
     let outcome = loop {
         match step(srv, id) {
-            Ok(0) => break Outcome::Rests,
+            Ok(0) => break WriteOutcome::Rests,
             Ok(n) => written += n,
             Err(o) => break o,
         }
         if written >= MAX_WRITE {
-            break Outcome::More;
+            break WriteOutcome::More;
         }
         if srv.repl.replicas.get(id).is_none() {
-            break Outcome::Rests;
+            break WriteOutcome::Rests;
         }
     };
     srv.stats.net_repl_output += written as u64;
     srv.stats.traffic.writes += 1;
     match outcome {
-        Outcome::Rests => {}
-        Outcome::More => srv.clients.wants_write(id),
-        Outcome::Full => {
+        WriteOutcome::Rests => {}
+        WriteOutcome::More => srv.clients.wants_write(id),
+        WriteOutcome::Full => {
             srv.clients[id].conn.write_blocked = true;
             crate::server::before_sleep::blocked(srv, id);
         }
-        Outcome::Failed(why) => {
+        WriteOutcome::Failed(why) => {
             warning!("{why}");
             kill::kill(srv, id);
         }
@@ -302,7 +302,7 @@ pub fn write(srv: &mut Server, id: ClientId) {
 }
 
 /// One write of what comes next; how many bytes it took, 0 for nothing to send.
-fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
+fn step(srv: &mut Server, id: ClientId) -> Result<usize, WriteOutcome> {
     let now = srv.clock.unix_secs();
     let end = srv.repl.offset();
     let (Some(c), Some(r)) = (srv.clients.get_mut(id), srv.repl.replicas.get_mut(id)) else {
@@ -318,8 +318,9 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
             None => return Ok(0),
         },
         Next::Bulk(at) => {
-            let piece = piece(r, at)
-                .map_err(|why| Outcome::Failed(format!("Read error sending DB to replica: {why}")))?;
+            let piece = piece(r, at).map_err(|why| {
+                WriteOutcome::Failed(format!("Read error sending DB to replica: {why}"))
+            })?;
             stream.write(&piece)
         }
     };
@@ -330,14 +331,17 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, Outcome> {
             }
             Ok(n)
         }
-        Ok(Written::Full) => Err(Outcome::Full),
+        Ok(Written::Full) => Err(WriteOutcome::Full),
         Err(e) => {
             let what = match what {
                 Next::Head => "RDB preamble",
                 Next::Bulk(_) => "DB",
                 _ => "stream",
             };
-            Err(Outcome::Failed(format!("Write error sending {what} to replica: {}", errno::text(&e))))
+            Err(WriteOutcome::Failed(format!(
+                "Write error sending {what} to replica: {}",
+                errno::text(&e)
+            )))
         }
     }
 }
@@ -367,7 +371,7 @@ fn piece(r: &Replica, at: u64) -> Result<Vec<u8>, String> {
 /// The snapshot is across.
 fn online(srv: &mut Server, id: ClientId) {
     let name = name(srv, id);
-    if srv.repl.replicas.get(id).is_some_and(|r| r.about.rdb_only) {
+    if srv.repl.replicas.get(id).is_some_and(|r| r.facts.rdb_only) {
         notice!("RDB transfer completed, rdb only replica ({name}) should be disconnected asap");
         return kill::kill(srv, id);
     }
@@ -390,7 +394,7 @@ fn answered(srv: &mut Server, id: ClientId) {
 
 /// A replica has been killed.
 pub fn left(srv: &mut Server, r: &Replica) {
-    notice!("Connection with replica {} lost.", name_of(srv, r.id, &r.about));
+    notice!("Connection with replica {} lost.", name_of(srv, r.id, &r.facts));
     if srv.repl.replicas.is_empty() {
         srv.repl.alone_since = srv.clock.unix_secs();
     }
@@ -442,7 +446,7 @@ fn remove_file(srv: &mut Server) {
         srv.repl.file_for_replicas = false;
         return;
     }
-    let persists = !srv.config.save.is_empty() || srv.aof.state != State::Off;
+    let persists = !srv.config.save.is_empty() || srv.aof.state != AofState::Off;
     let needed = srv.repl.replicas.iter().any(|r| r.stage != Stage::Online);
     if !srv.repl.file_for_replicas || persists || needed {
         return;
@@ -480,7 +484,7 @@ pub fn good(srv: &Server) -> Option<u64> {
 /// Writes are refused while fewer replicas than `min-replicas-to-write` follow closely enough.
 pub fn refresh_good(srv: &mut Server) {
     let few = good(srv).is_some_and(|n| n < srv.config.min_replicas_to_write);
-    srv.gate.put(Gate::MIN_REPLICAS, few);
+    srv.states.put(ServerStates::MIN_REPLICAS, few);
 }
 
 /// Replicas that have not acknowledged all of the stream.

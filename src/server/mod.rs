@@ -82,12 +82,12 @@ pub struct Server {
     pub process: process::Process,
     pub adoption: adopt::Adoption,
     pub execution: execution::Execution,
-    pub cycle: pass::Cycle,
+    pub cycle: pass::LoopCycle,
     pub cron: cron::Cron,
     pub shutdown: shutdown::Shutdown,
     /// The allocator's last figures of its pages, and when they were read (milliseconds, monotonic clock).
     pub pages: Option<(u64, info::memory::Pages)>,
-    pub gate: Gate,
+    pub states: ServerStates,
     /// Room for batches, not in use at the moment.
     pub scratches: Vec<batch::Scratch>,
     /// Clients whose input has been read and not run yet, in order.
@@ -109,7 +109,7 @@ pub struct Server {
     pub bio: Bio,
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
-    pub expire_cycle: expire_cycle::Cycle,
+    pub expire_cycle: expire_cycle::ExpireCycle,
     pub eviction: evict::Eviction,
     pub pause: Pause,
     pub loading: Loading,
@@ -119,9 +119,9 @@ pub struct Server {
 /// each. While no bit is set, and the client is not special, a command goes straight from the parser to
 /// its handler.
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gate(pub u32);
+pub struct ServerStates(pub u32);
 
-impl Gate {
+impl ServerStates {
     pub const MAXMEMORY: u32 = 1 << 0;
     pub const PAUSED: u32 = 1 << 1;
     pub const LOADING: u32 = 1 << 2;
@@ -134,10 +134,6 @@ impl Gate {
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;
 
-    #[inline]
-    pub fn open(self) -> bool {
-        self.0 == 0
-    }
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0
     }

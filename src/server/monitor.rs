@@ -30,7 +30,7 @@ pub fn observe(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
 
 /// Shows a command of `id`.
 pub fn feed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) {
-    if srv.monitors.is_empty() || srv.gate.has(super::Gate::LOADING) {
+    if srv.monitors.is_empty() || srv.states.has(super::ServerStates::LOADING) {
         return;
     }
     let Some(c) = srv.clients.get(id) else { return };

@@ -34,7 +34,7 @@ const LOOK_AHEAD: usize = 2;
 
 /// The pass under way, for its figures.
 #[derive(Debug, Default)]
-pub struct Cycle {
+pub struct LoopCycle {
     /// The counter's reading when the loop woke, and the commands counted until then.
     ticks: u64,
     commands: u64,

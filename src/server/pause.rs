@@ -4,7 +4,7 @@
 //! in `postponed`; when fewer actions are paused than before, all of them try again in their order. A request
 //! that had been blocked on keys has left the buffer: it stays parked with its arguments.
 
-use super::{Gate, Server, policy};
+use super::{Server, ServerStates, policy};
 use crate::clients::pause::{Purpose, action};
 use crate::clients::{ClientId, flag};
 
@@ -28,7 +28,7 @@ pub fn update(srv: &mut Server) {
     let before = srv.pause.actions();
     srv.pause.update(srv.clock.unix_ms);
     let actions = srv.pause.actions();
-    srv.gate.put(Gate::PAUSED, actions & action::CLIENTS != 0);
+    srv.states.put(ServerStates::PAUSED, actions & action::CLIENTS != 0);
     if actions != before {
         policy::refresh(srv);
     }

@@ -6,13 +6,13 @@ use super::switches::Switches;
 use crate::clients::pause::action;
 use crate::config::{Config, MaxmemoryPolicy as P};
 use crate::keyspace::Expiry;
-use crate::object::{Limits, hash, list, set, zset};
+use crate::object::{ValueLimits, hash, list, set, zset};
 
 pub fn refresh(srv: &mut Server) {
     let c = &srv.config;
     let p = &mut srv.ks.policy;
     // What is read from the disk is no news.
-    let loading = srv.gate.has(super::Gate::LOADING);
+    let loading = srv.states.has(super::ServerStates::LOADING);
     p.notify = if srv.pubsub.has_listeners() && !loading { c.notify_keyspace_events } else { 0 };
     p.modified = !srv.watches.is_empty() && !loading;
     p.ready = if loading { 0 } else { srv.blocked.types() };
@@ -30,8 +30,8 @@ pub fn refresh(srv: &mut Server) {
 /// How expired keys are met. Nothing of a dataset goes before all of it is loaded; a replica waits for its
 /// master to say that a key has gone, and until then runs what the master says as if it were there.
 pub fn refresh_expiry(srv: &mut Server) {
-    let loading = srv.gate.has(super::Gate::LOADING);
-    let replica = srv.gate.has(super::Gate::REPLICA);
+    let loading = srv.states.has(super::ServerStates::LOADING);
+    let replica = srv.states.has(super::ServerStates::REPLICA);
     srv.ks.policy.expiry = match srv.pause.has(action::EXPIRE) {
         _ if loading || srv.repl.applying => Expiry::Ignore,
         _ if replica && srv.config.replica_read_only => Expiry::Report,
@@ -42,24 +42,24 @@ pub fn refresh_expiry(srv: &mut Server) {
 }
 
 /// When values change their encoding.
-fn limits(c: &Config, switches: &Switches) -> Limits {
+fn limits(c: &Config, switches: &Switches) -> ValueLimits {
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    Limits {
-        list: list::Limits {
+    ValueLimits {
+        list: list::ListLimits {
             fill: c.list_max_listpack_size as i32,
             depth: c.list_compress_depth as i32,
             packed_threshold: switches.packed_threshold,
         },
-        set: set::Limits {
+        set: set::SetLimits {
             ints: size(c.set_max_intset_entries),
             entries: size(c.set_max_listpack_entries),
             value: size(c.set_max_listpack_value),
         },
-        hash: hash::Limits {
+        hash: hash::HashLimits {
             entries: size(c.hash_max_listpack_entries),
             value: size(c.hash_max_listpack_value),
         },
-        zset: zset::Limits {
+        zset: zset::ZsetLimits {
             entries: size(c.zset_max_listpack_entries),
             value: size(c.zset_max_listpack_value),
         },

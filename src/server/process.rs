@@ -11,7 +11,7 @@ pub struct Process {
     pub config_file: Option<Vec<u8>>,
     /// The program, as an absolute path.
     pub executable: Vec<u8>,
-    pub supervised: supervise::Mode,
+    pub supervised: supervise::SuperviseMode,
     /// Bytes in use when the server was ready.
     pub startup_memory: usize,
     /// The score before the first change.

@@ -14,7 +14,7 @@
 use super::aof::{self, shown};
 use super::child;
 use super::{Server, jobs};
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::persist::aof::encode;
 use crate::persist::rdb::save::save;
@@ -86,7 +86,7 @@ pub fn begin(srv: &mut Server) -> bool {
         srv.aof.rewrite.last_ok = false;
         return false;
     }
-    if srv.aof.state == State::WaitRewrite {
+    if srv.aof.state == AofState::WaitRewrite {
         srv.bio.drain();
     }
     srv.aof.rewrite.count += 1;
@@ -103,7 +103,7 @@ pub fn begin(srv: &mut Server) -> bool {
         }
         Ok(None) => {
             srv.aof.rewrite.scheduled = false;
-            if srv.aof.state != State::Off {
+            if srv.aof.state != AofState::Off {
                 aof::feed(srv, true);
             }
             true
@@ -143,8 +143,8 @@ pub fn done(srv: &mut Server, child: &Child, end: Exit) {
                 srv.aof.rewrite.last_ok = true;
                 srv.aof.rewrite.failures = 0;
                 notice!("Background AOF rewrite finished successfully");
-                if srv.aof.state == State::WaitRewrite {
-                    srv.aof.state = State::On;
+                if srv.aof.state == AofState::WaitRewrite {
+                    srv.aof.state = AofState::On;
                 }
             } else {
                 srv.aof.rewrite.failed();
@@ -163,7 +163,7 @@ pub fn done(srv: &mut Server, child: &Child, end: Exit) {
         }
     }
     remove_temps(pid);
-    if srv.aof.state == State::WaitRewrite {
+    if srv.aof.state == AofState::WaitRewrite {
         // What was gathered belongs to a base that does not exist.
         aof::feed(srv, false);
         let temp = aof::temp_increment(srv);
@@ -189,7 +189,7 @@ fn install(srv: &mut Server, pid: u32) -> bool {
         return false;
     }
     let mut made = vec![base.clone()];
-    if srv.aof.state == State::WaitRewrite {
+    if srv.aof.state == AofState::WaitRewrite {
         let temp = aof::path_of(srv, &aof::temp_increment(srv));
         let name = m.add_increment(&log);
         if !rename(&temp, &aof::path_of(srv, &name), "incr", &name) {
@@ -198,7 +198,7 @@ fn install(srv: &mut Server, pid: u32) -> bool {
         }
         made.push(name);
     }
-    m.retire_increments(srv.aof.state != State::Off);
+    m.retire_increments(srv.aof.state != AofState::Off);
     if !aof::persist(srv, &mut m) {
         if !aof::may_be_named_on_disk(srv, &base) {
             made.iter().for_each(|name| aof::unlink(srv, name));
@@ -206,7 +206,7 @@ fn install(srv: &mut Server, pid: u32) -> bool {
         return false;
     }
     srv.aof.manifest = m;
-    if srv.aof.state != State::Off {
+    if srv.aof.state != AofState::Off {
         // Only when to rewrite the next time depends on it.
         let base_size = std::fs::metadata(&base_path).map_or(0, |m| m.len());
         srv.aof.size = base_size + aof::increment_size(srv);
@@ -243,7 +243,7 @@ pub fn scheduled(srv: &mut Server) {
 pub fn grown(srv: &mut Server) {
     let percent = srv.config.auto_aof_rewrite_percentage;
     let large = srv.aof.size > srv.config.auto_aof_rewrite_min_size;
-    if srv.jobs.child.is_some() || srv.aof.state != State::On || percent == 0 || !large {
+    if srv.jobs.child.is_some() || srv.aof.state != AofState::On || percent == 0 || !large {
         return;
     }
     let base = srv.aof.base_size.max(1);

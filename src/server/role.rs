@@ -10,10 +10,10 @@
 //! server stay attached when it becomes a replica itself: they are cut when the history that they follow
 //! ends, by a full sync or under a new id, and then learn of it when they ask again.
 
-use super::{Gate, Server, aof, apply, blocking, kill, link, link_client, master, policy};
+use super::{Server, ServerStates, aof, apply, blocking, kill, link, link_client, master, policy};
 use crate::clients::{ClientId, flag};
 use crate::config::MasterAddr;
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::replication::link::{Event, Target};
 use crate::replication::ops::Selected;
 use crate::replication::{Position, random_id};
@@ -29,8 +29,8 @@ const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instan
 /// What depends on the role and on the state of the link.
 pub fn refresh(srv: &mut Server) {
     let (on, online) = (srv.repl.link.is_on(), srv.repl.link.is_online());
-    srv.gate.put(Gate::REPLICA, on);
-    srv.gate.put(Gate::STALE, on && !online && !srv.config.replica_serve_stale_data);
+    srv.states.put(ServerStates::REPLICA, on);
+    srv.states.put(ServerStates::STALE, on && !online && !srv.config.replica_serve_stale_data);
     // The stream of a master begins with SELECT; a replica hands on that of its master.
     let feeds = !on && srv.repl.backlog.is_some();
     if feeds != srv.ops.replicas.is_some() {
@@ -89,7 +89,7 @@ pub fn promote(srv: &mut Server) -> bool {
         selected.forget();
     }
     changed(srv);
-    if srv.config.appendonly && srv.aof.state == State::Off {
+    if srv.config.appendonly && srv.aof.state == AofState::Off {
         start_aof(srv);
     }
     true
@@ -155,7 +155,7 @@ fn unblock_all(srv: &mut Server) {
 
 /// The append only file was switched off for a full sync and begins anew, with the dataset that has come.
 pub fn start_aof(srv: &mut Server) {
-    if srv.aof.state != State::Off {
+    if srv.aof.state != AofState::Off {
         return;
     }
     srv.master_link.aof_tries = if aof::start(srv) {
@@ -171,7 +171,7 @@ pub fn start_aof(srv: &mut Server) {
 /// Once a second: another try. An old log would bring the old dataset back, so the last one ends the process.
 pub fn retry_aof(srv: &mut Server) {
     let Some(tries) = srv.master_link.aof_tries.take() else { return };
-    if srv.aof.state != State::Off || !srv.config.appendonly {
+    if srv.aof.state != AofState::Off || !srv.config.appendonly {
         return;
     }
     if tries >= AOF_TRIES {

@@ -2,9 +2,9 @@
 //! its end.
 
 use super::admit::{self, Caller, Verdict};
-use super::call::{How, call};
+use super::call::{CallSource, call};
 use super::ctx::Ctx;
-use super::{Gate, Server, lend, pass};
+use super::{Server, ServerStates, lend, pass};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -66,7 +66,7 @@ pub fn eval(
     srv.scripting.vm = Some(vm);
     let over = srv.scripting.running.take().expect("set above");
     if over.timed_out {
-        srv.gate.put(Gate::BUSY, false);
+        srv.states.put(ServerStates::BUSY, false);
         // The cron runs now: while the script was busy it did not reap children or expire keys.
         srv.cron.next_ms = 0;
     }
@@ -110,7 +110,7 @@ pub fn command(srv: &mut Server, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
     r.wrote |= srv.table.get(cmd).flags & cf::WRITE != 0;
     let mut out = Reply::new(r.resp == 3);
     let outside = std::mem::replace(&mut srv.ops.denied, to::ALL & !r.repl);
-    call(srv, runner, cmd, Args::new(args), &mut out, How::Nested);
+    call(srv, runner, cmd, Args::new(args), &mut out, CallSource::Nested);
     srv.ops.denied = outside;
     Ok(out.take_bytes())
 }
@@ -161,7 +161,7 @@ pub fn slow(srv: &mut Server) -> bool {
              the script using the SCRIPT KILL command. Script name is: {}.",
             String::from_utf8_lossy(&r.name)
         );
-        srv.gate.put(Gate::BUSY, true);
+        srv.states.put(ServerStates::BUSY, true);
     }
     pass::nested(srv, pass::Interrupt::Script);
     let killed = srv.scripting.running.as_ref().is_some_and(|r| r.killed);

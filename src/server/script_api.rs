@@ -6,7 +6,7 @@ use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
 use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack};
 use crate::scripting::name_of;
-use crate::scripting::sandbox::Item::{Call, Native, Number, PCall, Text};
+use crate::scripting::sandbox::LibraryItem::{Call, Native, Number, PCall, Text};
 use crate::sys::log::{self, Level};
 
 /// What scripts call.

@@ -7,13 +7,13 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Gate, Server, blocking, kill, master, monitor, slow};
+use super::{Server, ServerStates, blocking, kill, master, monitor, slow};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
 use crate::keyspace::{Effect, class};
 use crate::proto::args::{Args, Key};
-use crate::pubsub::{self, Kind};
+use crate::pubsub::{self, SubscriptionKind};
 use crate::replication::ops::to;
 
 /// Drains the outbox; what an effect causes is drained before the next one.
@@ -46,12 +46,18 @@ fn event(srv: &mut Server, db: usize, class: u32, name: &str, key: &[u8]) {
     if flags & class::KEYSPACE != 0 {
         begin_channel(&mut channel, b"__keyspace@", db);
         channel.extend_from_slice(key);
-        pubsub::publish(&mut srv.pubsub, &mut srv.clients, Kind::Channel, &channel, name.as_bytes());
+        pubsub::publish(
+            &mut srv.pubsub,
+            &mut srv.clients,
+            SubscriptionKind::Channel,
+            &channel,
+            name.as_bytes(),
+        );
     }
     if flags & class::KEYEVENT != 0 {
         begin_channel(&mut channel, b"__keyevent@", db);
         channel.extend_from_slice(name.as_bytes());
-        pubsub::publish(&mut srv.pubsub, &mut srv.clients, Kind::Channel, &channel, key);
+        pubsub::publish(&mut srv.pubsub, &mut srv.clients, SubscriptionKind::Channel, &channel, key);
     }
     channel.clear();
     channel.shrink_to(KEEP_CHANNEL);
@@ -174,7 +180,7 @@ pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u
     if ticks > srv.slowlog.threshold_ticks {
         slow::took_long(srv, id, cmd, args, ticks, waits);
     }
-    if srv.gate.has(Gate::MONITORS) {
+    if srv.states.has(ServerStates::MONITORS) {
         monitor::observe(srv, id, cmd, args);
     }
 }

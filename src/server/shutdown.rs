@@ -9,11 +9,11 @@
 //! While replicas are waited for, writes rest, so that the replicas can reach the end of the stream.
 
 use super::pause;
-use super::{Gate, Server, aof, blocking, child, jobs, listen, master, rewrite};
+use super::{Server, ServerStates, aof, blocking, child, jobs, listen, master, rewrite};
 use crate::blocked::Wait;
 use crate::clients::pause::{Purpose, action};
 use crate::config::{Supervised, shutdown as flag};
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::sys::{process, signals, supervise};
 use crate::{notice, warning};
@@ -34,7 +34,7 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
     if srv.shutdown.until_ms.is_some() {
         return false;
     }
-    if srv.gate.has(Gate::LOADING) {
+    if srv.states.has(ServerStates::LOADING) {
         // A half loaded dataset must not replace the whole one on disk.
         flags = flags & !flag::SAVE | flag::NOSAVE;
     }
@@ -108,7 +108,7 @@ fn finish(srv: &mut Server) -> bool {
 /// the end would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
     if child::runs(srv, ChildKind::Rewrite) {
-        if srv.aof.state == State::WaitRewrite {
+        if srv.aof.state == AofState::WaitRewrite {
             if !force {
                 warning!("Writing initial AOF, can't exit.");
                 if srv.process.supervised == Supervised::Systemd {
@@ -122,7 +122,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
         warning!("There is a child rewriting the AOF. Killing it!");
         rewrite::kill_child(srv);
     }
-    if srv.aof.state != State::Off {
+    if srv.aof.state != AofState::Off {
         notice!("Calling fsync() on the AOF file.");
         aof::flush_and_sync(srv);
     }
@@ -159,7 +159,7 @@ pub fn cron(srv: &mut Server) {
     }
     let Some(signal) = signals::shutdown_asked() else { return };
     // What a busy script has done by halves must not be saved: after it.
-    if !srv.execution.between_units() && !srv.gate.has(Gate::LOADING) {
+    if !srv.execution.between_units() && !srv.states.has(ServerStates::LOADING) {
         return;
     }
     let flags = match signal {

@@ -12,7 +12,7 @@
 
 use super::jobs::{LoadFor, SnapshotLoad, Unread};
 use super::{Server, aof, child, jobs, link, link_client, loading, role, settle};
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::persist::rdb::source::Window;
 use crate::replication::link::Event;
@@ -43,7 +43,7 @@ pub fn kill_save(srv: &mut Server) {
 
 /// The file is in its place: the old data go, and the load begins.
 pub fn begin(srv: &mut Server) {
-    if srv.aof.state != State::Off {
+    if srv.aof.state != AofState::Off {
         aof::stop(srv);
     }
     let mut said = Vec::new();

@@ -11,7 +11,7 @@ pub const MAX_ARGS: usize = 32;
 pub const MAX_BYTES: usize = 128;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct SlowlogEntry {
     pub id: u64,
     /// Seconds since 1970.
     pub time: i64,
@@ -23,7 +23,7 @@ pub struct Entry {
 
 #[derive(Debug, Default)]
 pub struct Slowlog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<SlowlogEntry>,
     next_id: u64,
     /// Commands that took longer than so many ticks are looked at (`server/slow`).
     pub threshold_ticks: u64,
@@ -42,7 +42,7 @@ impl Slowlog {
     ) {
         let id = self.next_id;
         self.next_id += 1;
-        let entry = Entry { id, time, micros, args: kept(args), peer, client_name: name.into() };
+        let entry = SlowlogEntry { id, time, micros, args: kept(args), peer, client_name: name.into() };
         self.entries.push_front(entry);
         self.trim(max);
     }
@@ -64,7 +64,7 @@ impl Slowlog {
     }
 
     /// The newest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &SlowlogEntry> {
         self.entries.iter()
     }
 }

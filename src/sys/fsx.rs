@@ -19,7 +19,7 @@ use std::path::Path;
 
 /// What was being done when it failed: callers word their log lines by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ReplaceStep {
     Create,
     Write,
     Sync,
@@ -30,11 +30,11 @@ pub enum Step {
 
 #[derive(Debug)]
 pub struct Failed {
-    pub step: Step,
+    pub step: ReplaceStep,
     pub error: io::Error,
 }
 
-impl Step {
+impl ReplaceStep {
     fn of<T>(self, result: io::Result<T>) -> Result<T, Failed> {
         result.map_err(|error| Failed { step: self, error })
     }
@@ -49,8 +49,9 @@ pub fn replace(
 ) -> Result<(), Failed> {
     debug_assert_eq!(temp.parent(), path.parent());
     let open = File::options().write(true).create(true).truncate(true).mode(mode).open(temp);
-    let mut file = Step::Create.of(open)?;
-    let written = Step::Write.of(write(&mut file)).and_then(|()| Step::Sync.of(file.sync_data()));
+    let mut file = ReplaceStep::Create.of(open)?;
+    let written =
+        ReplaceStep::Write.of(write(&mut file)).and_then(|()| ReplaceStep::Sync.of(file.sync_data()));
     drop(file);
     if written.is_err() {
         let _ = fs::remove_file(temp); // the first failure is the one to tell
@@ -61,12 +62,12 @@ pub fn replace(
 
 /// Puts a temp file that is written and synced already in the place of `path`.
 pub fn install(temp: &Path, path: &Path) -> Result<(), Failed> {
-    let renamed = Step::Rename.of(fs::rename(temp, path));
+    let renamed = ReplaceStep::Rename.of(fs::rename(temp, path));
     if renamed.is_err() {
         let _ = fs::remove_file(temp); // as above
     }
     renamed?;
-    Step::SyncFolder.of(sync_folder_of(path))
+    ReplaceStep::SyncFolder.of(sync_folder_of(path))
 }
 
 /// Makes the names in the folder of `path` durable. File systems that cannot do that are let be.
@@ -234,19 +235,19 @@ mod tests {
             Err(io::Error::from_raw_os_error(libc::ENOSPC))
         };
         let e = replace(&temp, &path, 0o644, broken).expect_err("it fails");
-        assert_eq!((e.step, e.error.raw_os_error()), (Step::Write, Some(libc::ENOSPC)));
+        assert_eq!((e.step, e.error.raw_os_error()), (ReplaceStep::Write, Some(libc::ENOSPC)));
         assert_eq!(fs::read(&path).expect("there"), b"old");
         assert_eq!(names(&dir), ["x"]);
 
         let folder = dir.join("folder");
         fs::create_dir(&folder).expect("writable");
         let e = replace(&temp, &folder, 0o644, |_| Ok(())).expect_err("a folder is in the way");
-        assert_eq!(e.step, Step::Rename);
+        assert_eq!(e.step, ReplaceStep::Rename);
         assert_eq!(names(&dir), ["folder", "x"]);
 
         let nowhere = dir.join("no/x");
         let e = replace(&dir.join("no/temp"), &nowhere, 0o644, |_| Ok(())).expect_err("no folder");
-        assert_eq!(e.step, Step::Create);
+        assert_eq!(e.step, ReplaceStep::Create);
         assert!(sync_folder_of(&nowhere).is_err());
         sync_folder_of(Path::new("bare-name")).expect("the working folder is there");
     }

@@ -11,7 +11,7 @@ use super::errno;
 use crate::warning;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum OomMode {
     No,
     /// The values add to the score the process was started with.
     Relative,
@@ -43,10 +43,10 @@ impl Default for OomScore {
 
 impl OomScore {
     /// Sets the score for a process of this class. Failing is logged too.
-    pub fn apply(&mut self, mode: Mode, values: [i32; 3], class: Class) -> io::Result<()> {
+    pub fn apply(&mut self, mode: OomMode, values: [i32; 3], class: Class) -> io::Result<()> {
         let score = match (mode, self.base) {
-            (Mode::No, None) => return Ok(()),
-            (Mode::No, Some(base)) => {
+            (OomMode::No, None) => return Ok(()),
+            (OomMode::No, Some(base)) => {
                 self.base = None;
                 base
             }
@@ -54,7 +54,7 @@ impl OomScore {
                 let base = base.map_or_else(|| self.read(), Ok)?;
                 self.base = Some(base);
                 let value = values[class as usize];
-                let sum = if mode == Mode::Relative { value.saturating_add(base) } else { value };
+                let sum = if mode == OomMode::Relative { value.saturating_add(base) } else { value };
                 sum.clamp(*RANGE.start(), *RANGE.end())
             }
         };
@@ -86,31 +86,31 @@ mod tests {
         std::fs::write(path, "22\n").expect("writable");
         let mut s = OomScore { path, base: None };
         let values = [9, 100, 2000];
-        s.apply(Mode::No, values, Class::Master).expect("nothing to do");
+        s.apply(OomMode::No, values, Class::Master).expect("nothing to do");
         assert_eq!(read(), 22);
-        s.apply(Mode::Relative, values, Class::Master).expect("writable");
+        s.apply(OomMode::Relative, values, Class::Master).expect("writable");
         assert_eq!(read(), 31);
-        s.apply(Mode::Relative, values, Class::Replica).expect("writable");
+        s.apply(OomMode::Relative, values, Class::Replica).expect("writable");
         assert_eq!(read(), 122);
-        s.apply(Mode::Absolute, values, Class::Master).expect("writable");
+        s.apply(OomMode::Absolute, values, Class::Master).expect("writable");
         assert_eq!(read(), 9);
-        s.apply(Mode::Relative, values, Class::Child).expect("writable");
+        s.apply(OomMode::Relative, values, Class::Child).expect("writable");
         assert_eq!(read(), 1000);
-        s.apply(Mode::No, values, Class::Master).expect("writable");
+        s.apply(OomMode::No, values, Class::Master).expect("writable");
         assert_eq!(read(), 22);
         std::fs::write(path, "5\n").expect("writable");
-        s.apply(Mode::No, values, Class::Master).expect("nothing to do");
+        s.apply(OomMode::No, values, Class::Master).expect("nothing to do");
         assert_eq!(read(), 5);
-        s.apply(Mode::Absolute, [-2000; 3], Class::Master).expect("writable");
+        s.apply(OomMode::Absolute, [-2000; 3], Class::Master).expect("writable");
         assert_eq!(read(), -1000);
     }
 
     #[test]
     fn failures_are_errors() {
         let mut s = OomScore { path: "/nonexistent/score", base: None };
-        assert!(s.apply(Mode::Relative, [0; 3], Class::Master).is_err());
+        assert!(s.apply(OomMode::Relative, [0; 3], Class::Master).is_err());
         assert!(s.base.is_none());
-        s.apply(Mode::No, [0; 3], Class::Master).expect("nothing to do");
+        s.apply(OomMode::No, [0; 3], Class::Master).expect("nothing to do");
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             .parse()
             .expect("a number");
         let mut s = OomScore::default();
-        s.apply(Mode::Relative, [0; 3], Class::Master).expect("allowed");
+        s.apply(OomMode::Relative, [0; 3], Class::Master).expect("allowed");
         assert_eq!(s.base, Some(now));
     }
 }

@@ -1,7 +1,7 @@
 //! What may be done only while the process has a single thread: each call here makes sure of that
 //! first, and does nothing where it cannot.
 
-use super::supervise::Mode;
+use super::supervise::SuperviseMode;
 use super::{proctitle, supervise};
 use std::ffi::CString;
 
@@ -17,9 +17,9 @@ pub fn prepare_title() -> bool {
 }
 
 /// Finds the supervisor and tells it that the server is starting.
-pub fn find_supervisor(asked: Mode) -> Mode {
+pub fn find_supervisor(asked: SuperviseMode) -> SuperviseMode {
     if !alone() {
-        return Mode::No;
+        return SuperviseMode::No;
     }
     // SAFETY: there is one thread, this one.
     unsafe { supervise::begin(asked) }

@@ -17,7 +17,7 @@ const UPSTART_JOB: &str = "UPSTART_JOB";
 
 /// What `supervised` can be set to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum SuperviseMode {
     #[default]
     No,
     Auto,
@@ -30,26 +30,26 @@ pub enum Mode {
 ///
 /// # Safety
 /// No other thread may run yet: upstart's variable is taken out of the environment.
-pub unsafe fn begin(asked: Mode) -> Mode {
+pub unsafe fn begin(asked: SuperviseMode) -> SuperviseMode {
     let mode = match asked {
-        Mode::Auto if std::env::var_os(UPSTART_JOB).is_some() => {
+        SuperviseMode::Auto if std::env::var_os(UPSTART_JOB).is_some() => {
             verbose!("Upstart supervision detected.");
-            Mode::Upstart
+            SuperviseMode::Upstart
         }
-        Mode::Auto if std::env::var_os(NOTIFY_SOCKET).is_some() => {
+        SuperviseMode::Auto if std::env::var_os(NOTIFY_SOCKET).is_some() => {
             verbose!("Systemd supervision detected.");
-            Mode::Systemd
+            SuperviseMode::Systemd
         }
-        Mode::Auto => Mode::No,
+        SuperviseMode::Auto => SuperviseMode::No,
         given => given,
     };
     let taken = match mode {
         // SAFETY: passed on to our caller.
-        Mode::Upstart => unsafe { upstart() },
-        Mode::Systemd => systemd(),
+        SuperviseMode::Upstart => unsafe { upstart() },
+        SuperviseMode::Systemd => systemd(),
         _ => false,
     };
-    if taken { mode } else { Mode::No }
+    if taken { mode } else { SuperviseMode::No }
 }
 
 /// # Safety
@@ -111,7 +111,7 @@ mod tests {
 
     const SELF: &str = "sys::supervise::tests::";
 
-    fn begin_alone(asked: Mode) -> Mode {
+    fn begin_alone(asked: SuperviseMode) -> SuperviseMode {
         log::init();
         log::set_level(log::Level::Verbose);
         // SAFETY: the respawned test runs on the only thread.
@@ -128,7 +128,7 @@ mod tests {
     fn systemd_is_told_by_path_and_by_abstract_name() {
         if role().is_some() {
             signals::install(None);
-            assert_eq!(begin_alone(Mode::Auto), Mode::Systemd);
+            assert_eq!(begin_alone(SuperviseMode::Auto), SuperviseMode::Systemd);
             assert!(notify("READY=1\n"));
             return;
         }
@@ -155,8 +155,10 @@ mod tests {
     #[test]
     fn a_missing_supervisor_is_reported() {
         if role().is_some() {
-            for mode in [Mode::Systemd, Mode::Upstart, Mode::Auto, Mode::No] {
-                assert_eq!(begin_alone(mode), Mode::No);
+            for mode in
+                [SuperviseMode::Systemd, SuperviseMode::Upstart, SuperviseMode::Auto, SuperviseMode::No]
+            {
+                assert_eq!(begin_alone(mode), SuperviseMode::No);
             }
             assert!(send(OsStr::new("relative"), b"x").is_err());
             return;
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn upstart_is_told_by_stopping() {
         if role().is_some() {
-            assert_eq!(begin_alone(Mode::Auto), Mode::Upstart);
+            assert_eq!(begin_alone(SuperviseMode::Auto), SuperviseMode::Upstart);
             assert!(std::env::var_os(UPSTART_JOB).is_none());
             std::process::exit(9);
         }

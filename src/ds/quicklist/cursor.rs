@@ -11,7 +11,7 @@
 use crate::ds::listpack::{self, Element, Lp, Pos, Sink};
 
 use super::nodes::{At, Node, Nodes, decompressed};
-use super::{End, Quicklist};
+use super::{ListEnd, Quicklist};
 
 /// What of the current node is still to come.
 enum Ahead<'a> {
@@ -30,12 +30,12 @@ pub struct Iter<'a> {
     /// last.
     at: Option<At>,
     ahead: Ahead<'a>,
-    from: End,
+    from: ListEnd,
 }
 
 impl<'a> Iter<'a> {
     /// Starts in the node at `at` with its `offset`th element, or its first as seen from where it comes.
-    fn new(nodes: &'a Nodes, at: Option<At>, offset: Option<usize>, from: End) -> Self {
+    fn new(nodes: &'a Nodes, at: Option<At>, offset: Option<usize>, from: ListEnd) -> Self {
         let ahead = at.map_or(Ahead::Plain(None), |at| enter(nodes.node(at), offset, from));
         Iter { nodes, at, ahead, from }
     }
@@ -45,7 +45,7 @@ impl<'a> Iter<'a> {
     #[inline]
     pub fn next(&mut self) -> Option<Element<'_>> {
         if let Ahead::Packed(entries) = &mut self.ahead {
-            let value = if self.from == End::Head { entries.next() } else { entries.next_back() };
+            let value = if self.from == ListEnd::Head { entries.next() } else { entries.next_back() };
             if value.is_some() {
                 return value;
             }
@@ -57,7 +57,7 @@ impl<'a> Iter<'a> {
     #[inline]
     pub fn show(mut self, mut n: usize, sink: &mut impl Sink) {
         while n > 0 {
-            if let (Ahead::Packed(entries), End::Head) = (&mut self.ahead, self.from) {
+            if let (Ahead::Packed(entries), ListEnd::Head) = (&mut self.ahead, self.from) {
                 // Most of it, in a loop of its own.
                 let mut entries = entries.clone();
                 n = sink.run(&mut entries, n);
@@ -79,7 +79,7 @@ impl<'a> Iter<'a> {
             self.ahead = enter(self.nodes.node(self.at?), None, self.from);
         }
         match &mut self.ahead {
-            Ahead::Packed(entries) if self.from == End::Head => entries.next(),
+            Ahead::Packed(entries) if self.from == ListEnd::Head => entries.next(),
             Ahead::Packed(entries) => entries.next_back(),
             Ahead::Plain(data) => data.take().map(Element::Str),
             Ahead::Opened(bytes, pos) => {
@@ -108,11 +108,11 @@ impl Ahead<'_> {
     }
 }
 
-fn enter(node: &Node, offset: Option<usize>, from: End) -> Ahead<'_> {
+fn enter(node: &Node, offset: Option<usize>, from: ListEnd) -> Ahead<'_> {
     match node {
         Node::Packed { lp, .. } => Ahead::Packed(match (place_in(lp, offset, from), from) {
-            (Some(pos), End::Head) => lp.iter_from(pos),
-            (Some(pos), End::Tail) => lp.iter_to(pos),
+            (Some(pos), ListEnd::Head) => lp.iter_from(pos),
+            (Some(pos), ListEnd::Tail) => lp.iter_to(pos),
             (None, _) => unreachable!("no node is empty, and the offset is inside"),
         }),
         Node::Plain { data, .. } => Ahead::Plain(Some(data)),
@@ -126,47 +126,47 @@ fn enter(node: &Node, offset: Option<usize>, from: End) -> Ahead<'_> {
 }
 
 /// The entry to start with.
-fn place_in(lp: &Lp, offset: Option<usize>, from: End) -> Option<Pos> {
+fn place_in(lp: &Lp, offset: Option<usize>, from: ListEnd) -> Option<Pos> {
     match (offset, from) {
         (Some(offset), _) => lp.seek(i64::try_from(offset).ok()?),
-        (None, End::Head) => lp.first(),
-        (None, End::Tail) => lp.last(),
+        (None, ListEnd::Head) => lp.first(),
+        (None, ListEnd::Tail) => lp.last(),
     }
 }
 
 #[inline]
-fn step_in(lp: &Lp, pos: Pos, from: End) -> Option<Pos> {
+fn step_in(lp: &Lp, pos: Pos, from: ListEnd) -> Option<Pos> {
     match from {
-        End::Head => lp.next(pos),
-        End::Tail => lp.prev(pos),
+        ListEnd::Head => lp.next(pos),
+        ListEnd::Tail => lp.prev(pos),
     }
 }
 
-fn step(nodes: &Nodes, at: At, from: End) -> Option<At> {
+fn step(nodes: &Nodes, at: At, from: ListEnd) -> Option<At> {
     match from {
-        End::Head => nodes.next(at),
-        End::Tail => nodes.prev(at),
+        ListEnd::Head => nodes.next(at),
+        ListEnd::Tail => nodes.prev(at),
     }
 }
 
 impl Quicklist {
     /// All elements.
-    pub fn iter(&self, from: End) -> Iter<'_> {
+    pub fn iter(&self, from: ListEnd) -> Iter<'_> {
         let at = match from {
-            End::Head => self.nodes.first(),
-            End::Tail => self.nodes.last(),
+            ListEnd::Head => self.nodes.first(),
+            ListEnd::Tail => self.nodes.last(),
         };
         Iter::new(&self.nodes, at, None, from)
     }
 
     /// The elements from an index on (negative: from the end), towards the end that is not `from`.
-    pub fn iter_at(&self, index: i64, from: End) -> Option<Iter<'_>> {
+    pub fn iter_at(&self, index: i64, from: ListEnd) -> Option<Iter<'_>> {
         let (at, offset) = self.nodes.seek(self.resolve(index)?);
         Some(Iter::new(&self.nodes, Some(at), Some(offset), from))
     }
 
     /// A cursor before the element of an index, going towards the end that is not `from`.
-    pub fn cursor_at(&mut self, index: i64, from: End) -> Option<Cursor<'_>> {
+    pub fn cursor_at(&mut self, index: i64, from: ListEnd) -> Option<Cursor<'_>> {
         let (at, offset) = self.nodes.seek(self.resolve(index)?);
         Some(Cursor {
             list: self,
@@ -191,7 +191,7 @@ enum Place {
 
 pub struct Cursor<'a> {
     list: &'a mut Quicklist,
-    from: End,
+    from: ListEnd,
     place: Place,
     /// The element it stands on.
     here: Option<Spot>,
@@ -258,14 +258,14 @@ impl Cursor<'_> {
         let (after, gone) = self.list.delete_in(at, spot);
         if gone {
             self.changed = false;
-            let next = if self.from == End::Head { Some(k) } else { k.checked_sub(1) };
+            let next = if self.from == ListEnd::Head { Some(k) } else { k.checked_sub(1) };
             self.place = match next.filter(|k| *k < self.list.nodes.len()) {
                 Some(k) => Place::Outside(self.list.nodes.at(k), None),
                 None => Place::Behind,
             };
         } else {
             self.changed = true;
-            let next = if self.from == End::Head { after.map(Some) } else { next };
+            let next = if self.from == ListEnd::Head { after.map(Some) } else { next };
             self.place = Place::Inside(at, next);
         }
     }

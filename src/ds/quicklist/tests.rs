@@ -21,9 +21,9 @@ enum List {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Push(End, Vec<Vec<u8>>),
-    Pop(End),
-    PopRange(End, usize),
+    Push(ListEnd, Vec<Vec<u8>>),
+    Pop(ListEnd),
+    PopRange(ListEnd, usize),
     Set(i64, Vec<u8>),
     Insert { after: bool, pivot: Vec<u8>, value: Vec<u8> },
     Remove(i64, Vec<u8>),
@@ -58,21 +58,21 @@ impl List {
         }
     }
 
-    fn push(&mut self, end: End, value: &[u8]) {
+    fn push(&mut self, end: ListEnd, value: &[u8]) {
         match (self, end) {
-            (List::Single(lp), End::Head) => lp.push_front(value),
-            (List::Single(lp), End::Tail) => lp.push_back(value),
-            (List::Many(list), End::Head) => list.push_front(value),
-            (List::Many(list), End::Tail) => list.push_back(value),
+            (List::Single(lp), ListEnd::Head) => lp.push_front(value),
+            (List::Single(lp), ListEnd::Tail) => lp.push_back(value),
+            (List::Many(list), ListEnd::Head) => list.push_front(value),
+            (List::Many(list), ListEnd::Tail) => list.push_back(value),
         }
     }
 
-    fn pop(&mut self, end: End) -> Option<Vec<u8>> {
+    fn pop(&mut self, end: ListEnd) -> Option<Vec<u8>> {
         match (self, end) {
-            (List::Single(lp), End::Head) => lp.pop_front(|e| e.to_vec()),
-            (List::Single(lp), End::Tail) => lp.pop_back(|e| e.to_vec()),
-            (List::Many(list), End::Head) => list.pop_front(|e| e.to_vec()),
-            (List::Many(list), End::Tail) => list.pop_back(|e| e.to_vec()),
+            (List::Single(lp), ListEnd::Head) => lp.pop_front(|e| e.to_vec()),
+            (List::Single(lp), ListEnd::Tail) => lp.pop_back(|e| e.to_vec()),
+            (List::Many(list), ListEnd::Head) => list.pop_front(|e| e.to_vec()),
+            (List::Many(list), ListEnd::Tail) => list.pop_back(|e| e.to_vec()),
         }
     }
 
@@ -98,7 +98,7 @@ impl List {
             }
             List::Many(list) => {
                 let needle = Needle::new(pivot);
-                let Some(mut cursor) = list.cursor_at(0, End::Head) else { return };
+                let Some(mut cursor) = list.cursor_at(0, ListEnd::Head) else { return };
                 while let Some(element) = cursor.next() {
                     if needle.is(element) {
                         return if after {
@@ -130,7 +130,7 @@ impl List {
                 lp.delete_all(&places);
             }
             List::Many(list) => {
-                let (index, from) = if count < 0 { (-1, End::Tail) } else { (0, End::Head) };
+                let (index, from) = if count < 0 { (-1, ListEnd::Tail) } else { (0, ListEnd::Head) };
                 let Some(mut cursor) = list.cursor_at(index, from) else { return };
                 while left > 0 {
                     let Some(element) = cursor.next() else { break };
@@ -163,8 +163,8 @@ impl List {
                 }
             }
             Op::Pop(end) => _ = self.pop(*end),
-            Op::PopRange(End::Head, n) => self.delete_range(0, *n),
-            Op::PopRange(End::Tail, n) => {
+            Op::PopRange(ListEnd::Head, n) => self.delete_range(0, *n),
+            Op::PopRange(ListEnd::Tail, n) => {
                 let n = (*n).min(self.len());
                 self.delete_range(-(n as i64), n);
             }
@@ -218,11 +218,11 @@ fn twin_plays(twin: &mut Vec<Vec<u8>>, op: &Op) {
         usize::try_from(index).ok().filter(|i| *i < twin.len())
     };
     match op {
-        Op::Push(End::Head, values) => values.iter().for_each(|v| twin.insert(0, v.clone())),
-        Op::Push(End::Tail, values) => twin.extend(values.iter().cloned()),
+        Op::Push(ListEnd::Head, values) => values.iter().for_each(|v| twin.insert(0, v.clone())),
+        Op::Push(ListEnd::Tail, values) => twin.extend(values.iter().cloned()),
         Op::Pop(end) => twin_plays(twin, &Op::PopRange(*end, 1)),
-        Op::PopRange(End::Head, n) => _ = twin.drain(..twin.len().min(*n)),
-        Op::PopRange(End::Tail, n) => twin.truncate(twin.len().saturating_sub(*n)),
+        Op::PopRange(ListEnd::Head, n) => _ = twin.drain(..twin.len().min(*n)),
+        Op::PopRange(ListEnd::Tail, n) => twin.truncate(twin.len().saturating_sub(*n)),
         Op::Set(index, value) => {
             if let Some(i) = place(twin, *index) {
                 twin[i] = value.clone();
@@ -269,7 +269,7 @@ fn value_of_chance(s: &mut Source<'_>) -> Vec<u8> {
 }
 
 fn op_of_chance(s: &mut Source<'_>, len: usize) -> Op {
-    let end = s.pick(&[End::Head, End::Tail]);
+    let end = s.pick(&[ListEnd::Head, ListEnd::Tail]);
     let index = |s: &mut Source<'_>| s.below(2 * len + 3) as i64 - len as i64 - 1;
     match s.below(24) {
         0..=7 => Op::Push(end, (0..1 + s.below(6)).map(|_| value_of_chance(s)).collect()),
@@ -319,7 +319,7 @@ fn check(list: &Quicklist, shape: Shape) {
     assert_eq!(list.nodes().map(|node| node.size).sum::<usize>(), list.uncompressed_size());
 }
 
-fn collect(list: &Quicklist, from: End) -> Vec<Vec<u8>> {
+fn collect(list: &Quicklist, from: ListEnd) -> Vec<Vec<u8>> {
     let mut texts = Vec::new();
     let mut elements = list.iter(from);
     while let Some(element) = elements.next() {
@@ -329,8 +329,8 @@ fn collect(list: &Quicklist, from: End) -> Vec<Vec<u8>> {
 }
 
 fn check_reads(list: &mut Quicklist, twin: &[Vec<u8>], s: &mut Source<'_>) {
-    assert_eq!(collect(list, End::Head), twin);
-    let mut back = collect(list, End::Tail);
+    assert_eq!(collect(list, ListEnd::Head), twin);
+    let mut back = collect(list, ListEnd::Tail);
     back.reverse();
     assert_eq!(back, twin);
     for _ in 0..8 {
@@ -340,17 +340,18 @@ fn check_reads(list: &mut Quicklist, twin: &[Vec<u8>], s: &mut Source<'_>) {
         assert_eq!(list.get(index, |e| e.to_vec()).as_ref(), want);
         let Some(at) = at.filter(|at| *at < twin.len()) else {
             assert!(
-                list.iter_at(index, End::Tail).is_none() && list.cursor_at(index, End::Head).is_none()
+                list.iter_at(index, ListEnd::Tail).is_none()
+                    && list.cursor_at(index, ListEnd::Head).is_none()
             );
             continue;
         };
-        let mut ahead = list.iter_at(index, End::Head).expect("inside");
+        let mut ahead = list.iter_at(index, ListEnd::Head).expect("inside");
         assert!(twin[at..].iter().all(|t| ahead.next().is_some_and(|e| e.is_text(t))));
         assert!(ahead.next().is_none() && ahead.next().is_none());
-        let mut back = list.iter_at(index, End::Tail).expect("inside");
+        let mut back = list.iter_at(index, ListEnd::Tail).expect("inside");
         assert!(twin[..=at].iter().rev().all(|t| back.next().is_some_and(|e| e.is_text(t))));
         assert!(back.next().is_none());
-        let mut cursor = list.cursor_at(index, End::Tail).expect("inside");
+        let mut cursor = list.cursor_at(index, ListEnd::Tail).expect("inside");
         for t in twin[..=at].iter().rev().take(s.below(40)) {
             assert!(cursor.next().is_some_and(|e| e.is_text(t)));
         }
@@ -462,7 +463,7 @@ fn a_copy_has_the_same_nodes() {
     let copy = list.clone();
     let nodes = |list: &Quicklist| list.nodes().map(|n| format!("{n:?}")).collect::<Vec<_>>();
     assert_eq!(nodes(&copy), nodes(&list));
-    assert_eq!(collect(&copy, End::Head), collect(&list, End::Head));
+    assert_eq!(collect(&copy, ListEnd::Head), collect(&list, ListEnd::Head));
     assert_eq!((copy.fill(), copy.compress_depth()), (4, 1));
     assert!(list.nodes().any(|n| matches!(n.bytes, NodeBytes::Lzf(_))));
     assert!(list.alloc_size() > 88);
@@ -476,11 +477,11 @@ fn an_empty_list_has_nothing() {
     let mut list = Quicklist::new(-2, 1);
     assert!(
         list.is_empty()
-            && list.iter(End::Head).next().is_none()
-            && list.iter(End::Tail).next().is_none()
+            && list.iter(ListEnd::Head).next().is_none()
+            && list.iter(ListEnd::Tail).next().is_none()
     );
     assert!(list.pop_front(|_| ()).is_none() && list.pop_back(|_| ()).is_none());
-    assert!(list.iter_at(0, End::Head).is_none() && list.cursor_at(-1, End::Tail).is_none());
+    assert!(list.iter_at(0, ListEnd::Head).is_none() && list.cursor_at(-1, ListEnd::Tail).is_none());
     assert!(!list.replace(0, b"x") && list.delete_range(0, 5) == 0);
     list.push_back(b"x");
     assert_eq!(list.delete_range(-1, 5), 1);

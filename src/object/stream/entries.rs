@@ -18,7 +18,7 @@
 //!   `max_deleted` the greatest ID that XDEL took out. Trimming does not move it: it leaves no gaps.
 
 use super::id::{Id, Wish};
-use super::node::{self, Fit, Node};
+use super::node::{self, Fit, StreamNode};
 use super::range::Range;
 use crate::ds::listpack::{Listpack, Lp};
 use crate::ds::rax::{Rax, Seek};
@@ -28,7 +28,7 @@ const BLOCK_MAX: usize = 1 << 30;
 
 /// When a block is full: `stream-node-max-bytes` and `stream-node-max-entries`, where 0 is no limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct StreamLimits {
     pub bytes: usize,
     pub entries: usize,
 }
@@ -123,7 +123,12 @@ impl Log {
     }
 
     /// Adds an entry of these fields and values, under an ID that `next_id` gave.
-    pub fn append(&mut self, id: Id, pairs: &[[&[u8]; 2]], limits: Limits) -> Result<(), AddError> {
+    pub fn append(
+        &mut self,
+        id: Id,
+        pairs: &[[&[u8]; 2]],
+        limits: StreamLimits,
+    ) -> Result<(), AddError> {
         debug_assert!(id > self.last_id, "IDs ascend");
         let bytes = pairs.iter().map(|[field, value]| field.len() + value.len()).sum::<usize>();
         if bytes > BLOCK_MAX {
@@ -182,10 +187,10 @@ impl Log {
         self.put_block(id, None);
     }
 
-    pub(super) fn node(&self, id: Id) -> Option<Node<'_>> {
+    pub(super) fn node(&self, id: Id) -> Option<StreamNode<'_>> {
         match &self.tail {
-            Some((base, lp)) if *base == id => Some(Node { id, lp }),
-            _ => self.blocks.find(&id.key())?.as_ref().map(|lp| Node { id, lp }),
+            Some((base, lp)) if *base == id => Some(StreamNode { id, lp }),
+            _ => self.blocks.find(&id.key())?.as_ref().map(|lp| StreamNode { id, lp }),
         }
     }
 
@@ -287,7 +292,7 @@ impl Log {
         while let Some((key, lp)) = self.blocks.first() {
             let id = Id::from_key(&key).expect("keys are IDs");
             let lp = match (lp, &self.tail) {
-                (Some(lp), _) | (None, Some((_, lp))) => Node { id, lp },
+                (Some(lp), _) | (None, Some((_, lp))) => StreamNode { id, lp },
                 (None, None) => unreachable!("the last block lies in the tail"),
             };
             let (live, _) = node::counts(lp.lp);
@@ -376,7 +381,7 @@ impl Log {
 
 /// Is there room in a block?
 #[inline]
-fn fit(lp: &Lp, bytes: usize, pairs: &[[&[u8]; 2]], limits: Limits) -> Option<Fit> {
+fn fit(lp: &Lp, bytes: usize, pairs: &[[&[u8]; 2]], limits: StreamLimits) -> Option<Fit> {
     let max = if limits.bytes == 0 { BLOCK_MAX } else { limits.bytes.min(BLOCK_MAX) };
     if lp.bytes().len() + bytes >= max {
         return None;

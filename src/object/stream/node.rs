@@ -27,7 +27,7 @@ const FIXED: usize = 3;
 
 /// A block under its key.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
+pub struct StreamNode<'a> {
     pub id: Id,
     pub lp: &'a Lp,
 }
@@ -78,7 +78,7 @@ fn count(e: Option<Element<'_>>) -> usize {
     usize::try_from(int(e)).unwrap_or_else(|_| broken())
 }
 
-impl<'a> Node<'a> {
+impl<'a> StreamNode<'a> {
     #[inline]
     pub fn master(&self) -> Master<'a> {
         let mut walk = self.lp.iter();

@@ -5,7 +5,7 @@
 
 use super::entries::Log;
 use super::id::Id;
-use super::node::{Master, Node, StreamEntry};
+use super::node::{Master, StreamEntry, StreamNode};
 use crate::ds::listpack::{Iter, Listpack, Pos};
 use crate::ds::rax::{self, Seek};
 
@@ -27,7 +27,7 @@ pub struct Range<'a> {
 
 /// A block that is being walked through.
 struct Open<'a> {
-    node: Node<'a>,
+    node: StreamNode<'a>,
     master: Master<'a>,
     /// Where it goes on: forth, and back.
     forth: Iter<'a>,
@@ -61,7 +61,7 @@ impl<'a> Range<'a> {
         self.block
     }
 
-    fn open(&mut self, node: Node<'a>) {
+    fn open(&mut self, node: StreamNode<'a>) {
         self.block = node.id;
         let master = node.master();
         let forth = master.entries.clone();
@@ -82,11 +82,11 @@ impl<'a> Range<'a> {
         }
     }
 
-    fn first_block(&mut self) -> Option<Node<'a>> {
+    fn first_block(&mut self) -> Option<StreamNode<'a>> {
         let (last, lp) = self.log.tail.as_ref()?;
         let start = if self.back { self.to } else { self.from };
         if start >= *last {
-            return Some(Node { id: *last, lp });
+            return Some(StreamNode { id: *last, lp });
         }
         let mut tree = self.log.blocks.iter();
         // Before the first block: forth there is still all of it. Back there is nothing, unless IDs are
@@ -102,7 +102,7 @@ impl<'a> Range<'a> {
         node
     }
 
-    fn beside(&mut self) -> Option<Node<'a>> {
+    fn beside(&mut self) -> Option<StreamNode<'a>> {
         let (last, _) = self.log.tail.as_ref()?;
         if !self.back && self.block == *last {
             return None;
@@ -122,10 +122,10 @@ impl<'a> Range<'a> {
         node
     }
 
-    fn node(&self, key: &[u8], lp: &'a Option<Listpack>) -> Option<Node<'a>> {
+    fn node(&self, key: &[u8], lp: &'a Option<Listpack>) -> Option<StreamNode<'a>> {
         let id = Id::from_key(key)?;
         let lp = lp.as_ref().or(self.log.tail.as_ref().map(|(_, lp)| lp))?;
-        Some(Node { id, lp })
+        Some(StreamNode { id, lp })
     }
 }
 

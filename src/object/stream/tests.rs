@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ds::prop::Source;
-use entries::{AddError, Keep, Limits, Trim};
+use entries::{AddError, Keep, StreamLimits, Trim};
 
 #[derive(Clone, PartialEq, Debug)]
 struct Line {
@@ -31,7 +31,7 @@ fn check(log: &Log, twin: &[Line], source: &mut Source<'_>) {
     let mut live = 0;
     for (key, lp) in blocks(log) {
         assert!(node::is_sound(lp), "block {key:?}: {lp:?}");
-        let node = node::Node { id: key, lp };
+        let node = node::StreamNode { id: key, lp };
         let (master, mut n) = (node.master(), 0);
         let mut walk = master.entries.clone();
         while let Some(e) = node.entry(&master, &mut walk) {
@@ -107,7 +107,7 @@ fn a_log_agrees_with_a_list() {
     for seed in 0..60 {
         let mut source = Source::seeded(seed);
         let limits =
-            Limits { bytes: [0, 4096, 90][source.below(3)], entries: [3, 10, 0][source.below(3)] };
+            StreamLimits { bytes: [0, 4096, 90][source.below(3)], entries: [3, 10, 0][source.below(3)] };
         let (mut log, mut twin) = (Log::default(), Vec::<Line>::new());
         for _ in 0..300 {
             match source.below(12) {
@@ -153,7 +153,7 @@ fn a_log_agrees_with_a_list() {
     }
 }
 
-const LIMITS: Limits = Limits { bytes: 4096, entries: 3 };
+const LIMITS: StreamLimits = StreamLimits { bytes: 4096, entries: 3 };
 
 fn add(log: &mut Log, ms: u64) {
     log.append(Id::new(ms, 0), &[[b"f", b"v"]], LIMITS).expect("it fits");

@@ -34,16 +34,16 @@ impl FileKind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct ManifestFile {
     pub name: Vec<u8>,
     pub seq: i64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
-    pub base: Option<Part>,
-    pub history: Vec<Part>,
-    pub increments: Vec<Part>,
+    pub base: Option<ManifestFile>,
+    pub history: Vec<ManifestFile>,
+    pub increments: Vec<ManifestFile>,
     base_seq: i64,
     increment_seq: i64,
     /// Differs from what is on the disk.
@@ -52,7 +52,7 @@ pub struct Manifest {
 
 /// What is wrong, and with which line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct ManifestBroken {
     pub why: &'static str,
     pub line: Option<(usize, Vec<u8>)>,
 }
@@ -68,27 +68,27 @@ fn name_of(log: &[u8], seq: i64, kind: &str) -> Vec<u8> {
 }
 
 impl Manifest {
-    pub fn parse(text: &[u8]) -> Result<Manifest, Broken> {
+    pub fn parse(text: &[u8]) -> Result<Manifest, ManifestBroken> {
         let mut m = Manifest::default();
         if text.is_empty() {
-            return Err(Broken { why: "Found an empty AOF manifest", line: None });
+            return Err(ManifestBroken { why: "Found an empty AOF manifest", line: None });
         }
         for (n, whole) in text.split_inclusive(|b| *b == b'\n').enumerate() {
             if whole.first() == Some(&b'#') {
                 continue;
             }
             if whole.len() > MAX_LINE || whole.last() != Some(&b'\n') {
-                return Err(Broken { why: TOO_LONG, line: None });
+                return Err(ManifestBroken { why: TOO_LONG, line: None });
             }
             let line = whole.trim_ascii();
-            let broken = |why| Broken { why, line: Some((n + 1, line.to_vec())) };
+            let broken = |why| ManifestBroken { why, line: Some((n + 1, line.to_vec())) };
             let (part, kind) = parse_line(line).map_err(broken)?;
             m.add(part, kind).map_err(broken)?;
         }
         Ok(m)
     }
 
-    fn add(&mut self, part: Part, kind: FileKind) -> Result<(), &'static str> {
+    fn add(&mut self, part: ManifestFile, kind: FileKind) -> Result<(), &'static str> {
         match kind {
             FileKind::Base if self.base.is_some() => {
                 return Err("Found duplicate base file information");
@@ -111,7 +111,7 @@ impl Manifest {
 
     pub fn text(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut write = |kind: FileKind, part: &Part| {
+        let mut write = |kind: FileKind, part: &ManifestFile| {
             out.extend_from_slice(b"file ");
             if quote::needs_repr(&part.name) {
                 quote::push_repr(&mut out, &part.name);
@@ -127,7 +127,7 @@ impl Manifest {
     }
 
     /// The base, if there is one, and the increments: what is loaded, in order.
-    pub fn live(&self) -> impl Iterator<Item = &Part> {
+    pub fn live(&self) -> impl Iterator<Item = &ManifestFile> {
         self.base.iter().chain(&self.increments)
     }
 
@@ -143,7 +143,7 @@ impl Manifest {
         self.base_seq += 1;
         let seq = self.base_seq;
         let name = name_of(log, seq, if snapshot { "base.rdb" } else { "base.aof" });
-        self.base = Some(Part { name: name.clone(), seq });
+        self.base = Some(ManifestFile { name: name.clone(), seq });
         self.changed = true;
         name
     }
@@ -151,7 +151,7 @@ impl Manifest {
     /// A log of one file, as servers before 7 wrote it, becomes the base.
     pub fn adopt(&mut self, log: &[u8]) {
         debug_assert!(self.increments.is_empty(), "it comes before any increment");
-        self.base = Some(Part { name: log.to_vec(), seq: 1 });
+        self.base = Some(ManifestFile { name: log.to_vec(), seq: 1 });
         self.base_seq = 1;
         self.changed = true;
     }
@@ -161,7 +161,7 @@ impl Manifest {
         self.increment_seq += 1;
         let seq = self.increment_seq;
         let name = name_of(log, seq, "incr.aof");
-        self.increments.push(Part { name: name.clone(), seq });
+        self.increments.push(ManifestFile { name: name.clone(), seq });
         self.changed = true;
         name
     }
@@ -178,13 +178,13 @@ impl Manifest {
     /// when it is being written.
     pub fn retire_increments(&mut self, keep_last: bool) {
         let kept = usize::from(keep_last).min(self.increments.len());
-        let old: Vec<Part> = self.increments.drain(..self.increments.len() - kept).collect();
+        let old: Vec<ManifestFile> = self.increments.drain(..self.increments.len() - kept).collect();
         self.history.splice(0..0, old);
         self.changed = true;
     }
 }
 
-fn parse_line(line: &[u8]) -> Result<(Part, FileKind), &'static str> {
+fn parse_line(line: &[u8]) -> Result<(ManifestFile, FileKind), &'static str> {
     let words = quote::split_args(line).filter(|w| w.len() >= 6 && w.len().is_multiple_of(2));
     let words = words.ok_or(FORMAT)?;
     let (mut name, mut seq, mut kind) = (None, 0, 0);
@@ -210,7 +210,7 @@ fn parse_line(line: &[u8]) -> Result<(Part, FileKind), &'static str> {
         b'i' => FileKind::Increment,
         _ => return Err("Unknown AOF file type"),
     };
-    Ok((Part { name, seq }, kind))
+    Ok((ManifestFile { name, seq }, kind))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, Read};
 const LINE: u64 = 1024;
 
 #[derive(Debug)]
-pub enum Broken {
+pub enum AofBroken {
     Short,
     Format,
     Io(io::Error),
@@ -41,7 +41,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The next command into `args`; false at the end of the file.
-    pub fn next(&mut self, args: &mut Vec<Vec<u8>>) -> Result<bool, Broken> {
+    pub fn next(&mut self, args: &mut Vec<Vec<u8>>) -> Result<bool, AofBroken> {
         args.clear();
         let count = loop {
             if !self.line()? {
@@ -49,21 +49,21 @@ impl<R: BufRead> Reader<R> {
             }
             match self.line.split_first() {
                 Some((b'#', _)) => continue,
-                Some((b'*', [])) if self.cut => return Err(Broken::Short),
+                Some((b'*', [])) if self.cut => return Err(AofBroken::Short),
                 Some((b'*', digits)) => break decimal(digits).filter(|n: &u64| *n >= 1),
-                _ => return Err(Broken::Format),
+                _ => return Err(AofBroken::Format),
             }
         };
-        let count = count.ok_or(Broken::Format)?;
+        let count = count.ok_or(AofBroken::Format)?;
         for _ in 0..count {
             if !self.line()? {
-                return Err(Broken::Short);
+                return Err(AofBroken::Short);
             }
-            let Some((b'$', digits)) = self.line.split_first() else { return Err(Broken::Format) };
+            let Some((b'$', digits)) = self.line.split_first() else { return Err(AofBroken::Format) };
             if digits.is_empty() && self.cut {
-                return Err(Broken::Short);
+                return Err(AofBroken::Short);
             }
-            let len = decimal(digits).ok_or(Broken::Format)?;
+            let len = decimal(digits).ok_or(AofBroken::Format)?;
             let arg = self.bytes(len)?;
             self.bytes(2)?;
             args.push(arg);
@@ -72,9 +72,10 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads a line, without its end; false when there is none.
-    fn line(&mut self) -> Result<bool, Broken> {
+    fn line(&mut self) -> Result<bool, AofBroken> {
         self.line.clear();
-        let n = self.from.by_ref().take(LINE).read_until(b'\n', &mut self.line).map_err(Broken::Io)?;
+        let n =
+            self.from.by_ref().take(LINE).read_until(b'\n', &mut self.line).map_err(AofBroken::Io)?;
         self.at = self.at.saturating_add(n as u64);
         self.cut = self.line.last() != Some(&b'\n') && (n as u64) < LINE;
         while let Some(b'\n' | b'\r') = self.line.last() {
@@ -83,11 +84,11 @@ impl<R: BufRead> Reader<R> {
         Ok(n > 0)
     }
 
-    fn bytes(&mut self, len: u64) -> Result<Vec<u8>, Broken> {
+    fn bytes(&mut self, len: u64) -> Result<Vec<u8>, AofBroken> {
         let mut out = Vec::new();
-        let n = self.from.by_ref().take(len).read_to_end(&mut out).map_err(Broken::Io)?;
+        let n = self.from.by_ref().take(len).read_to_end(&mut out).map_err(AofBroken::Io)?;
         self.at = self.at.saturating_add(n as u64);
-        if n as u64 == len { Ok(out) } else { Err(Broken::Short) }
+        if n as u64 == len { Ok(out) } else { Err(AofBroken::Short) }
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
     }
 
     /// All commands, where the last whole one ends, and what was wrong then.
-    fn all(text: &[u8]) -> (Vec<Vec<Vec<u8>>>, u64, Option<Broken>) {
+    fn all(text: &[u8]) -> (Vec<Vec<Vec<u8>>>, u64, Option<AofBroken>) {
         let mut r = Reader::new(text, 0);
         let (mut args, mut got, mut whole) = (Vec::new(), Vec::new(), 0);
         loop {
@@ -143,7 +144,7 @@ mod tests {
             let expected = ends.iter().filter(|e| **e <= cut as u64).count();
             assert_eq!(got[..], commands[..expected], "cut at {cut}");
             assert_eq!(whole, ends[..expected].last().copied().unwrap_or(0));
-            assert!(matches!(broken, None | Some(Broken::Short)), "cut at {cut}: {broken:?}");
+            assert!(matches!(broken, None | Some(AofBroken::Short)), "cut at {cut}: {broken:?}");
         }
     }
 
@@ -159,13 +160,13 @@ mod tests {
         // A short file is cut, so a line without a number must not pass for one.
         let nothing = ["*\r\n", "*\n*1\r\n", "*1\r\n$\r\nabc\r\n"];
         for text in number.iter().chain(&nothing).chain(&["SET a b\r\n"]) {
-            assert!(matches!(all(text.as_bytes()).2, Some(Broken::Format)), "{text}");
+            assert!(matches!(all(text.as_bytes()).2, Some(AofBroken::Format)), "{text}");
         }
         for text in ["*", "*1", "*1\r", "*1\r\n$", "*1\r\n$3", "*1\r\n$3\r\nabc\r"] {
-            assert!(matches!(all(text.as_bytes()).2, Some(Broken::Short)), "{text}");
+            assert!(matches!(all(text.as_bytes()).2, Some(AofBroken::Short)), "{text}");
         }
         let (_, _, broken) = all(b"*1\r\n$18446744073709551615\r\nabc\r\n");
-        assert!(matches!(broken, Some(Broken::Short)), "a length is no reason to allocate");
+        assert!(matches!(broken, Some(AofBroken::Short)), "a length is no reason to allocate");
     }
 
     #[test]
@@ -189,7 +190,7 @@ mod tests {
                     end => break end,
                 }
             };
-            assert!(matches!(end, Err(Broken::Io(_))), "{cut}: {end:?}");
+            assert!(matches!(end, Err(AofBroken::Io(_))), "{cut}: {end:?}");
         }
     }
 }

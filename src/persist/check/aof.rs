@@ -152,7 +152,7 @@ impl Check<'_> {
     }
 
     fn log(&mut self, path: &Path) -> Result<(), Stop> {
-        say!(self.out, "Start checking Multi Part AOF");
+        say!(self.out, "Start checking Multi ManifestFile AOF");
         let text = std::fs::read(path).map_err(|e| self.unopened(path, &e))?;
         let m = Manifest::parse(&text).map_err(|broken| {
             say!(self.out, "\n*** FATAL AOF MANIFEST FILE ERROR ***\n");

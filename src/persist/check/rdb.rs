@@ -1,10 +1,10 @@
 //! redis-check-rdb: reads a snapshot as a server would, in depth, and tells what it met.
 
 use super::say;
-use crate::object::Limits;
+use crate::object::ValueLimits;
 use crate::persist::rdb::error::Error;
 use crate::persist::rdb::kind;
-use crate::persist::rdb::load::{Checks, Item, Loader, Place};
+use crate::persist::rdb::load::{Checks, LoadPosition, Loader, RdbItem};
 use crate::persist::rdb::source::{Source, Window};
 use crate::sys::clock::unix_ms;
 use crate::sys::errno;
@@ -55,7 +55,8 @@ pub fn check(name: &str, source: impl Source, out: &mut dyn Write) -> Option<u64
     let mut seen = Seen::default();
     let mut at = 0;
     let checks = Checks { checksum: true, deep: true };
-    let loader = Loader::new(source, Limits::default(), checks).map_err(|why| (why, Place::start()));
+    let loader =
+        Loader::new(source, ValueLimits::default(), checks).map_err(|why| (why, LoadPosition::start()));
     let end = loader.and_then(|mut loader| {
         let end = walk(&mut loader, &mut seen, &mut at, out);
         end.map_err(|why| (why, loader.place().clone()))
@@ -76,7 +77,7 @@ pub fn check(name: &str, source: impl Source, out: &mut dyn Write) -> Option<u64
 }
 
 /// Where it went wrong. A key of no known type is not looked at.
-fn tell(place: &Place, unknown: bool, out: &mut dyn Write) {
+fn tell(place: &LoadPosition, unknown: bool, out: &mut dyn Write) {
     say!(out, "[additional info] While doing: {}", place.doing);
     if let Some(key) = &place.key {
         say!(out, "[additional info] Reading key '{}'", String::from_utf8_lossy(key));
@@ -97,19 +98,19 @@ fn walk<S: Source>(
     loop {
         let line = match loader.next_item() {
             Ok(None) => break,
-            Ok(Some(Item::SelectDb(n))) => Ok(format!("Selecting DB ID {n}")),
-            Ok(Some(Item::Aux { name, value })) => Ok(format!(
+            Ok(Some(RdbItem::SelectDb(n))) => Ok(format!("Selecting DB ID {n}")),
+            Ok(Some(RdbItem::Aux { name, value })) => Ok(format!(
                 "AUX FIELD {} = '{}'",
                 String::from_utf8_lossy(&name),
                 String::from_utf8_lossy(&value)
             )),
-            Ok(Some(Item::Key { when, .. })) => {
+            Ok(Some(RdbItem::Key { when, .. })) => {
                 seen.keys += 1;
                 seen.expires += u64::from(when.is_some());
                 seen.expired += u64::from(when.is_some_and(|w| w < now));
                 Ok(String::new())
             }
-            Ok(Some(Item::Empty { name })) => {
+            Ok(Some(RdbItem::Empty { name })) => {
                 Err(format!("The value of key '{}' is empty", String::from_utf8_lossy(name)).into())
             }
             Ok(Some(_)) => Ok(String::new()),
@@ -153,7 +154,7 @@ mod tests {
         let _ = ks.put(1, Key::new(b"a"), New::Bytes(b"text"), Ttl::At(5), None);
         let _ = ks.put(1, Key::new(b"b"), New::Int(7), Ttl::Clear, None);
         let aux = vec![("redis-ver", "7.2.6".to_string())];
-        let o = SaveOptions { compress: true, checksum, told: UsageSaved::Nothing, aux };
+        let o = SaveOptions { compress: true, checksum, usage: UsageSaved::Nothing, aux };
         let mut bytes = Vec::new();
         save(&ks, &o, &mut bytes, |_| Ok(())).expect("memory takes it");
         bytes

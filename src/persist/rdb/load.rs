@@ -36,8 +36,8 @@ use crate::ds::listpack::{Element, Listpack, safe_to_add};
 use crate::ds::pairs::Pairs;
 use crate::ds::quicklist::Quicklist;
 use crate::object::value::{Value, Variant};
-use crate::object::zset::{Outcome, Rules, Zset};
-use crate::object::{Limits, hash::Hash, list::List, set::Set};
+use crate::object::zset::{Rules, ZaddOutcome, Zset};
+use crate::object::{ValueLimits, hash::Hash, list::List, set::Set};
 use std::borrow::Cow;
 
 pub enum Loaded<'a> {
@@ -53,7 +53,7 @@ pub struct Usage {
 }
 
 /// What is borrowed lasts until the next item is asked for.
-pub enum Item<'a> {
+pub enum RdbItem<'a> {
     SelectDb(usize),
     /// Keys and keys with a TTL that are going to come.
     Resize(u64, u64),
@@ -86,7 +86,7 @@ pub struct Checks {
 
 /// What is being read: a failure is told with it.
 #[derive(Clone)]
-pub struct Place {
+pub struct LoadPosition {
     /// In the words of redis-check-rdb.
     pub doing: &'static str,
     /// The key whose value it is.
@@ -95,9 +95,9 @@ pub struct Place {
     pub kind: Option<u8>,
 }
 
-impl Place {
+impl LoadPosition {
     pub fn start() -> Self {
-        Place { doing: "start", key: None, kind: Some(kind::STRING) }
+        LoadPosition { doing: "start", key: None, kind: Some(kind::STRING) }
     }
 }
 
@@ -105,7 +105,7 @@ pub struct Loader<S> {
     decoder: Decoder<S>,
     /// The name of the key whose value is read.
     name: Vec<u8>,
-    place: Place,
+    place: LoadPosition,
     version: u32,
     /// The item that was begun last was not at hand in full.
     again: bool,
@@ -116,7 +116,7 @@ pub struct Loader<S> {
 /// Reads the pieces that items are made of.
 struct Decoder<S> {
     source: S,
-    limits: Limits,
+    limits: ValueLimits,
     checks: Checks,
     /// Packed values that were checked in depth.
     sanitized: u64,
@@ -143,7 +143,7 @@ pub enum Refusal {
 /// The value of a payload of DUMP. `sanitized` counts packed values that were checked in depth.
 pub fn restore<'a>(
     payload: &'a [u8],
-    limits: Limits,
+    limits: ValueLimits,
     checks: Checks,
     sanitized: &mut u64,
 ) -> std::result::Result<Loaded<'a>, Refusal> {
@@ -183,7 +183,7 @@ fn size_of(length: u64) -> Result<usize> {
 
 impl<S: Source> Loader<S> {
     /// Reads the head, which must be at hand in full: nine bytes.
-    pub fn new(mut source: S, limits: Limits, checks: Checks) -> Result<Self> {
+    pub fn new(mut source: S, limits: ValueLimits, checks: Checks) -> Result<Self> {
         let head = source.take(9)?;
         let digits = head.strip_prefix(b"REDIS").ok_or(Error::Signature)?;
         let version = decimal(digits).unwrap_or(0);
@@ -193,7 +193,7 @@ impl<S: Source> Loader<S> {
         Ok(Loader {
             decoder: Decoder { source, limits, checks, sanitized: 0 },
             name: Vec::new(),
-            place: Place::start(),
+            place: LoadPosition::start(),
             version,
             again: false,
             unsummed: false,
@@ -206,7 +206,7 @@ impl<S: Source> Loader<S> {
     }
 
     /// What was being read last.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &LoadPosition {
         &self.place
     }
 
@@ -226,7 +226,7 @@ impl<S: Source> Loader<S> {
     }
 
     /// The next item; None at a sound end. After `NeedMore` it is the same one that is read.
-    pub fn next_item(&mut self) -> Result<Option<Item<'_>>> {
+    pub fn next_item(&mut self) -> Result<Option<RdbItem<'_>>> {
         if std::mem::replace(&mut self.again, true) {
             self.decoder.source.rewind();
         }
@@ -239,9 +239,9 @@ impl<S: Source> Loader<S> {
             let t = d.byte()?;
             self.place.doing = doing(t);
             let item = match t {
-                op::AUX => Item::Aux { name: d.text()?.into_owned(), value: d.text()?.into_owned() },
-                op::RESIZE_DB => Item::Resize(d.length()?, d.length()?),
-                op::SELECT_DB => Item::SelectDb(usize::try_from(d.length()?).unwrap_or(usize::MAX)),
+                op::AUX => RdbItem::Aux { name: d.text()?.into_owned(), value: d.text()?.into_owned() },
+                op::RESIZE_DB => RdbItem::Resize(d.length()?, d.length()?),
+                op::SELECT_DB => RdbItem::SelectDb(usize::try_from(d.length()?).unwrap_or(usize::MAX)),
                 op::EXPIRE_MS => {
                     when = Some(i64::from_le_bytes(d.array()?));
                     continue;
@@ -258,7 +258,7 @@ impl<S: Source> Loader<S> {
                     usage.freq = Some(d.byte()?);
                     continue;
                 }
-                op::FUNCTION2 => Item::Function(d.text()?.into_owned()),
+                op::FUNCTION2 => RdbItem::Function(d.text()?.into_owned()),
                 op::FUNCTION_PRE_GA => return Err("Pre-release function format not supported.".into()),
                 op::MODULE_AUX => return Err(Error::ModuleAux(module_name(d.length()?))),
                 op::EOF => {
@@ -276,7 +276,7 @@ impl<S: Source> Loader<S> {
         }
     }
 
-    fn key(&mut self, t: u8, when: Option<i64>, usage: Usage) -> Result<Item<'_>> {
+    fn key(&mut self, t: u8, when: Option<i64>, usage: Usage) -> Result<RdbItem<'_>> {
         (self.place.kind, self.place.key) = (Some(t), None);
         self.decoder.text_into(&mut self.name)?;
         self.place.doing = "read-object-value";
@@ -286,8 +286,8 @@ impl<S: Source> Loader<S> {
                 self.again = false;
                 let name = self.name.as_slice();
                 Ok(match value {
-                    Some(value) => Item::Key { name, when, usage, value },
-                    None => Item::Empty { name },
+                    Some(value) => RdbItem::Key { name, when, usage, value },
+                    None => RdbItem::Empty { name },
                 })
             }
             Err(why) => {
@@ -627,7 +627,7 @@ impl<S: Source> Decoder<S> {
             if score.is_nan() {
                 return Err("Zset with NAN score detected".into());
             }
-            if !matches!(z.add(&member, score, Rules::default(), &limits), Outcome::Added(_)) {
+            if !matches!(z.add(&member, score, Rules::default(), &limits), ZaddOutcome::Added(_)) {
                 return Err("Duplicate zset fields detected".into());
             }
         }

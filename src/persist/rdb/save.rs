@@ -27,7 +27,7 @@ pub enum UsageSaved {
 pub struct SaveOptions {
     pub compress: bool,
     pub checksum: bool,
-    pub told: UsageSaved,
+    pub usage: UsageSaved,
     /// Fields of the head, beside the version and the time.
     pub aux: Vec<(&'static str, String)>,
 }
@@ -66,7 +66,7 @@ pub fn save(
                 out.raw(&[op::EXPIRE_MS])?;
                 out.raw(&when.to_le_bytes())?;
             }
-            match options.told {
+            match options.usage {
                 UsageSaved::Nothing => {}
                 UsageSaved::Idle => {
                     out.raw(&[op::IDLE])?;
@@ -99,7 +99,7 @@ impl Write for Count {
 
 /// Bytes of a value in a snapshot, without its type, key and time.
 pub fn value_len(e: EntryRef<'_>, compress: bool) -> io::Result<u64> {
-    let options = SaveOptions { compress, checksum: false, told: UsageSaved::Nothing, aux: Vec::new() };
+    let options = SaveOptions { compress, checksum: false, usage: UsageSaved::Nothing, aux: Vec::new() };
     let mut count = Count::default();
     Out { to: &mut count, crc: 0, options: &options, keyed: false }.value(e)?;
     // All but the byte of the type.
@@ -108,7 +108,7 @@ pub fn value_len(e: EntryRef<'_>, compress: bool) -> io::Result<u64> {
 
 /// What DUMP replies: type and value as in a snapshot, the version, and the checksum of it all.
 pub fn payload(e: EntryRef<'_>, compress: bool) -> io::Result<Vec<u8>> {
-    let options = SaveOptions { compress, checksum: false, told: UsageSaved::Nothing, aux: Vec::new() };
+    let options = SaveOptions { compress, checksum: false, usage: UsageSaved::Nothing, aux: Vec::new() };
     let mut bytes = Vec::new();
     Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.value(e)?;
     bytes.extend_from_slice(&(VERSION as u16).to_le_bytes());

@@ -11,12 +11,12 @@
 //! crosses never run, so it must cross no frame of Rust that owns something:
 //!
 //! - Natives return what shall be raised; `native` raises it when nothing is owned any more.
-//! - While a native runs (`Kept::native`) nothing can raise: memory that is not there ends the process,
+//! - While a native runs (`LuaHost::native`) nothing can raise: memory that is not there ends the process,
 //!   finalizers wait (build.rs), keys and tables are checked before a raw access. `Native` says when.
 //! - `pcall` and the hook are called and left by Lua itself, and own nothing.
 //!
 //! Lua bounds calls inside each other to 200 (LUAI_MAXCCALLS); patterns are bounded by
-//! `Kept::stack_end`.
+//! `LuaHost::stack_end`.
 
 mod replies;
 mod stack;
@@ -27,7 +27,7 @@ pub use replies::error_text;
 pub use stack::{Cursor, LuaType, Stack};
 pub use vm::{Compiled, Failure, Vm};
 
-use super::sandbox::Item;
+use super::sandbox::LibraryItem;
 use super::{cjson, random};
 use mlua_sys as lua;
 use mlua_sys::lua_State;
@@ -47,7 +47,7 @@ unsafe extern "C-unwind" {
 pub type Native = fn(&mut Stack) -> Result<i32, Raise>;
 
 /// What a table of a library holds, by name.
-pub type Library = &'static [(&'static str, Item)];
+pub type Library = &'static [(&'static str, LibraryItem)];
 
 /// What scripts call in the server.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ pub struct Calls {
 /// What a state carries for natives and for the edits of build.rs (which know the first two fields as
 /// `lua_Host`).
 #[repr(C)]
-pub struct Kept {
+pub struct LuaHost {
     /// A native runs, or no script does.
     native: c_int,
     /// The script may use the C stack down to this address.
@@ -105,7 +105,7 @@ impl Raise {
 /// # Safety
 /// A live state of a `Vm`.
 #[inline]
-unsafe fn kept(l: *mut lua_State) -> *mut Kept {
+unsafe fn kept(l: *mut lua_State) -> *mut LuaHost {
     let mut ud = ptr::null_mut();
     // SAFETY: by contract; the place of the result is a live local.
     unsafe { lua::lua_getallocf(l, &mut ud) };
@@ -117,7 +117,7 @@ unsafe fn kept(l: *mut lua_State) -> *mut Kept {
 /// # Safety
 /// A live state of a `Vm`.
 #[inline]
-unsafe fn natively<R>(l: *mut lua_State, f: impl FnOnce(*mut Kept) -> R) -> R {
+unsafe fn natively<R>(l: *mut lua_State, f: impl FnOnce(*mut LuaHost) -> R) -> R {
     // SAFETY: what is kept outlives every function of the state.
     unsafe {
         let kept = kept(l);
@@ -137,13 +137,13 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
         let f = lua::lua_touserdata(l, lua::lua_upvalueindex(1));
         let f = std::mem::transmute::<*mut c_void, Native>(f);
         let outcome = natively(l, |kept| match f(&mut Stack::new(l, kept)) {
-            Ok(n) => Outcome::Results(n),
+            Ok(n) => NativeOutcome::Results(n),
             Err(r) => push_raised(l, r),
         });
         match outcome {
-            Outcome::Results(n) => n,
-            Outcome::Top => lua::lua_error(l),
-            Outcome::Argument(at) => {
+            NativeOutcome::Results(n) => n,
+            NativeOutcome::Top => lua::lua_error(l),
+            NativeOutcome::Argument(at) => {
                 let text = lua::lua_tolstring(l, -1, ptr::null_mut());
                 lua::luaL_argerror(l, at, text)
             }
@@ -151,7 +151,7 @@ unsafe extern "C-unwind" fn native(l: *mut lua_State) -> c_int {
     }
 }
 
-enum Outcome {
+enum NativeOutcome {
     Results(c_int),
     /// The value on top is raised.
     Top,
@@ -163,7 +163,7 @@ enum Outcome {
 ///
 /// # Safety
 /// A live state inside a native.
-unsafe fn push_raised(l: *mut lua_State, r: Raise) -> Outcome {
+unsafe fn push_raised(l: *mut lua_State, r: Raise) -> NativeOutcome {
     // SAFETY: by contract; a C function has room for some values behind its arguments, and what it has
     // pushed is of no use any more.
     unsafe {
@@ -173,7 +173,7 @@ unsafe fn push_raised(l: *mut lua_State, r: Raise) -> Outcome {
             Raise::Error(text) => replies::push_error(l, &text, false),
             Raise::Argument(at, text) => {
                 push_bytes(l, &text);
-                return Outcome::Argument(at);
+                return NativeOutcome::Argument(at);
             }
             Raise::Text(text) => {
                 lua::luaL_where(l, 1);
@@ -182,7 +182,7 @@ unsafe fn push_raised(l: *mut lua_State, r: Raise) -> Outcome {
             }
         }
     }
-    Outcome::Top
+    NativeOutcome::Top
 }
 
 /// # Safety

@@ -2,8 +2,8 @@
 //! builds: places, kinds, room. What a native asks wrongly is a bug and panics.
 
 use super::{
-    Kept, Native, Raise, bytes_at, lua_each, lua_getreadonly, lua_setreadonly, push_bytes, push_native,
-    redis_call, redis_pcall,
+    LuaHost, Native, Raise, bytes_at, lua_each, lua_getreadonly, lua_setreadonly, push_bytes,
+    push_native, redis_call, redis_pcall,
 };
 use mlua_sys as lua;
 use mlua_sys::lua_State;
@@ -27,7 +27,7 @@ pub enum LuaType {
 /// The stack of the function that runs.
 pub struct Stack {
     l: *mut lua_State,
-    kept: *mut Kept,
+    kept: *mut LuaHost,
     /// There is room up to this top.
     limit: c_int,
 }
@@ -40,7 +40,7 @@ impl Stack {
     /// # Safety
     /// A live state, and what it keeps, inside `natively`, with room for LUA_MINSTACK values. The stack
     /// is not used when that has returned.
-    pub(super) unsafe fn new(l: *mut lua_State, kept: *mut Kept) -> Stack {
+    pub(super) unsafe fn new(l: *mut lua_State, kept: *mut LuaHost) -> Stack {
         // SAFETY: by contract.
         let top = unsafe { lua::lua_gettop(l) };
         Stack { l, kept, limit: top + lua::LUA_MINSTACK }
@@ -353,7 +353,7 @@ impl Stack {
     }
 
     /// What natives keep.
-    pub fn kept(&mut self) -> &mut Kept {
+    pub fn kept(&mut self) -> &mut LuaHost {
         // SAFETY: lives as long as the state; only the running native gets at it, by the one borrow of
         // its stack.
         unsafe { &mut *self.kept }

@@ -2,7 +2,8 @@
 
 use super::values::{failure, reply_value};
 use super::{
-    Calls, Kept, Stack, bytes_at, hook, kept, lua_setreadonly, natively, pcall, push_bytes, unprotected,
+    Calls, LuaHost, Stack, bytes_at, hook, kept, lua_setreadonly, natively, pcall, push_bytes,
+    unprotected,
 };
 use crate::proto::reply::Reply;
 use crate::scripting::{random, sandbox};
@@ -60,7 +61,7 @@ unsafe extern "C" fn allocate(
     old: usize,
     new: usize,
 ) -> *mut c_void {
-    let kept = ud.cast::<Kept>();
+    let kept = ud.cast::<LuaHost>();
     // SAFETY: by contract. Blocks come from realloc alone.
     unsafe {
         let bytes = &(*kept).bytes;
@@ -140,7 +141,7 @@ impl Vm {
     /// A state whose scripts call the server by `calls`, and which counts its bytes in `bytes`.
     pub fn new(calls: Calls, bytes: Arc<AtomicUsize>) -> Vm {
         bytes.store(0, Ordering::Relaxed);
-        let kept = Box::into_raw(Box::new(Kept {
+        let kept = Box::into_raw(Box::new(LuaHost {
             native: 1,
             stack_end: ptr::null(),
             bytes,

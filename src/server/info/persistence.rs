@@ -1,7 +1,7 @@
 //! INFO persistence.
 
 use super::fields;
-use crate::jobs::aof::State;
+use crate::jobs::aof::AofState;
 use crate::jobs::child::{ChildKind, Progress};
 use crate::server::Server;
 use crate::sys::clock::mono_ns;
@@ -16,7 +16,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
     let p = child.map_or_else(Progress::default, |c| c.progress.clone());
     let age = (mono_ns() / 1000).saturating_sub(p.cow_at_us) / 1_000_000;
     fields!(out,
-        "loading" => srv.gate.has(crate::server::Gate::LOADING) as u8,
+        "loading" => srv.states.has(crate::server::ServerStates::LOADING) as u8,
         "async_loading" => 0,
         "current_cow_peak" => p.cow_peak,
         "current_cow_size" => p.cow,
@@ -34,7 +34,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "rdb_last_cow_size" => j.last_cow,
         "rdb_last_load_keys_expired" => j.keys_expired,
         "rdb_last_load_keys_loaded" => j.keys_loaded,
-        "aof_enabled" => (a.state != State::Off) as u8,
+        "aof_enabled" => (a.state != AofState::Off) as u8,
         "aof_rewrite_in_progress" => of(ChildKind::Rewrite).is_some() as u8,
         "aof_rewrite_scheduled" => r.scheduled as u8,
         "aof_last_rewrite_time_sec" => r.last_seconds,
@@ -47,7 +47,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "module_fork_in_progress" => 0,
         "module_fork_last_cow_size" => 0,
     );
-    if a.state != State::Off {
+    if a.state != AofState::Off {
         fields!(out,
             "aof_current_size" => a.size,
             "aof_base_size" => a.base_size,
@@ -57,7 +57,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
             "aof_delayed_fsync" => a.delayed,
         );
     }
-    if srv.gate.has(crate::server::Gate::LOADING) {
+    if srv.states.has(crate::server::ServerStates::LOADING) {
         let l = &srv.loading;
         fields!(out,
             "loading_start_time" => l.started,

@@ -75,7 +75,7 @@ fn replicas(srv: &Server, out: &mut String) {
     let now = srv.clock.unix_secs();
     for (n, (r, ip)) in master::known(srv).enumerate() {
         let lag = if r.stage == Stage::Online { now - r.ack_at } else { 0 };
-        let (port, state, acked) = (r.about.port, r.stage.name(), r.acked);
+        let (port, state, acked) = (r.facts.port, r.stage.name(), r.acked);
         line(out, format_args!("slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag}"));
     }
 }

@@ -2,16 +2,16 @@
 
 use super::{fields, line};
 use crate::server::Server;
-use crate::sys::supervise::Mode;
+use crate::sys::supervise::SuperviseMode;
 use crate::sys::usage;
 
 pub fn write(srv: &mut Server, out: &mut String) {
     let mode = if srv.config.cluster_enabled { "cluster" } else { "standalone" };
     let supervised = match srv.process.supervised {
-        Mode::Systemd => "systemd",
-        Mode::Upstart => "upstart",
-        Mode::No => "no",
-        Mode::Auto => "unknown",
+        SuperviseMode::Systemd => "systemd",
+        SuperviseMode::Upstart => "upstart",
+        SuperviseMode::No => "no",
+        SuperviseMode::Auto => "unknown",
     };
     let uptime = (srv.clock.unix_ms - srv.process.started_ms).max(0) / 1000;
     let text = String::from_utf8_lossy;

@@ -1,7 +1,7 @@
 //! INFO stats, commandstats, errorstats, latencystats and debug: what has been counted.
 
 use super::{fields, line, safe};
-use crate::pubsub::Kind;
+use crate::pubsub::SubscriptionKind;
 use crate::server::Server;
 use crate::stats::Rate;
 
@@ -38,9 +38,9 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "current_eviction_exceeded_time" => srv.eviction.exceeded_ms().1,
         "keyspace_hits" => srv.ks.stats.hits,
         "keyspace_misses" => srv.ks.stats.misses,
-        "pubsub_channels" => srv.pubsub.distinct(Kind::Channel),
-        "pubsub_patterns" => srv.pubsub.distinct(Kind::Pattern),
-        "pubsubshard_channels" => srv.pubsub.distinct(Kind::Shard),
+        "pubsub_channels" => srv.pubsub.distinct(SubscriptionKind::Channel),
+        "pubsub_patterns" => srv.pubsub.distinct(SubscriptionKind::Pattern),
+        "pubsubshard_channels" => srv.pubsub.distinct(SubscriptionKind::Shard),
         "latest_fork_usec" => srv.jobs.fork_us,
         "total_forks" => s.total_forks,
         "migrate_cached_sockets" => 0,

@@ -135,7 +135,7 @@ impl<S: Source> Decoder<S> {
 mod tests {
     use super::super::{Checks, Loaded, Memory, Refusal, restore};
     use super::*;
-    use crate::object::Limits;
+    use crate::object::ValueLimits;
     use crate::object::digest::Digest;
     use crate::object::stream::entries;
     use crate::object::value::{Value, ValueKind};
@@ -205,7 +205,7 @@ mod tests {
 
     fn load(payload: &[u8]) -> std::result::Result<Stream, String> {
         let checks = Checks { checksum: false, deep: true };
-        match restore(payload, Limits::default(), checks, &mut 0) {
+        match restore(payload, ValueLimits::default(), checks, &mut 0) {
             Ok(Loaded::Value(Value::Stream(s))) => Ok(s),
             Ok(_) => Err("no stream".into()),
             Err(Refusal::Format(_, why)) => Err(why),
@@ -223,7 +223,7 @@ mod tests {
     fn sample() -> Stream {
         let mut s = Stream::default();
         for ms in 1..=6 {
-            let limits = entries::Limits { bytes: 0, entries: 2 };
+            let limits = entries::StreamLimits { bytes: 0, entries: 2 };
             s.log.append(Id::new(ms, 1), &[[b"f", b"v"]], limits).expect("it fits");
         }
         s.log.delete(&[Id::new(3, 1)]);
@@ -261,7 +261,7 @@ mod tests {
         let whole = spell(&sample(), kind::STREAM_LISTPACKS_3).0;
         let read = |n: usize| {
             let checks = Checks { checksum: false, deep: true };
-            let (source, limits) = (Memory::new(&whole[1..n]), Limits::default());
+            let (source, limits) = (Memory::new(&whole[1..n]), ValueLimits::default());
             let mut d = Decoder { source, limits, checks, sanitized: 0 };
             d.stream(kind::STREAM_LISTPACKS_3).map(|_| d.source.left())
         };
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn broken_blocks_have_their_errors() {
         let mut log = entries::Log::default();
-        let limits = entries::Limits { bytes: 0, entries: 0 };
+        let limits = entries::StreamLimits { bytes: 0, entries: 0 };
         log.append(Id::new(1, 0), &[[b"f", b"v"]], limits).expect("it fits");
         let mut block = Vec::new();
         let all: Result<()> = log.try_each_block(|_, lp| {

@@ -81,7 +81,7 @@ fn shown(value: Value) -> (&'static str, Vec<String>) {
 
 fn load(
     value: Vec<u8>,
-    limits: Limits,
+    limits: ValueLimits,
     checks: Checks,
 ) -> std::result::Result<(&'static str, Vec<String>), String> {
     match restore(&footed(value), limits, checks, &mut 0) {
@@ -93,7 +93,7 @@ fn load(
 }
 
 #[track_caller]
-fn check(value: &[u8], limits: Limits, encoding: &str, all: &[&str]) {
+fn check(value: &[u8], limits: ValueLimits, encoding: &str, all: &[&str]) {
     for checks in [SHALLOW, DEEP] {
         let (name, got) = load(value.to_vec(), limits, checks).expect("a good value");
         assert_eq!((name, got), (encoding, all.iter().map(|s| s.to_string()).collect()));
@@ -102,13 +102,13 @@ fn check(value: &[u8], limits: Limits, encoding: &str, all: &[&str]) {
 
 #[track_caller]
 fn refused(value: Vec<u8>, checks: Checks, why: &str) {
-    let got = load(value, Limits::default(), checks).expect_err("a bad value");
+    let got = load(value, ValueLimits::default(), checks).expect_err("a bad value");
     assert!(got.contains(why), "{got}");
 }
 
 /// Limits past which two elements are too many.
-fn tight() -> Limits {
-    let mut l = Limits::default();
+fn tight() -> ValueLimits {
+    let mut l = ValueLimits::default();
     (l.hash.entries, l.zset.entries, l.set.entries, l.set.ints) = (1, 1, 1, 1);
     l.list.fill = 1;
     l
@@ -116,7 +116,7 @@ fn tight() -> Limits {
 
 #[test]
 fn lists_of_all_times() {
-    let usual = Limits::default();
+    let usual = ValueLimits::default();
     let forms = [
         many(kind::LIST, 3, &[b"a", b"12", b""]),
         [&[kind::LIST_QUICKLIST, 1][..], &text(&ziplist(&["a", "12", ""]))].concat(),
@@ -137,7 +137,7 @@ fn lists_of_all_times() {
 
 #[test]
 fn sets_of_all_times() {
-    let usual = Limits::default();
+    let usual = ValueLimits::default();
     check(&many(kind::SET, 2, &[b"2", b"1"]), usual, "intset", &["1", "2"]);
     check(&many(kind::SET, 2, &[b"2", b"x"]), usual, "listpack", &["2", "x"]);
     check(&many(kind::SET, 2, &[b"2", b"1"]), tight(), "hashtable", &["1", "2"]);
@@ -163,11 +163,11 @@ fn hashes_of_all_times() {
         packed(kind::HASH_LISTPACK, &listpack(&["f", "1", "g", "x"])),
     ];
     for form in &forms {
-        check(form, Limits::default(), "listpack", &["f=1", "g=x"]);
+        check(form, ValueLimits::default(), "listpack", &["f=1", "g=x"]);
         check(form, tight(), "hashtable", &["f=1", "g=x"]);
     }
     // Only where values are taken one by one their length counts.
-    let mut short = Limits::default();
+    let mut short = ValueLimits::default();
     short.hash.value = 1;
     let long = ["f", "long"];
     check(&zm(&[(b"f", b"long")]), short, "hashtable", &["f=long"]);
@@ -190,14 +190,19 @@ fn sorted_sets_of_all_times() {
         out
     };
     let order = ["b=-inf", "a=1.5", "d=2", "c=inf"];
-    check(&old, Limits::default(), "listpack", &order);
+    check(&old, ValueLimits::default(), "listpack", &order);
     check(&old, tight(), "skiplist", &order);
-    check(&new(&[("c", f64::INFINITY), ("a", 1.5)]), Limits::default(), "listpack", &["a=1.5", "c=inf"]);
+    check(
+        &new(&[("c", f64::INFINITY), ("a", 1.5)]),
+        ValueLimits::default(),
+        "listpack",
+        &["a=1.5", "c=inf"],
+    );
     for form in [
         packed(kind::ZSET_ZIPLIST, &ziplist(&["a", "1", "b", "1.5"])),
         packed(kind::ZSET_LISTPACK, &listpack(&["a", "1", "b", "1.5"])),
     ] {
-        check(&form, Limits::default(), "listpack", &["a=1", "b=1.5"]);
+        check(&form, ValueLimits::default(), "listpack", &["a=1", "b=1.5"]);
         check(&form, tight(), "skiplist", &["a=1", "b=1.5"]);
     }
     refused(new(&[("a", f64::NAN)]), SHALLOW, "NAN");
@@ -225,7 +230,7 @@ fn what_comes_twice_is_refused() {
     ] {
         let form = packed(t, &listpack(&["1", "1", "1", "1"]));
         refused(form.clone(), DEEP, &format!("{what} integrity"));
-        assert!(load(form.clone(), Limits::default(), SHALLOW).is_ok());
+        assert!(load(form.clone(), ValueLimits::default(), SHALLOW).is_ok());
         let why = load(form, tight(), SHALLOW).expect_err("a table holds each once");
         assert_eq!(why, format!("{what} with dup elements"));
     }
@@ -252,8 +257,9 @@ fn what_holds_nothing_is_told_apart() {
     ] {
         refused(form.clone(), SHALLOW, "an empty value");
         let file = [b"REDIS0004", &form[..1], b"\x01k", &form[1..], b"\xff"].concat();
-        let mut l = Loader::new(Memory::new(&file), Limits::default(), SHALLOW).expect("a good head");
-        let Ok(Some(Item::Empty { name })) = l.next_item() else { panic!("not told: {form:?}") };
+        let mut l =
+            Loader::new(Memory::new(&file), ValueLimits::default(), SHALLOW).expect("a good head");
+        let Ok(Some(RdbItem::Empty { name })) = l.next_item() else { panic!("not usage: {form:?}") };
         assert_eq!(name, b"k");
         assert!(l.next_item().is_ok_and(|end| end.is_none()), "before version 5 there is no checksum");
     }
@@ -265,7 +271,7 @@ fn what_holds_nothing_is_told_apart() {
 #[test]
 fn footers_are_looked_at() {
     let good = footed(many(kind::LIST, 1, &[b"a"]));
-    let refusal = |p: &[u8], checks| restore(p, Limits::default(), checks, &mut 0).err();
+    let refusal = |p: &[u8], checks| restore(p, ValueLimits::default(), checks, &mut 0).err();
     assert_eq!(refusal(&good, SHALLOW), None);
     for n in 0..10 {
         assert_eq!(refusal(&good[..n], SHALLOW), Some(Refusal::Footer), "{n} bytes");
@@ -280,7 +286,7 @@ fn footers_are_looked_at() {
     assert_eq!(refusal(&late, Checks { checksum: false, deep: false }), Some(Refusal::Footer));
 }
 
-fn next<'l>(l: &'l mut Loader<Memory<'_>>) -> Option<Item<'l>> {
+fn next<'l>(l: &'l mut Loader<Memory<'_>>) -> Option<RdbItem<'l>> {
     l.next_item().expect("a good file")
 }
 
@@ -291,25 +297,26 @@ fn fields_opcodes_and_modules() {
     file.extend(b"\xfc\x06\0\0\0\0\0\0\0\xf9\x2a\0\x01l\xc0\x01\xf5\x04code\xff");
     let crc = crc64::update(0, &file);
     file.extend(crc.to_le_bytes());
-    let mut l = Loader::new(Memory::new(&file), Limits::default(), SHALLOW).expect("a good head");
+    let mut l = Loader::new(Memory::new(&file), ValueLimits::default(), SHALLOW).expect("a good head");
     assert!(
-        matches!(next(&mut l), Some(Item::Aux { name, value }) if &*name == b"name" && &*value == b"7")
+        matches!(next(&mut l), Some(RdbItem::Aux { name, value }) if &*name == b"name" && &*value == b"7")
     );
-    assert!(matches!(next(&mut l), Some(Item::SelectDb(3))));
-    assert!(matches!(next(&mut l), Some(Item::Resize(2, 1))));
-    let Some(Item::Key { when: Some(5_000), usage, .. }) = next(&mut l) else {
+    assert!(matches!(next(&mut l), Some(RdbItem::SelectDb(3))));
+    assert!(matches!(next(&mut l), Some(RdbItem::Resize(2, 1))));
+    let Some(RdbItem::Key { when: Some(5_000), usage, .. }) = next(&mut l) else {
         panic!("no key with a time")
     };
     assert_eq!(usage, Usage { idle_seconds: Some(9), freq: None });
-    let Some(Item::Key { when: Some(6), usage, value: Loaded::Bytes(one), .. }) = next(&mut l) else {
+    let Some(RdbItem::Key { when: Some(6), usage, value: Loaded::Bytes(one), .. }) = next(&mut l) else {
         panic!("no second key")
     };
     assert_eq!((usage.freq, &*one), (Some(42), &b"1"[..]));
-    assert!(matches!(next(&mut l), Some(Item::Function(code)) if &*code == b"code"));
+    assert!(matches!(next(&mut l), Some(RdbItem::Function(code)) if &*code == b"code"));
     assert!(next(&mut l).is_none());
     let broken = |body: &[u8]| {
         let file = [b"REDIS0011", body].concat();
-        let mut l = Loader::new(Memory::new(&file), Limits::default(), SHALLOW).expect("a good head");
+        let mut l =
+            Loader::new(Memory::new(&file), ValueLimits::default(), SHALLOW).expect("a good head");
         l.next_item().err().expect("it cannot be loaded").to_string()
     };
     assert!(broken(b"\xf6").contains("Pre-release function format"));
@@ -317,8 +324,8 @@ fn fields_opcodes_and_modules() {
     assert!(broken(b"\xf7\x81\0\0\0\0\0\0\x04\x01").ends_with("no matching module 'AAAAAAAAB'"));
     assert!(broken(b"\x07\x01k\x81\0\0\0\0\0\0\x08\0").ends_with("no matching module type 'AAAAAAAAC'"));
     assert!(broken(b"\x08\x01k").contains("Unknown RDB encoding type 8"));
-    assert!(Loader::new(Memory::new(b"REDIS0012"), Limits::default(), SHALLOW).is_err());
-    assert!(Loader::new(Memory::new(b"RODIS0011"), Limits::default(), SHALLOW).is_err());
+    assert!(Loader::new(Memory::new(b"REDIS0012"), ValueLimits::default(), SHALLOW).is_err());
+    assert!(Loader::new(Memory::new(b"RODIS0011"), ValueLimits::default(), SHALLOW).is_err());
 }
 
 #[test]
@@ -335,7 +342,7 @@ fn what_is_saved_is_loaded_again() {
             let e = dict.at(place).expect("just put there");
             assert_eq!(e.ty(), t);
             let p = save::payload(e, compress).expect("memory takes all");
-            let Ok(Loaded::Bytes(b)) = restore(&p, Limits::default(), DEEP, &mut 0) else {
+            let Ok(Loaded::Bytes(b)) = restore(&p, ValueLimits::default(), DEEP, &mut 0) else {
                 panic!("bad")
             };
             assert_eq!(&*b, bytes);
@@ -343,7 +350,7 @@ fn what_is_saved_is_loaded_again() {
     }
     let mut n = 0;
     let hash = packed(kind::HASH_LISTPACK, &listpack(&["a", "1"]));
-    let Ok(Loaded::Value(v)) = restore(&footed(hash), Limits::default(), DEEP, &mut n) else {
+    let Ok(Loaded::Value(v)) = restore(&footed(hash), ValueLimits::default(), DEEP, &mut n) else {
         panic!("bad")
     };
     assert_eq!(n, 1, "one listpack was looked at in depth");
@@ -375,20 +382,20 @@ fn snapshot() -> Vec<u8> {
     put(0, "list", New::Value(List::Quick(Box::new(list)).wrap()), Ttl::Clear);
     let aux = vec![("redis-ver", "7.2.6".to_string())];
     let options =
-        save::SaveOptions { compress: true, checksum: true, told: save::UsageSaved::Freq, aux };
+        save::SaveOptions { compress: true, checksum: true, usage: save::UsageSaved::Freq, aux };
     let mut bytes = Vec::new();
     save::save(&ks, &options, &mut bytes, |_| Ok(())).expect("memory takes it");
     bytes
 }
 
-fn told(item: &Item<'_>) -> String {
+fn told(item: &RdbItem<'_>) -> String {
     match item {
-        Item::SelectDb(n) => format!("db {n}"),
-        Item::Resize(keys, ttls) => format!("{keys} {ttls}"),
-        Item::Aux { name, value } => format!("{name:?} {value:?}"),
-        Item::Function(code) => format!("{code:?}"),
-        Item::Empty { name } => format!("empty {name:?}"),
-        Item::Key { name, when, usage, value } => {
+        RdbItem::SelectDb(n) => format!("db {n}"),
+        RdbItem::Resize(keys, ttls) => format!("{keys} {ttls}"),
+        RdbItem::Aux { name, value } => format!("{name:?} {value:?}"),
+        RdbItem::Function(code) => format!("{code:?}"),
+        RdbItem::Empty { name } => format!("empty {name:?}"),
+        RdbItem::Key { name, when, usage, value } => {
             let mut d = Digest::default();
             let bytes = match value {
                 Loaded::Value(v) => {
@@ -418,7 +425,7 @@ fn items<S: Source>(mut l: Loader<S>, mut more: impl FnMut(&mut S)) -> (Vec<Stri
 fn every_source_gives_the_same_items() {
     let bytes = snapshot();
     let len = bytes.len() as u64;
-    let limits = Limits::default();
+    let limits = ValueLimits::default();
     let loader = |s| Loader::new(s, limits, SHALLOW).expect("a good head");
     let (all, end) = items(loader(Memory::new(&bytes)), |_| panic!("all is at hand"));
     assert!(all.len() > 1000 && end == len);
@@ -444,7 +451,7 @@ fn a_source_that_ends_or_fails_inside_is_an_error() {
     for cut in (9..2000).chain([bytes.len() - 300_000, bytes.len() - 1]) {
         let mut fed = Fed::default();
         fed.feed(&bytes[..cut]);
-        let mut l = Loader::new(fed, Limits::default(), SHALLOW).expect("a good head");
+        let mut l = Loader::new(fed, ValueLimits::default(), SHALLOW).expect("a good head");
         let end = loop {
             match l.next_item() {
                 Ok(Some(_)) => {}
@@ -458,7 +465,7 @@ fn a_source_that_ends_or_fails_inside_is_an_error() {
     let at = wrong.len() - 20;
     wrong[at] ^= 1;
     let mut l =
-        Loader::new(Window::new(&wrong[..], wrong.len() as u64, true), Limits::default(), SHALLOW)
+        Loader::new(Window::new(&wrong[..], wrong.len() as u64, true), ValueLimits::default(), SHALLOW)
             .expect("a good head");
     let end = loop {
         match l.next_item() {
