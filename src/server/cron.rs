@@ -62,6 +62,7 @@ pub fn run(srv: &mut Server) {
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.execution.owns_data() {
         expire_cycle::run(srv, expire_cycle::ExpireCycleKind::Slow);
+        expire_cycle::run_own(srv);
         databases(srv);
     }
     if srv.execution.owns_data() {

@@ -99,6 +99,7 @@ pub fn promote(srv: &mut Server) -> bool {
 fn changed(srv: &mut Server) {
     let on = srv.repl.link.is_on();
     log::set_role(if on { log::Role::Replica } else { log::Role::Master });
+    srv.ks.own_ttls.clear();
     refresh(srv);
     master::refresh_good(srv);
     apply::oom_score(srv);

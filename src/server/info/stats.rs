@@ -44,7 +44,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "latest_fork_usec" => srv.jobs.fork_us,
         "total_forks" => s.total_forks,
         "migrate_cached_sockets" => 0,
-        "slave_expires_tracked_keys" => 0,
+        "slave_expires_tracked_keys" => srv.ks.own_ttls.len(),
         "active_defrag_hits" => 0,
         "active_defrag_misses" => 0,
         "active_defrag_key_hits" => 0,
