@@ -306,12 +306,12 @@ fn clients_that_wait_are_sent_away_when_the_role_changes() {
 #[test]
 fn a_replica_goes_on_after_a_restart_and_so_do_the_replicas_of_a_master() {
     let options = ["--repl-diskless-sync-delay", "0", "--save", "3600 1"];
-    let (mut top, mut middle) = (Server::with(&options), Server::with(&options));
+    let mut top = Server::with(&options);
     let mut t = top.connect();
-    let mut m = middle.connect();
     t.pipeline(&["SELECT 3", "SET a 1", "SET t v PX 1"]);
-    let order = format!("REPLICAOF 127.0.0.1 {}", top.port);
-    m.run(&order);
+    let port = top.port.to_string();
+    let mut middle = Server::with(&["--save", "3600 1", "--replicaof", "127.0.0.1", &port]);
+    let mut m = middle.connect();
     wait_until("the link", || m.fact("master_link_status") == "up");
     t.run("INCR a");
     let same = |t: &mut Conn, m: &mut Conn| {
@@ -325,7 +325,6 @@ fn a_replica_goes_on_after_a_restart_and_so_do_the_replicas_of_a_master() {
     t.run("INCR a");
     middle.restart();
     let mut m = middle.connect();
-    m.run(&order);
     wait_until("the link", || m.fact("master_link_status") == "up");
     same(&mut t, &mut m);
     m.run("SELECT 3");

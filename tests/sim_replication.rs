@@ -6,9 +6,9 @@
 //!      ─► quiet: one tree, all bytes arrive ─► all nodes are equal, and a cut costs no full sync any more
 //! ```
 //!
-//! Looked at after every step: nodes at the same place of the same history hold the same data, an offset falls
-//! by a full sync only, and what a replica acknowledges it has. Every write has a number of its own and is
-//! appended, so a write that is lost or applied twice differs.
+//! Looked at after every step: nodes at the same place of the same history hold the same data, and what a
+//! replica acknowledges it has. Every write has a number of its own and is appended, so a write that is lost
+//! or applied twice differs.
 //!
 //! `SEEDS` and `FIRST_SEED` ask for more. A failing seed is printed.
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ (permissions) ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
-//!           NOREPLICAS ─ READONLY ─ subscribed ─ MASTERDOWN ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─ MULTI: queue
+//!           NOREPLICAS ─ READONLY ─ subscribed ─ MASTERDOWN ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─
+//!           MULTI: queue
 //! Queued    (permissions): of all the rest EXEC was asked for what is queued
 //! Script    arity ─ NOSCRIPT ─ (permissions) ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
 //!           (slots)

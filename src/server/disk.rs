@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the last BGSAVE failed, and there are save points (stop-writes-on-bgsave-error) ─┐
-//! the last write or sync of the AOF failed ────────────────────────────────────────┴─► ServerStates::DISK_ERROR
+//! the last write or sync of the AOF failed ────────────────────────────────────────┴─► Gate::DISK_ERROR
 //! ```
 //!
 //! The bit is set once per pass; the judge (`admit`) finds it set and asks `disk_error` again.

@@ -8,7 +8,7 @@
 
 use super::child;
 use super::{Server, ServerStates, link_client, loading, master, role};
-use crate::algo::num::loose;
+use crate::algo::num::{loose, parse_i64};
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
 use crate::ds::entry::EntryRef;
@@ -323,7 +323,7 @@ struct Load {
     db: usize,
     empty: u64,
     /// Where the dataset stood in the stream: database, id and offset.
-    stream_db: Option<usize>,
+    stream_db: Option<u64>,
     replid: Option<String>,
     offset: Option<u64>,
 }
@@ -332,7 +332,9 @@ impl Load {
     /// The position of the dataset, if the snapshot says all of it.
     fn past(&self) -> Option<Position> {
         let (replid, offset) = (self.replid.clone()?, self.offset?);
-        Some(Position { replid, offset, db: Some(self.stream_db?) })
+        // A database that is not there is none that can be selected.
+        let db = usize::try_from(self.stream_db?).unwrap_or(usize::MAX);
+        Some(Position { replid, offset, db: Some(db) })
     }
 
     fn item(&mut self, srv: &mut Server, item: RdbItem<'_>) -> Result<(), Error> {
@@ -384,10 +386,11 @@ impl Load {
 
     /// A field about the file: some are shown, some say where the dataset stood in the stream.
     fn aux(&mut self, srv: &mut Server, name: &[u8], value: &str) {
-        match name {
-            b"repl-stream-db" => self.stream_db = value.parse().ok(),
-            b"repl-id" if is_id(value.as_bytes()) => self.replid = Some(value.into()),
-            b"repl-offset" => self.offset = value.parse().ok(),
+        let number = parse_i64(value.as_bytes()).map(u64::try_from);
+        match (name, number) {
+            (b"repl-stream-db", Some(Ok(n))) => self.stream_db = Some(n),
+            (b"repl-offset", Some(Ok(n))) => self.offset = Some(n),
+            (b"repl-id", _) if is_id(value.as_bytes()) => self.replid = Some(value.into()),
             _ => aux(srv, name, value),
         }
     }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - The position moves only when the bytes of a whole unit have been applied: from MULTI to EXEC they wait
-//!   in `unfinished` and are counted at once. So a link that is cut within a transaction leaves nothing of it,
-//!   and goes on before it.
+//!   in `unfinished` and are counted at once. So a link that is cut within a transaction leaves nothing of
+//!   it, and goes on before it.
 //! - What is handed on is what came. A replica adds no SELECT and no PING, and its own effects go to its AOF
 //!   only: a position names the same byte on every server of the tree.
 //! - While such a command runs nothing is expired: the master's DEL comes when the master has found the key.

@@ -5,9 +5,9 @@
 //! replica ─ REPLICAOF NO ONE ────► master      a new id; the one before is good up to here
 //! ```
 //!
-//! What depends on the role is pushed to where it is looked at (`refresh`): the gates of refusals, how expired
-//! keys are met, whether effects of this server enter the stream, the letter in the log. Replicas of this
-//! server stay attached when it becomes a replica itself: they are cut when the history that they follow
+//! What depends on the role is pushed to where it is looked at (`refresh`): the states that refuse commands,
+//! how expired keys are met, whether effects of this server enter the stream, the letter in the log. Replicas
+//! of this server stay attached when it becomes a replica itself: they are cut when the history that they follow
 //! ends, by a full sync or under a new id, and then learn of it when they ask again.
 
 use super::{Server, ServerStates, aof, apply, blocking, kill, link, link_client, master, policy};

@@ -6,8 +6,8 @@
 //! end:   Loaded ─► the client of the stream ─► log restarted          Failed ─► nothing is left, tried again
 //! ```
 //!
-//! It is a job of the loop like others and no loop of its own: what ends the server, asks for INFO or cuts the
-//! connection meanwhile is an ordinary event. From `begin` on the data stand for no position at all, so a
+//! It is a job of the loop like others and no loop of its own: what ends the server, asks for INFO or cuts
+//! the connection meanwhile is an ordinary event. From `begin` on the data stand for no position at all, so a
 //! replica of this server may not keep what it has, and a snapshot of this server must not be written.
 
 use super::jobs::{LoadFor, SnapshotLoad, Unread};
