@@ -385,3 +385,70 @@ fn clients_are_served_while_a_snapshot_is_loaded() {
     wait_until("the link", || r.fact("master_link_status") == "up");
     assert_eq!(r.run("DBSIZE"), Value::Int(3000));
 }
+
+/// A replica that loads what arrives, and a master that sends it a dataset of 3000 keys, slowly.
+fn reads_socket(how: &str) -> (Server, Server) {
+    let top = Server::with(&["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
+    let low = Server::with(&["--repl-diskless-load", how, "--enable-debug-command", "yes"]);
+    (top, low)
+}
+
+#[test]
+fn a_snapshot_is_loaded_as_it_arrives() {
+    for how in ["on-empty-db", "swapdb"] {
+        let (top, low) = reads_socket(how);
+        let (mut t, mut l) = (top.connect(), low.connect());
+        t.run("DEBUG POPULATE 20000 key 100");
+        t.pipeline(&["SELECT 3", "RPUSH l 1 2 3"]);
+        l.run(&format!("REPLICAOF 127.0.0.1 {}", top.port));
+        wait_until("the link", || l.fact("master_link_status") == "up");
+        assert!(low.log().contains("bytes from master to parser"));
+        t.run("RPUSH l 4");
+        wait_until("the same dataset", || t.run("DEBUG DIGEST") == l.run("DEBUG DIGEST"));
+        assert!(!low.dir.join("dump.rdb").exists());
+        // Not empty any more: then by way of a file, or beside what is there.
+        l.run("REPLICAOF NO ONE");
+        l.run("SET junk 1");
+        t.run("DEBUG CHANGE-REPL-ID");
+        l.run(&format!("REPLICAOF 127.0.0.1 {}", top.port));
+        wait_until("the link", || l.fact("master_link_status") == "up");
+        assert!(low.log().contains(if how == "swapdb" {
+            "Swapping active DB"
+        } else {
+            "master to disk"
+        }));
+        wait_until("the same dataset", || t.run("DEBUG DIGEST") == l.run("DEBUG DIGEST"));
+    }
+}
+
+#[test]
+fn a_snapshot_that_breaks_off_leaves_what_was_served_before() {
+    let (srv, master) = (Server::with(&["--repl-diskless-load", "swapdb"]), Master::new());
+    let (mut r, m) = master.synced(&srv);
+    let rdb = snapshot();
+    drop(m);
+    // The same history, and then another one: the old data are served, or not shown.
+    for (id, served) in [(ID, true), (MARK, false)] {
+        let (mut m, _) = master.accept();
+        m.send(format!("+FULLRESYNC {id} 300\r\n$EOF:{MARK}\r\n").as_bytes());
+        m.send(&rdb[..rdb.len() - 3]);
+        wait_until("the load", || r.figure("async_loading") + r.figure("loading") == 1);
+        assert_eq!(r.figure("async_loading"), i64::from(served));
+        match served {
+            true => assert_eq!(r.run("GET old"), Value::bulk("1")),
+            false => assert!(r.run("GET old").error().starts_with("LOADING")),
+        }
+        assert!(r.run("REPLICAOF NO ONE").error().starts_with("LOADING"));
+        drop(m);
+        wait_until("the end", || r.figure("async_loading") + r.figure("loading") == 0);
+        assert_eq!(r.run("GET old"), Value::bulk("1"));
+    }
+    let log = srv.log();
+    assert!(log.contains("Internal error in RDB") && log.contains("Discarding temporary DB"));
+    let (mut m, _) = master.accept();
+    let swapped = [&rdb[..], MARK.as_bytes()].concat();
+    m.send(format!("+FULLRESYNC {ID} 300\r\n$EOF:{MARK}\r\n").as_bytes());
+    m.send(&swapped);
+    assert_eq!(acked(&mut m), 300);
+    assert_eq!(r.run("GET old"), Value::bulk("1"));
+}

@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, HashMap};
 
 const DBS: usize = 3;
 const STEPS: u64 = 250;
-const TERMS: Terms<'_> = Terms { user: None, password: None, port: 1, ip: None, timeout: 20 };
+const TERMS: Terms<'_> =
+    Terms { user: None, password: None, port: 1, ip: None, timeout: 20, parser: false };
 
 type Data = [Vec<u64>; DBS];
 
@@ -184,6 +185,7 @@ impl Sim {
                 self.disconnect_replicas(n);
                 self.nodes[n].repl.close_backlog();
             }
+            Action::Parse { .. } | Action::EndOfSnapshot { .. } => unreachable!("files only"),
             Action::Inherit(id) => {
                 self.nodes[n].repl.shift_id(id);
                 self.disconnect_replicas(n);

@@ -1,6 +1,6 @@
 //! Putting values under keys, taking keys away, and moving them about.
 
-use super::{Expiry, Found, Junk, Keyspace, Touched, class};
+use super::{Db, Expiry, Found, Junk, Keyspace, Touched, class};
 use crate::algo::num::parse_i64;
 use crate::ds::entry::{self, Content, enc};
 use crate::ds::sds::Sds;
@@ -296,6 +296,12 @@ impl Keyspace {
             }
         }
         removed
+    }
+
+    /// Puts other databases in the place of all.
+    pub fn exchange_all(&mut self, others: &mut Vec<Db>) {
+        debug_assert_eq!(self.dbs.len(), others.len());
+        std::mem::swap(&mut self.dbs, others);
     }
 
     /// Swaps two databases. The caller has signalled watchers and blocked clients.

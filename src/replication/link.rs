@@ -19,6 +19,8 @@
 //!   has spoken nonsense. The data of this server always stand for exactly that position.
 //! - `wants` says how much of what has come the machine takes: single lines while it talks, the length of the
 //!   snapshot while that comes. What stands behind belongs to the stream, which is read by a client.
+//! - The snapshot goes to a file, or to the loader as it arrives (`Terms::parser`, asked when it begins). The
+//!   loader is ahead of the machine then: it may fail before all has come.
 //! - A snapshot of unknown length ends with a mark of 40 bytes. The mark is compared with the end of what has
 //!   come and never searched for; its bytes are held back from the file, so that nothing has to be cut off.
 //! - Of a snapshot that came by SYNC, or behind an answer without a position, nothing can be continued: the
@@ -52,6 +54,8 @@ pub struct Terms<'a> {
     pub ip: Option<&'a [u8]>,
     /// Seconds of silence (`repl-timeout`).
     pub timeout: u64,
+    /// The snapshot is loaded as it arrives.
+    pub parser: bool,
 }
 
 /// What has happened.
@@ -98,8 +102,17 @@ pub enum Action<'a> {
     OpenFile,
     Append(Cow<'a, [u8]>),
     DropFile,
-    /// The snapshot is whole: it takes the place of the dataset.
+    /// The snapshot is whole, in its file: it takes the place of the dataset.
     Load,
+    /// A snapshot of this history and length begins to arrive, for the loader.
+    Parse {
+        replid: Option<String>,
+        total: u64,
+    },
+    /// Nothing more of it comes; `whole`: because that was all.
+    EndOfSnapshot {
+        whole: bool,
+    },
     /// The master continues under another id: so does this server, and its replicas are told so.
     Inherit(String),
     /// A client reads the stream from here on. `full`: behind a snapshot, whose position becomes that of this
@@ -147,6 +160,8 @@ enum End {
 #[derive(Debug)]
 struct Transfer {
     origin: Origin,
+    /// It goes to the loader, not to a file.
+    parser: bool,
     end: End,
     /// The last bytes before a mark, which may be the mark.
     tail: Vec<u8>,
@@ -162,10 +177,14 @@ enum State {
     Ping,
     Answers(VecDeque<Answer>),
     Psync,
-    Size(Origin),
+    Size {
+        origin: Origin,
+        parser: bool,
+    },
     Transfer(Transfer),
     Loading {
         origin: Origin,
+        parser: bool,
         ack: bool,
         total: u64,
         read: u64,
@@ -261,7 +280,7 @@ impl Link {
             State::Connect => "connect",
             State::Connecting => "connecting",
             State::Ping | State::Answers(_) | State::Psync => "handshake",
-            State::Size(_) | State::Transfer(_) | State::Loading { .. } => "sync",
+            State::Size { .. } | State::Transfer(_) | State::Loading { .. } => "sync",
             State::Online { .. } => "connected",
         }
     }
@@ -269,7 +288,7 @@ impl Link {
     /// The transfer under way, loading included.
     pub fn progress(&self) -> Option<Progress> {
         let (total, read) = match &self.state {
-            State::Size(_) => (-1, 0),
+            State::Size { .. } => (-1, 0),
             State::Transfer(Transfer { total, read, .. }) | State::Loading { total, read, .. } => {
                 (total.cast_signed(), read.cast_signed())
             }
@@ -280,7 +299,7 @@ impl Link {
 
     pub fn wants(&self) -> Wants {
         match &self.state {
-            State::Ping | State::Answers(_) | State::Psync | State::Size(_) => Wants::Line,
+            State::Ping | State::Answers(_) | State::Psync | State::Size { .. } => Wants::Line,
             State::Transfer(Transfer { end: End::Length(left), .. }) => {
                 Wants::Bulk(usize::try_from(*left.min(&PIECE)).unwrap_or(0))
             }
@@ -338,10 +357,16 @@ impl Link {
             }
             Event::Loaded { db } => self.loaded(db, now, out),
             Event::LoadFailed => {
+                let from = match &self.state {
+                    State::Loading { parser: false, .. } => "disk",
+                    _ => "socket",
+                };
                 say(
                     out,
                     Warning,
-                    "Failed trying to load the MASTER synchronization DB from disk, check server logs.",
+                    format!(
+                        "Failed trying to load the MASTER synchronization DB from {from}, check server logs."
+                    ),
                 );
                 self.give_up(out);
                 self.again(now, out);
@@ -402,7 +427,7 @@ impl Link {
                 self.give_up(out);
                 self.again(now, out);
             }
-            State::Size(_) | State::Transfer(_) if late => {
+            State::Size { .. } | State::Transfer(_) if late => {
                 say(
                     out,
                     Warning,
@@ -420,7 +445,9 @@ impl Link {
                     out.push(Action::Ack);
                 }
             }
-            State::Loading { .. } => out.push(Action::Newline),
+            State::Loading { .. } | State::Transfer(Transfer { parser: true, .. }) => {
+                out.push(Action::Newline);
+            }
             State::Connect => {
                 if let Some(Target { host, port }) = &self.target {
                     say(out, Notice, format!("Connecting to MASTER {host}:{port}"));
@@ -442,7 +469,7 @@ impl Link {
         match self.state {
             State::Off | State::Connect => return,
             State::Online { .. } => debug_assert!(false, "a client has the connection"),
-            State::Size(_) | State::Transfer(_) | State::Loading { .. } => {
+            State::Size { .. } | State::Transfer(_) | State::Loading { .. } => {
                 out.push(Action::Close);
                 out.push(Action::DropFile);
             }
@@ -492,10 +519,14 @@ impl Link {
                 say(out, Warning, "Master did not reply to PSYNC, will try later");
                 self.give_up(out);
             }
-            State::Size(_) => {
+            State::Size { .. } => {
                 say(out, Warning, format!("I/O error reading bulk count from MASTER: {why}"));
                 self.give_up(out);
                 self.again(now, out);
+            }
+            // The loader says what it has, and fails for it.
+            State::Transfer(Transfer { parser: true, .. }) => {
+                out.push(Action::EndOfSnapshot { whole: false });
             }
             State::Transfer(_) => {
                 say(out, Warning, format!("I/O error trying to sync with MASTER: {why}"));
@@ -528,8 +559,8 @@ impl Link {
                 let last = answers.is_empty();
                 self.answered(answer, last, line, out);
             }
-            State::Psync => self.psync_answered(line, out),
-            State::Size(_) => self.size(line, now, out),
+            State::Psync => self.psync_answered(line, terms, out),
+            State::Size { .. } => self.size(line, now, out),
             _ => debug_assert!(false, "no line was wanted"),
         }
     }
@@ -601,7 +632,7 @@ impl Link {
         self.state = State::Psync;
     }
 
-    fn psync_answered(&mut self, line: &[u8], out: Out<'_, '_>) {
+    fn psync_answered(&mut self, line: &[u8], terms: &Terms, out: Out<'_, '_>) {
         if line.is_empty() {
             // Alive, and still thinking.
         } else if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
@@ -610,7 +641,7 @@ impl Link {
                 Some((id, at)) => say(out, Notice, format!("Full resync from master: {id}:{at}")),
                 None => say(out, Warning, "Master replied with wrong +FULLRESYNC syntax."),
             }
-            self.receive(origin, out);
+            self.receive(origin, terms, out);
         } else if let Some(rest) = line.strip_prefix(b"+CONTINUE") {
             self.go_on(rest, out);
         } else if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
@@ -633,7 +664,7 @@ impl Link {
             }
             say(out, Notice, "Retrying with SYNC...");
             out.push(Action::Send(b"SYNC\r\n".to_vec()));
-            self.receive(None, out);
+            self.receive(None, terms, out);
         }
     }
 
@@ -667,13 +698,15 @@ fn origin(rest: &[u8]) -> Origin {
 // ---- the snapshot ------------------------------------------------------------------------------
 
 impl Link {
-    fn receive(&mut self, origin: Origin, out: Out<'_, '_>) {
-        self.state = State::Size(origin);
-        out.push(Action::OpenFile);
+    fn receive(&mut self, origin: Origin, terms: &Terms, out: Out<'_, '_>) {
+        self.state = State::Size { origin, parser: terms.parser };
+        if !terms.parser {
+            out.push(Action::OpenFile);
+        }
     }
 
     fn size(&mut self, line: &[u8], now: i64, out: Out<'_, '_>) {
-        let State::Size(origin) = &mut self.state else { return };
+        let State::Size { origin, parser } = &mut self.state else { return };
         let Some(digits) = line.strip_prefix(b"$") else {
             if line.is_empty() {
                 // A sign of life.
@@ -694,14 +727,15 @@ impl Link {
             self.give_up(out);
             return self.again(now, out);
         };
-        let origin = origin.take();
+        let (origin, parser) = (origin.take(), *parser);
+        let to = if parser { "to parser" } else { "to disk" };
         let mark = digits.strip_prefix(b"EOF:").and_then(|m| <[u8; MARK]>::try_from(m).ok());
         let (end, total) = match (mark, parse_i64(digits).map(u64::try_from)) {
             (Some(mark), _) => {
                 say(
                     out,
                     Notice,
-                    "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to disk",
+                    format!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {to}"),
                 );
                 (End::Mark(mark), 0)
             }
@@ -709,7 +743,7 @@ impl Link {
                 say(
                     out,
                     Notice,
-                    format!("MASTER <-> REPLICA sync: receiving {len} bytes from master to disk"),
+                    format!("MASTER <-> REPLICA sync: receiving {len} bytes from master {to}"),
                 );
                 (End::Length(len), len)
             }
@@ -720,7 +754,11 @@ impl Link {
                 return self.again(now, out);
             }
         };
-        self.state = State::Transfer(Transfer { origin, end, tail: Vec::new(), total, read: 0 });
+        if parser {
+            let replid = origin.as_ref().map(|(id, _)| id.clone());
+            out.push(Action::Parse { replid, total });
+        }
+        self.state = State::Transfer(Transfer { origin, parser, end, tail: Vec::new(), total, read: 0 });
         if total == 0 && mark.is_none() {
             self.whole(false, out);
         }
@@ -752,8 +790,9 @@ impl Link {
 
     fn whole(&mut self, ack: bool, out: Out<'_, '_>) {
         let State::Transfer(t) = &mut self.state else { return };
-        self.state = State::Loading { origin: t.origin.take(), ack, total: t.total, read: t.read };
-        out.push(Action::Load);
+        let (parser, total, read) = (t.parser, t.total, t.read);
+        self.state = State::Loading { origin: t.origin.take(), parser, ack, total, read };
+        out.push(if parser { Action::EndOfSnapshot { whole: true } } else { Action::Load });
     }
 
     /// The dataset is about to be replaced: no position stands for it.

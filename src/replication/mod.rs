@@ -77,7 +77,7 @@ pub struct Replication {
     pub alone_since: i64,
     /// The snapshot on the disk was written for replicas, and shall go (`rdb-del-sync-files`).
     pub file_for_replicas: bool,
-    /// Seconds that the cron has counted.
+    /// Seconds since the start, as the cron counts them; the first one is over when it counts first.
     pub beats: u64,
 }
 
@@ -96,7 +96,7 @@ impl Default for Replication {
             measured_at: 0,
             alone_since: 0,
             file_for_replicas: false,
-            beats: 0,
+            beats: 1,
         }
     }
 }

@@ -237,6 +237,9 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
     if states.has(ServerStates::LOADING) && acts.lacks & cf::LOADING != 0 {
         return Some(LOADING);
     }
+    if states.has(ServerStates::ASYNC_LOADING) && acts.any(cf::NO_ASYNC_LOADING) {
+        return Some(LOADING);
+    }
     if states.has(ServerStates::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
         return Some(BUSY);
     }

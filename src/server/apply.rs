@@ -109,13 +109,18 @@ fn max_memory(srv: &mut Server) {
 
 /// Writes the score of this process, by its role.
 pub fn oom_score(srv: &mut Server) -> bool {
+    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
+    oom_score_as(srv, class)
+}
+
+/// Writes the score of a process of this class.
+pub fn oom_score_as(srv: &mut Server, class: oom::Class) -> bool {
     let mode = match srv.config.oom_score_adj {
         OomScoreAdj::No => oom::OomMode::No,
         OomScoreAdj::Relative => oom::OomMode::Relative,
         OomScoreAdj::Absolute => oom::OomMode::Absolute,
     };
     let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
-    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
     srv.process.oom.apply(mode, values, class).is_ok()
 }
 

@@ -11,12 +11,12 @@
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
-use super::{Server, jobs, listen, master, rewrite};
+use super::{Server, apply, jobs, listen, master, rewrite};
 use crate::ds::table::{Resize, set_resize};
 use crate::jobs::child::{Child, ChildKind, Exit, Progress, REPORT_MS, Report};
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::process::{self, Ended, Fork};
-use crate::sys::{cpu, signals};
+use crate::sys::{cpu, oom, signals};
 use std::io;
 
 /// The number of the process that orphans are given to: strangers are its everyday life.
@@ -41,6 +41,8 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
                 let _ = cpu::bind(cpus);
             }
             listen::leave(srv);
+            // A score that cannot be written has been logged, and the child works without.
+            let _ = apply::oom_score_as(srv, oom::Class::Child);
             let delay_us = srv.config.rdb_key_save_delay;
             Ok(Some(Report::new(writer, kind, total, delay_us)))
         }

@@ -151,7 +151,7 @@ pub fn sums(srv: &Server) -> bool {
 /// Puts a snapshot into the dataset; gives back the source, which stands behind it.
 pub fn load_from<S: Source>(srv: &mut Server, source: S, why: LoadFor) -> Result<S, Unread> {
     let mut load = SnapshotLoad::begin(srv, source, why)?;
-    while load.next(srv)? {
+    while load.next(srv)? == LoadStep::Item {
         loading::progress(srv, load.at());
     }
     Ok(load.end(srv))
@@ -276,11 +276,12 @@ impl<S: Source> SnapshotLoad<S> {
         Ok(SnapshotLoad { loader, load })
     }
 
-    /// Takes in one more item; false at the end.
-    pub fn next(&mut self, srv: &mut Server) -> Result<bool, Unread> {
+    /// Takes in one more item.
+    pub fn next(&mut self, srv: &mut Server) -> Result<LoadStep, Unread> {
         let taken = match self.loader.next_item() {
-            Ok(Some(item)) => self.load.item(srv, item).map(|()| true),
-            Ok(None) => Ok(false),
+            Ok(Some(item)) => self.load.item(srv, item).map(|()| LoadStep::Item),
+            Ok(None) => Ok(LoadStep::Done),
+            Err(Error::NeedMore) => Ok(LoadStep::NeedsMore),
             Err(why) => Err(why),
         };
         taken.map_err(|why| {
@@ -291,6 +292,11 @@ impl<S: Source> SnapshotLoad<S> {
 
     pub fn at(&self) -> u64 {
         self.loader.at()
+    }
+
+    /// To feed what arrives.
+    pub fn source(&mut self) -> &mut S {
+        self.loader.source()
     }
 
     /// All of it is there.
@@ -311,6 +317,21 @@ impl<S: Source> SnapshotLoad<S> {
         srv.jobs.loaded_at = self.load.past();
         self.loader.into_source()
     }
+}
+
+/// What became of a try to take in one more item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadStep {
+    Item,
+    /// Not all of the next one is at hand.
+    NeedsMore,
+    Done,
+}
+
+/// Behind a snapshot stands what belongs to nothing.
+pub fn more_than_a_snapshot() -> Unread {
+    crate::warning!("Replication stream EOF marker is broken");
+    Unread::Cut
 }
 
 /// How a snapshot is taken in, and what of it is known so far.

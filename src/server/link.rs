@@ -4,7 +4,7 @@
 //! ```text
 //! event of the connection ─► ready ─┐            ┌─► connection: connect, send, close
 //! cron, once a second ─────► tick ──┼─► machine ─┼─► file: open, append, drop
-//! each pass ───────────────► drive ─┘            ├─► load: the file takes the dataset's place (`sync_load`)
+//! each pass ───────────────► drive ─┘            ├─► load: the snapshot becomes the dataset (`sync_load`)
 //!                                                └─► attach: a client reads the stream (`link_client`)
 //! ```
 //!
@@ -71,7 +71,7 @@ impl MasterLink {
 
     /// Is there work that no event announces?
     pub fn has_work(&self) -> bool {
-        self.pending || self.load.is_some()
+        self.pending || self.load.as_ref().is_some_and(SyncLoad::has_work)
     }
 }
 
@@ -91,6 +91,7 @@ pub fn event(srv: &mut Server, event: Event<'_>) {
         port,
         ip: c.replica_announce_ip.as_deref().filter(|ip| !ip.is_empty()),
         timeout: c.repl_timeout,
+        parser: sync_load::reads_socket(srv),
     };
     let mut actions = Vec::new();
     srv.repl.link.on(event, &terms, srv.clock.unix_secs(), &mut actions);
@@ -108,8 +109,13 @@ fn perform(srv: &mut Server, action: Action<'_>) {
         Action::Close => close(srv),
         Action::OpenFile => open_file(srv),
         Action::Append(bytes) => append(srv, &bytes),
-        Action::DropFile => drop_file(srv),
+        Action::DropFile => {
+            drop_file(srv);
+            sync_load::abort(srv);
+        }
         Action::Load => load(srv),
+        Action::Parse { replid, total } => sync_load::begin_to_read(srv, replid.as_deref(), total),
+        Action::EndOfSnapshot { whole } => sync_load::end_of_snapshot(srv, whole),
         Action::Inherit(id) => {
             srv.repl.shift_id(id);
             role::disconnect_replicas(srv);
@@ -193,7 +199,8 @@ pub fn ready(srv: &mut Server) {
 
 /// Once per pass, outside of commands: reads what has come, and goes on with a load.
 pub fn drive(srv: &mut Server) {
-    if srv.master_link.load.is_some() {
+    if srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work) {
+        // What has come is loaded before more is read: memory holds one share of it at a time.
         sync_load::step(srv);
     } else if srv.master_link.pending {
         read(srv);
@@ -322,6 +329,9 @@ fn open_file(srv: &mut Server) {
 }
 
 fn append(srv: &mut Server, bytes: &[u8]) {
+    if srv.master_link.load.is_some() {
+        return sync_load::feed(srv, bytes);
+    }
     let Some(to) = &mut srv.master_link.file else { return };
     if let Err(e) = to.strides.write_all(&to.file, bytes) {
         let why = errno::text(&e);

@@ -13,11 +13,16 @@ use crate::jobs::loading::{Loading, delay};
 use crate::sys::{alloc, clock, signals};
 
 pub fn start(srv: &mut Server, total: u64) {
+    start_beside(srv, total, false);
+}
+
+/// `beside`: the new dataset is read beside the old one, which is served meanwhile.
+pub fn start_beside(srv: &mut Server, total: u64, beside: bool) {
     let started = clock::unix_ms() / 1000;
     srv.loading = Loading { started, total, ..Loading::default() };
     (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (0, 0);
-    srv.states.put(ServerStates::LOADING, true);
-    signals::set_loading(true);
+    srv.states.put(if beside { ServerStates::ASYNC_LOADING } else { ServerStates::LOADING }, true);
+    signals::set_loading(!beside);
     policy::refresh(srv);
 }
 
@@ -43,6 +48,7 @@ pub fn count(srv: &mut Server, at: u64) -> bool {
 
 pub fn stop(srv: &mut Server) {
     srv.states.put(ServerStates::LOADING, false);
+    srv.states.put(ServerStates::ASYNC_LOADING, false);
     signals::set_loading(false);
     policy::refresh(srv);
 }

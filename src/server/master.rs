@@ -243,7 +243,8 @@ fn measure(srv: &mut Server, end: u64) {
     trim(srv);
 }
 
-fn trim(srv: &mut Server) {
+/// Drops what of the stream is older than it is to be kept.
+pub fn trim(srv: &mut Server) {
     let wanted = srv.repl.replicas.wanted(srv.repl.offset());
     if let Some(b) = &mut srv.repl.backlog {
         b.trim(srv.config.repl_backlog_size, wanted);

@@ -130,6 +130,8 @@ impl ServerStates {
     /// A replica without its master does not serve what may be stale.
     pub const STALE: u32 = 1 << 5;
     pub const CLIENT_EVICTION: u32 = 1 << 6;
+    /// A dataset is loaded beside the one that is served.
+    pub const ASYNC_LOADING: u32 = 1 << 10;
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;

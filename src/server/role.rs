@@ -120,6 +120,7 @@ pub fn restore(srv: &mut Server) {
     match srv.jobs.loaded_at.take() {
         Some(past) => {
             srv.repl.restore(past, on);
+            master::trim(srv);
             srv.repl.alone_since = srv.clock.unix_secs();
             if on {
                 notice!(

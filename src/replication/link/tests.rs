@@ -2,7 +2,7 @@ use super::*;
 
 const ID: &str = "0123456789012345678901234567890123456789";
 const OTHER: &str = "abcdefghijabcdefghijabcdefghijabcdefghij";
-const TERMS: Terms = Terms { user: None, password: None, port: 7, ip: None, timeout: 60 };
+const TERMS: Terms = Terms { user: None, password: None, port: 7, ip: None, timeout: 60, parser: false };
 
 fn target() -> Target {
     Target { host: "h".into(), port: 1 }
@@ -305,4 +305,37 @@ fn any_line_and_any_close_in_any_state_is_survived() {
             }
         }
     }
+}
+
+#[test]
+fn a_snapshot_for_the_loader_fails_and_ends_where_the_loader_says() {
+    let terms = Terms { parser: true, ..TERMS };
+    let begin = |line: &str| {
+        let mut b = Bench::asked(Some(at(5)));
+        let full = format!("+FULLRESYNC {ID} 10");
+        assert!(b.with(Event::Line(full.as_bytes()), &terms).is_empty(), "no file");
+        let total = if line == "$3" { 3 } else { 0 };
+        assert_eq!(
+            b.on(Event::Line(line.as_bytes())),
+            [Action::Parse { replid: Some(ID.into()), total }]
+        );
+        b
+    };
+    let mut b = begin("$3");
+    let whole = Action::EndOfSnapshot { whole: true };
+    assert_eq!(b.on(Event::Bulk(b"abc")), [Action::Append(b"abc".into()), whole]);
+    assert_eq!(b.on(Event::Tick), [Action::Newline]);
+    b.link.begins_to_load(&mut Vec::new());
+    assert!(matches!(b.on(Event::Loaded { db: None })[..], [Action::Attach { full: true, .. }]));
+    let mut b = begin(&format!("$EOF:{OTHER}"));
+    b.on(Event::Bulk(b"REDIS"));
+    assert_eq!(b.on(Event::Closed("gone")), [Action::EndOfSnapshot { whole: false }]);
+    assert_eq!(
+        b.said(Event::LoadFailed).split('|').next().map(|s| s.contains("from socket")),
+        Some(true)
+    );
+    assert_eq!((b.link.state_name(), b.link.cached()), ("connecting", Some(&at(5))));
+    let mut b = begin("$3");
+    b.now += 61;
+    assert_eq!(b.on(Event::Tick), [Action::Close, Action::DropFile, Action::Connect(target())]);
 }
