@@ -251,7 +251,7 @@ fn a_replica_refuses_writes_and_without_its_master_what_is_stale() {
     assert_eq!(r.run("GET a").error(), down);
     assert_eq!(r.run("SET a 1").error(), read_only);
     assert_eq!(r.cmd(&["EVAL", "return 1", "0"]).error(), down);
-    assert_eq!(r.cmd(&["EVAL", "#!lua flags=allow-stale\nreturn 1", "0"]), Value::Int(1));
+    assert_eq!(r.cmd(&["EVAL", "#!lua flags=allow-stale,no-writes\nreturn 1", "0"]), Value::Int(1));
     assert_eq!(r.run("PING").error(), down);
     assert_eq!(r.run("MULTI"), Value::ok());
     r.run("REPLICAOF NO ONE");

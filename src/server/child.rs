@@ -41,8 +41,9 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
                 let _ = cpu::bind(cpus);
             }
             listen::leave(srv);
-            // A score that cannot be written has been logged, and the child works without.
-            let _ = apply::oom_score_as(srv, oom::Class::Child);
+            if !apply::oom_score_as(srv, oom::Class::Child) {
+                crate::warning!("The child keeps the OOM score of its parent.");
+            }
             let delay_us = srv.config.rdb_key_save_delay;
             Ok(Some(Report::new(writer, kind, total, delay_us)))
         }

@@ -7,8 +7,8 @@
 //!
 //! What depends on the role is pushed to where it is looked at (`refresh`): the states that refuse commands,
 //! how expired keys are met, whether effects of this server enter the stream, the letter in the log. Replicas
-//! of this server stay attached when it becomes a replica itself: they are cut when the history that they follow
-//! ends, by a full sync or under a new id, and then learn of it when they ask again.
+//! of this server stay attached when it becomes a replica itself: they are cut when the history that they
+//! follow ends, by a full sync or under a new id, and then learn of it when they ask again.
 
 use super::{Server, ServerStates, aof, apply, blocking, kill, link, link_client, master, policy};
 use crate::clients::{ClientId, flag};

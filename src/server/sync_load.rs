@@ -3,7 +3,7 @@
 //! ```text
 //! by way of a file   all of it is there ─► log stopped ─ replicas cut ─ old data flushed ─ loaded ─► end
 //! as it arrives      on-empty-db: the same, with nothing to lose
-//!                    swapdb: loaded beside the old data ─► replicas cut ─ exchanged ─ old data dropped ─► end
+//!                    swapdb: loaded beside the old data ─► replicas cut ─ exchanged ─ old data gone ─► end
 //! end                Loaded ─► the client of the stream ─► log restarted
 //! failed             what was loaded is dropped, and the sync is tried again
 //! ```
