@@ -31,7 +31,8 @@ use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{
-    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, rewrite, script, settle, shutdown,
+    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, rewrite, script, settle,
+    shutdown,
 };
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
@@ -532,7 +533,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     if flush {
         forget_all(ctx.srv);
     }
-    let loaded = jobs::load_file(ctx.srv, merge);
+    let loaded = jobs::load_file(ctx.srv, jobs::LoadFor::Again { merge });
     policy::refresh(ctx.srv);
     // The log has been told why.
     loaded.map_err(|_| CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs."))?;

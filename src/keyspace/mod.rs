@@ -19,6 +19,7 @@ pub mod edit;
 pub mod effects;
 pub mod evict;
 pub mod expire;
+pub mod own_ttls;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -214,6 +215,8 @@ pub struct Keyspace {
     pub no_touch: bool,
     pub policy: Policy,
     pub stats: KsStats,
+    /// Keys that clients of a writable replica let expire.
+    pub own_ttls: own_ttls::OwnTtls,
     pub rng: Rng,
     /// Freed by a thread after the unit; `lazyfreed` of them count as lazily freed.
     pub junk: Vec<(Junk, bool)>,
@@ -231,6 +234,7 @@ impl Keyspace {
             no_touch: false,
             policy: Policy::default(),
             stats: KsStats::default(),
+            own_ttls: own_ttls::OwnTtls::default(),
             rng: Rng::from_os(),
             junk: Vec::new(),
         }

@@ -24,6 +24,8 @@ pub const EXTRA: usize = 1 << 20;
 pub const SIGNALS: usize = 0;
 /// Another thread is done with something.
 const WAKER: usize = 1;
+/// The connection to the master, until a client reads the stream.
+pub const LINK: usize = 2;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

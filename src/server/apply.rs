@@ -30,6 +30,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::AppendFsync => aof::policy_changed(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
+        Apply::ReplicaServes => super::role::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
         Apply::Hz => srv.cron.hz = srv.config.hz,
         Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
@@ -118,10 +119,11 @@ fn oom_settings(srv: &Server) -> (oom::OomMode, [i32; 3]) {
     (mode, srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0)))
 }
 
-/// Writes the score of a process that is the master.
+/// Writes the score of this process, by its role.
 pub fn oom_score(srv: &mut Server) -> bool {
     let (mode, values) = oom_settings(srv);
-    srv.process.oom.apply(mode, values, oom::Class::Master).is_ok()
+    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
+    srv.process.oom.apply(mode, values, class).is_ok()
 }
 
 /// Writes the score of a forked child.

@@ -294,6 +294,7 @@ fn init(
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
     super::master::refresh_good(&mut srv);
+    super::role::at_start(&mut srv);
     Ok(srv)
 }
 
@@ -347,6 +348,7 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     apply::oom_score(srv);
     apply::watchdog(srv);
     crash_report::register();
+    super::link::tick(srv);
     lend::shown(srv, pass::serve);
     0
 }
@@ -457,6 +459,7 @@ fn build(
         blocked: Default::default(),
         ops: Default::default(),
         repl: Default::default(),
+        master_link: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
         aof: Default::default(),

@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Server, ServerStates, blocking, master, policy, settle, tracking};
+use super::{Server, ServerStates, blocking, link_client, master, policy, settle, tracking};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -69,6 +69,9 @@ pub fn reap(srv: &mut Server) {
             continue;
         }
         let Some(mut c) = srv.clients.remove(id) else { continue };
+        if srv.master_link.client == Some(id) {
+            link_client::lost(srv, &c);
+        }
         if let Some(s) = &mut c.conn.stream {
             s.deregister(srv.reactor.registry());
             // The child has copies of all descriptors: a mere close would leave the peer waiting.

@@ -230,3 +230,8 @@ pub fn busy(srv: &Server) -> CmdError {
         &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
     )
 }
+
+/// The client whose script runs now.
+pub fn caller(srv: &Server) -> Option<ClientId> {
+    srv.scripting.running.as_ref().map(|r| r.caller)
+}

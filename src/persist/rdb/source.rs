@@ -233,6 +233,12 @@ impl Fed {
         self.buf.extend_from_slice(piece);
     }
 
+    /// What was fed and has not been taken.
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.buf.drain(..self.at.min(self.buf.len()));
+        self.buf
+    }
+
     /// No more will be fed.
     pub fn end(&mut self) {
         self.over = true;

@@ -594,7 +594,7 @@ mod tests {
     /// CVE-2025-46819: 2^31 `=` in a long bracket were none.
     #[test]
     fn a_token_too_long_to_be_counted_is_refused() {
-        let mut vm = Vm::new(CALLS, Default::default());
+        let mut vm = scripts(&Default::default());
         // SAFETY: a live state; no script runs.
         unsafe { (*kept(vm.l)).longest_token = 4096 };
         let level = |n: usize| "=".repeat(n);
@@ -643,7 +643,7 @@ mod tests {
     /// CVE-2025-49844: the parser uses the name to its end, and a reader may collect garbage.
     #[test]
     fn the_name_of_a_chunk_is_held_while_it_is_parsed() {
-        let vm = Vm::new(CALLS, Default::default());
+        let vm = scripts(&Default::default());
         let mut pieces =
             Pieces { rest: &[b"local x = ", b"1 ", b"function f() ", b"end"], named: Vec::new() };
         // SAFETY: a live state outside of scripts, with room for a value; balanced.
