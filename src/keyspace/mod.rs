@@ -105,7 +105,7 @@ pub struct Policy {
     pub notify: u32,
     /// Keys are watched or tracked: queue `Modified` for those in `watched`.
     pub modified: bool,
-    /// Types of keys that clients are blocked on, as bits: queue `Ready`.
+    /// Types of keys that clients are blocked on, as bits: queue `Ready` for those in `awaited`.
     pub ready: u8,
     /// Ops leave to an AOF or to replicas: queue `Op`.
     pub ops: bool,
@@ -202,6 +202,8 @@ pub struct Keyspace {
     pub fx: Effects,
     /// Keys that `policy.modified` is about.
     pub watched: Watched,
+    /// Keys that clients are blocked on.
+    pub awaited: Watched,
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
@@ -220,6 +222,7 @@ impl Keyspace {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             fx: Effects::default(),
             watched: Watched::default(),
+            awaited: Watched::default(),
             dirty: 0,
             now_ms: 0,
             no_touch: false,
@@ -463,7 +466,7 @@ impl Keyspace {
     /// Queues the news that a client blocked on the key may be served.
     #[inline]
     pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready >> ty & 1 != 0 {
+        if self.awaits(key, ty) {
             self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: false });
         }
     }
@@ -472,9 +475,14 @@ impl Keyspace {
     /// that wait for any change are woken by it.
     #[inline]
     fn signal_gone(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready >> ty & 1 != 0 {
+        if self.awaits(key, ty) {
             self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: true });
         }
+    }
+
+    #[inline]
+    fn awaits(&self, key: &[u8], ty: u8) -> bool {
+        self.policy.ready >> ty & 1 != 0 && self.awaited.may_hold(key)
     }
 
     /// Frees a value that is no longer reachable: at once, or on a thread when it is big and

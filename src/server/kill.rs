@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Server, ServerStates, master, policy, settle};
+use super::{Server, ServerStates, blocking, master, policy, settle};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -18,7 +18,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     if !srv.clients.mark_dying(id) {
         return;
     }
-    srv.blocked.remove(id);
+    blocking::delist(srv, id);
     settle::unwatch(srv, id);
     srv.pubsub.forget(id);
     srv.repl.replicas.leave(id);

@@ -31,10 +31,12 @@ use super::source::{Memory, Source};
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
 use crate::algo::num::{decimal, parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
+use crate::ds::entry::enc;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{Element, Listpack, safe_to_add};
 use crate::ds::pairs::Pairs;
 use crate::ds::quicklist::Quicklist;
+use crate::ds::sds::{self, Sds};
 use crate::object::value::{Value, Variant};
 use crate::object::zset::{Rules, ZaddOutcome, Zset};
 use crate::object::{ValueLimits, hash::Hash, list::List, set::Set};
@@ -399,9 +401,22 @@ impl<S: Source> Decoder<S> {
     /// A value of a type; None when it holds nothing.
     fn value(&mut self, t: u8) -> Result<Option<Loaded<'_>>> {
         match t {
-            kind::STRING => self.text().map(|b| Some(Loaded::Bytes(b))),
+            kind::STRING => self.string().map(Some),
             t => Ok(self.collection(t)?.map(Loaded::Value)),
         }
+    }
+
+    /// A long one is read into the block that it stays in.
+    fn string(&mut self) -> Result<Loaded<'_>> {
+        let n = match self.length_or_encoding()? {
+            Ok(n) => size_of(n)?,
+            Err(encoding) => return self.encoded(encoding).map(|b| Loaded::Bytes(Cow::Owned(b))),
+        };
+        if let Some(block) = self.source.take_block(n, sds::HEAD)? {
+            let bytes = sds::HEAD..block.len();
+            return Ok(Loaded::Value(Value::Str(enc::RAW, Sds::from_buffer(block, bytes))));
+        }
+        self.take(n).map(|b| Loaded::Bytes(Cow::Borrowed(b)))
     }
 
     fn collection(&mut self, t: u8) -> Result<Option<Value>> {

@@ -398,6 +398,7 @@ fn told(item: &RdbItem<'_>) -> String {
         RdbItem::Key { name, when, usage, value } => {
             let mut d = Digest::default();
             let bytes = match value {
+                Loaded::Value(Value::Str(_, s)) => crc64::update(1, s),
                 Loaded::Value(v) => {
                     v.digest(&mut d);
                     0
