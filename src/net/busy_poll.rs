@@ -18,8 +18,8 @@
 //! - The share of hits is high on purpose. Requests that arrive by chance hit the bound in half of all
 //!   cases already at 35,000 a second, where polling would double the time on the processor; seven of
 //!   eight are reached when the server is nearly saturated.
-//! - A poll lasts up to twice as long as hits have lately let it wait, so that a miss under load, where
-//!   they come within a few microseconds, does not cost the whole bound.
+//! - A poll lasts up to twice as long as hits have lately let it wait, so that a miss under load, where hits
+//!   come within a few microseconds, does not cost the whole bound.
 //! - A lone client that asks again as soon as it is answered is the one case where a long poll is no bet:
 //!   its next request is under way. Only for it `busy-poll-us` counts in full; others get `MANY`.
 //! - A trial that fails wastes ten polls. The pause after it is counted in waits and doubles up to 4,096,
