@@ -4,6 +4,7 @@
 //! string  SET            hash        HMSET   f v ...         64 elements a command
 //! list    RPUSH e ...    sorted set  ZADD    score m ...     then PEXPIREAT for keys with a TTL
 //! set     SADD  m ...    stream  XADD ... XSETID, then XGROUP and XCLAIM for groups and what is pending
+//! before all that, for each library of functions: FUNCTION LOAD code
 //! ```
 //!
 //! A new type: an arm in `value`, which writes whole commands.
@@ -236,15 +237,16 @@ mod tests {
         z.add(b"m", 0.1, Rules::default(), &ks.policy.limits.zset);
         let _ = ks.put(0, Key::new(b"z"), New::Value(z.wrap()), Ttl::Clear, None);
         let (mut out, mut keys) = (Vec::new(), 0);
-        rewrite(&ks, &[], Some(9), &mut out, || keys += 1).expect("memory takes it");
+        rewrite(&ks, &[b"code"], Some(9), &mut out, || keys += 1).expect("memory takes it");
         assert!(out.starts_with(b"#TS:9\r\n"));
         let all = commands(&out);
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
-        assert_eq!((keys, lengths), (2, vec![2, 4, 2, 66, 66, 4, 3]));
-        assert_eq!(all[1], ["ZADD", "z", "0.10000000000000001", "m"]);
-        assert_eq!(all[6], ["PEXPIREAT", "s", "77"]);
+        assert_eq!((keys, lengths), (2, vec![3, 2, 4, 2, 66, 66, 4, 3]));
+        assert_eq!(all[0], ["FUNCTION", "LOAD", "code"]);
+        assert_eq!(all[2], ["ZADD", "z", "0.10000000000000001", "m"]);
+        assert_eq!(all[7], ["PEXPIREAT", "s", "77"]);
         let mut members: Vec<i64> =
-            all[3..6].iter().flat_map(|c| &c[2..]).map(|m| m.parse().expect("a number")).collect();
+            all[4..7].iter().flat_map(|c| &c[2..]).map(|m| m.parse().expect("a number")).collect();
         members.sort_unstable();
         assert!(members.into_iter().eq(0..130));
     }
