@@ -694,6 +694,27 @@ fn a_child_that_outlives_its_master_holds_no_port() {
 }
 
 #[test]
+fn a_child_that_saves_is_killed_before_its_parent_when_memory_runs_out() {
+    let srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
+    let mut c = srv.connect();
+    let score = |pid: &str| -> i32 {
+        let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a process");
+        text.trim().parse().expect("a number")
+    };
+    let pid = srv.pid().to_string();
+    let base = score(&pid);
+    ok(c.run("CONFIG SET oom-score-adj yes oom-score-adj-values \"10 20 30\""));
+    assert_eq!(score(&pid), base + 10);
+    ok(c.run("SET a 1"));
+    assert_eq!(c.run("BGSAVE").text(), "Background saving started");
+    let child = srv.saver();
+    wait_until("the child to have its score", || score(&child) == base + 30);
+    assert_eq!(score(&pid), base + 10);
+    // Ends the child.
+    ok(c.run("FLUSHALL"));
+}
+
+#[test]
 fn a_killed_connection_ends_while_a_child_saves() {
     let srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
     let (mut c, mut killed, mut quits) = (srv.connect(), srv.connect(), srv.connect());

@@ -1,4 +1,19 @@
-//! One client: its session, and its connection (`Conn`), which holds all that reading and writing need.
+//! One client: a connection, and a session.
+//!
+//! ```text
+//! Client ─┬─ conn: Conn    socket, input, parse state, replies    Send; needs an `IoCtx` and no server
+//!         └─ the rest      the session: what commands know and    stays where commands run
+//!                          change, and how others find the client
+//! ```
+//!
+//! The two are parted by the field `conn` and not by a struct `Session`: no function takes a session
+//! without its client, and `client.session.db` would say no more than `client.db` does. To read and write
+//! elsewhere, a thread is given the `Conn`, whole, and the client keeps in its place the way to it; no
+//! field of the session is touched there, and that is what decides where a new field belongs.
+//!
+//! A pseudo-client is a client whose connection has no stream: it has a database, a user, a protocol
+//! version and flags of its own, and its replies are taken from `conn.out` by the code that called.
+//!
 //! What few clients have is boxed, so that an idle connection stays under 700 bytes with everything.
 
 use super::conn::Conn;
@@ -47,7 +62,7 @@ pub mod flag {
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
-    /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
+    /// A parked request runs again: MONITOR has shown it, and the slow log gets it when it is over.
     pub const REPROCESSING: u64 = 1 << 29;
     /// Never hits the output limits, never evicted.
     pub const PROTECTED: u64 = 1 << 31;
@@ -102,7 +117,7 @@ impl ClientKind {
     }
 }
 
-/// The session: what the commands of a client know and change.
+/// The session, with the connection in it.
 #[derive(Debug)]
 pub struct Client {
     pub id: u64,

@@ -11,6 +11,17 @@ use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{ServerStates, auth, policy, transaction};
 use crate::stats::DENIED_AUTH;
 
+/// The flags of QUIT and RESET, which a client may call in whatever state it is, to leave it.
+const LEAVES_ANY_STATE: u64 = NOSCRIPT
+    | LOADING
+    | STALE
+    | FAST
+    | NO_AUTH
+    | ALLOW_BUSY
+    | ENDS_MULTI
+    | INSIDE_MULTI
+    | WHILE_SUBSCRIBED;
+
 pub static ROWS: &[Command] = &[
     Command {
         name: "auth",
@@ -61,15 +72,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "quit",
         arity: -1,
-        flags: NOSCRIPT
-            | LOADING
-            | STALE
-            | FAST
-            | NO_AUTH
-            | ALLOW_BUSY
-            | ENDS_MULTI
-            | INSIDE_MULTI
-            | WHILE_SUBSCRIBED,
+        flags: LEAVES_ANY_STATE,
         acl: cat::CONNECTION,
         run: quit,
         docs: &docs::QUIT,
@@ -78,15 +81,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "reset",
         arity: 1,
-        flags: NOSCRIPT
-            | LOADING
-            | STALE
-            | FAST
-            | NO_AUTH
-            | ALLOW_BUSY
-            | ENDS_MULTI
-            | INSIDE_MULTI
-            | WHILE_SUBSCRIBED,
+        flags: LEAVES_ANY_STATE,
         acl: cat::CONNECTION,
         run: reset,
         docs: &docs::RESET,
@@ -120,7 +115,7 @@ fn echo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.ok();
-    // Already now: a monitor does not see itself leave.
+    // Before the command is shown to monitors: a monitor does not see its own QUIT.
     ctx.srv.clients[ctx.client].set(flag::CLOSE_AFTER_REPLY);
     Ok(Flow::Close)
 }

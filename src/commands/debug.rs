@@ -455,7 +455,7 @@ fn protocol(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
                 out.bulk(b"key:123");
                 out.int(90);
             }
-            // An attribute is no reply: one must follow.
+            // An attribute is no reply of its own: a reply must follow it.
             out.bulk(b"Some real reply following the attribute");
         }
         b"push" if !out.resp3 => {
@@ -465,7 +465,7 @@ fn protocol(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
             out.push(2);
             out.bulk(b"server-cpu-usage");
             out.int(42);
-            // Neither is a push.
+            // Nor is a push.
             out.bulk(b"Some real reply following the push reply");
         }
         b"verbatim" => out.verbatim(b"txt", b"This is a verbatim\nstring"),
@@ -500,7 +500,7 @@ fn replybuffer(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
-/// A dataset that is being read is not read anew from the pass inside that.
+/// Refuses to load while a load is under way: a nested pass of that load runs this command.
 fn not_loading(ctx: &Ctx<'_>) -> Result<(), CmdError> {
     match ctx.srv.states.has(ServerStates::LOADING) {
         true => Err(CmdError::Msg(&"LOADING Redis is loading the dataset in memory")),

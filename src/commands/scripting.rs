@@ -170,7 +170,7 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
             return Err(CmdError::Replied);
         }
     };
-    // Without its header, but with the line end: lines keep their numbers.
+    // The header is left out but its line end is kept, so that errors name the right lines.
     let vm = s.vm.get_or_insert_with(|| {
         let mut vm = Vm::new(script_api::CALLS, Arc::clone(&s.vm_bytes));
         *vm.random() = s.random.clone();

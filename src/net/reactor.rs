@@ -11,15 +11,13 @@
 use super::busy_poll::BusyPoll;
 use crate::sys::clock::{Clock, ticks};
 use crate::sys::cpu;
-use mio::{Events, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Registry};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// Index of the waker among the tokens of generation 0; listeners count from 0.
-const WAKER: usize = u32::MAX as usize;
-/// Other sources than clients and listeners (child pipes, timers of subsystems) count from here.
+/// Among the tokens of generation 0 listeners count from 0, and other sources than clients and listeners
+/// (child pipes, timers of subsystems) from here.
 pub const EXTRA: usize = 1 << 20;
 /// The first of them: signals were caught.
 pub const SIGNALS: usize = 0;
@@ -37,7 +35,6 @@ pub struct Ready {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    Waker,
     Listener(usize),
     Extra(usize),
     Client { index: u32, generation: u32 },
@@ -46,7 +43,6 @@ pub enum Source {
 pub fn source(token: usize) -> Source {
     let (generation, index) = ((token >> 32) as u32, token & 0xffff_ffff);
     match (generation, index) {
-        (0, WAKER) => Source::Waker,
         (0, i) if i >= EXTRA => Source::Extra(i - EXTRA),
         (0, i) => Source::Listener(i),
         (generation, i) => Source::Client { index: i as u32, generation },
@@ -55,7 +51,6 @@ pub fn source(token: usize) -> Source {
 
 pub struct Reactor {
     poll: Poll,
-    waker: Arc<Waker>,
     /// Room for what one wait brings.
     events: Events,
     /// Events that the kernel reported and no pass has dealt with yet, in order.
@@ -96,10 +91,8 @@ pub struct Polled {
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
         Ok(Reactor {
             poll,
-            waker,
             events: Events::with_capacity(1024),
             queue: VecDeque::new(),
             busy_poll: BusyPoll::default(),
@@ -110,11 +103,6 @@ impl Reactor {
 
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
-    }
-
-    /// Wakes a pass from another thread.
-    pub fn waker(&self) -> Arc<Waker> {
-        self.waker.clone()
     }
 
     /// Waits for events and queues them. After a pass with work it first polls for up to `bound`

@@ -107,21 +107,27 @@ fn max_memory(srv: &mut Server) {
     srv.eviction.running = max > 0;
 }
 
-/// Writes the score of this process, by its role.
-pub fn oom_score(srv: &mut Server) -> bool {
-    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
-    oom_score_as(srv, class)
-}
-
-/// Writes the score of a process of this class.
-pub fn oom_score_as(srv: &mut Server, class: oom::Class) -> bool {
+fn oom_settings(srv: &Server) -> (oom::OomMode, [i32; 3]) {
     let mode = match srv.config.oom_score_adj {
         OomScoreAdj::No => oom::OomMode::No,
         OomScoreAdj::Relative => oom::OomMode::Relative,
         OomScoreAdj::Absolute => oom::OomMode::Absolute,
     };
-    let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
+    (mode, srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0)))
+}
+
+/// Writes the score of this process, by its role.
+pub fn oom_score(srv: &mut Server) -> bool {
+    let (mode, values) = oom_settings(srv);
+    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
     srv.process.oom.apply(mode, values, class).is_ok()
+}
+
+/// Writes the score of a forked child.
+pub fn oom_score_of_child(srv: &mut Server) {
+    let (mode, values) = oom_settings(srv);
+    // The child does its work all the same.
+    let _with_that_of_the_parent = srv.process.oom.set(mode, values, oom::Class::Child);
 }
 
 /// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle

@@ -60,7 +60,8 @@ pub struct Scratch {
     spans: Vec<Span>,
     requests: Vec<Request>,
     argv: Vec<&'static [u8]>,
-    members: Vec<(EntryPlace, u64)>,
+    /// Hash of the key, where its entry is, hash of the member.
+    members: Vec<(u64, EntryPlace, u64)>,
     /// Where in the buffer the first incomplete request begins.
     end: usize,
     ahead: Ahead,
@@ -188,12 +189,11 @@ impl Scratch {
             let Some(place) = place.filter(|_| at > 0) else { continue };
             let h = hash(member);
             if table.at(place).is_some_and(|e| prefetch_member(e, h, Fetch::Bucket)) {
-                self.members.push((place, h));
+                self.members.push((r.hash, place, h));
             }
         }
-        // A place is valid in one table only, so all tables of the database are asked.
-        for (place, h) in self.members.drain(..) {
-            if let Some(e) = db.tables().find_map(|t| t.at(place)) {
+        for (key, place, h) in self.members.drain(..) {
+            if let Some(e) = db.table(key).at(place) {
                 prefetch_member(e, h, Fetch::Elem);
             }
         }

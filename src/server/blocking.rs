@@ -7,7 +7,7 @@
 //! ```
 
 use super::{Server, batch, call, dispatch, pause, policy, slow};
-use crate::blocked::{Block, Retry, Wait};
+use crate::blocked::{Block, Wait};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::proto::args::{Args, Key};
@@ -34,19 +34,16 @@ impl Ctx<'_> {
         others: Option<Vec<Box<[u8]>>>,
     ) -> Flow {
         debug_assert!(self.may_block());
-        // A retry that blocks again keeps its first deadline and its original arguments.
-        let retry = self.srv.blocked.retry.take();
-        let before = retry.unwrap_or(Retry { deadline, ..Retry::default() });
         let came = self.args.to_owned();
         let (args, original) = match others {
-            Some(others) => (others, Some(before.original.unwrap_or(came))),
-            None => (came, before.original),
+            Some(others) => (others, Some(came)),
+            None => (came, None),
         };
         let b = Block {
             wait,
             db: self.db,
             keys: keys.iter().map(|k| Box::from(*k)).collect(),
-            deadline: before.deadline,
+            deadline,
             cmd: self.cmd,
             args,
             original,
@@ -79,28 +76,39 @@ pub fn serve(srv: &mut Server) {
     }
 }
 
-/// Runs a parked request again.
+/// Runs a parked request again. When that blocks once more, the deadline and the words that the client
+/// sent stay those of the first time.
 pub fn retry(srv: &mut Server, id: ClientId) {
-    let Some(mut b) = unpark(srv, id) else { return };
+    let Some(b) = unpark(srv, id) else { return };
     let argv: Vec<&[u8]> = b.args.iter().map(|a| &a[..]).collect();
     let c = &mut srv.clients[id];
     c.set(flag::EXECUTING | flag::REPROCESSING);
     let mut out = std::mem::take(&mut c.conn.out);
     let outer = srv.execution.set_current(Some(id));
-    let (deadline, spent) = (b.deadline, b.spent);
-    srv.blocked.retry = Some(Retry { deadline, original: b.original.take(), spent });
-    let flow = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), spent, &mut out);
-    b.original = srv.blocked.retry.take().and_then(|r| r.original);
+    let (flow, spent) = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), b.spent, &mut out);
     srv.execution.set_current(outer);
     let c = &mut srv.clients[id];
     c.clear(flag::REPROCESSING);
-    if flow == Flow::Postponed {
-        // The server rests: the request waits on no key any more, only for the end of the pause.
-        c.set(flag::BLOCKED);
-        srv.blocked.add(id, Block { keys: Vec::new(), ..b });
-        pause::postpone(srv, id);
+    match flow {
+        Flow::Block => srv.blocked.carry_over(id, b),
+        Flow::Postponed => {
+            // The server rests: the request waits on no key any more, only for the end of the pause.
+            c.set(flag::BLOCKED);
+            srv.blocked.add(id, Block { keys: Vec::new(), ..b });
+            pause::postpone(srv, id);
+        }
+        Flow::Done | Flow::Close => log_slow(srv, id, &b, spent),
     }
     finish(srv, id, out, !matches!(flow, Flow::Block | Flow::Postponed));
+}
+
+/// The slow log shows a request that had to wait as it came, with the time of all its attempts.
+fn log_slow(srv: &mut Server, id: ClientId, b: &Block, spent: u64) {
+    if spent > srv.slowlog.threshold_ticks {
+        let came = b.original.as_ref().unwrap_or(&b.args);
+        let came: Vec<&[u8]> = came.iter().map(|a| &a[..]).collect();
+        slow::log(srv, id, b.cmd, &came, spent);
+    }
 }
 
 fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
@@ -143,11 +151,7 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     // The duration of the call is that of its attempts, without the time it waited.
     call::count_call(srv, b.cmd, b.spent);
     srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
-    if b.spent > srv.slowlog.threshold_ticks {
-        let came = b.original.as_ref().unwrap_or(&b.args);
-        let came: Vec<&[u8]> = came.iter().map(|a| &a[..]).collect();
-        slow::log(srv, id, b.cmd, &came, b.spent);
-    }
+    log_slow(srv, id, &b, b.spent);
     let c = &mut srv.clients[id];
     let mut out = std::mem::take(&mut c.conn.out);
     match error {

@@ -16,7 +16,7 @@ use crate::ds::table::{Resize, set_resize};
 use crate::jobs::child::{Child, ChildKind, Exit, Progress, REPORT_MS, Report};
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::process::{self, Ended, Fork};
-use crate::sys::{cpu, oom, signals};
+use crate::sys::{cpu, signals};
 use std::io;
 
 /// The number of the process that orphans are given to: strangers are its everyday life.
@@ -40,10 +40,8 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
                 // A list that this machine cannot follow leaves the scheduler free.
                 let _ = cpu::bind(cpus);
             }
+            apply::oom_score_of_child(srv);
             listen::leave(srv);
-            if !apply::oom_score_as(srv, oom::Class::Child) {
-                crate::warning!("The child keeps the OOM score of its parent.");
-            }
             let delay_us = srv.config.rdb_key_save_delay;
             Ok(Some(Report::new(writer, kind, total, delay_us)))
         }

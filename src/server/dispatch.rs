@@ -90,7 +90,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
 }
 
 /// A request that was blocked is tried again, past the judge: what refuses it may have come up meanwhile.
-/// The attempts before took `spent` ticks.
+/// The attempts before took `spent` ticks; returned are those of all attempts with this one.
 pub fn run_again(
     srv: &mut Server,
     id: ClientId,
@@ -98,18 +98,21 @@ pub fn run_again(
     args: Args,
     spent: u64,
     out: &mut Reply,
-) -> Flow {
-    match admit::admit(srv, Caller::Client(id), cmd, args) {
+) -> (Flow, u64) {
+    let flow = match admit::admit(srv, Caller::Client(id), cmd, args) {
         Verdict::Refused(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Verdict::Postpone => Flow::Postponed,
         Verdict::Gone => Flow::Done,
         Verdict::Run | Verdict::Queue => {
             // The call is measured from an earlier beginning; what the attempts took has been booked before.
-            srv.execution.ticks = crate::sys::clock::ticks().saturating_sub(spent);
+            let begun = crate::sys::clock::ticks().saturating_sub(spent);
+            srv.execution.ticks = begun;
             srv.stats.command_ticks = srv.stats.command_ticks.saturating_sub(spent);
-            call(srv, id, cmd, args, out, CallSource::Client)
+            let flow = call(srv, id, cmd, args, out, CallSource::Client);
+            return (flow, srv.execution.ticks.saturating_sub(begun));
         }
-    }
+    };
+    (flow, 0)
 }
 
 /// CLIENT REPLY SKIP silences the command after it.

@@ -236,7 +236,7 @@ pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
 
 /// The end of the stream goes to the log.
 fn show_backlog(srv: &Server) {
-    let Some(b) = srv.repl.backlog.as_ref().filter(|b| !b.is_empty()) else { return };
+    let Some(b) = srv.repl.backlog.as_ref().filter(|b| b.len() > 0) else { return };
     let from = b.end() - b.len().min(SHOWN);
     let bytes: Vec<u8> = b.slices(from, usize::MAX).iter().flat_map(|s| s.to_vec()).collect();
     notice!("Latest backlog is: '{}'", repr(&bytes));

@@ -156,7 +156,7 @@ fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
         Source::Extra(reactor::LINK) => link::ready(srv),
-        Source::Waker | Source::Extra(_) => {}
+        Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
             let id = ClientId { index, generation };

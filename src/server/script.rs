@@ -192,8 +192,3 @@ pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
     r.killed = true;
     Ok(())
 }
-
-/// The client whose script runs now.
-pub fn caller(srv: &Server) -> Option<ClientId> {
-    srv.scripting.running.as_ref().map(|r| r.caller)
-}

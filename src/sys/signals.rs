@@ -64,11 +64,6 @@ pub fn child_ended() -> bool {
     CHILD_ENDED.swap(false, SeqCst)
 }
 
-/// The last signal that asked for a shutdown, 0 when none ever did.
-pub fn last_signal() -> i32 {
-    LAST.load(SeqCst)
-}
-
 /// The shutdown was refused or called off: the next SIGINT is a first one again.
 pub fn clear_shutdown() {
     ASKED.store(false, SeqCst);
@@ -178,7 +173,7 @@ mod tests {
             install(Some(w.as_raw_fd()));
             raise(libc::SIGHUP);
             raise(libc::SIGPIPE);
-            assert_eq!((shutdown_asked(), last_signal()), (None, 0));
+            assert_eq!((shutdown_asked(), LAST.load(SeqCst)), (None, 0));
             raise(libc::SIGTERM);
             assert_eq!(shutdown_asked(), Some(libc::SIGTERM));
             let mut woken = [0; 8];
@@ -188,7 +183,7 @@ mod tests {
             assert_eq!(shutdown_asked(), Some(libc::SIGINT));
             set_loading(true);
             raise(libc::SIGTERM);
-            assert_eq!(last_signal(), libc::SIGTERM);
+            assert_eq!(LAST.load(SeqCst), libc::SIGTERM);
             return;
         }
         let out = play(&format!("{SELF}a_signal_asks_wakes_and_can_be_called_off"), "child");

@@ -94,7 +94,7 @@ impl Server {
 
     fn in_folder(binary: &Path, options: &[&str], mut dir: PathBuf) -> Server {
         let options: Vec<String> = options.iter().map(|o| o.to_string()).collect();
-        // Somebody else may take the port between our look and the server's: then the next one.
+        // Another process may take the port between our look and the server's: then the next one.
         for _ in 0..20 {
             let port = free_port();
             let child = launch(binary, port, &dir, &options);
@@ -296,7 +296,7 @@ pub fn own_folder() -> PathBuf {
     dir
 }
 
-/// A port that nobody listens on now, with room above it for the cluster bus. Below the range from which
+/// A port that no process listens on now, with room above it for the cluster bus. Below the range from which
 /// the system takes the ports of outgoing connections.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -23,7 +23,7 @@ pub struct Others {
     pub ids: Vec<i64>,
     pub step: usize,
     /// 0: they unblock each other; 1: they pause writes; 2: they pause everything, for moments. One at a
-    /// time: a real server dies when one who rests is unblocked, and the longest pause stops us as well.
+    /// time: a real server dies when a paused client is unblocked, and the longest pause stops us as well.
     pub mood: usize,
 }
 
@@ -141,7 +141,7 @@ fn wait(rng: &mut Rng) -> String {
     }
 }
 
-/// Something that may wake who waits.
+/// A command that may wake clients that wait.
 fn wake(rng: &mut Rng, step: usize, said: &mut Said) {
     let (k, o) = (key(rng), key(rng));
     let group = text(rng, &["g1", "g1", "g2"]);
@@ -189,7 +189,7 @@ fn restore(key: &str) -> Vec<Vec<u8>> {
     words.iter().map(|w| w.to_vec()).collect()
 }
 
-/// Databases change places; one key may wake somebody then, since several are found in the order of a table.
+/// Databases change places; one key may wake a client then, since several are found in the order of a table.
 fn swap(key: &str) -> Vec<Vec<u8>> {
     const CODE: &str = "redis.call('SELECT', 1) redis.call('FLUSHDB') \
         redis.call('RPUSH', KEYS[1], 'x', 'y') return redis.call('SWAPDB', 1, 0)";

@@ -186,7 +186,7 @@ pub fn is_lexical(call: &Call) -> bool {
     call.name.starts_with('z') && (call.name.contains("lex") || call.words.iter().any(bylex))
 }
 
-/// May give a key a time that is past: it goes when somebody looks at it.
+/// May give a key a time that is past: it goes when a command looks at it.
 pub fn is_dated(call: &Call) -> bool {
     let dated = |w: &Vec<u8>| w.eq_ignore_ascii_case(b"EXAT") || w.eq_ignore_ascii_case(b"PXAT");
     call.words.iter().any(dated)

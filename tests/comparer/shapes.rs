@@ -129,7 +129,7 @@ fn info(c: &mut Conn, f: &mut Facts) {
             f.insert(format!("info|{section}"), names.join(" "));
             (section, names) = (head.to_lowercase(), Vec::new());
         } else if let Some((name, value)) = line.split_once(':').filter(|(n, _)| !OWN.contains(n)) {
-            // What was called depends on who asked before.
+            // What was called depends on the requests before.
             if section != "commandstats" && section != "latencystats" || name.ends_with("_get") {
                 names.push(name);
                 f.insert(format!("info|{section}|{name}"), kind(value));
@@ -139,7 +139,7 @@ fn info(c: &mut Conn, f: &mut Facts) {
     f.insert(format!("info|{section}"), names.join(" "));
 }
 
-/// Every directive, with what it is when nobody has set it.
+/// Every directive, with what it is when it has not been set.
 fn config(c: &mut Conn, f: &mut Facts) {
     let Array(words) = c.run("CONFIG GET *") else { panic!("CONFIG GET in RESP2") };
     for pair in words.chunks(2) {

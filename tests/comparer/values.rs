@@ -170,7 +170,7 @@ const UNIX_SECONDS: &[Bytes] =
 const UNIX_MILLISECONDS: &[Bytes] =
     &[b"99999999999999", b"33177117420000", b"1", b"0", b"-1", b"9223372036854775807", b"x"];
 const TTLS: &[Bytes] = &[b"0", b"0", b"100000000", b"-1", b"x"];
-/// Milliseconds and seconds that somebody waits: hardly any.
+/// Milliseconds and seconds of a wait: hardly any.
 const SHORT_MILLISECONDS: &[Bytes] = &[b"1", b"2", b"-1", b"x"];
 const SHORT_SECONDS: &[Bytes] = &[b"0.001", b"0.002", b"-1", b"x", b"nan"];
 const IDLE: &[Bytes] = &[b"0", b"0", b"99999999", b"-1", b"x"];
@@ -452,7 +452,7 @@ pub fn profile(seed: u64) -> &'static [[&'static str; 2]] {
     }
 }
 
-/// Something that whoever watches the key, or waits for it, must notice.
+/// A change that clients must notice that watch the key or wait for it.
 pub fn write(key: &[u8], rng: &mut Rng) -> Vec<Vec<u8>> {
     const SWAPS: &str = "redis.call('SELECT', 1) redis.call('RPUSH', KEYS[1], 'x') \
         redis.call('SELECT', 0) return redis.call('SWAPDB', 0, 1)";
@@ -552,7 +552,7 @@ pub const RAW: &[Bytes] = &[
 const CHANNELS: &[Bytes] = &[b"news", b"n2", b"", b"\x00\xff", b"with space"];
 const CHANNEL_PATTERNS: &[Bytes] = &[b"n*", b"*", b"[x", b""];
 
-/// What somebody sends who listens to channels.
+/// What a client sends that listens to channels.
 pub fn listener(rng: &mut Rng) -> Vec<Vec<u8>> {
     let name: &[u8] = match rng.below(14) {
         0..3 => b"SUBSCRIBE",

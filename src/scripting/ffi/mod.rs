@@ -23,7 +23,6 @@ mod stack;
 mod values;
 mod vm;
 
-pub use replies::error_text;
 pub use stack::{Cursor, LuaType, Stack};
 pub use vm::{Compiled, Failure, Vm};
 

@@ -225,6 +225,7 @@ impl Vm {
     }
 
     /// Forgets a script.
+    #[allow(dead_code, reason = "scripts go with their whole state")]
     pub fn forget(&mut self, script: Compiled) {
         // SAFETY: a live state; the registry is a table.
         unsafe { lua::luaL_unref(self.l, lua::LUA_REGISTRYINDEX, script.0) };
