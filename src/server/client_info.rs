@@ -205,7 +205,7 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
     let _ = write!(
         s,
         " events={events} cmd={cmd} user={} redir=-1 resp={} lib-name={} lib-ver={}",
-        auth::name(c.user),
+        if c.has(flag::MASTER) { "(superuser)" } else { auth::name(c.user) },
         c.resp,
         text(&extra.lib_name),
         text(&extra.lib_ver)
