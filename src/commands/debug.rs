@@ -28,6 +28,7 @@ use crate::object::zset::Zset;
 use crate::persist::rdb::save::value_len;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
+use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{
@@ -247,6 +248,15 @@ static SUBS: &[Sub] = &[
         &["RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "    Save the data, forget it, and load it again."],
         reload,
     ),
+    sub(
+        "REPLICATE",
+        4..=ANY,
+        &[
+            "REPLICATE <REPLICAS|AOF|ALL> <command>",
+            "    Send a command there that is not run here: the data then differ.",
+        ],
+        replicate,
+    ),
     sub("SLEEP", 3..=3, &["SLEEP <seconds>", "    Do nothing for this time, fractions allowed."], sleep),
     sub(
         "STRINGMATCH-TEST",
@@ -311,6 +321,17 @@ fn assert(_: &mut Ctx<'_>) -> Result<(), CmdError> {
 
 fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize));
+    ok(ctx)
+}
+
+fn replicate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let mask = match ctx.args[2].to_ascii_lowercase().as_slice() {
+        b"replicas" => to::REPLICAS,
+        b"aof" => to::AOF,
+        b"all" => to::ALL,
+        _ => return Err(CmdError::Syntax),
+    };
+    ctx.srv.ops.push(ctx.db, mask, ctx.args.from(3));
     ok(ctx)
 }
 

@@ -1,5 +1,5 @@
 //! The link of a replica to its master, as a machine without I/O: what happened goes in, what is to be done
-//! comes out. `server/link` does it; the simulation in `tests/sim_replication.rs` does it on a fake.
+//! comes out. `server/link` does it; the simulation (`sim`) does it on a fake.
 //!
 //! ```text
 //! Off ◄─ Release ── any          Order ─► Connecting, from any state

@@ -27,6 +27,8 @@ pub mod backlog;
 pub mod link;
 pub mod ops;
 pub mod replicas;
+#[cfg(test)]
+mod sim;
 
 use crate::algo::rng::random_hex;
 use backlog::Backlog;

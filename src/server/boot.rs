@@ -331,7 +331,12 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     }
     listen::log_ready(srv);
     if srv.process.supervised == Supervised::Systemd {
-        supervise::notify("STATUS=Ready to accept connections\n");
+        supervise::notify(match srv.repl.link.is_on() {
+            false => "STATUS=Ready to accept connections\n",
+            true => {
+                "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA sync\n"
+            }
+        });
         supervise::notify("READY=1\n");
     }
     let max = srv.config.maxmemory;

@@ -22,11 +22,12 @@ use crate::algo::quote::repr;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
-use crate::config::PropagationError;
+use crate::config::{PropagationError, Supervised};
 use crate::proto::args::Args;
 use crate::proto::reply::Reply;
 use crate::replication::Position;
 use crate::replication::link::Event;
+use crate::sys::supervise;
 use crate::{notice, warning};
 use std::io;
 
@@ -75,6 +76,11 @@ pub fn attach(srv: &mut Server, full: bool, position: Option<Position>, ack: boo
     }
     if ack {
         acknowledge(srv);
+    }
+    if srv.process.supervised == Supervised::Systemd {
+        let what = if full { "Finished with success" } else { "Partial Resynchronization accepted" };
+        let mode = "Ready to accept connections in read-write mode";
+        supervise::notify(&format!("STATUS=MASTER <-> REPLICA sync: {what}. {mode}.\n"));
     }
     // What came with the last answer is no news to the reactor.
     srv.clients.wants_read(id);

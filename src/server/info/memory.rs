@@ -60,7 +60,9 @@ impl Overhead {
         let startup = srv.process.startup_memory;
         let aof_buffer = srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity());
         let (scripts, functions) = (srv.scripting.cache_memory(), srv.scripting.libraries.memory());
-        let (stream, clients_replicas) = srv.repl.footprint(srv.config.repl_backlog_size);
+        let (stream, beyond) = srv.repl.footprint(srv.config.repl_backlog_size);
+        // Without replicas all of it is backlog, which is trimmed bit by bit.
+        let clients_replicas = if srv.repl.replicas.is_empty() { 0 } else { beyond };
         let backlog = stream - clients_replicas;
         let total = startup + stream + clients_normal + aof_buffer + scripts + functions + tables;
         Overhead {

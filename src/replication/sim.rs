@@ -12,16 +12,14 @@
 //!
 //! `SEEDS` and `FIRST_SEED` ask for more. A failing seed is printed.
 
-mod common;
-
-use oxidis::algo::rng::Rng;
-use oxidis::clients::ClientId;
-use oxidis::persist::aof::push_command;
-use oxidis::proto::parse::{ParseLimits, ParseState, Parsed};
-use oxidis::proto::reply_in::{self, ReplyLine};
-use oxidis::replication::link::{Action, Event, MARK, Target, Terms, Wants};
-use oxidis::replication::replicas::{Bulk, Next, Source, Stage};
-use oxidis::replication::{Position, Replication, random_id};
+use super::link::{Action, Event, MARK, Target, Terms, Wants};
+use super::replicas::{Bulk, Next, Source, Stage};
+use super::{Position, Replication, random_id};
+use crate::algo::rng::Rng;
+use crate::clients::ClientId;
+use crate::persist::aof::push_command;
+use crate::proto::parse::{ParseLimits, ParseState, Parsed};
+use crate::proto::reply_in::{self, ReplyLine};
 use std::collections::{BTreeMap, HashMap};
 
 const DBS: usize = 3;
@@ -792,7 +790,10 @@ fn play(seed: u64) {
 
 #[test]
 fn nodes_agree_whatever_happens_to_them() {
-    let (first, count) = (common::number("FIRST_SEED", 0) as u64, common::number("SEEDS", 300) as u64);
+    let asked = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (first, count) = (asked("FIRST_SEED", 0), asked("SEEDS", 300));
     for seed in first..first + count {
         if let Err(why) = std::panic::catch_unwind(|| play(seed)) {
             eprintln!("seed {seed} failed");
