@@ -3,37 +3,51 @@
 //!
 //! Band 1 knows bytes, tokens and values. Band 2 is the state of the subsystems, each a struct of its
 //! own that takes other parts as explicit parameters. Band 3 orchestrates with `&mut Server`.
+//!
+//! Public is what `main` and the programs under `tests/` use: `run`, the configuration, the libraries of
+//! values and files, which fuzzing takes apart, and the pure halves that are simulated. All else is
+//! `pub(crate)`, so that the compiler finds what nothing uses; for the public folders a rule of
+//! `tests/tidy/` does.
 
 // Band 1: libraries.
 pub mod algo;
 pub mod ds;
 pub mod keyspace;
-pub mod net;
+pub(crate) mod net;
 pub mod object;
 pub mod persist;
 pub mod proto;
-pub mod sys;
+pub(crate) mod sys;
 
 // Band 2: subsystem state.
-pub mod acl;
-pub mod bio;
-pub mod blocked;
+pub(crate) mod acl;
+pub(crate) mod bio;
+pub(crate) mod blocked;
 pub mod clients;
-pub mod cmd;
+pub(crate) mod cmd;
 pub mod config;
-pub mod jobs;
-pub mod latency;
-pub mod lazyfree;
-pub mod multi;
-pub mod pubsub;
+pub(crate) mod jobs;
+pub(crate) mod latency;
+pub(crate) mod lazyfree;
+pub(crate) mod multi;
+pub(crate) mod pubsub;
 pub mod replication;
-pub mod slowlog;
-pub mod stats;
+pub(crate) mod slowlog;
+pub(crate) mod stats;
+pub(crate) mod tracking;
 
 // Band 3: orchestration.
-pub mod commands;
-pub mod scripting;
-pub mod server;
+pub(crate) mod commands;
+pub(crate) mod scripting;
+pub(crate) mod server;
 
 #[global_allocator]
 static ALLOC: sys::alloc::Alloc = sys::alloc::Alloc;
+
+/// For tests that open very many connections.
+pub use sys::limits;
+
+/// Runs the program that `args` describe, its own name first; returns its exit code.
+pub fn run(args: Vec<Vec<u8>>) -> i32 {
+    server::boot::main(args, commands::families())
+}

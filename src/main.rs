@@ -5,5 +5,5 @@ use std::os::unix::ffi::OsStringExt;
 
 fn main() {
     let args = std::env::args_os().map(|a| a.into_vec()).collect();
-    std::process::exit(oxidis::server::boot::main(args, oxidis::commands::families()));
+    std::process::exit(oxidis::run(args));
 }

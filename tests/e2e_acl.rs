@@ -410,7 +410,7 @@ fn users_are_kept_in_a_file() {
     assert_eq!(boss.run("ACL SAVE"), Value::ok());
     let saved = fs::read_to_string(&file).expect("it was written");
     assert_eq!(saved.lines().count(), 3, "{saved}");
-    assert_eq!(fs::read_dir(&s.dir).expect("our folder").filter(|f| is_temp(f)).count(), 0);
+    assert_eq!(fs::read_dir(&s.dir).expect("our folder").filter(is_temp).count(), 0);
     // A fault anywhere changes nothing, and each is told with its place.
     fs::write(&file, "user ann on nopass +@all\nuser eve +nosuch\nfoo\nuser bob ~* ~a\n").expect("ours");
     let told = boss.run("ACL LOAD").error().to_string();

@@ -374,7 +374,7 @@ fn what_an_earlier_client_does_holds_for_what_a_later_one_has_sent_already() {
     assert_eq!(meet(&mut boss, &much, &mut late, b"SET k over\r\n"), Value::Int(1));
     assert!(late.at_end());
 
-    // Whoever is here is read in the order of sending; a newcomer is read when he is let in.
+    // Clients that are connected are read in the order of sending; a new one is read when it is accepted.
     let mut late = named(&s, "late");
     let less = b"CONFIG SET proto-max-bulk-len 1mb\r\n";
     assert_eq!(

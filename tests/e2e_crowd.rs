@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Server, Value::*, request, wait_blocked, wait_until};
-use oxidis::sys::limits;
+use oxidis::limits;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};

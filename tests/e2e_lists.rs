@@ -1,5 +1,5 @@
 //! Lists, end to end: encodings as OBJECT ENCODING shows them, events in their order, and above all
-//! those who wait: who is served, by what, in which order, and what it costs.
+//! blocked clients: which is served, by what, in which order, and what it costs.
 
 mod common;
 
@@ -159,7 +159,7 @@ fn time_runs_out() {
     {
         assert_eq!(c.run(line), NullArray, "{line}");
     }
-    // Where nobody may wait.
+    // Where a client may not wait.
     let replies = c.pipeline(&["MULTI", "BLPOP k 0", "BLMOVE k l LEFT LEFT 0", "EXEC"]);
     assert_eq!(replies[3], Array(vec![NullArray, Null]));
     for (timeout, why) in [

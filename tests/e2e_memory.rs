@@ -1,4 +1,4 @@
-//! End to end: `maxmemory`. Who is refused, who goes, who hears of it.
+//! End to end: `maxmemory`. Which commands are refused, which keys go, and how it is announced.
 
 mod common;
 

@@ -272,6 +272,35 @@ fn saves_and_rewrites_wait_for_each_other() {
 }
 
 #[test]
+fn what_follows_a_rewrite_at_once_finds_the_log_whole() {
+    let mut srv = Server::with(&[&AOF[..], &DEBUG, &["--appendfsync", "always"]].concat());
+    let mut c = srv.connect();
+    // The manifest learns of the new increment while these are run, and of the base while others are.
+    for round in 0..5 {
+        let (a, b) = (format!("SET a {round}"), format!("SET b {round}"));
+        let said = c.pipeline(&[&a, "BGREWRITEAOF", &b, "DEBUG LOADAOF", "MGET a b", "INCR n"]);
+        assert_eq!(said[1].text(), "Background append only file rewriting started");
+        assert_eq!(said[4], Value::bulks(&[round.to_string(), round.to_string()]));
+        no_child(&mut c);
+    }
+    let rewrites = c.figure("aof_rewrites");
+    assert!(rewrites >= 5, "one that was overtaken is made up for: {rewrites}");
+    let said =
+        c.pipeline(&["BGREWRITEAOF", "CONFIG SET appendonly no", "CONFIG SET appendonly yes", "INCR n"]);
+    assert_eq!((&said[1], &said[2], &said[3]), (&Value::ok(), &Value::ok(), &Int(6)));
+    no_child(&mut c);
+    c.pipeline(&["BGREWRITEAOF", "INCR n"]);
+    srv.kill();
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!(c.run("INCR n"), Int(8));
+    c.pipeline(&["BGREWRITEAOF", "INCR n"]);
+    srv.stop();
+    srv.restart();
+    assert_eq!(srv.connect().run("MGET a b n"), Value::bulks(&["4", "4", "9"]));
+}
+
+#[test]
 fn a_log_that_has_grown_is_rewritten_by_itself() {
     let growth = ["--auto-aof-rewrite-percentage", "100", "--auto-aof-rewrite-min-size", "50000"];
     let srv = Server::with(&[&AOF[..], &growth].concat());
@@ -691,6 +720,27 @@ fn a_child_that_outlives_its_master_holds_no_port() {
     srv.restart();
     assert_eq!(srv.connect().run("DBSIZE"), Int(0));
     signal(&child, "KILL");
+}
+
+#[test]
+fn a_child_that_saves_is_killed_before_its_parent_when_memory_runs_out() {
+    let srv = Server::with(&["--rdb-key-save-delay", "100000000"]);
+    let mut c = srv.connect();
+    let score = |pid: &str| -> i32 {
+        let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a process");
+        text.trim().parse().expect("a number")
+    };
+    let pid = srv.pid().to_string();
+    let base = score(&pid);
+    ok(c.run("CONFIG SET oom-score-adj yes oom-score-adj-values \"10 20 30\""));
+    assert_eq!(score(&pid), base + 10);
+    ok(c.run("SET a 1"));
+    assert_eq!(c.run("BGSAVE").text(), "Background saving started");
+    let child = srv.saver();
+    wait_until("the child to have its score", || score(&child) == base + 30);
+    assert_eq!(score(&pid), base + 10);
+    // Ends the child.
+    ok(c.run("FLUSHALL"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! SORT, DUMP and RESTORE, end to end: what they change besides their replies (events, dirty counts,
-//! those who wait, what replicas would hear), and files of older servers.
+//! blocked clients, ops for replicas), and files of older servers.
 
 mod common;
 

@@ -3,7 +3,7 @@
 //! each of them while databases are emptied, swapped, saved, loaded and rewritten, and keys expire and
 //! are evicted under scans.
 //!
-//! Nobody looks at the replies. What is asserted is that the server lives and answers afterwards: in
+//! The replies are not looked at. What is asserted is that the server lives and answers afterwards: in
 //! the profile of the tests its own assertions are on, and `make asan` runs the same with every access
 //! to memory checked. SMOKE_SEED is another course of events, SMOKE_ROUNDS a longer one of the second.
 
@@ -340,7 +340,7 @@ const MEETINGS: &[&str] = &[
     "CONFIG SET client-output-buffer-limit pubsub\u{a0}50000\u{a0}0\u{a0}0",
 ];
 
-/// One that says who it is and counts what it asks for.
+/// A replica that says its name and counts what it asks for.
 struct Counting {
     wild: Wild,
     name: usize,

@@ -1,4 +1,4 @@
-//! Streams, end to end: shapes of replies, those who wait and what ends their wait, what groups keep,
+//! Streams, end to end: shapes of replies, blocked clients and what ends their wait, what groups keep,
 //! what is announced and propagated, and that all of it survives a restart.
 
 mod common;
@@ -119,7 +119,7 @@ fn readers_wait_for_what_comes() {
     wait_blocked(&mut c, 1);
     c.run("XADD s 4-2 f v");
     assert_eq!(w.read(), from("s", &["4-2 f v"]));
-    // Where nobody may wait.
+    // Where a client may not wait.
     let replies = c.pipeline(&["MULTI", "XREAD BLOCK 0 STREAMS s $", "EXEC"]);
     assert_eq!(replies[2], Array(vec![NullArray]));
     let mut w = waiting(&srv, &mut c, "XREAD BLOCK 0 STREAMS s $");
@@ -160,7 +160,7 @@ fn members_are_told_when_there_is_nothing_left_to_wait_for() {
         c.run("FLUSHALL");
         c.run("XGROUP CREATE s g $ MKSTREAM");
         let mut w = waiting(&srv, &mut c, "XREADGROUP GROUP g alice BLOCK 0 STREAMS s >");
-        // Those who only read wait on.
+        // Clients that read without a group wait on.
         let mut reader = waiting(&srv, &mut c, "XREAD BLOCK 0 STREAMS s $");
         c.run(line);
         assert_eq!(w.read().error(), why, "{line}");

@@ -125,7 +125,7 @@ fn pops_wait_for_the_first_of_their_keys() {
     wait_blocked(&mut c, 1);
     second.put(&["BZMPOP", "0", "1", "b", "MIN", "COUNT", "5"]);
     wait_blocked(&mut c, 2);
-    // Another type under the key wakes nobody.
+    // Another type under the key wakes no client.
     c.run("SET b x");
     c.run("DEL b");
     assert_eq!(c.run("ZADD b 1 x 2 y 3 z"), Int(3));

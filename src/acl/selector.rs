@@ -405,7 +405,7 @@ impl Selector {
 fn needs(flags: u32) -> u8 {
     let reads = flags & key::ACCESS != 0;
     let writes = flags & (key::INSERT | key::DELETE | key::UPDATE) != 0;
-    u8::from(reads) * READ | u8::from(writes) * WRITE
+    (u8::from(reads) * READ) | (u8::from(writes) * WRITE)
 }
 
 /// Writes a word so that it is one again when it is read within brackets.

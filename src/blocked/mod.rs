@@ -21,8 +21,10 @@ pub enum Wait {
     /// A key of this type; `any_change` also wakes on deletion and change of type (XREADGROUP).
     Key { ty: u8, any_change: bool },
     /// WAIT and WAITAOF.
+    #[allow(dead_code, reason = "there is no WAIT yet")]
     Replicas,
     /// The work of a module.
+    #[allow(dead_code, reason = "there are no modules yet")]
     Module,
     /// SHUTDOWN, which waits for replicas.
     Shutdown,
@@ -58,14 +60,6 @@ pub struct Block {
     pub spent: u64,
 }
 
-/// What the running attempt of a parked request takes over from the attempts before.
-#[derive(Debug, Default)]
-pub struct Retry {
-    pub deadline: i64,
-    pub original: Option<Vec<Box<[u8]>>>,
-    pub spent: u64,
-}
-
 /// The clients that wait for one key.
 #[derive(Debug, Default)]
 struct Line {
@@ -87,8 +81,6 @@ pub struct Blocked {
     by_type: [usize; 8],
     modules: usize,
     next_seq: u64,
-    /// Set while a parked request is tried again.
-    pub retry: Option<Retry>,
 }
 
 impl Blocked {
@@ -177,6 +169,18 @@ impl Blocked {
             *n -= 1;
         }
         Some(b)
+    }
+
+    /// A request that was parked as `before` has been run again and has blocked again: it keeps the deadline
+    /// and the words that it came with.
+    pub fn carry_over(&mut self, id: ClientId, before: Block) {
+        let Some((_, b)) = self.clients.get_mut(&id) else { return };
+        self.timeouts.remove(&(b.deadline, id));
+        b.deadline = before.deadline;
+        b.original = before.original.or_else(|| b.original.take());
+        if b.deadline > 0 {
+            self.timeouts.insert((b.deadline, id));
+        }
     }
 
     /// Books the time of an attempt that ended in waiting.
@@ -280,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_blocks_again_stands_at_the_end_of_every_line() {
+    fn a_client_that_blocks_again_stands_at_the_end_of_every_line() {
         let mut b = Blocked::default();
         b.add(id(1), block(LIST, &["x", "y", "x"], 0));
         b.add(id(2), block(LIST, &["x"], 0));
@@ -295,7 +299,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_those_who_leave() {
+    fn a_request_that_blocks_again_keeps_its_deadline_and_its_words() {
+        let mut b = Blocked::default();
+        let first = Block { original: Some(vec![Box::from(*b"first")]), ..block(LIST, &["x"], 50) };
+        b.add(id(1), block(LIST, &["x"], 90));
+        b.carry_over(id(1), first);
+        assert_eq!((b.next_timeout(), b.with_timeout()), (Some(50), 1));
+        assert_eq!(b.remove(id(1)).and_then(|b| b.original), Some(vec![Box::from(*b"first")]));
+        // Without an end, and as the client sent it.
+        let second = Block { original: Some(Vec::new()), ..block(LIST, &["x"], 90) };
+        b.add(id(1), second);
+        b.carry_over(id(1), block(LIST, &["x"], 0));
+        assert_eq!((b.next_timeout(), b.get(id(1)).map(|b| b.original.is_some())), (None, Some(true)));
+        b.carry_over(id(2), block(LIST, &["x"], 70));
+        assert_eq!((b.len(), b.with_timeout()), (1, 0), "one that has left comes not back");
+    }
+
+    #[test]
+    fn nothing_is_left_of_clients_that_leave() {
         let mut b = Blocked::default();
         assert_eq!(b.types(), 0);
         b.add(id(1), block(LIST, &["x", "x"], 50));
@@ -311,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_ready_once_and_only_for_those_who_care() {
+    fn a_key_is_ready_once_and_only_for_clients_that_it_can_serve() {
         let mut b = Blocked::default();
         b.add(id(1), block(LIST, &["x"], 0));
         b.add(id(2), block(GROUP, &["z"], 0));

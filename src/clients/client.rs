@@ -1,4 +1,19 @@
-//! One client: its session, and its connection (`Conn`), which holds all that reading and writing need.
+//! One client: a connection, and a session.
+//!
+//! ```text
+//! Client ─┬─ conn: Conn    socket, input, parse state, replies    Send; needs an `IoCtx` and no server
+//!         └─ the rest      the session: what commands know and    stays where commands run
+//!                          change, and how others find the client
+//! ```
+//!
+//! The two are parted by the field `conn` and not by a struct `Session`: no function takes a session
+//! without its client, and `client.session.db` would say no more than `client.db` does. To read and write
+//! elsewhere, a thread is given the `Conn`, whole, and the client keeps in its place the way to it; no
+//! field of the session is touched there, and that is what decides where a new field belongs.
+//!
+//! A pseudo-client is a client whose connection has no stream: it has a database, a user, a protocol
+//! version and flags of its own, and its replies are taken from `conn.out` by the code that called.
+//!
 //! What few clients have is boxed, so that an idle connection stays under 700 bytes with everything.
 
 use super::conn::Conn;
@@ -45,11 +60,11 @@ pub mod flag {
     /// Has to log in before anything else, while users need passwords.
     pub const UNAUTHENTICATED: u64 = 1 << 22;
     /// Its user may not do everything: what it asks is judged.
-    pub const LIMITED: u64 = 1 << 35;
+    pub const LIMITED: u64 = 1 << 45;
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
-    /// The client's reads are tried again by EXEC or a script, without MONITOR and the like.
+    /// A parked request runs again: MONITOR has shown it, and the slow log gets it when it is over.
     pub const REPROCESSING: u64 = 1 << 29;
     /// Never hits the output limits, never evicted.
     pub const PROTECTED: u64 = 1 << 31;
@@ -57,6 +72,27 @@ pub mod flag {
     pub const ARRIVED: u64 = 1 << 33;
     /// Tries again what a pause has held up: no news to MONITOR.
     pub const WAS_PAUSED: u64 = 1 << 34;
+    /// Its scripts are debugged ...
+    pub const SCRIPT_DEBUG: u64 = 1 << 35;
+    /// ... in the server itself, which waits meanwhile.
+    pub const SCRIPT_DEBUG_SYNC: u64 = 1 << 36;
+    /// Keys that it reads are remembered, and it is told when they change ...
+    pub const TRACKING: u64 = 1 << 37;
+    /// ... or it is told of all keys with its prefixes,
+    pub const BROADCAST: u64 = 1 << 38;
+    /// or of keys that it reads after CLIENT CACHING YES,
+    pub const OPT_IN: u64 = 1 << 39;
+    /// or of those that it does not read after CLIENT CACHING NO,
+    pub const OPT_OUT: u64 = 1 << 40;
+    /// but of none that it has changed itself.
+    pub const NO_LOOP: u64 = 1 << 41;
+    pub const TRACKING_MODES: u64 = BROADCAST | OPT_IN | OPT_OUT | NO_LOOP;
+    /// CLIENT CACHING was called: until the end of the next request.
+    pub const CACHING: u64 = 1 << 42;
+    /// The client that gets its invalidations is gone.
+    pub const BROKEN_REDIRECT: u64 = 1 << 43;
+    /// Its other requests are left for the next pass: this one has taken long enough.
+    pub const YIELDS: u64 = 1 << 44;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY
@@ -105,7 +141,7 @@ impl ClientKind {
     }
 }
 
-/// The session: what the commands of a client know and change.
+/// The session, with the connection in it.
 #[derive(Debug)]
 pub struct Client {
     pub id: u64,

@@ -56,9 +56,4 @@ impl Pool {
             stock.truncate(keep);
         }
     }
-
-    /// Bytes in stock.
-    pub fn footprint(&self) -> usize {
-        self.query.len() * QUERY + self.reply.len() * CHUNK
-    }
 }

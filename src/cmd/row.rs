@@ -55,6 +55,10 @@ pub mod flag {
     pub const REPORTS_DISK: u64 = 1 << 32;
     /// Counts as a use of its keys also after CLIENT NO-TOUCH.
     pub const TOUCHES: u64 = 1 << 33;
+    /// The script is a function of a library, given by its name.
+    pub const FUNCTION_BY_NAME: u64 = 1 << 34;
+    /// Is about the connection: CLIENT CACHING is still about the next request after it.
+    pub const KEEPS_CACHING: u64 = 1 << 35;
     /// The first argument is a channel that it sends to.
     pub const TO_CHANNEL: u64 = 1 << 40;
     /// The arguments are channels that it listens to.

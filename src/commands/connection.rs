@@ -8,7 +8,18 @@ use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::SubscriptionKind;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{ServerStates, auth, policy, transaction};
+use crate::server::{ServerStates, auth, policy, tracking, transaction};
+
+/// The flags of QUIT and RESET, which a client may call in whatever state it is, to leave it.
+const LEAVES_ANY_STATE: u64 = NOSCRIPT
+    | LOADING
+    | STALE
+    | FAST
+    | NO_AUTH
+    | ALLOW_BUSY
+    | ENDS_MULTI
+    | INSIDE_MULTI
+    | WHILE_SUBSCRIBED;
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -60,15 +71,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "quit",
         arity: -1,
-        flags: NOSCRIPT
-            | LOADING
-            | STALE
-            | FAST
-            | NO_AUTH
-            | ALLOW_BUSY
-            | ENDS_MULTI
-            | INSIDE_MULTI
-            | WHILE_SUBSCRIBED,
+        flags: LEAVES_ANY_STATE,
         acl: cat::CONNECTION,
         run: quit,
         docs: &docs::QUIT,
@@ -77,15 +80,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "reset",
         arity: 1,
-        flags: NOSCRIPT
-            | LOADING
-            | STALE
-            | FAST
-            | NO_AUTH
-            | ALLOW_BUSY
-            | ENDS_MULTI
-            | INSIDE_MULTI
-            | WHILE_SUBSCRIBED,
+        flags: LEAVES_ANY_STATE,
         acl: cat::CONNECTION,
         run: reset,
         docs: &docs::RESET,
@@ -119,7 +114,7 @@ fn echo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn quit(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.ok();
-    // Already now: a monitor does not see itself leave.
+    // Before the command is shown to monitors: a monitor does not see its own QUIT.
     ctx.srv.clients[ctx.client].set(flag::CLOSE_AFTER_REPLY);
     Ok(Flow::Close)
 }
@@ -131,6 +126,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.remove(&id);
     srv.states.put(ServerStates::MONITORS, !srv.monitors.is_empty());
+    tracking::disable(srv, id);
     transaction::discard(srv, id);
     for kind in [SubscriptionKind::Channel, SubscriptionKind::Shard, SubscriptionKind::Pattern] {
         for name in srv.pubsub.of(kind, id) {

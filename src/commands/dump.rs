@@ -136,7 +136,7 @@ fn restore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let when = match ttl {
         0 => None,
         ttl if o.absolute => Some(ttl),
-        // Past the end of time it has passed, as upstream's sum wraps.
+        // A sum beyond 64 bits wraps to a time that has passed, as it does upstream.
         ttl => Some(now.wrapping_add(ttl)),
     };
     let (db, key) = (ctx.db, ctx.key(1));
@@ -171,7 +171,7 @@ fn restore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// The time of what was restored is over: all that is left to tell is that the old value went.
+/// The restored value has expired before it was stored: only the deletion of the old one is announced.
 fn gone_already(ctx: &mut Ctx<'_>, deleted: bool, lazy: bool) -> Result<Flow, CmdError> {
     if deleted {
         let (db, key) = (ctx.db, ctx.key(1));

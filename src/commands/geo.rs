@@ -499,7 +499,7 @@ impl Query<'_> {
             }
         }
         self.sort_and_cut(&mut hits);
-        // Only now: in another unit what differed could be equal.
+        // Converted after sorting: rounded to another unit, distances that differ could be equal.
         hits.iter_mut().for_each(|h| h.distance /= unit);
         hits
     }
@@ -599,7 +599,7 @@ fn search(ctx: &mut Ctx<'_>, form: Form, may_store: bool) -> Result<Flow, CmdErr
     Ok(Flow::Done)
 }
 
-/// Puts members under a key in place of what it holds; none of them only remove that.
+/// Stores members under a key in place of its value; without members the key is only removed.
 fn store(ctx: &mut Ctx<'_>, key: Key<'_>, members: &[(f64, Vec<u8>)], event: &'static str) {
     let ks = &mut ctx.srv.ks;
     let result = (!members.is_empty()).then(|| {

@@ -1,6 +1,6 @@
 //! Hashes: HSET and its kin, counters in fields, random fields, HSCAN.
 //!
-//! A field's value is a `Element`: a listpack gives small integers as integers, a table gives bytes.
+//! A field's value is an `Element`: a listpack gives small integers as integers, a table gives bytes.
 //! Replies are written straight from either.
 
 use super::numbers::integer;
@@ -192,7 +192,7 @@ pub static ROWS: &[Command] = &[
     },
 ];
 
-/// Chance for one command, apart from the keyspace that its values are borrowed from.
+/// Random numbers for one command: a generator apart from the keyspace, which is borrowed meanwhile.
 pub fn chance(ctx: &mut Ctx<'_>) -> Rng {
     Rng::seeded(ctx.srv.ks.rng.next_u64())
 }

@@ -249,7 +249,7 @@ fn linsert(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let limits = ctx.srv.ks.policy.limits.list;
     let mut e = ctx.srv.ks.edit(found);
     let l: &mut List = e.value()?;
-    // Before it is known whether the pivot is there.
+    // The encoding changes even if the pivot is not found, as it does upstream.
     l.grow_for(1, value.len(), &limits);
     if !l.insert(pivot, value, after) {
         e.unchanged();

@@ -520,7 +520,7 @@ impl<'w> Texts<'w> {
         let words = self.words;
         match (words.is_none(a), words.is_none(b)) {
             (false, false) => {}
-            // What there is nothing of comes first.
+            // An element for which there is no text comes first.
             (a, b) => return b.cmp(&a),
         }
         match self.how {
@@ -666,7 +666,7 @@ fn store(ctx: &mut Ctx<'_>, at: usize, plan: &Plan, words: &Words, shown: &[Item
     let key = ctx.key(at);
     let ks = &mut ctx.srv.ks;
     let limits = ks.policy.limits.list;
-    // Results do not go by the directives for nodes and compression, and DUMP shows it.
+    // `list-max-listpack-size` and `list-compress-depth` do not apply to a stored result: DUMP shows it.
     let mut q = Quicklist::new(-2, 0);
     q.set_packed_threshold(limits.packed_threshold);
     results(ks, ctx.db, plan, words, shown, |e| match e {

@@ -182,7 +182,7 @@ struct Reader {
     xadd: bool,
     /// `stream-node-max-entries`
     node_entries: usize,
-    /// What the master says is done without a limit.
+    /// A command from the master or the log is executed without a limit.
     obeys: bool,
 }
 
@@ -284,7 +284,7 @@ fn trimming(args: &[&[u8]], mut i: usize, second: bool) -> Result<Trimming, CmdE
     Ok(Trimming { how: Trim { keep, whole_blocks, limit: 0 }, at: i })
 }
 
-/// What a trim of whole blocks came to, to be said instead of what it was asked for.
+/// The threshold that a trim of whole blocks has really reached: it is propagated instead of the given one.
 fn outcome(log: &Log, how: &Trim) -> Vec<u8> {
     match how.keep {
         Keep::Newest(_) => itoa::Buffer::new().format(log.length).as_bytes().to_vec(),

@@ -11,11 +11,11 @@ const NEGATIVE: CmdError = CmdError::Msg(&"ERR timeout is negative");
 pub fn seconds(arg: &[u8], now_ms: i64) -> Result<i64, CmdError> {
     const WHY: CmdError = CmdError::Msg(&"ERR timeout is not a float or out of range");
     let ms = (LongDouble::parse(arg).ok_or(WHY)?.to_f64() * 1000.0).ceil();
-    // Written as a float the largest integer is one too many.
+    // `i64::MAX as f64` is 2^63, the first number that is out of range.
     if ms >= i64::MAX as f64 {
         return Err(RANGE);
     }
-    // What lies below the smallest integer becomes that.
+    // The cast saturates: a number below `i64::MIN` becomes that, and is refused as negative.
     moment(ms as i64, now_ms)
 }
 

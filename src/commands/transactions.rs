@@ -76,7 +76,7 @@ fn discard(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if !c.has(flag::MULTI) {
         return Err(CmdError::Msg(&"ERR DISCARD without MULTI"));
     }
-    // Only a log can have queued it. The other commands of that transaction are not to be lost for it.
+    // Only a log can have queued a DISCARD. It must not cost the other commands of that transaction.
     if c.multi.as_ref().is_some_and(|m| m.runs) {
         return Err(CmdError::Msg(&"ERR DISCARD inside MULTI is not allowed"));
     }

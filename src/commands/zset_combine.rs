@@ -305,7 +305,7 @@ fn diff(sources: &[Source<'_>]) -> Pairs {
         return result;
     }
     let (asked, walked) = (first.len() * sources.len(), sources.iter().map(Source::len).sum::<usize>());
-    // Asking each of the others finds a common member early; it counts half.
+    // Asking the others for each member counts half: a common member is found before all are asked.
     if asked / 2 <= walked {
         let mut others: Vec<&Source<'_>> = others.iter().collect();
         others.sort_by_key(|o| std::cmp::Reverse(o.len()));

@@ -337,8 +337,8 @@ fn zrangestore(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         let limits = ctx.srv.ks.policy.limits.zset;
         let z = ctx.srv.ks.value::<Zset>(&f)?;
         let ranks = query.ranks(&z);
-        // Only by rank the length is known ahead. It shows: what is a listpack for a while forgets
-        // signs of zero.
+        // Only a range by rank knows its length ahead. That can be seen: a result that begins as a listpack
+        // and becomes big has lost the signs of its zeros.
         let hint = if let Ends::Rank(..) = query.ends { ranks.len() } else { 0 };
         result = Zset::with_hint(hint, 0, &limits);
         z.walk(ranks, query.reverse, |m, s| {

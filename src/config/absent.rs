@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A server that starts without what it was asked for is worse than one that does not start: a password
-//! that is not asked for, a second master, a port that is not there. So a directive is honoured, or it
+//! that is not asked for, a port that is not there. So a directive is honoured, or it
 //! stands here. `tests/config_file.rs` walks all directives and fails for one that is neither read nor
 //! in one of the two tables, and for an entry of `UNREAD` that is read after all.
 //!
@@ -57,11 +57,6 @@ const fn line(
 }
 
 pub static ABSENT: &[Absent] = &[
-    value(
-        "replicaof",
-        |c| c.replicaof.is_some(),
-        "This build cannot be a replica: the server would be a second master that takes writes.",
-    ),
     value(
         "cluster-enabled",
         |c| c.cluster_enabled,
@@ -146,7 +141,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         "say how activedefrag works, which stays off",
     ),
     (&["io-threads-do-reads"], "says what further threads do, and there is one"),
-    (&["tracking-table-max-keys"], "bounds a table that CLIENT TRACKING fills, which is refused"),
     (
         &[
             "tls-cert-file",
@@ -169,23 +163,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         ],
         "are read for a connection with TLS, and what would open one ends the start",
     ),
-    (
-        &[
-            "masteruser",
-            "masterauth",
-            "replica-serve-stale-data",
-            "repl-diskless-load",
-            "replica-priority",
-            "replica-ignore-disk-write-errors",
-            "replica-announced",
-            "replica-announce-ip",
-            "replica-announce-port",
-            "replica-lazy-flush",
-            "replica-ignore-maxmemory",
-        ],
-        "are about a server that is a replica, and replicaof ends the start",
-    ),
-    (&["bind-source-addr"], "is the address of connections to a master or another node"),
     (
         &["repl-diskless-sync", "repl-diskless-sync-delay", "repl-diskless-sync-max-replicas"],
         "replicas get the snapshot by way of a file whatever is asked for, which costs the disk and no \
@@ -247,7 +224,6 @@ mod tests {
     #[test]
     fn what_is_missing_ends_the_start_with_its_place() {
         for (line, name) in [
-            ("slaveof 127.0.0.1 6379", "replicaof"),
             ("cluster-enabled yes", "cluster-enabled"),
             ("tls-port 6380", "tls-port"),
             ("tls-replication yes", "tls-replication"),
@@ -259,7 +235,7 @@ mod tests {
             ends_with(&format!("port 7000\n\n  {line} \nhz 20"), 4, line, row.sentence);
         }
         ends_with("tls-port 1\ntls-port 2\n", 3, "tls-port 2", NO_TLS);
-        for text in ["replicaof a 1\nreplicaof no one", "tls-port 1\ntls-port 0"] {
+        for text in ["replicaof a 1", "tls-port 1\ntls-port 0", "aclfile ''"] {
             assert!(start(text).is_ok_and(|(_, warnings)| warnings.is_empty()), "{text}");
         }
     }

@@ -239,7 +239,7 @@ impl DirectiveKind {
                 return out.text(name, value, value.as_slice() != default.as_bytes());
             }
             DirectiveKind::Maybe { at, .. } => {
-                // Nothing is said by saying nothing.
+                // A directive without a value has no line.
                 return match (at.get)(config) {
                     Some(value) => out.text(name, value, true),
                     None => out.processed(name),

@@ -52,7 +52,7 @@ pub struct Rewriter {
     lines: Vec<Vec<u8>>,
     /// The lines of each option, by their index, from the top.
     places: BTreeMap<Vec<u8>, VecDeque<usize>>,
-    /// Options that have had their say: what is left of their old lines is void.
+    /// Options that have been rewritten: their old lines that are left over become blank.
     processed: BTreeSet<Vec<u8>>,
     needs_signature: bool,
 }
@@ -117,7 +117,7 @@ impl Rewriter {
         self.options.sentinel_mode
     }
 
-    /// The option has had its say: old lines of it that are not taken are void.
+    /// The option has been rewritten: its old lines that were not taken become blank.
     pub fn processed(&mut self, option: &str) {
         self.processed.insert(option.to_ascii_lowercase().into_bytes());
     }

@@ -75,7 +75,7 @@ pub const SAVE: Special = Special {
         if out.sentinel_mode() {
             return;
         }
-        // Silence would mean the defaults.
+        // A file without a line would mean the defaults.
         if config.save.is_empty() {
             out.line(name, b"save \"\"".to_vec(), true);
         }

@@ -1,35 +1,60 @@
-//! Appending a short bulk string to a reply buffer, in a few stores instead of three growing copies.
-//! Replies of many elements are made of nothing else.
+//! Appending a short value between a head and a tail, in a few stores instead of three growing copies:
+//! replies of many elements are made of nothing else. What head and tail say is the caller's matter.
 
 use super::listpack::copy_short;
 
-/// Bulks below this length have heads of one or two digits.
-const SHORT: usize = 100;
-/// The longest head with the line end behind the data, and what the stores may touch beyond.
-const AROUND: usize = 8;
+/// What stands before a value, in the form of one store: up to six bytes, a zero, and their number.
+#[derive(Clone, Copy, Debug)]
+pub struct Head([u8; 8]);
 
-/// Appends `$<length>\r\n<b>\r\n`; false, and nothing happens, when `b` is long or there is no room.
+/// The longest head and tail, which is also what the one store of the head may touch of an empty value.
+const AROUND: usize = Head::MAX + 2;
+
+const _: () = assert!(AROUND == size_of::<Head>());
+
+impl Head {
+    const MAX: usize = 6;
+
+    pub const fn new(bytes: &[u8]) -> Head {
+        assert!(bytes.len() <= Head::MAX);
+        let mut all = [0; 8];
+        let mut i = 0;
+        while i < bytes.len() {
+            all[i] = bytes[i];
+            i += 1;
+        }
+        all[7] = bytes.len() as u8;
+        Head(all)
+    }
+
+    /// At most `MAX`.
+    #[inline(always)]
+    pub(super) fn len(self) -> usize {
+        usize::from(self.0[7])
+    }
+
+    /// The bytes, and some behind them that count for nothing.
+    #[inline(always)]
+    pub(super) fn store(self) -> [u8; 8] {
+        self.0
+    }
+}
+
+/// Appends `head`, `b` and `tail`; false, and nothing happens, when there is no room.
 #[inline(always)]
-pub fn short_bulk(to: &mut Vec<u8>, b: &[u8]) -> bool {
+pub fn framed(to: &mut Vec<u8>, head: Head, b: &[u8], tail: [u8; 2]) -> bool {
     let n = b.len();
-    if n >= SHORT || to.capacity() - to.len() < n + AROUND {
+    if to.capacity() - to.len() < n + AROUND {
         return false;
     }
-    let (tens, ones) = ((n / 10) as u8, (n % 10) as u8);
-    // SAFETY: head (4 or 5 bytes), data and line end (2) are at most n + 7 bytes; the store of the long
-    // head touches eight, which are there. `b` is borrowed from elsewhere.
+    // SAFETY: head (6 bytes at most), data and tail (2) are at most n + AROUND bytes; the store of the head
+    // touches eight, which are there. `b` is borrowed from elsewhere.
     unsafe {
         let begin = to.as_mut_ptr().add(to.len());
-        let head = if n < 10 {
-            begin.cast::<[u8; 4]>().write([b'$', b'0' + ones, b'\r', b'\n']);
-            4
-        } else {
-            begin.cast::<[u8; 8]>().write([b'$', b'0' + tens, b'0' + ones, b'\r', b'\n', 0, 0, 0]);
-            5
-        };
-        copy_short(b.as_ptr(), begin.add(head), n);
-        begin.add(head + n).cast::<[u8; 2]>().write(*b"\r\n");
-        to.set_len(to.len() + head + n + 2);
+        begin.cast::<[u8; 8]>().write(head.store());
+        copy_short(b.as_ptr(), begin.add(head.len()), n);
+        begin.add(head.len() + n).cast::<[u8; 2]>().write(tail);
+        to.set_len(to.len() + head.len() + n + 2);
     }
     true
 }
@@ -41,17 +66,18 @@ mod tests {
     #[test]
     fn every_length_in_every_room() {
         let data: Vec<u8> = (0..120).collect();
-        for n in 0..data.len() {
-            for room in 0..140 {
-                let mut v = Vec::with_capacity(room + 1);
-                v.push(b'x');
-                let (free, b) = (v.capacity() - 1, &data[..n]);
-                let whole = [b"x$", n.to_string().as_bytes(), b"\r\n", b, b"\r\n"].concat();
-                if short_bulk(&mut v, b) {
-                    assert_eq!(v, whole);
-                } else {
-                    assert_eq!(v, b"x");
-                    assert!(n >= SHORT || free < n + AROUND);
+        for head in [&b""[..], b"<", b"<head>"] {
+            for n in 0..data.len() {
+                for room in 0..140 {
+                    let mut v = Vec::with_capacity(room + 1);
+                    v.push(b'x');
+                    let (free, b) = (v.capacity() - 1, &data[..n]);
+                    if framed(&mut v, Head::new(head), b, *b"/>") {
+                        assert_eq!(v, [b"x", head, b, b"/>"].concat());
+                    } else {
+                        assert_eq!(v, b"x");
+                        assert!(free < n + AROUND);
+                    }
                 }
             }
         }

@@ -47,9 +47,9 @@
 //! - `total` stays below 4 GiB or the writer panics. Callers that take values from clients ask
 //!   `safe_to_add` first, which draws the line at 1 GiB.
 
-mod bulks;
 mod codec;
 mod find;
+mod framed;
 mod iter;
 mod join;
 mod random;
@@ -67,6 +67,7 @@ use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
 pub(super) use codec::copy_short;
 pub use codec::{Corrupt, Element, Needle, validate, validate_shallow};
+pub use framed::SHORT_STRING;
 pub use iter::{Iter, Sink};
 
 /// The bytes of a listpack without entries.

@@ -27,6 +27,7 @@ impl Watches {
     }
 
     /// Clients that watch anything, and watched keys.
+    #[cfg(test)]
     pub fn counts(&self) -> (usize, usize) {
         (self.by_client.len(), self.dbs.iter().map(HashMap::len).sum())
     }

@@ -80,10 +80,6 @@ impl Listener {
         Ok(Listener::Unix(mio::net::UnixListener::from_std(s.into())))
     }
 
-    pub fn is_unix(&self) -> bool {
-        matches!(self, Listener::Unix(_))
-    }
-
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Listener::Tcp(l) => registry.register(l, token, Interest::READABLE),

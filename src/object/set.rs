@@ -16,7 +16,8 @@ use crate::ds::pairs::Pairs;
 
 /// Draws with repetition from a listpack, in one walk through it (SRANDFIELD_RANDOM_SAMPLE_LIMIT).
 const PICKED_AT_ONCE: u64 = 1000;
-/// When more than so many go for one that stays, the ones that stay are drawn (SPOP_MOVE_STRATEGY_MUL).
+/// SPOP that removes more than so many members for each one it keeps draws the kept ones instead
+/// (SPOP_MOVE_STRATEGY_MUL).
 const POP_MOVE: usize = 5;
 /// Bytes that an integer takes in a listpack at most.
 const PACKED_INT_MAX: usize = 10;

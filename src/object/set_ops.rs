@@ -163,7 +163,7 @@ pub fn intersection(sets: &[&Set], limits: &SetLimits) -> Set {
     result
 }
 
-/// Sets up to which a union is told by asking the ones before, without building it.
+/// A union of up to so many sets is not built: each member is looked up in the sets before its own.
 const ASKED: usize = 4;
 
 /// Members that any set holds, each once.
@@ -171,7 +171,7 @@ pub fn unite(sets: &[&Set], limits: &SetLimits, mut f: impl FnMut(Element<'_>)) 
     if sets.len() > ASKED {
         return union(sets, limits).for_each(f);
     }
-    // The bigger ones first: theirs are the members that need the least asking.
+    // The bigger sets first: their members are looked up in fewer others.
     let mut sets = sets.to_vec();
     sets.sort_by_key(|s| std::cmp::Reverse(s.len()));
     for (i, s) in sets.iter().enumerate() {

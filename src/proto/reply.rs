@@ -16,13 +16,36 @@
 //! Aggregates whose length is known late: `defer` marks the place, `set_deferred` inserts the head
 //! there.
 
-use crate::ds::append::short_bulk;
-use crate::ds::listpack::{self, Element, Sink};
+use crate::ds::append::{self, Head};
+use crate::ds::listpack::{self, Element, SHORT_STRING, Sink};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A full first buffer; a piece is at least as long (PROTO_REPLY_CHUNK_BYTES).
 pub const CHUNK: usize = 16 * 1024;
+
+/// `$<n>\r\n`, for every length of two digits at most: bulk strings of such lengths are put together in a
+/// few stores.
+static BULK_HEADS: [Head; 100] = {
+    let mut heads = [Head::new(b""); 100];
+    let mut n = 0;
+    while n < heads.len() {
+        let (tens, ones) = (b'0' + n as u8 / 10, b'0' + n as u8 % 10);
+        heads[n] = if n < 10 {
+            Head::new(&[b'$', ones, b'\r', b'\n'])
+        } else {
+            Head::new(&[b'$', tens, ones, b'\r', b'\n'])
+        };
+        n += 1;
+    }
+    heads
+};
+/// Those of the short strings of a listpack.
+static SHORT_HEADS: &[Head; SHORT_STRING] = match BULK_HEADS.first_chunk() {
+    Some(heads) => heads,
+    None => unreachable!(),
+};
+const LINE_END: [u8; 2] = *b"\r\n";
 
 #[derive(Debug)]
 pub enum Piece {
@@ -403,7 +426,10 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, b: &[u8]) {
-        if !self.muted && short_bulk(&mut self.buf, b) {
+        if let Some(head) = BULK_HEADS.get(b.len())
+            && !self.muted
+            && append::framed(&mut self.buf, *head, b, LINE_END)
+        {
             return;
         }
         self.head(b'$', b.len() as i64);
@@ -577,7 +603,7 @@ impl Sink for Reply {
     fn run(&mut self, entries: &mut listpack::Iter<'_>, mut n: usize) -> usize {
         while n > 0 {
             if !self.muted {
-                n -= entries.append_bulks(&mut self.buf, n);
+                n -= entries.append_framed(&mut self.buf, n, SHORT_HEADS, LINE_END);
             }
             // The one that did not fit the form, the end, or the buffer.
             let Some(e) = (if n > 0 { entries.next() } else { None }) else { break };
@@ -616,6 +642,24 @@ mod tests {
         }
         assert_eq!(got, want);
         assert_eq!((r.pending(), r.list()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn bulk_strings_of_every_length_have_their_head() {
+        let mut listpack = listpack::Listpack::new();
+        let (mut single, mut whole, mut want) = (Reply::new(false), Reply::new(false), Vec::new());
+        for n in 0..300 {
+            let text = vec![b'x'; n];
+            single.bulk(&text);
+            listpack.push_back(text.as_slice());
+            want.extend_from_slice(format!("${n}\r\n").as_bytes());
+            want.extend_from_slice(&text);
+            want.extend_from_slice(b"\r\n");
+        }
+        assert_eq!(single.take_bytes(), want);
+        whole.buf.reserve(2 * want.len());
+        assert_eq!(whole.run(&mut listpack.iter(), 301), 1);
+        assert_eq!(whole.take_bytes(), want);
     }
 
     #[test]

@@ -59,10 +59,6 @@ impl Backlog {
         self.end - self.start
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
     /// Bytes of memory.
     pub fn footprint(&self) -> usize {
         self.footprint + self.blocks.capacity() * size_of::<Block>()
@@ -141,7 +137,7 @@ mod tests {
             }
             b.trim(0, b.end());
             b.trim(0, b.end());
-            assert!(b.is_empty() && b.footprint == 0, "nothing is left behind");
+            assert!(b.len() == 0 && b.footprint == 0, "nothing is left behind");
         }
     }
 

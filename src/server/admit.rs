@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ permissions ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
-//!           NOREPLICAS ─ READONLY ─ subscribed ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─ MULTI: queue
+//!           NOREPLICAS ─ READONLY ─ subscribed ─ MASTERDOWN ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─
+//!           MULTI: queue
 //! Queued    permissions: of all the rest EXEC was asked for what is queued
 //! Script    arity ─ NOSCRIPT ─ permissions ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
 //!           (slots)
 //! Log       MULTI: queue
+//! Link      pause ─ MISCONF (ends the process) ─ MULTI: queue
 //! ```
 //!
 //! The orders are upstream's, each written once; in brackets stands what has its place there and is not
@@ -15,7 +17,7 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits};
+use super::{Server, ServerStates, auth, disk, evict, limits, link_client, script, tracking};
 use crate::acl::denials::DeniedIn;
 use crate::acl::selector::Denied;
 use crate::clients::pause::action;
@@ -32,10 +34,9 @@ const NO_MULTI: CmdError = CmdError::Msg(&"ERR Command not allowed inside a tran
 const OOM: CmdError = CmdError::Msg(&"OOM command not allowed when used memory > 'maxmemory'.");
 const NO_REPLICAS: CmdError = CmdError::Msg(&"NOREPLICAS Not enough good replicas to write.");
 const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a read only replica.");
+const MASTER_DOWN: CmdError =
+    CmdError::Msg(&"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
-const BUSY: CmdError = CmdError::Msg(
-    &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-);
 const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
 
 const SCRIPT_ARITY: CmdError =
@@ -49,6 +50,11 @@ const SCRIPT_ON_REPLICA: CmdError =
     CmdError::Msg(&"READONLY Can not run script with write flag on readonly replica");
 const SCRIPT_BY_RO: CmdError =
     CmdError::Msg(&"ERR Can not execute a script with write flag using *_ro command.");
+const SCRIPT_MASTER_DOWN: CmdError = CmdError::Msg(
+    &"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no' and 'allow-stale' \
+      flag is not set on the script.",
+);
+const SCRIPT_STALE: CmdError = CmdError::Msg(&"ERR Can not execute the command on a stale replica");
 const SCRIPT_OOM: CmdError = CmdError::Msg(
     &"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
 );
@@ -64,6 +70,8 @@ pub enum Caller {
     Script,
     /// The pseudo-client that replays the log.
     Log(ClientId),
+    /// The client that reads the stream of the master.
+    Link(ClientId),
 }
 
 pub enum Verdict {
@@ -101,6 +109,7 @@ pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdic
             }
             None
         }
+        Caller::Link(id) => return of_link(srv, id, cmd, args),
     };
     refusal.map_or(Verdict::Run, Verdict::Refused)
 }
@@ -133,13 +142,25 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
     if srv.states.has(ServerStates::MAXMEMORY) && !srv.execution.in_nested_pass() {
         let short = evict::perform(srv) == evict::EvictOutcome::Failed;
-        let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
+        let tired = srv.eviction.is_tired(&srv.config);
+        let Some(c) = srv.clients.get_mut(id).filter(|c| !c.has(flag::DYING)) else {
+            return Verdict::Gone;
+        };
+        if tired {
+            c.set(flag::YIELDS);
+        }
         // Queueing takes memory, so it is refused; EXEC and DISCARD free the queue, so they are not.
         let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
         if short && (queues || acts.any(cf::DENYOOM)) {
             return Verdict::Refused(OOM);
         }
         srv.eviction.short = short;
+    }
+    if srv.states.has(ServerStates::TRACKING) {
+        tracking::limit(srv);
+        if srv.clients.live(id).is_none() {
+            return Verdict::Gone;
+        }
     }
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
     if let Some(why) = state_refuses(srv, c, e, acts) {
@@ -210,12 +231,14 @@ pub fn flags_of_call(srv: &Server, e: &CommandRow, args: Args) -> u64 {
     if e.flags & cf::RUNS_SCRIPT == 0 { e.flags } else { flags_of_script(&srv.scripting, e, &args) }
 }
 
-/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
-/// script says more in its header.
+/// What a call of EVAL, FCALL and the like does, as far as it can be told before: the row's flags, unless
+/// the script says more in its header, or the function by its flags.
 fn flags_of_script(scripting: &Scripting, e: &CommandRow, args: &[&[u8]]) -> u64 {
-    let (by_name, Some(what)) = (e.flags & cf::SCRIPT_BY_NAME != 0, args.get(1)) else {
-        return e.flags;
-    };
+    let Some(what) = args.get(1) else { return e.flags };
+    if e.flags & cf::FUNCTION_BY_NAME != 0 {
+        return scripting.libraries.find(what).map_or(e.flags, |f| f.flags.of_command(e.flags));
+    }
+    let by_name = e.flags & cf::SCRIPT_BY_NAME != 0;
     let name = match by_name {
         true => Sha::try_from(what.to_ascii_lowercase()).ok(),
         false => Some(name_of(what)),
@@ -258,11 +281,17 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
             e.name
         )));
     }
+    if states.has(ServerStates::STALE) && acts.lacks & cf::STALE != 0 {
+        return Some(MASTER_DOWN);
+    }
     if states.has(ServerStates::LOADING) && acts.lacks & cf::LOADING != 0 {
         return Some(LOADING);
     }
+    if states.has(ServerStates::ASYNC_LOADING) && acts.any(cf::NO_ASYNC_LOADING) {
+        return Some(LOADING);
+    }
     if states.has(ServerStates::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
-        return Some(BUSY);
+        return Some(script::busy(srv));
     }
     let touches = acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY);
     (c.has(LISTENER) && touches).then_some(LISTENS)
@@ -300,13 +329,31 @@ fn protected(srv: &Server, c: &Client, e: &CommandRow) -> Option<CmdError> {
     )))
 }
 
+/// What the master has run is run here, too: nothing refuses it, and only a pause holds it up.
+fn of_link(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
+    let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let acts = Acts::of(srv, e, c, args);
+    if paused(srv, c, acts) {
+        return Verdict::Postpone;
+    }
+    let queues = c.has(flag::MULTI) && e.flags & cf::INSIDE_MULTI == 0;
+    if acts.any(cf::WRITE) && srv.states.has(ServerStates::DISK_ERROR) {
+        link_client::disk_fails(srv);
+    }
+    if queues { Verdict::Queue } else { Verdict::Run }
+}
+
 // ---- scripts ----------------------------------------------------------------------------------------
 
 /// May a script begin that says by `flags` what it does? `caller` asked for it, by a command that only
 /// reads when `by_ro`.
 pub fn script(srv: &Server, caller: ClientId, flags: Flags, by_ro: bool) -> Option<CmdError> {
+    let stale = srv.states.has(ServerStates::STALE);
     if flags.has(Flags::COMPAT) {
-        return None;
+        return stale.then_some(MASTER_DOWN);
+    }
+    if stale && !flags.has(Flags::ALLOW_STALE) {
+        return Some(SCRIPT_MASTER_DOWN);
     }
     let obeyed = srv.clients[caller].has(flag::OBEYED);
     if flags.has(Flags::NO_CLUSTER) && srv.config.cluster_enabled {
@@ -347,6 +394,9 @@ fn of_script(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
         return Some(in_words(srv, caller, cmd, denied, "ERR ACL failure in script: "));
     }
     let (e, r) = (srv.table.get(cmd), srv.scripting.running.as_ref()?);
+    if srv.states.has(ServerStates::STALE) && e.flags & cf::STALE == 0 {
+        return Some(SCRIPT_STALE);
+    }
     if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
         return Some(SCRIPT_READS);
     }

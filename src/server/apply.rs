@@ -23,10 +23,14 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::AppendOnly => {
             return refuse_unless(append_only(srv), "Unable to turn on AOF. Check server logs.");
         }
-        Apply::AofAutoGc => aof::delete_history(srv),
+        Apply::AofAutoGc => {
+            super::rewrite::finish_handover(srv);
+            aof::delete_history(srv);
+        }
         Apply::AppendFsync => aof::policy_changed(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
+        Apply::ReplicaServes => super::role::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
         Apply::Hz => srv.cron.hz = srv.config.hz,
         Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
@@ -106,15 +110,27 @@ fn max_memory(srv: &mut Server) {
     srv.eviction.running = max > 0;
 }
 
-/// Writes the score of a process that is the master.
-pub fn oom_score(srv: &mut Server) -> bool {
+fn oom_settings(srv: &Server) -> (oom::OomMode, [i32; 3]) {
     let mode = match srv.config.oom_score_adj {
         OomScoreAdj::No => oom::OomMode::No,
         OomScoreAdj::Relative => oom::OomMode::Relative,
         OomScoreAdj::Absolute => oom::OomMode::Absolute,
     };
-    let values = srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0));
-    srv.process.oom.apply(mode, values, oom::Class::Master).is_ok()
+    (mode, srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0)))
+}
+
+/// Writes the score of this process, by its role.
+pub fn oom_score(srv: &mut Server) -> bool {
+    let (mode, values) = oom_settings(srv);
+    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
+    srv.process.oom.apply(mode, values, class).is_ok()
+}
+
+/// Writes the score of a forked child.
+pub fn oom_score_of_child(srv: &mut Server) {
+    let (mode, values) = oom_settings(srv);
+    // The child does its work all the same.
+    let _with_that_of_the_parent = srv.process.oom.set(mode, values, oom::Class::Child);
 }
 
 /// A period shorter than two ticks of the cron, which winds the watchdog up, would bark at an idle

@@ -153,7 +153,7 @@ pub fn text(user: &User, denied: Denied, command: &str, named: Option<&[&[u8]]>)
 }
 
 /// The user that a call of this client has to be judged by; None for one that may do everything.
-fn judge<'a>(srv: &'a Server, id: ClientId) -> Option<&'a User> {
+fn judge(srv: &Server, id: ClientId) -> Option<&User> {
     let c = &srv.clients[id];
     (c.flags & (flag::LIMITED | flag::OBEYED) == flag::LIMITED).then(|| srv.acl.get(c.user))
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use super::{Server, batch, call, dispatch, pause, policy, slow};
-use crate::blocked::{Block, Retry, Wait};
+use crate::blocked::{Block, Wait};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::proto::args::{Args, Key};
@@ -34,29 +34,39 @@ impl Ctx<'_> {
         others: Option<Vec<Box<[u8]>>>,
     ) -> Flow {
         debug_assert!(self.may_block());
-        // A retry that blocks again keeps its first deadline and its original arguments.
-        let retry = self.srv.blocked.retry.take();
-        let before = retry.unwrap_or(Retry { deadline, ..Retry::default() });
         let came = self.args.to_owned();
         let (args, original) = match others {
-            Some(others) => (others, Some(before.original.unwrap_or(came))),
-            None => (came, before.original),
+            Some(others) => (others, Some(came)),
+            None => (came, None),
         };
         let b = Block {
             wait,
             db: self.db,
             keys: keys.iter().map(|k| Box::from(*k)).collect(),
-            deadline: before.deadline,
+            deadline,
             cmd: self.cmd,
             args,
             original,
             spent: 0,
         };
-        self.srv.blocked.add(self.client, b);
+        enlist(self.srv, self.client, b);
         self.srv.clients[self.client].set(flag::BLOCKED);
         policy::refresh(self.srv);
         Flow::Block
     }
+}
+
+/// The client waits, and the keyspace knows for which keys.
+fn enlist(srv: &mut Server, id: ClientId, b: Block) {
+    b.keys.iter().for_each(|key| srv.ks.awaited.add(key));
+    srv.blocked.add(id, b);
+}
+
+/// The client waits for nothing any more; what it waited for.
+pub fn delist(srv: &mut Server, id: ClientId) -> Option<Block> {
+    let b = srv.blocked.remove(id)?;
+    b.keys.iter().for_each(|key| srv.ks.awaited.remove(key));
+    Some(b)
 }
 
 /// Serves ready keys, and those that this makes ready.
@@ -79,32 +89,43 @@ pub fn serve(srv: &mut Server) {
     }
 }
 
-/// Runs a parked request again.
+/// Runs a parked request again. When that blocks once more, the deadline and the words that the client
+/// sent stay those of the first time.
 pub fn retry(srv: &mut Server, id: ClientId) {
-    let Some(mut b) = unpark(srv, id) else { return };
+    let Some(b) = unpark(srv, id) else { return };
     let argv: Vec<&[u8]> = b.args.iter().map(|a| &a[..]).collect();
     let c = &mut srv.clients[id];
     c.set(flag::EXECUTING | flag::REPROCESSING);
     let mut out = std::mem::take(&mut c.conn.out);
     let outer = srv.execution.set_current(Some(id));
-    let (deadline, spent) = (b.deadline, b.spent);
-    srv.blocked.retry = Some(Retry { deadline, original: b.original.take(), spent });
-    let flow = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), spent, &mut out);
-    b.original = srv.blocked.retry.take().and_then(|r| r.original);
+    let (flow, spent) = dispatch::run_again(srv, id, b.cmd, Args::new(&argv), b.spent, &mut out);
     srv.execution.set_current(outer);
     let c = &mut srv.clients[id];
     c.clear(flag::REPROCESSING);
-    if flow == Flow::Postponed {
-        // The server rests: the request waits on no key any more, only for the end of the pause.
-        c.set(flag::BLOCKED);
-        srv.blocked.add(id, Block { keys: Vec::new(), ..b });
-        pause::postpone(srv, id);
+    match flow {
+        Flow::Block => srv.blocked.carry_over(id, b),
+        Flow::Postponed => {
+            // The server rests: the request waits on no key any more, only for the end of the pause.
+            c.set(flag::BLOCKED);
+            enlist(srv, id, Block { keys: Vec::new(), ..b });
+            pause::postpone(srv, id);
+        }
+        Flow::Done | Flow::Close => log_slow(srv, id, &b, spent),
     }
     finish(srv, id, out, !matches!(flow, Flow::Block | Flow::Postponed));
 }
 
+/// The slow log shows a request that had to wait as it came, with the time of all its attempts.
+fn log_slow(srv: &mut Server, id: ClientId, b: &Block, spent: u64) {
+    if spent > srv.slowlog.threshold_ticks {
+        let came = b.original.as_ref().unwrap_or(&b.args);
+        let came: Vec<&[u8]> = came.iter().map(|a| &a[..]).collect();
+        slow::log(srv, id, b.cmd, &came, spent);
+    }
+}
+
 fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
-    let b = srv.blocked.remove(id)?;
+    let b = delist(srv, id)?;
     srv.clients.get_mut(id)?.clear(flag::BLOCKED);
     Some(b)
 }
@@ -112,14 +133,12 @@ fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
 /// Gives the reply back; when the request is over, what the client sent meanwhile is run in this pass.
 fn finish(srv: &mut Server, id: ClientId, mut out: Reply, over: bool) {
     let c = &mut srv.clients[id];
-    if over && c.has(flag::SKIP | flag::SKIP_NEXT) {
-        dispatch::skip_replies(srv, id, &mut out);
+    if over && c.has(dispatch::AFTER_REQUEST) {
+        dispatch::after_request(srv, id, &mut out);
     }
+    batch::take_pushes(srv, id, &mut out);
     let c = &mut srv.clients[id];
     c.clear(flag::EXECUTING);
-    if let Some(p) = c.pushes.take() {
-        out.aloud(|out| out.append(*p));
-    }
     c.conn.out = out;
     if !srv.clients[id].conn.out.is_empty() {
         srv.clients.wants_write(id);
@@ -143,11 +162,7 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     // The duration of the call is that of its attempts, without the time it waited.
     call::count_call(srv, b.cmd, b.spent);
     srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
-    if b.spent > srv.slowlog.threshold_ticks {
-        let came = b.original.as_ref().unwrap_or(&b.args);
-        let came: Vec<&[u8]> = came.iter().map(|a| &a[..]).collect();
-        slow::log(srv, id, b.cmd, &came, b.spent);
-    }
+    log_slow(srv, id, &b, b.spent);
     let c = &mut srv.clients[id];
     let mut out = std::mem::take(&mut c.conn.out);
     match error {

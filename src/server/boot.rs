@@ -294,6 +294,7 @@ fn init(
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
     super::master::refresh_good(&mut srv);
+    super::role::at_start(&mut srv);
     Ok(srv)
 }
 
@@ -330,7 +331,12 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     }
     listen::log_ready(srv);
     if srv.process.supervised == Supervised::Systemd {
-        supervise::notify("STATUS=Ready to accept connections\n");
+        supervise::notify(match srv.repl.link.is_on() {
+            false => "STATUS=Ready to accept connections\n",
+            true => {
+                "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA sync\n"
+            }
+        });
         supervise::notify("READY=1\n");
     }
     let max = srv.config.maxmemory;
@@ -347,6 +353,7 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     apply::oom_score(srv);
     apply::watchdog(srv);
     crash_report::register();
+    super::link::tick(srv);
     lend::shown(srv, pass::serve);
     0
 }
@@ -453,9 +460,11 @@ fn build(
         latency: Default::default(),
         watches: Default::default(),
         pubsub: Default::default(),
+        tracking: Default::default(),
         blocked: Default::default(),
         ops: Default::default(),
         repl: Default::default(),
+        master_link: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
         aof: Default::default(),

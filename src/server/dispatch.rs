@@ -6,7 +6,7 @@
 
 use super::admit::{self, Caller, Verdict};
 use super::call::{CallSource, call};
-use super::{Server, client_info, kill, monitor, pause, settle, transaction};
+use super::{Server, batch, client_info, kill, link_client, monitor, pause, settle, transaction};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::{Flow, flag as cf};
 use crate::cmd::table::CmdId;
@@ -22,8 +22,8 @@ pub fn process(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, args: Args, o
         None => Flow::Done,
     };
     let c = &srv.clients[id];
-    if c.has(flag::SKIP | flag::SKIP_NEXT) && !matches!(flow, Flow::Postponed | Flow::Block) {
-        skip_replies(srv, id, out);
+    if c.has(AFTER_REQUEST) && !matches!(flow, Flow::Postponed | Flow::Block) {
+        after_request(srv, id, out);
     }
     flow
 }
@@ -61,7 +61,16 @@ fn resolve(
 #[inline]
 fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
     if !admit::needs_no_judge(srv.states, &srv.clients[id], srv.table.get(cmd)) {
-        match admit::admit(srv, Caller::Client(id), cmd, args) {
+        let caller = match srv.clients[id].has(flag::MASTER) {
+            true => Caller::Link(id),
+            false => Caller::Client(id),
+        };
+        let verdict = admit::admit(srv, caller, cmd, args);
+        batch::take_pushes(srv, id, out);
+        match verdict {
+            Verdict::Run if matches!(caller, Caller::Link(_)) => {
+                return link_client::apply(srv, id, cmd, args, out);
+            }
             Verdict::Run => {}
             Verdict::Refused(why) => {
                 return reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out);
@@ -83,7 +92,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
 }
 
 /// A request that was blocked is tried again, past the judge: what refuses it may have come up meanwhile.
-/// The attempts before took `spent` ticks.
+/// The attempts before took `spent` ticks; returned are those of all attempts with this one.
 pub fn run_again(
     srv: &mut Server,
     id: ClientId,
@@ -91,28 +100,43 @@ pub fn run_again(
     args: Args,
     spent: u64,
     out: &mut Reply,
-) -> Flow {
-    match admit::admit(srv, Caller::Client(id), cmd, args) {
+) -> (Flow, u64) {
+    let verdict = admit::admit(srv, Caller::Client(id), cmd, args);
+    batch::take_pushes(srv, id, out);
+    let flow = match verdict {
         Verdict::Refused(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Verdict::Postpone => Flow::Postponed,
         Verdict::Gone => Flow::Done,
         Verdict::Run | Verdict::Queue => {
             // The call is measured from an earlier beginning; what the attempts took has been booked before.
-            srv.execution.ticks = crate::sys::clock::ticks().saturating_sub(spent);
+            let begun = crate::sys::clock::ticks().saturating_sub(spent);
+            srv.execution.ticks = begun;
             srv.stats.command_ticks = srv.stats.command_ticks.saturating_sub(spent);
-            call(srv, id, cmd, args, out, CallSource::Client)
+            let flow = call(srv, id, cmd, args, out, CallSource::Client);
+            return (flow, srv.execution.ticks.saturating_sub(begun));
         }
-    }
+    };
+    (flow, 0)
 }
 
-/// CLIENT REPLY SKIP silences the command after it.
-pub(super) fn skip_replies(srv: &mut Server, id: ClientId, out: &mut Reply) {
+/// Flags that say something about one request.
+pub(super) const AFTER_REQUEST: u64 = flag::SKIP | flag::SKIP_NEXT | flag::CACHING;
+
+/// The request is over, and what was said about it: CLIENT REPLY SKIP silences the command after it, CLIENT
+/// CACHING is about the next command or transaction.
+#[cold]
+pub(super) fn after_request(srv: &mut Server, id: ClientId, out: &mut Reply) {
     let c = &mut srv.clients[id];
+    let last = c.last_cmd;
+    let keeps = last != CmdId::MAX && srv.table.get(last).flags & cf::KEEPS_CACHING != 0;
+    if !keeps && !c.has(flag::MULTI) {
+        c.clear(flag::CACHING);
+    }
     if c.has(flag::SKIP_NEXT) {
         c.clear(flag::SKIP_NEXT);
         c.set(flag::SKIP);
         out.mute(true);
-    } else {
+    } else if c.has(flag::SKIP) {
         c.clear(flag::SKIP);
         out.mute(c.has(flag::REPLY_OFF));
     }
@@ -146,6 +170,9 @@ pub fn reject(
     }
     for e in out.take_errors() {
         srv.stats.count_error(&e);
+        if srv.clients[id].has(flag::MASTER) {
+            link_client::complain(srv, id, &e);
+        }
     }
     Flow::Done
 }

@@ -9,6 +9,7 @@
 
 use super::Server;
 use super::info::server_port;
+use crate::config::valid::title_variables;
 use crate::net::listener::{Listener, Refused};
 use crate::net::listeners::UNIX;
 use crate::notice;
@@ -129,18 +130,9 @@ pub fn show_title_as(srv: &Server, title: &[u8]) -> bool {
     if !srv.config.set_proc_title {
         return true;
     }
-    let c = &srv.config;
-    let vars = proctitle::Vars {
-        title,
-        bind: c.bind.first().map(|b| &b[..]),
-        port: c.port as u16,
-        tls_port: c.tls_port as u16,
-        unixsocket: c.unixsocket.as_deref().unwrap_or_default(),
-        config_file: srv.process.config_file.as_deref(),
-        cluster: c.cluster_enabled,
-        sentinel: false,
-    };
+    let config_file = srv.process.config_file.as_deref();
+    let vars = proctitle::Vars { title, config_file, ..title_variables(&srv.config) };
     debug_assert!(server_port(srv) <= u16::MAX as u64);
-    let title = proctitle::expand(&c.proc_title_template, &vars);
+    let title = proctitle::expand(&srv.config.proc_title_template, &vars);
     title.inspect(|t| proctitle::set(t)).is_some()
 }

@@ -21,26 +21,34 @@ pub mod dispatch;
 pub mod evict;
 pub mod execution;
 pub mod expire_cycle;
+pub mod function;
 pub mod info;
 pub mod jobs;
 pub mod kill;
 pub mod lend;
 pub mod limits;
+pub mod link;
+pub mod link_client;
 pub mod listen;
 pub mod loading;
 pub mod master;
 pub mod monitor;
+pub mod pace;
 pub mod pass;
 pub mod pause;
 pub mod policy;
 pub mod process;
 pub mod rewrite;
+pub mod role;
 pub mod script;
 pub mod script_api;
+pub mod script_debug;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
+pub mod sync_load;
+pub mod tracking;
 pub mod transaction;
 pub mod users;
 
@@ -64,6 +72,7 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use crate::tracking::Tracking;
 use ctx::Table;
 
 pub struct Server {
@@ -96,11 +105,13 @@ pub struct Server {
     pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
+    pub tracking: Tracking,
     /// Room for the channel of a keyspace event.
     pub event_channel: Vec<u8>,
     pub blocked: Blocked,
     pub ops: Ops,
     pub repl: Replication,
+    pub master_link: link::MasterLink,
     pub scripting: Scripting,
     pub jobs: Jobs,
     pub aof: Aof,
@@ -125,10 +136,16 @@ impl ServerStates {
     pub const LOADING: u32 = 1 << 2;
     pub const BUSY: u32 = 1 << 3;
     pub const REPLICA: u32 = 1 << 4;
+    /// A replica without its master does not serve what may be stale.
+    pub const STALE: u32 = 1 << 5;
     pub const CLIENT_EVICTION: u32 = 1 << 6;
+    /// A dataset is loaded beside the one that is served.
+    pub const ASYNC_LOADING: u32 = 1 << 10;
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;
+    /// Clients cache keys: reads are remembered, and the table may be too large.
+    pub const TRACKING: u32 = 1 << 10;
 
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0

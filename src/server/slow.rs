@@ -9,7 +9,7 @@
 //! `slow_ticks` is the lower of the two, so that a command pays one comparison for both.
 
 use super::{Server, client_info};
-use crate::clients::ClientId;
+use crate::clients::{ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
@@ -26,23 +26,15 @@ pub fn refresh(srv: &mut Server) {
 }
 
 /// A command, EXEC's and a script's too, has spent `ticks`. One that `waits` (is blocked) is logged when
-/// its wait ends.
+/// its wait ends, by `blocking`, which has the words that the client sent.
 pub fn took_long(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
     let us = srv.clock.ns(ticks) / 1000;
     let flags = srv.table.get(cmd).flags;
     let event = if flags & cf::FAST != 0 { "fast-command" } else { "command" };
     sample(srv, event, us / 1000);
-    if waits {
-        return;
-    }
-    // A request that had to wait is shown as it came.
-    let original = srv.blocked.retry.as_mut().and_then(|r| r.original.take());
-    match original {
-        Some(words) => {
-            let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-            log(srv, id, cmd, &words, ticks);
-        }
-        None => log(srv, id, cmd, &args, ticks),
+    let waited = srv.clients.get(id).is_some_and(|c| c.has(flag::REPROCESSING));
+    if !waits && !waited {
+        log(srv, id, cmd, &args, ticks);
     }
 }
 

@@ -59,10 +59,6 @@ impl Slowlog {
         self.entries.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The newest first.
     pub fn iter(&self) -> impl Iterator<Item = &SlowlogEntry> {
         self.entries.iter()
@@ -104,7 +100,7 @@ mod tests {
         push(&mut log, 3, &[b"x"]);
         assert_eq!(ids(&log), [5]);
         push(&mut log, 0, &[b"x"]);
-        assert!(log.is_empty());
+        assert_eq!(log.len(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub struct Stats {
     pub rejected_connections: u64,
     pub traffic: Traffic,
     /// To replicas; not in `traffic`.
+    pub net_repl_input: u64,
     pub net_repl_output: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
@@ -49,6 +50,7 @@ pub struct Stats {
     pub instant_ops: Rate,
     pub instant_in: Rate,
     pub instant_out: Rate,
+    pub instant_repl_in: Rate,
     pub instant_repl_out: Rate,
     pub instant_cycles: Rate,
     pub instant_cycle_us: Rate,

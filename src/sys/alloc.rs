@@ -271,8 +271,6 @@ pub struct Stats {
     pub allocated: usize,
     pub active: usize,
     pub resident: usize,
-    pub retained: usize,
-    pub muzzy: usize,
 }
 
 #[cfg(feature = "jemalloc")]
@@ -382,13 +380,10 @@ mod control {
     pub fn stats() -> Stats {
         set("epoch", 1);
         let get = |n: &str| get(n).unwrap_or(0) as usize;
-        let page = 4096;
         Stats {
             allocated: get("stats.allocated"),
             active: get("stats.active"),
             resident: get("stats.resident"),
-            retained: get("stats.retained"),
-            muzzy: get("stats.arenas.4096.pmuzzy") * page,
         }
     }
 
@@ -448,10 +443,7 @@ mod control {
     }
 }
 
-pub use control::{
-    NAME, background_thread, get as mallctl_get, malloc_stats, purge, set as mallctl_set, stats, tune,
-    tune_text,
-};
+pub use control::{NAME, background_thread, malloc_stats, purge, stats, tune, tune_text};
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ pub enum OomMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Master = 0,
+    #[allow(dead_code, reason = "a server is a master until it can follow one")]
     Replica = 1,
     Child = 2,
 }
@@ -44,6 +45,20 @@ impl Default for OomScore {
 impl OomScore {
     /// Sets the score for a process of this class. Failing is logged too.
     pub fn apply(&mut self, mode: OomMode, values: [i32; 3], class: Class) -> io::Result<()> {
+        self.set(mode, values, class).map_err(|(doing, e)| {
+            warning!("Unable to {doing} oom_score_adj: {}", errno::text(&e));
+            e
+        })
+    }
+
+    /// The same without a line in the log, which a forked child does not touch. An error comes with what
+    /// was being done.
+    pub fn set(
+        &mut self,
+        mode: OomMode,
+        values: [i32; 3],
+        class: Class,
+    ) -> Result<(), (&'static str, io::Error)> {
         let score = match (mode, self.base) {
             (OomMode::No, None) => return Ok(()),
             (OomMode::No, Some(base)) => {
@@ -51,7 +66,7 @@ impl OomScore {
                 base
             }
             (_, base) => {
-                let base = base.map_or_else(|| self.read(), Ok)?;
+                let base = base.map_or_else(|| self.read().map_err(|e| ("read", e)), Ok)?;
                 self.base = Some(base);
                 let value = values[class as usize];
                 let sum = if mode == OomMode::Relative { value.saturating_add(base) } else { value };
@@ -59,15 +74,12 @@ impl OomScore {
             }
         };
         let done = File::options().write(true).truncate(true).open(self.path);
-        done.and_then(|mut f| f.write_all(format!("{score}\n").as_bytes())).inspect_err(|e| {
-            warning!("Unable to write oom_score_adj: {}", errno::text(e));
-        })
+        done.and_then(|mut f| f.write_all(format!("{score}\n").as_bytes())).map_err(|e| ("write", e))
     }
 
     fn read(&self) -> io::Result<i32> {
         let mut text = String::new();
-        let done = File::open(self.path).and_then(|mut f| f.read_to_string(&mut text));
-        done.inspect_err(|e| warning!("Unable to read oom_score_adj: {}", errno::text(e)))?;
+        File::open(self.path).and_then(|mut f| f.read_to_string(&mut text))?;
         Ok(text.trim().parse().unwrap_or(0))
     }
 }

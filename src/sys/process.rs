@@ -69,11 +69,6 @@ pub fn reap() -> Option<(pid_t, Ended)> {
     waitpid(-1, libc::WNOHANG)
 }
 
-/// Whether this child has ended.
-pub fn reap_pid(pid: pid_t) -> Option<Ended> {
-    waitpid(pid, libc::WNOHANG).map(|(_, e)| e)
-}
-
 /// Waits for this child to end; None when it is no child of ours.
 pub fn wait(pid: pid_t) -> Option<Ended> {
     waitpid(pid, 0).map(|(_, e)| e)
@@ -435,7 +430,7 @@ mod tests {
             0
         });
         wait_until(|| {
-            ended = reap_pid(c).map(|e| (c, e));
+            ended = waitpid(c, libc::WNOHANG);
             ended.is_some()
         });
         assert_eq!(ended, Some((c, Ended::Exited(CHILD_NOERROR_RETVAL))));

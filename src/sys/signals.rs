@@ -54,6 +54,12 @@ pub fn install_in_child(expected: bool) {
     set(libc::SIGUSR1, on_kill_child as extern "C" fn(i32) as libc::sighandler_t, 0);
 }
 
+/// In a child that serves a client by itself: what ends the server does not end it.
+pub fn ignore_shutdown() {
+    set(libc::SIGTERM, libc::SIG_IGN, 0);
+    set(libc::SIGINT, libc::SIG_IGN, 0);
+}
+
 /// The signal that asked for a shutdown, if one did and it has not been cleared.
 pub fn shutdown_asked() -> Option<i32> {
     ASKED.load(SeqCst).then(|| LAST.load(SeqCst))
@@ -62,11 +68,6 @@ pub fn shutdown_asked() -> Option<i32> {
 /// Whether a child may have ended since the last call.
 pub fn child_ended() -> bool {
     CHILD_ENDED.swap(false, SeqCst)
-}
-
-/// The last signal that asked for a shutdown, 0 when none ever did.
-pub fn last_signal() -> i32 {
-    LAST.load(SeqCst)
 }
 
 /// The shutdown was refused or called off: the next SIGINT is a first one again.
@@ -178,7 +179,7 @@ mod tests {
             install(Some(w.as_raw_fd()));
             raise(libc::SIGHUP);
             raise(libc::SIGPIPE);
-            assert_eq!((shutdown_asked(), last_signal()), (None, 0));
+            assert_eq!((shutdown_asked(), LAST.load(SeqCst)), (None, 0));
             raise(libc::SIGTERM);
             assert_eq!(shutdown_asked(), Some(libc::SIGTERM));
             let mut woken = [0; 8];
@@ -188,7 +189,7 @@ mod tests {
             assert_eq!(shutdown_asked(), Some(libc::SIGINT));
             set_loading(true);
             raise(libc::SIGTERM);
-            assert_eq!(last_signal(), libc::SIGTERM);
+            assert_eq!(LAST.load(SeqCst), libc::SIGTERM);
             return;
         }
         let out = play(&format!("{SELF}a_signal_asks_wakes_and_can_be_called_off"), "child");

@@ -94,7 +94,7 @@ impl Server {
 
     fn in_folder(binary: &Path, options: &[&str], mut dir: PathBuf) -> Server {
         let options: Vec<String> = options.iter().map(|o| o.to_string()).collect();
-        // Somebody else may take the port between our look and the server's: then the next one.
+        // Another process may take the port between our look and the server's: then the next one.
         for _ in 0..20 {
             let port = free_port();
             let child = launch(binary, port, &dir, &options);
@@ -296,7 +296,7 @@ pub fn own_folder() -> PathBuf {
     dir
 }
 
-/// A port that nobody listens on now, with room above it for the cluster bus. Below the range from which
+/// A port that no process listens on now, with room above it for the cluster bus. Below the range from which
 /// the system takes the ports of outgoing connections.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -445,7 +445,11 @@ pub struct Conn {
 impl Conn {
     #[track_caller]
     pub fn new(port: u16) -> Conn {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+        Conn::over(TcpStream::connect(("127.0.0.1", port)).expect("the server listens"))
+    }
+
+    /// The other end of a connection that the server has opened.
+    pub fn over(stream: TcpStream) -> Conn {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");

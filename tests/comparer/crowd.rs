@@ -11,9 +11,9 @@
 //! had to tell was written. When the servers differ after that they are asked again for a while, because a
 //! turn may leave work for the next one.
 //!
-//! People wait in blocking commands, listen to channels, watch keys, switch replies off and protocols over,
-//! pause and kill each other; what they say may come in pieces. Who was hung up on comes back as somebody
-//! new. What they say is in `crowd_words`.
+//! The clients wait in blocking commands, listen to channels, watch keys, switch replies off and protocols
+//! over, pause and kill each other; what they send may come in pieces. A client whose connection was closed
+//! connects anew. What they send is in `crowd_words`.
 
 use super::crowd_words;
 use super::driver::Driver;
@@ -151,7 +151,7 @@ impl Crowd {
         let told = self.d.differences.len();
         self.people = (0..PEOPLE).map(|_| Person::new(&self.d)).collect();
         self.waiting = vec![false; PEOPLE];
-        // What came of those who left is nobody's fault.
+        // What came of clients that left is no difference.
         let _ = self.quiet();
         self.d.same_effects(&[], rules::Freedom::None);
         self.d.differences.truncate(told);
@@ -187,7 +187,7 @@ impl Crowd {
 
     /// What INFO counts of clients.
     fn same_counts(&mut self) -> bool {
-        // A real server forgets the timeout of who was paused before he could wait.
+        // A real server forgets the timeout of a client that was paused before it could wait.
         const NOT: [&str; 4] =
             ["connected_clients", "client_recent_max_", "maxclients", "clients_in_timeout_table"];
         let (ours, theirs) = self.d.asked(&[b"INFO", b"clients"]);
@@ -210,7 +210,7 @@ impl Crowd {
         }
         let mut who = self.d.rng.index(PEOPLE);
         if self.waiting[who] && self.d.rng.below(10) > 0 {
-            // Rather somebody who can speak.
+            // Rather a client that can speak.
             who = (0..PEOPLE).map(|i| (who + i) % PEOPLE).find(|i| !self.waiting[*i]).unwrap_or(who);
         }
         let words = if self.d.rng.below(100) == 0 || (stuck && self.d.rng.below(2) == 0) {
@@ -240,7 +240,7 @@ impl Crowd {
         self.steps.saturating_sub(1) / OTHERS_EVERY % 3
     }
 
-    /// Makes up what somebody says.
+    /// Makes up what a client sends.
     fn say(&mut self, who: usize) -> Vec<Vec<u8>> {
         let ids: Vec<i64> = self.people.iter().map(|p| p.ours.id).collect();
         let others = crowd_words::Others { ids, step: self.steps, mood: self.mood() };
@@ -362,7 +362,7 @@ impl Crowd {
         (Bulk(both.0), theirs)
     }
 
-    /// What was heard has been compared; who is gone is replaced.
+    /// What was heard has been compared; clients that are gone are replaced.
     fn forget(&mut self) {
         for p in &mut self.people {
             p.ours.heard.clear();
@@ -392,8 +392,8 @@ fn has_flag(line: &[&str], flag: char) -> bool {
     line.iter().any(|f| f.strip_prefix("flags=").is_some_and(|f| f.contains(flag)))
 }
 
-/// Where heads of aggregates begin that have no elements: who killed himself in EXEC hears nothing more of
-/// it, but a real server lets heads through whose length was known late.
+/// Where heads of aggregates begin that have no elements: a client that killed itself in EXEC gets no more
+/// of its replies, but a real server lets heads through whose length was known late.
 fn without_last_heads(text: &[u8]) -> usize {
     let mut end = text.len();
     while let Some(line) = text[..end].strip_suffix(b"\r\n") {

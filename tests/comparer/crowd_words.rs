@@ -23,7 +23,7 @@ pub struct Others {
     pub ids: Vec<i64>,
     pub step: usize,
     /// 0: they unblock each other; 1: they pause writes; 2: they pause everything, for moments. One at a
-    /// time: a real server dies when one who rests is unblocked, and the longest pause stops us as well.
+    /// time: a real server dies when a paused client is unblocked, and the longest pause stops us as well.
     pub mood: usize,
 }
 
@@ -100,7 +100,11 @@ pub fn say(rng: &mut Rng, habits: &mut Habits, others: &Others, said: &mut Said)
         }
         68..82 => listen(rng, habits, said),
         82..90 => transaction(rng, step, said),
-        90..97 => {
+        90..94 => {
+            let line = track(rng, others);
+            said.line(rng, &line);
+        }
+        94..98 => {
             let line = of_oneself(rng);
             if line == "RESET" {
                 *habits = Habits::default();
@@ -141,7 +145,7 @@ fn wait(rng: &mut Rng) -> String {
     }
 }
 
-/// Something that may wake who waits.
+/// A command that may wake clients that wait.
 fn wake(rng: &mut Rng, step: usize, said: &mut Said) {
     let (k, o) = (key(rng), key(rng));
     let group = text(rng, &["g1", "g1", "g2"]);
@@ -189,7 +193,7 @@ fn restore(key: &str) -> Vec<Vec<u8>> {
     words.iter().map(|w| w.to_vec()).collect()
 }
 
-/// Databases change places; one key may wake somebody then, since several are found in the order of a table.
+/// Databases change places; one key may wake a client then, since several are found in the order of a table.
 fn swap(key: &str) -> Vec<Vec<u8>> {
     const CODE: &str = "redis.call('SELECT', 1) redis.call('FLUSHDB') \
         redis.call('RPUSH', KEYS[1], 'x', 'y') return redis.call('SWAPDB', 1, 0)";
@@ -210,6 +214,43 @@ fn script(key: &str, other: &str, rng: &mut Rng) -> Vec<Vec<u8>> {
     ];
     let code = pick(rng, SCRIPTS);
     ["EVAL", code, "2", key, other].map(|w| w.as_bytes().to_vec()).to_vec()
+}
+
+/// Caching: who is told of which keys. Two prefixes at most: of three a real server answers twice when the
+/// last two overlap.
+fn track(rng: &mut Rng, others: &Others) -> String {
+    let id = pick(rng, &others.ids);
+    let redirect = match rng.below(6) {
+        0..2 => format!(" REDIRECT {id}"),
+        2 => text(rng, &[" REDIRECT 0", " REDIRECT 99999999", " REDIRECT x", " REDIRECT", ""]),
+        _ => String::new(),
+    };
+    let loops = text(rng, &["", "", " NOLOOP"]);
+    let keys = text(
+        rng,
+        &[
+            "",
+            " PREFIX k",
+            " PREFIX k1",
+            " PREFIX l: PREFIX z:",
+            " PREFIX k PREFIX k2",
+            " PREFIX s: PREFIX s:",
+        ],
+    );
+    match rng.below(16) {
+        0..4 => format!("CLIENT TRACKING ON{redirect}{loops}"),
+        4..7 => format!("CLIENT TRACKING ON BCAST{keys}{redirect}{loops}"),
+        7 => format!("CLIENT TRACKING ON OPTIN{redirect}"),
+        8 => format!("CLIENT TRACKING ON{loops} OPTOUT"),
+        9 => text(
+            rng,
+            &["CLIENT TRACKING ON OPTIN OPTOUT", "CLIENT TRACKING ON PREFIX x", "CLIENT TRACKING x"],
+        ),
+        10..12 => "CLIENT TRACKING OFF".into(),
+        12 => text(rng, &["CLIENT CACHING YES", "CLIENT CACHING NO", "CLIENT CACHING x"]),
+        13 => text(rng, &["CLIENT TRACKINGINFO", "CLIENT GETREDIR"]),
+        _ => format!("GET {}", key(rng)),
+    }
 }
 
 /// What concerns other people.
@@ -286,7 +327,11 @@ fn transaction(rng: &mut Rng, step: usize, said: &mut Said) {
                         let line = wait(rng);
                         said.line(rng, &line);
                     }
-                    1 => said.line(rng, &format!("GET {k}")),
+                    1 => {
+                        let line = text(rng, &["GET", "LRANGE", "ZCARD", "TYPE", "EXISTS"]);
+                        let more = if line == "LRANGE" { " 0 -1" } else { "" };
+                        said.line(rng, &format!("{line} {k}{more}"));
+                    }
                     _ => wake(rng, step, said),
                 }
             }

@@ -9,7 +9,7 @@
 //!   every 4,000          encodings are legal, copies are equal, DEBUG RELOAD changes nothing
 //! ```
 //!
-//! Without a second server the questions are the same and nobody compares the answers; what must hold of one
+//! Without a second server the questions are the same and the answers are not compared; what must hold of one
 //! server alone is checked all the same.
 
 use super::coverage::Coverage;
@@ -50,7 +50,7 @@ pub struct Driver {
     pub queueing: bool,
     /// The mains may wait for something.
     pub waits: bool,
-    /// There are more clients, who come anew when we start over.
+    /// There are more clients, which connect anew when we start over.
     pub crowded: bool,
 }
 
@@ -141,7 +141,7 @@ impl Driver {
             self.theirs.iter_mut().for_each(Side::reconnect);
         }
         if self.crowded {
-            // What somebody has still to say may be a pause.
+            // What a client has still to send may be a pause.
             [Some(&mut self.ours), self.theirs.as_mut()].into_iter().flatten().for_each(Side::dismiss);
         }
         // Nothing that others said rests.
@@ -158,7 +158,7 @@ impl Driver {
         }
         (self.db, self.queueing) = (0, false);
         self.history.clear();
-        // What happened until now is nobody's fault.
+        // What happened until now is no difference.
         for side in [Some(&mut self.ours), self.theirs.as_mut()].into_iter().flatten() {
             side.put_question();
             side.effects(0);

@@ -1,11 +1,11 @@
 //! Several commands that belong together.
 //!
 //! ```text
-//!   transaction   [WATCH, somebody writes] MULTI ... EXEC | DISCARD
+//!   transaction   [WATCH, another writes] MULTI ... EXEC | DISCARD
 //!   script        a command inside EVAL, by call and pcall, in RESP2 and RESP3
 //!   expiring      keys whose time is over, and the command that finds it so
 //!   elsewhere     SELECT, some commands, back
-//!   waiter        a blocking command with no data; somebody writes until it is served, or it is unblocked
+//!   waiter        a blocking command with no data; others write until it is served, or it is unblocked
 //!   listener      a connection of its own that (un)subscribes, hears messages, changes its protocol
 //!   spectator     MONITOR
 //!   pipeline      several commands in one write
@@ -107,7 +107,7 @@ impl Driver {
         }
     }
 
-    /// The key is over in a moment; nobody has noticed yet.
+    /// The key expires in a moment; no command has noticed yet.
     fn let_expire(&mut self, key: &[u8]) {
         let both = self.both(&[b"PEXPIRE", key, b"1"]);
         if both.0 == Int(1) {
@@ -169,8 +169,25 @@ impl Driver {
             return;
         }
         call.options.clear();
+        if self.rng.below(2) == 0 && self.has("fcall") {
+            return self.function(call, code);
+        }
         call.name = "eval".into();
         call.words.splice(0..0, [b"EVAL".to_vec(), code.to_vec(), b"0".to_vec()]);
+        self.compare(call);
+    }
+
+    /// The same by a function with flags by chance.
+    fn function(&mut self, mut call: Call, code: &[u8]) {
+        let resp3 = code.starts_with(b"redis.setresp");
+        let name = if resp3 { values::CALLER_IN_RESP3 } else { values::CALLER };
+        let text = String::from_utf8_lossy(name);
+        let body = values::function(&text, code, &mut self.rng);
+        let library = [b"#!lua name=", name, b"\n", &body].concat();
+        self.compare(Call::of(&[b"FUNCTION", b"LOAD", b"REPLACE", &library]));
+        let command = if self.rng.below(3) == 0 { "FCALL_RO" } else { "FCALL" };
+        call.name = command.to_lowercase();
+        call.words.splice(0..0, [command.as_bytes().to_vec(), name.to_vec(), b"0".to_vec()]);
         self.compare(call);
     }
 
@@ -189,7 +206,7 @@ impl Driver {
         }
     }
 
-    // ---- who waits -------------------------------------------------------------------------------
+    // ---- clients that wait -----------------------------------------------------------------------
 
     fn waiter(&mut self) {
         let blocking = |name: &str| rules::BLOCKING.contains(&name) && !name.starts_with("wait");
@@ -251,7 +268,7 @@ impl Driver {
             put_marked(&mut pair.0, &words, &mark);
             pair.1.iter_mut().for_each(|c| put_marked(c, &words, &mark));
             if self.rng.below(2) == 0 {
-                // Who subscribed has been answered by now: the message must reach him.
+                // The subscriber has been answered by now: the message must reach it.
                 let ours = until(&mut pair.0, &mark);
                 let theirs = pair.1.as_mut().map(|c| until(c, &mark));
                 if !self.same_heard(&words, &ours, theirs.as_deref()) {
@@ -271,7 +288,7 @@ impl Driver {
             }
         }
         drop(pair);
-        // Whoever counts subscribers must find them gone.
+        // A count of subscribers must find them gone.
         let begun = Instant::now();
         while self.asked(&[b"PUBSUB", b"NUMPAT"]) != (Int(1), self.theirs.as_ref().map(|_| Int(1)))
             || self.asked(&[b"PUBSUB", b"CHANNELS"]).0 != Array(vec![])

@@ -29,12 +29,9 @@ const MAY_DIFFER: &[(&str, &str)] = &[
     ("command|client|tracking ", "tracking is to come"),
     ("command|cluster", "clusters are to come"),
     ("command|failover ", "replication is to come"),
-    ("command|fcall", "functions are to come"),
-    ("command|function", "functions are to come"),
     ("command|migrate ", "clusters are to come"),
     ("command|module", "modules are to come"),
     ("command|read", "clusters are to come"),
-    ("command|script|debug ", "the debugger is to come"),
     ("command|wait", "replication is to come"),
 ];
 
@@ -129,7 +126,7 @@ fn info(c: &mut Conn, f: &mut Facts) {
             f.insert(format!("info|{section}"), names.join(" "));
             (section, names) = (head.to_lowercase(), Vec::new());
         } else if let Some((name, value)) = line.split_once(':').filter(|(n, _)| !OWN.contains(n)) {
-            // What was called depends on who asked before.
+            // What was called depends on the requests before.
             if section != "commandstats" && section != "latencystats" || name.ends_with("_get") {
                 names.push(name);
                 f.insert(format!("info|{section}|{name}"), kind(value));
@@ -139,7 +136,7 @@ fn info(c: &mut Conn, f: &mut Facts) {
     f.insert(format!("info|{section}"), names.join(" "));
 }
 
-/// Every directive, with what it is when nobody has set it.
+/// Every directive, with what it is when it has not been set.
 fn config(c: &mut Conn, f: &mut Facts) {
     let Array(words) = c.run("CONFIG GET *") else { panic!("CONFIG GET in RESP2") };
     for pair in words.chunks(2) {

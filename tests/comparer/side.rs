@@ -3,7 +3,7 @@
 //! ```text
 //!   main   ── the commands that are compared, one at a time ──────────────────────────► server
 //!   watch  ◄─ pushes: keyspace events ──┐
-//!          ── INFO persistence, DEBUG DIGEST-VALUE, OBJECT ENCODING, what somebody else does ─► server
+//!          ── INFO persistence, DEBUG DIGEST-VALUE, OBJECT ENCODING, what another client does ─► server
 //! ```
 //!
 //! The watch speaks RESP3 and is subscribed to all keyspace events. A server runs what main sent before what
@@ -80,7 +80,7 @@ impl Side {
         Conn::new(self.port)
     }
 
-    /// Main's reply. Who waits for good is sent on.
+    /// Main's reply. A client that would wait for good is sent on.
     pub fn reply(&mut self) -> Value {
         let begun = Instant::now();
         while !self.main.ready(WAITS) {

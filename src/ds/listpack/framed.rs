@@ -1,35 +1,28 @@
 //! From a listpack to a reply without a stop in between: strings of up to 63 bytes, which is what most
-//! entries are, become bulk strings by three or four unconditional copies of 16 bytes each.
+//! entries are, are put between a head for their length and a tail by three or four unconditional copies
+//! of 16 bytes each.
 
 use super::Iter;
+use crate::ds::append::Head;
 
-/// The longest string with one byte of head (and one of backlen).
-const LONGEST: usize = 63;
-/// What the copies may read behind the head of an entry, and write behind the head of a bulk string.
+/// Strings below this length have one byte of head (and one of backlen) in a listpack.
+pub const SHORT_STRING: usize = 64;
+/// What the copies may read behind the head of an entry, and write behind that of the reply.
 const STRIDE: usize = 64;
-/// The room that one bulk string may touch: head, string or stride, line end.
-const ROOM: usize = 8 + STRIDE + 2;
-
-/// `$<n>\r\n` for every length, and zeros.
-const HEADS: [[u8; 8]; LONGEST + 1] = {
-    let mut heads = [[0; 8]; LONGEST + 1];
-    let mut n = 0;
-    while n <= LONGEST {
-        let (tens, ones) = (b'0' + n as u8 / 10, b'0' + n as u8 % 10);
-        heads[n] = if n < 10 {
-            [b'$', ones, b'\r', b'\n', 0, 0, 0, 0]
-        } else {
-            [b'$', tens, ones, b'\r', b'\n', 0, 0, 0]
-        };
-        n += 1;
-    }
-    heads
-};
+/// The room that one string may touch: head, string or stride, tail.
+const ROOM: usize = size_of::<Head>() + STRIDE + 2;
 
 impl Iter<'_> {
-    /// Appends up to `n` values to a reply, as far as they are short strings, `to` has room without
-    /// growing, and the listpack goes on long enough behind them. Returns how many it appended.
-    pub fn append_bulks(&mut self, to: &mut Vec<u8>, n: usize) -> usize {
+    /// Appends up to `n` values, each between the head of its length and `tail`, as far as they are short
+    /// strings, `to` has room without growing, and the listpack goes on long enough behind them. Returns
+    /// how many it appended.
+    pub fn append_framed(
+        &mut self,
+        to: &mut Vec<u8>,
+        n: usize,
+        heads: &[Head; SHORT_STRING],
+        tail: [u8; 2],
+    ) -> usize {
         let mut appended = 0;
         let mut len = to.len();
         let begin = to.as_mut_ptr();
@@ -39,7 +32,7 @@ impl Iter<'_> {
         {
             // SAFETY: front < back, in one listpack, with more than STRIDE bytes between them: the first
             // byte and the STRIDE behind it may be read. From `len` on there is ROOM in the vector for
-            // the head (8), what the copies touch (STRIDE behind the head) and the line end.
+            // the head (8), what the copies touch (STRIDE behind the head) and the tail (2).
             unsafe {
                 let first = *self.front;
                 if first & 0xC0 != 0x80 {
@@ -47,8 +40,9 @@ impl Iter<'_> {
                 }
                 let size = usize::from(first & 0x3F);
                 let (from, at) = (self.front.add(1), begin.add(len));
-                at.cast::<[u8; 8]>().write(HEADS[size]);
-                let at = at.add(4 + usize::from(size > 9));
+                let head = heads[size];
+                at.cast::<[u8; 8]>().write(head.store());
+                let at = at.add(head.len());
                 for i in 0..STRIDE / 16 {
                     if i > 0 && size <= 16 * i {
                         break;
@@ -56,8 +50,8 @@ impl Iter<'_> {
                     let word = from.add(16 * i).cast::<u128>().read_unaligned();
                     at.add(16 * i).cast::<u128>().write_unaligned(word);
                 }
-                at.add(size).cast::<[u8; 2]>().write(*b"\r\n");
-                len += 4 + usize::from(size > 9) + size + 2;
+                at.add(size).cast::<[u8; 2]>().write(tail);
+                len += head.len() + size + 2;
                 // The entry: head, string, backlen. At most 65 bytes, so it may end at `back`.
                 self.front = from.add(size + 1);
             }
@@ -71,13 +65,24 @@ impl Iter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::SHORT_STRING;
+    use crate::ds::append::Head;
     use crate::ds::listpack::{Element, Listpack};
     use crate::ds::prop::Source;
 
-    /// What the reply would be, value by value.
-    fn bulk(to: &mut Vec<u8>, e: Element<'_>) {
+    /// One to six bytes, different for each length.
+    fn head(n: usize) -> Vec<u8> {
+        vec![b'A' + n as u8; 1 + n % 6]
+    }
+
+    fn heads() -> [Head; SHORT_STRING] {
+        std::array::from_fn(|n| Head::new(&head(n)))
+    }
+
+    /// The same, value by value.
+    fn framed(to: &mut Vec<u8>, e: Element<'_>) {
         let text = e.to_vec();
-        to.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
+        to.extend_from_slice(&head(text.len()));
         to.extend_from_slice(&text);
         to.extend_from_slice(b"\r\n");
     }
@@ -100,14 +105,14 @@ mod tests {
             let (mut walk, mut naive, mut quick) = (lp.iter(), lp.iter(), 0);
             while !walk.is_done() {
                 let n = rng.below(8);
-                let appended = walk.append_bulks(&mut got, n);
+                let appended = walk.append_framed(&mut got, n, &heads(), *b"\r\n");
                 assert!(appended <= n);
                 quick += appended;
-                naive.by_ref().take(appended).for_each(|e| bulk(&mut want, e));
+                naive.by_ref().take(appended).for_each(|e| framed(&mut want, e));
                 assert_eq!(got, want);
                 if let Some(e) = walk.next() {
-                    bulk(&mut got, e);
-                    bulk(&mut want, naive.next().expect("as many entries"));
+                    framed(&mut got, e);
+                    framed(&mut want, naive.next().expect("as many entries"));
                 }
             }
             assert!(naive.next().is_none() && got == want);
@@ -120,8 +125,8 @@ mod tests {
         let mut lp = Listpack::new();
         (0..100).for_each(|i| lp.push_back(format!("element:{i:08}").as_bytes()));
         let mut to = Vec::with_capacity(4096);
-        assert!(lp.iter().append_bulks(&mut to, 100) > 90);
-        assert_eq!(lp.iter().append_bulks(&mut to, 5), 5);
-        assert_eq!(lp.iter().append_bulks(&mut Vec::new(), 5), 0);
+        assert!(lp.iter().append_framed(&mut to, 100, &heads(), *b"\r\n") > 90);
+        assert_eq!(lp.iter().append_framed(&mut to, 5, &heads(), *b"\r\n"), 5);
+        assert_eq!(lp.iter().append_framed(&mut Vec::new(), 5, &heads(), *b"\r\n"), 0);
     }
 }
