@@ -302,6 +302,7 @@ fn take_place(srv: &mut Server, side: Option<Vec<Db>>) {
         settle::before_flush(srv, None);
         srv.ks.exchange_all(&mut side);
         srv.ks.own_ttls.clear();
+        settle::after_exchange(srv);
         discard(srv, side);
         notice!("MASTER <-> REPLICA sync: Discarding old DB in background");
     }
