@@ -272,6 +272,35 @@ fn saves_and_rewrites_wait_for_each_other() {
 }
 
 #[test]
+fn what_follows_a_rewrite_at_once_finds_the_log_whole() {
+    let mut srv = Server::with(&[&AOF[..], &DEBUG, &["--appendfsync", "always"]].concat());
+    let mut c = srv.connect();
+    // The manifest learns of the new increment while these are run, and of the base while others are.
+    for round in 0..5 {
+        let (a, b) = (format!("SET a {round}"), format!("SET b {round}"));
+        let said = c.pipeline(&[&a, "BGREWRITEAOF", &b, "DEBUG LOADAOF", "MGET a b", "INCR n"]);
+        assert_eq!(said[1].text(), "Background append only file rewriting started");
+        assert_eq!(said[4], Value::bulks(&[round.to_string(), round.to_string()]));
+        no_child(&mut c);
+    }
+    let rewrites = c.figure("aof_rewrites");
+    assert!(rewrites >= 5, "one that was overtaken is made up for: {rewrites}");
+    let said =
+        c.pipeline(&["BGREWRITEAOF", "CONFIG SET appendonly no", "CONFIG SET appendonly yes", "INCR n"]);
+    assert_eq!((&said[1], &said[2], &said[3]), (&Value::ok(), &Value::ok(), &Int(6)));
+    no_child(&mut c);
+    c.pipeline(&["BGREWRITEAOF", "INCR n"]);
+    srv.kill();
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!(c.run("INCR n"), Int(8));
+    c.pipeline(&["BGREWRITEAOF", "INCR n"]);
+    srv.stop();
+    srv.restart();
+    assert_eq!(srv.connect().run("MGET a b n"), Value::bulks(&["4", "4", "9"]));
+}
+
+#[test]
 fn a_log_that_has_grown_is_rewritten_by_itself() {
     let growth = ["--auto-aof-rewrite-percentage", "100", "--auto-aof-rewrite-min-size", "50000"];
     let srv = Server::with(&[&AOF[..], &growth].concat());

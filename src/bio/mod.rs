@@ -1,4 +1,5 @@
-//! A thread for what the disk takes long to do: fsync of the append only file, closing big files.
+//! A thread for what the disk takes long to do: fsync of the append only file, closing big files, and steps
+//! of several files that belong together (a rewrite's end).
 //!
 //! ```text
 //! main: sync(file) ──► channel ──► thread: fdatasync ──► pending - 1, the error if there was one
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 enum Job {
@@ -21,6 +22,26 @@ enum Job {
     /// The last that is done with a file of the log: synced first.
     SyncAndClose(Arc<File>),
     Close(File),
+    /// Anything else.
+    Work(Box<dyn FnOnce() + Send>),
+}
+
+/// Work that was handed over, and what has come of it.
+#[derive(Debug)]
+pub struct Handed<T> {
+    done: Arc<AtomicBool>,
+    outcome: Receiver<T>,
+}
+
+impl<T> Handed<T> {
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// What has come of it; waits when it is not done.
+    pub fn outcome(self) -> T {
+        self.outcome.recv().expect("the thread ends with the process, and work has an outcome")
+    }
 }
 
 #[derive(Default)]
@@ -61,6 +82,24 @@ impl Bio {
 
     pub fn sync_and_close(&self, file: Arc<File>) {
         self.send(Job::SyncAndClose(file));
+    }
+
+    /// Has something done on the thread; `wake` is called when it is done.
+    pub fn hand_over<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> Handed<T> {
+        let (result, outcome) = channel();
+        let done = Arc::new(AtomicBool::new(false));
+        let theirs = done.clone();
+        self.send(Job::Work(Box::new(move || {
+            // Without a receiver the process is about to end.
+            let _taken = result.send(work());
+            theirs.store(true, Ordering::Release);
+            wake();
+        })));
+        Handed { done, outcome }
     }
 
     /// Takes the name of a file away at once and frees its blocks on the thread.
@@ -111,6 +150,7 @@ fn work(inbox: Receiver<Job>, shared: &Shared, cpus: Option<Vec<u8>>) {
             }
             Job::SyncAndClose(file) => sync(shared, &file),
             Job::Close(file) => drop(file),
+            Job::Work(work) => work(),
         }
         shared.jobs.fetch_sub(1, Ordering::Release);
     }
@@ -152,6 +192,17 @@ mod tests {
         bio.drain();
         assert_eq!((bio.syncing(), bio.failed()), (0, None));
         assert!(bio.unlink(&path).is_err());
+    }
+
+    #[test]
+    fn work_is_done_in_its_turn_and_has_an_outcome() {
+        let bio = Bio::start(None);
+        let (woken, bell) = channel();
+        let handed = bio.hand_over(|| 6 * 7, move || woken.send(()).expect("the test waits"));
+        bell.recv().expect("it rings");
+        assert!(handed.is_done());
+        assert_eq!(handed.outcome(), 42);
+        assert_eq!(bio.hand_over(|| "waits", || ()).outcome(), "waits");
     }
 
     #[test]

@@ -11,9 +11,10 @@ use crate::cmd::row::{Docs, Flow, cat};
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, Handler, ROW};
 use crate::server::pause;
-use crate::server::{auth, blocking, client_info, kill, limits};
+use crate::server::{auth, blocking, client_info, kill, limits, tracking};
+use crate::tracking::Overlap;
 
-const SUB: u64 = NOSCRIPT | LOADING | STALE | SENTINEL;
+const SUB: u64 = NOSCRIPT | LOADING | STALE | SENTINEL | KEEPS_CACHING;
 
 const fn sub(name: &'static str, arity: i32, flags: u64, run: Handler, docs: &'static Docs) -> Command {
     Command { name, arity, flags, acl: cat::CONNECTION, run, docs, ..ROW }
@@ -28,7 +29,7 @@ pub static ROWS: &[Command] = &[Command {
         sub("caching", 3, SUB, caching, &docs::CLIENT_CACHING),
         sub("getname", 2, SUB, getname, &docs::CLIENT_GETNAME),
         sub("getredir", 2, SUB, getredir, &docs::CLIENT_GETREDIR),
-        sub("help", 2, LOADING | STALE | SENTINEL, help, &docs::CLIENT_HELP),
+        sub("help", 2, SUB & !NOSCRIPT, help, &docs::CLIENT_HELP),
         sub("id", 2, SUB, id, &docs::CLIENT_ID),
         sub("info", 2, SUB, info, &docs::CLIENT_INFO),
         sub("kill", -3, SUB | ADMIN, kill, &docs::CLIENT_KILL),
@@ -39,6 +40,7 @@ pub static ROWS: &[Command] = &[Command {
         sub("reply", 3, SUB, reply, &docs::CLIENT_REPLY),
         sub("setinfo", 4, SUB, setinfo, &docs::CLIENT_SETINFO),
         sub("setname", 3, SUB, setname, &docs::CLIENT_SETNAME),
+        sub("tracking", -3, SUB, tracking, &docs::CLIENT_TRACKING),
         sub("trackinginfo", 2, SUB, trackinginfo, &docs::CLIENT_TRACKINGINFO),
         sub("unblock", -3, SUB | ADMIN, unblock, &docs::CLIENT_UNBLOCK),
         sub("unpause", 2, SUB | ADMIN, unpause, &docs::CLIENT_UNPAUSE),
@@ -211,7 +213,7 @@ fn filter<'a>(ctx: &mut Ctx<'a>) -> Result<Filter<'a>, CmdError> {
             b"type" => f.kind = Some(kind(ctx, value)?),
             b"addr" => f.addr = Some(value),
             b"laddr" => f.laddr = Some(value),
-            b"user" => match auth::named(value) {
+            b"user" => match auth::named(ctx.srv, value) {
                 Some(user) => f.user = Some(user),
                 None => return Err(quoting(ctx, "ERR No such user '", value, "'")),
             },
@@ -375,29 +377,178 @@ fn unpause(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-// ---- tracking, which no client can turn on yet --------------------------------------------------
+// ---- tracking -----------------------------------------------------------------------------------
 
-fn caching(_: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    Err(CmdError::Msg(
-        &"ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT \
-          mode enabled",
-    ))
+/// What CLIENT TRACKING asks for behind ON or OFF.
+#[derive(Default)]
+struct Options<'a> {
+    modes: u64,
+    redirect: u64,
+    prefixes: Vec<&'a [u8]>,
+}
+
+fn options<'a>(ctx: &Ctx<'a>) -> Result<Options<'a>, CmdError> {
+    let mut o = Options::default();
+    let mut rest = ctx.args.from(3);
+    while let [word, more @ ..] = rest {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        rest = match *more {
+            [number, ref after @ ..] if is("redirect") => {
+                o.redirect = target(ctx, o.redirect, number)?;
+                after
+            }
+            [prefix, ref after @ ..] if is("prefix") => {
+                o.prefixes.push(prefix);
+                after
+            }
+            _ => {
+                o.modes |= match () {
+                    () if is("bcast") => flag::BROADCAST,
+                    () if is("optin") => flag::OPT_IN,
+                    () if is("optout") => flag::OPT_OUT,
+                    () if is("noloop") => flag::NO_LOOP,
+                    () => return Err(CmdError::Syntax),
+                };
+                more
+            }
+        };
+    }
+    Ok(o)
+}
+
+/// The client behind REDIRECT, which must be there now, though it may go any time.
+fn target(ctx: &Ctx<'_>, before: u64, number: &[u8]) -> Result<u64, CmdError> {
+    if before != 0 {
+        return Err(CmdError::Msg(&"ERR A client can only redirect to a single other client"));
+    }
+    let n = parse_i64(number).ok_or(CmdError::NotInteger)?.cast_unsigned();
+    let found = ctx.srv.clients.by_number(n).and_then(|id| ctx.srv.clients.live(id));
+    match found {
+        Some(c) if c.conn.stream.is_some() => Ok(n),
+        _ => Err(CmdError::Msg(&"ERR The client ID you want redirect to does not exist")),
+    }
+}
+
+/// Modes that cannot be had together, or not without OFF in between.
+fn clash(old: u64, o: &Options<'_>) -> Option<&'static &'static str> {
+    let new = o.modes;
+    let both = |modes: u64, a: u64, b: u64| modes & a != 0 && modes & b != 0;
+    if new & flag::BROADCAST == 0 && !o.prefixes.is_empty() {
+        return Some(&"ERR PREFIX option requires BCAST mode to be enabled");
+    }
+    if old & flag::TRACKING != 0 && (old ^ new) & flag::BROADCAST != 0 {
+        return Some(
+            &"ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then \
+              re-enabling it with a different mode.",
+        );
+    }
+    if both(new, flag::BROADCAST, flag::OPT_IN | flag::OPT_OUT) {
+        return Some(&"ERR OPTIN and OPTOUT are not compatible with BCAST");
+    }
+    if both(new, flag::OPT_IN, flag::OPT_OUT) {
+        return Some(&"ERR You can't specify both OPTIN mode and OPTOUT mode");
+    }
+    if new & flag::OPT_IN != 0 && old & flag::OPT_OUT != 0
+        || new & flag::OPT_OUT != 0 && old & flag::OPT_IN != 0
+    {
+        return Some(
+            &"ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then \
+              re-enabling it with a different mode.",
+        );
+    }
+    None
+}
+
+/// A client is not to hear of one key twice.
+fn refuse_overlap(ctx: &mut Ctx<'_>, prefixes: &[&[u8]]) -> Result<(), CmdError> {
+    let (new, how, other) = match ctx.srv.tracking.overlap(ctx.client, prefixes) {
+        None => return Ok(()),
+        Some(Overlap::Existing(new, old)) => (new, "an existing", old),
+        Some(Overlap::Given(new, other)) => (new, "another provided", other.into()),
+    };
+    let how = format!("' overlaps with {how} prefix '");
+    let end = b"'. Prefixes for a single client must not overlap.";
+    let why = [b"ERR Prefix '", c_text(new), how.as_bytes(), c_text(&other), end].concat();
+    ctx.out.error_bytes(&why);
+    Err(CmdError::Replied)
+}
+
+fn tracking(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let o = options(ctx)?;
+    if switch(ctx.args[2])? {
+        if let Some(why) = clash(ctx.srv.clients[ctx.client].flags, &o) {
+            return Err(CmdError::Msg(why));
+        }
+        refuse_overlap(ctx, &o.prefixes)?;
+        tracking::enable(ctx.srv, ctx.client, o.modes, o.redirect, &o.prefixes);
+    } else {
+        tracking::disable(ctx.srv, ctx.client);
+    }
+    ctx.out.ok();
+    Ok(Flow::Done)
+}
+
+fn caching(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let how = ctx.args[2];
+    let c = &mut ctx.srv.clients[ctx.client];
+    if !c.has(flag::TRACKING) {
+        return Err(CmdError::Msg(
+            &"ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
+              OPTOUT mode enabled",
+        ));
+    }
+    let (mode, why) = match () {
+        () if how.eq_ignore_ascii_case(b"yes") => (
+            flag::OPT_IN,
+            &"ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+        ),
+        () if how.eq_ignore_ascii_case(b"no") => (
+            flag::OPT_OUT,
+            &"ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
+        ),
+        () => return Err(CmdError::Syntax),
+    };
+    if !c.has(mode) {
+        return Err(CmdError::Msg(why));
+    }
+    c.set(flag::CACHING);
+    ctx.out.ok();
+    Ok(Flow::Done)
 }
 
 fn getredir(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.out.int(-1);
+    ctx.out.int(client_info::redirect(ctx.srv, ctx.client));
     Ok(Flow::Done)
 }
 
 fn trackinginfo(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ctx.out.map(3);
-    ctx.out.bulk(b"flags");
-    ctx.out.set(1);
-    ctx.out.bulk(b"off");
-    ctx.out.bulk(b"redirect");
-    ctx.out.int(-1);
-    ctx.out.bulk(b"prefixes");
-    ctx.out.array(0);
+    let c = &ctx.srv.clients[ctx.client];
+    let words = [
+        (c.has(flag::TRACKING), "on"),
+        (!c.has(flag::TRACKING), "off"),
+        (c.has(flag::BROADCAST), "bcast"),
+        (c.has(flag::OPT_IN), "optin"),
+        (c.has(flag::OPT_IN) && c.has(flag::CACHING), "caching-yes"),
+        (c.has(flag::OPT_OUT), "optout"),
+        (c.has(flag::OPT_OUT) && c.has(flag::CACHING), "caching-no"),
+        (c.has(flag::NO_LOOP), "noloop"),
+        (c.has(flag::BROKEN_REDIRECT), "broken_redirect"),
+    ];
+    let out = &mut *ctx.out;
+    out.map(3);
+    out.bulk(b"flags");
+    out.set(words.iter().filter(|(on, _)| *on).count());
+    words.iter().filter(|(on, _)| *on).for_each(|(_, word)| out.bulk(word.as_bytes()));
+    out.bulk(b"redirect");
+    out.int(client_info::redirect(ctx.srv, ctx.client));
+    out.bulk(b"prefixes");
+    match ctx.srv.tracking.of(ctx.client) {
+        Some(s) => {
+            out.array(s.prefixes().len());
+            s.prefixes().for_each(|p| out.bulk(p));
+        }
+        None => out.array(0),
+    }
     Ok(Flow::Done)
 }
 
@@ -440,6 +591,9 @@ fn help(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         "    Tell about the client: LIB-NAME or LIB-VER of its library.",
         "SETNAME <name>",
         "    Name this connection.",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+        "         [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Whether this connection, or the client <id>, is told when keys change that it has cached.",
         "TRACKINGINFO",
         "    How this connection tracks keys.",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",

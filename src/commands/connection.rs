@@ -8,8 +8,7 @@ use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::pubsub::SubscriptionKind;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{ServerStates, auth, policy, transaction};
-use crate::stats::DENIED_AUTH;
+use crate::server::{ServerStates, auth, policy, tracking, transaction};
 
 /// The flags of QUIT and RESET, which a client may call in whatever state it is, to leave it.
 const LEAVES_ANY_STATE: u64 = NOSCRIPT
@@ -127,6 +126,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     srv.monitors.remove(&id);
     srv.states.put(ServerStates::MONITORS, !srv.monitors.is_empty());
+    tracking::disable(srv, id);
     transaction::discard(srv, id);
     for kind in [SubscriptionKind::Channel, SubscriptionKind::Shard, SubscriptionKind::Pattern] {
         for name in srv.pubsub.of(kind, id) {
@@ -178,8 +178,7 @@ const WRONG_PASSWORD: CmdError =
 
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    if !auth::log_in(ctx.srv, ctx.client, user, password) {
-        ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
+    if !auth::log_in(ctx.srv, ctx.client, ctx.args[0], user, password) {
         return Err(WRONG_PASSWORD);
     }
     Ok(())

@@ -96,7 +96,7 @@ fn flush_mode(ctx: &Ctx<'_>) -> Result<bool, CmdError> {
 
 fn flush(ctx: &mut Ctx<'_>, db: Option<usize>) -> Result<Flow, CmdError> {
     let lazy = flush_mode(ctx)?;
-    settle::before_flush(ctx.srv, db);
+    settle::before_flush(ctx.srv, db, lazy);
     let removed = ctx.srv.ks.flush(db, lazy);
     ctx.srv.ks.dirty += removed as u64;
     if !lazy && !ctx.srv.ks.junk.is_empty() {

@@ -31,7 +31,10 @@ use crate::proto::error::CmdError;
 use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{ServerStates, aof, aof_load, apply, jobs, policy, settle, shutdown};
+use crate::server::{
+    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, rewrite, script, settle,
+    shutdown,
+};
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -531,6 +534,7 @@ fn not_loading(ctx: &Ctx<'_>) -> Result<(), CmdError> {
 
 fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
+    script::none_runs(ctx.srv)?;
     let (mut merge, mut flush, mut save) = (false, true, true);
     for word in ctx.args.from(2) {
         match &word.to_ascii_lowercase()[..] {
@@ -548,8 +552,7 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         jobs::save_now(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
     }
     if flush {
-        settle::before_flush(ctx.srv, None);
-        ctx.srv.ks.flush(None, false);
+        forget_all(ctx.srv);
     }
     let loaded = jobs::load_file(ctx.srv, jobs::LoadFor::Again { merge });
     policy::refresh(ctx.srv);
@@ -559,12 +562,20 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
+/// Forgets all data, libraries of functions too.
+fn forget_all(srv: &mut Server) {
+    settle::before_flush(srv, None, false);
+    srv.ks.flush(None, false);
+    function::flush(srv);
+}
+
 fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
+    script::none_runs(ctx.srv)?;
     let srv = &mut *ctx.srv;
+    rewrite::finish_handover(srv);
     aof::flush(srv, true);
-    settle::before_flush(srv, None);
-    srv.ks.flush(None, false);
+    forget_all(srv);
     if !aof_load::again(srv) {
         return Err(CmdError::Msg(&"ERR Error trying to load the AOF files, check server logs."));
     }

@@ -149,7 +149,7 @@ fn memory_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     number(out, "cluster.links", 0);
     number(out, "aof.buffer", o.aof_buffer);
     number(out, "lua.caches", o.scripts);
-    number(out, "functions.caches", 0);
+    number(out, "functions.caches", o.functions);
     for db in &o.dbs {
         out.bulk(format!("db.{}", db.db).as_bytes());
         out.map(3);
@@ -184,6 +184,8 @@ struct Symptoms {
     active: usize,
     resident: usize,
     per_client: usize,
+    /// What the buffers of replicas hold, when there are any.
+    replicas: usize,
     scripts: usize,
 }
 
@@ -205,6 +207,7 @@ impl Symptoms {
             (over(self.active, self.allocated, 1.1), FRAGMENTED),
             (over(self.resident, self.active, 1.1), KEPT),
             (over(self.rss, self.resident, 1.1), OUTSIDE),
+            (self.replicas > WORTH_A_WORD, REPLICAS),
             (self.per_client > 200 << 10, CLIENTS),
             (self.scripts > 1000, SCRIPTS),
         ];
@@ -229,6 +232,9 @@ const KEPT: &str = "Kept pages: the allocator holds more than a tenth of pages t
     they are wanted again. MEMORY PURGE gives them back.";
 const OUTSIDE: &str = "Beyond the allocator: more than a tenth of the resident size was not allocated by \
     the server itself. Scripts and modules are the usual suspects.";
+const REPLICAS: &str = "Replica buffers: replicas have not been sent more than 10 MB of what they are \
+    owed. One of them reads too slowly, or the network between is too narrow: INFO replication shows how \
+    far behind each is, CLIENT LIST what waits for it.";
 const CLIENTS: &str = "Client buffers: clients hold more than 200 kB each on average. Look at CLIENT \
     LIST for those that do not read their replies, receive more messages than they take, or pipeline \
     without end.";
@@ -247,6 +253,7 @@ fn memory_doctor(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         active: p.active,
         resident: p.resident,
         per_client: o.clients_normal / ctx.srv.clients.connected().max(1),
+        replicas: if ctx.srv.repl.replicas.is_empty() { 0 } else { o.clients_replicas },
         scripts: ctx.srv.scripting.scripts.len(),
     };
     ctx.out.verbatim(b"txt", symptoms.report().as_bytes());
@@ -267,6 +274,7 @@ mod tests {
             active: 105 << 20,
             resident: 112 << 20,
             per_client: 20_000,
+            replicas: 0,
             scripts: 3,
         };
         assert!(healthy().report().starts_with("No trouble"));
@@ -275,6 +283,8 @@ mod tests {
         assert!(text.contains(PEAK) && text.contains(SCRIPTS) && text.matches(" * ").count() == 2);
         let text = Symptoms { rss: 200 << 20, ..healthy() }.report();
         assert!(text.contains(RSS) && text.contains(OUTSIDE) && !text.contains(KEPT));
+        let text = Symptoms { replicas: 11 << 20, ..healthy() }.report();
+        assert!(text.contains(REPLICAS) && text.matches(" * ").count() == 1);
         // A bad ratio of little memory is no trouble.
         let text = Symptoms {
             active: 12 << 20,

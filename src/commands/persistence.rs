@@ -64,7 +64,7 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if child::runs(srv, ChildKind::Snapshot) {
         return Err(CmdError::Msg(&"ERR Background save already in progress"));
     }
-    if srv.jobs.child.is_some() || srv.execution.in_exec() {
+    if srv.jobs.child.is_some() || rewrite::is_opening(srv) || srv.execution.in_exec() {
         if !schedule && !srv.execution.in_exec() {
             return Err(CmdError::Msg(
                 &"ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
@@ -82,7 +82,7 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let srv = &mut *ctx.srv;
-    if child::runs(srv, ChildKind::Rewrite) {
+    if rewrite::is_under_way(srv) {
         return Err(CmdError::Msg(&"ERR Background append only file rewriting already in progress"));
     }
     if srv.jobs.child.is_some() || srv.execution.in_exec() {

@@ -229,11 +229,13 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
             let Some(words) = split_args(value) else {
                 return Err(CmdError::Msg(&"ERR Missing rdb-filter-only values"));
             };
-            facts.filtered = true;
-            // Functions may be asked for; there are none.
-            if let Some(w) = words.iter().find(|w| !w.eq_ignore_ascii_case(b"functions")) {
-                let w = String::from_utf8_lossy(w);
-                return Err(CmdError::text(format!("ERR Unsupported rdb-filter-only option: {w}")));
+            (facts.filtered, facts.functions) = (true, false);
+            for w in words {
+                if !w.eq_ignore_ascii_case(b"functions") {
+                    let w = String::from_utf8_lossy(&w);
+                    return Err(CmdError::text(format!("ERR Unsupported rdb-filter-only option: {w}")));
+                }
+                facts.functions = true;
             }
         }
         _ => {

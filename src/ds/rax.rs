@@ -153,6 +153,26 @@ impl<T> Rax<T> {
         self.find(key).is_some()
     }
 
+    /// Shows the values of all keys that `key` begins with, itself included, shortest first.
+    pub fn each_beginning_of(&mut self, key: &[u8], mut f: impl FnMut(&mut T)) {
+        let (mut slot, mut taken) = (self.anchor_mut().slot(0), 0);
+        loop {
+            let ends_here = match slot.link() {
+                Link::Empty => return,
+                Link::Leaf(_) => Some(slot.value_ptr()),
+                Link::Node(node) => node.is_key().then(|| node.value_ptr()),
+            };
+            if let Some(value) = ends_here {
+                // SAFETY: a live value of this tree, borrowed with it, and the next one is another.
+                f(unsafe { &mut *value });
+            }
+            let Link::Node(node) = slot.link() else { return };
+            let Some(child) = child_under(node, &key[taken..]) else { return };
+            taken += node.edge(child).len();
+            slot = node.slot(child);
+        }
+    }
+
     /// Sets a key's value and gives the one it had.
     pub fn insert(&mut self, key: &[u8], value: T) -> Option<T> {
         match self.try_insert(key, value) {

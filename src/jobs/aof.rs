@@ -1,5 +1,6 @@
 //! The append only file, as state: its files, how far it is written and synced, and its rewrites.
 
+use crate::bio::Handed;
 use crate::persist::aof::manifest::Manifest;
 use crate::warning;
 use std::fs::File;
@@ -38,12 +39,29 @@ pub struct Aof {
     pub rewrite: Rewrites,
 }
 
+/// What the disk thread does for a rewrite while commands go on.
+pub enum Handover {
+    /// The manifest learns of a new increment. Then what is appended goes there, and a child begins.
+    Opening { file: Arc<File>, name: Vec<u8>, done: Handed<Option<Manifest>> },
+    /// What the child has written becomes the base. Then the rewrite is over.
+    Installing { pid: u32, done: Handed<Option<Manifest>> },
+}
+
+impl Handover {
+    pub fn is_done(&self) -> bool {
+        match self {
+            Handover::Opening { done, .. } | Handover::Installing { done, .. } => done.is_done(),
+        }
+    }
+}
+
 /// Failures in a row until tries are spaced out (AOF_REWRITE_LIMITE_THRESHOLD).
 const PATIENCE: u64 = 3;
 const MAX_MINUTES: i64 = 60;
 
-#[derive(Debug)]
 pub struct Rewrites {
+    /// The disk thread is at it, before or after the child.
+    pub handover: Option<Handover>,
     /// One begins when no other child is there.
     pub scheduled: bool,
     pub last_ok: bool,
@@ -59,6 +77,7 @@ pub struct Rewrites {
 impl Default for Rewrites {
     fn default() -> Self {
         Rewrites {
+            handover: None,
             scheduled: false,
             last_ok: true,
             last_seconds: -1,

@@ -11,7 +11,12 @@ pub enum Effect {
     Op { db: usize, args: Vec<Box<[u8]>> },
     /// For WATCH and client tracking. Drained before the unit ends, so the client that caused it is still the
     /// one whose request runs.
-    Modified { db: usize, key: Box<[u8]> },
+    Modified {
+        db: usize,
+        key: Box<[u8]>,
+        /// The key has expired or was evicted: no client has written.
+        by_itself: bool,
+    },
     /// Clients may be blocked on this key; `gone`: its value of this type has been taken away.
     Ready { db: usize, key: Box<[u8]>, ty: u8, gone: bool },
 }
@@ -38,8 +43,9 @@ impl Effects {
     }
 }
 
-/// Keys whose changes are news, in whatever database: by hash, so that the writer of any other key neither
-/// allocates nor looks further. Two keys of one hash only cost a needless `Modified`.
+/// Keys whose changes are news, to WATCH and tracking or to blocked clients, in whatever database: by hash,
+/// so that the writer of any other key neither allocates nor looks further. Two keys of one hash only cost a
+/// needless effect.
 #[derive(Debug, Default)]
 pub struct Watched {
     hashes: HashMap<u64, u32>,

@@ -143,7 +143,7 @@ impl Keyspace {
         self.remove_entry(found, lazy);
         let freed = before - self.dbs[db].bytes;
         self.stats.evicted += 1;
-        self.signal_modified(db, name);
+        self.signal_gone_by_itself(db, name);
         self.event(db, name, class::EVICTED, "evicted");
         self.propagate_deletion(db, name, lazy);
         freed

@@ -45,7 +45,7 @@ impl Keyspace {
         self.remove_entry(f, lazy);
         self.stats.expired += 1;
         self.event(f.db, f.key.bytes, class::EXPIRED, "expired");
-        self.signal_modified(f.db, f.key.bytes);
+        self.signal_gone_by_itself(f.db, f.key.bytes);
         self.propagate_deletion(f.db, f.key.bytes, lazy);
     }
 

@@ -104,9 +104,11 @@ pub struct Policy {
     pub expiry: Expiry,
     /// Event classes that are published, with KEYSPACE and KEYEVENT; 0 when no client can hear.
     pub notify: u32,
-    /// Keys are watched or tracked: queue `Modified` for those in `watched`.
+    /// Keys are watched or tracked: queue `Modified`, for those in `watched` ...
     pub modified: bool,
-    /// Types of keys that clients are blocked on, as bits: queue `Ready`.
+    /// ... or for all, since clients cache keys.
+    pub tracked: bool,
+    /// Types of keys that clients are blocked on, as bits: queue `Ready` for those in `awaited`.
     pub ready: u8,
     /// Ops leave to an AOF or to replicas: queue `Op`.
     pub ops: bool,
@@ -133,6 +135,7 @@ impl Default for Policy {
             expiry: Expiry::Delete,
             notify: 0,
             modified: false,
+            tracked: false,
             ready: 0,
             ops: false,
             lfu: false,
@@ -203,6 +206,8 @@ pub struct Keyspace {
     pub fx: Effects,
     /// Keys that `policy.modified` is about.
     pub watched: Watched,
+    /// Keys that clients are blocked on.
+    pub awaited: Watched,
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
@@ -223,6 +228,7 @@ impl Keyspace {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             fx: Effects::default(),
             watched: Watched::default(),
+            awaited: Watched::default(),
             dirty: 0,
             now_ms: 0,
             no_touch: false,
@@ -459,15 +465,29 @@ impl Keyspace {
     /// Queues the news that a key changed, for WATCH and tracking.
     #[inline]
     pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
-        if self.policy.modified && self.watched.may_hold(key) {
-            self.fx.push(Effect::Modified { db, key: key.into() });
+        if self.policy.modified {
+            self.queue_modified(db, key, false);
+        }
+    }
+
+    /// The same of a key that has expired or was evicted.
+    fn signal_gone_by_itself(&mut self, db: usize, key: &[u8]) {
+        if self.policy.modified {
+            self.queue_modified(db, key, true);
+        }
+    }
+
+    #[cold]
+    fn queue_modified(&mut self, db: usize, key: &[u8], by_itself: bool) {
+        if self.policy.tracked || self.watched.may_hold(key) {
+            self.fx.push(Effect::Modified { db, key: key.into(), by_itself });
         }
     }
 
     /// Queues the news that a client blocked on the key may be served.
     #[inline]
     pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready >> ty & 1 != 0 {
+        if self.awaits(key, ty) {
             self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: false });
         }
     }
@@ -476,9 +496,14 @@ impl Keyspace {
     /// that wait for any change are woken by it.
     #[inline]
     fn signal_gone(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready >> ty & 1 != 0 {
+        if self.awaits(key, ty) {
             self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: true });
         }
+    }
+
+    #[inline]
+    fn awaits(&self, key: &[u8], ty: u8) -> bool {
+        self.policy.ready >> ty & 1 != 0 && self.awaited.may_hold(key)
     }
 
     /// Frees a value that is no longer reachable: at once, or on a thread when it is big and

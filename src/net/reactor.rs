@@ -8,12 +8,13 @@
 //! Events are edge-triggered: after one the socket is read until it is drained, or the client stands on a
 //! list of those that are not (`Clients::to_read`).
 
-use super::busy_poll::BusyPoll;
+use super::busy_poll::{self, BusyPoll};
 use crate::sys::clock::{Clock, ticks};
 use crate::sys::cpu;
-use mio::{Events, Poll, Registry};
+use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Among the tokens of generation 0 listeners count from 0, and other sources than clients and listeners
@@ -21,8 +22,10 @@ use std::time::Duration;
 pub const EXTRA: usize = 1 << 20;
 /// The first of them: signals were caught.
 pub const SIGNALS: usize = 0;
+/// Another thread is done with something.
+const WAKER: usize = 1;
 /// The connection to the master, until a client reads the stream.
-pub const LINK: usize = 1;
+pub const LINK: usize = 2;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
@@ -51,11 +54,15 @@ pub fn source(token: usize) -> Source {
 
 pub struct Reactor {
     poll: Poll,
+    waker: Arc<Waker>,
     /// Room for what one wait brings.
     events: Events,
     /// Events that the kernel reported and no pass has dealt with yet, in order.
     queue: VecDeque<Ready>,
     busy_poll: BusyPoll,
+    /// The source of the last batch of events, if it was one event; and whether the batch before was, too.
+    single: Option<Token>,
+    lone: bool,
     /// Events have come since the last wait that was allowed to block: the loop has work.
     worked: bool,
     processors: Processors,
@@ -91,11 +98,15 @@ pub struct Polled {
 impl Reactor {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), Token(EXTRA + WAKER))?);
         Ok(Reactor {
             poll,
+            waker,
             events: Events::with_capacity(1024),
             queue: VecDeque::new(),
             busy_poll: BusyPoll::default(),
+            single: None,
+            lone: false,
             worked: false,
             processors: Processors::default(),
         })
@@ -103,6 +114,11 @@ impl Reactor {
 
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
+    }
+
+    /// Wakes a pass from another thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
     }
 
     /// Waits for events and queues them. After a pass with work it first polls for up to `bound`
@@ -117,7 +133,8 @@ impl Reactor {
             let begun = ticks();
             self.worked = self.take_events(timeout);
             if self.worked && polled.is_none() {
-                self.busy_poll.slept(clock.ns(ticks().saturating_sub(begun)), bound);
+                let slept = clock.ns(ticks().saturating_sub(begun));
+                self.busy_poll.slept(slept, busy_poll::longest(bound, self.lone));
             }
         }
         polled
@@ -128,12 +145,13 @@ impl Reactor {
         if bound == 0 || !self.worked || !self.busy_poll.begins(|| processors.spare(clock)) {
             return None;
         }
-        let (begun, most) = (ticks(), clock.ticks_in(bound));
+        let patience = self.busy_poll.patience(busy_poll::longest(bound, self.lone));
+        let (begun, most) = (ticks(), clock.ticks_in(patience));
         loop {
             let hit = self.take_events(Duration::ZERO);
             let ticks = ticks().saturating_sub(begun);
             if hit || ticks >= most {
-                self.busy_poll.polled(hit);
+                self.busy_poll.polled(hit.then(|| clock.ns(ticks)));
                 return Some(Polled { hit, ticks });
             }
             std::hint::spin_loop();
@@ -152,7 +170,11 @@ impl Reactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => panic!("epoll_wait: {e}"),
         }
-        !self.events.is_empty()
+        let mut tokens = self.events.iter().map(|e| e.token());
+        let Some(first) = tokens.next() else { return false };
+        let single = tokens.next().is_none().then_some(first);
+        (self.lone, self.single) = (single.is_some() && single == self.single, single);
+        true
     }
 
     /// The next event that no pass has dealt with.

@@ -2,11 +2,11 @@
 //! EXEC and scripts run, and for the commands of the log.
 //!
 //! ```text
-//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ (permissions) ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
+//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ permissions ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
 //!           NOREPLICAS ─ READONLY ─ subscribed ─ MASTERDOWN ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─
 //!           MULTI: queue
-//! Queued    (permissions): of all the rest EXEC was asked for what is queued
-//! Script    arity ─ NOSCRIPT ─ (permissions) ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
+//! Queued    permissions: of all the rest EXEC was asked for what is queued
+//! Script    arity ─ NOSCRIPT ─ permissions ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
 //!           (slots)
 //! Log       MULTI: queue
 //! Link      pause ─ MISCONF (ends the process) ─ MULTI: queue
@@ -17,7 +17,9 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits, link_client};
+use super::{Server, ServerStates, auth, disk, evict, limits, link_client, script, tracking};
+use crate::acl::denials::DeniedIn;
+use crate::acl::selector::Denied;
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
@@ -35,9 +37,6 @@ const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a r
 const MASTER_DOWN: CmdError =
     CmdError::Msg(&"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
-const BUSY: CmdError = CmdError::Msg(
-    &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-);
 const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
 
 const SCRIPT_ARITY: CmdError =
@@ -87,7 +86,8 @@ pub enum Verdict {
 }
 
 /// Is there nothing that could refuse this request of a client? The fast path: no state is set, the
-/// client is no special case and has logged in, and the command needs no leave of the configuration.
+/// client is no special case, has logged in and may do everything, and the command needs no leave of the
+/// configuration.
 #[inline]
 pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool {
     u64::from(states.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
@@ -97,9 +97,11 @@ pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool 
 pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdict {
     let refusal = match caller {
         Caller::Client(id) => return of_client(srv, id, cmd, args),
-        Caller::Script => of_script(srv, srv.table.get(cmd), args.len()),
-        // The permissions of the user are asked for again here, as soon as there are some.
-        Caller::Queued(_) => None,
+        Caller::Script => of_script(srv, cmd, args),
+        // Rules may have changed since the command was queued.
+        Caller::Queued(id) => {
+            auth::denied(srv, id, cmd, &args, Some(DeniedIn::Transaction)).map(changed)
+        }
         Caller::Log(id) => {
             let inside = srv.clients[id].has(flag::MULTI);
             if inside && srv.table.get(cmd).flags & cf::EXEC == 0 {
@@ -116,13 +118,21 @@ pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdic
 
 fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let limited_only = c.flags & flag::SPECIAL == flag::LIMITED;
+    if limited_only && srv.states == ServerStates::default() && e.flags & cf::PROTECTED == 0 {
+        // Nothing else could refuse it.
+        return permission(srv, id, cmd, args).map_or(Verdict::Run, Verdict::Refused);
+    }
     let refused = protected(srv, c, e)
         .or_else(|| (auth::required(srv, c) && e.flags & cf::NO_AUTH == 0).then_some(NOAUTH))
         .or_else(|| (c.has(flag::MULTI) && e.flags & cf::NO_MULTI != 0).then_some(NO_MULTI));
     if let Some(why) = refused {
         return Verdict::Refused(why);
     }
-    // Permissions of the user, then slots of a cluster, are asked for here.
+    if let Some(why) = permission(srv, id, cmd, args) {
+        return Verdict::Refused(why);
+    }
+    // Slots of a cluster are asked for here.
     if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
         if srv.clients.live(id).is_none() {
@@ -132,13 +142,25 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     let acts = Acts::of(srv, srv.table.get(cmd), &srv.clients[id], args);
     if srv.states.has(ServerStates::MAXMEMORY) && !srv.execution.in_nested_pass() {
         let short = evict::perform(srv) == evict::EvictOutcome::Failed;
-        let Some(c) = srv.clients.live(id) else { return Verdict::Gone };
+        let tired = srv.eviction.is_tired(&srv.config);
+        let Some(c) = srv.clients.get_mut(id).filter(|c| !c.has(flag::DYING)) else {
+            return Verdict::Gone;
+        };
+        if tired {
+            c.set(flag::YIELDS);
+        }
         // Queueing takes memory, so it is refused; EXEC and DISCARD free the queue, so they are not.
         let queues = c.has(flag::MULTI) && srv.table.get(cmd).flags & cf::ENDS_MULTI == 0;
         if short && (queues || acts.any(cf::DENYOOM)) {
             return Verdict::Refused(OOM);
         }
         srv.eviction.short = short;
+    }
+    if srv.states.has(ServerStates::TRACKING) {
+        tracking::limit(srv);
+        if srv.clients.live(id).is_none() {
+            return Verdict::Gone;
+        }
     }
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
     if let Some(why) = state_refuses(srv, c, e, acts) {
@@ -151,6 +173,32 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
         return Verdict::Queue;
     }
     Verdict::Run
+}
+
+/// What the user of a client does not let it do.
+#[inline]
+fn permission(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Option<CmdError> {
+    auth::denied(srv, id, cmd, &args, None).map(|denied| in_words(srv, id, cmd, denied, "NOPERM "))
+}
+
+#[cold]
+fn in_words(srv: &Server, id: ClientId, cmd: CmdId, denied: Denied, before: &str) -> CmdError {
+    let text = auth::text(srv.acl.get(srv.clients[id].user), denied, &srv.table.get(cmd).name, None);
+    CmdError::text(format!("{before}{}", String::from_utf8_lossy(&text)))
+}
+
+/// The refusal of a command that was allowed when it was queued.
+#[cold]
+fn changed(denied: Denied) -> CmdError {
+    let why = match denied {
+        Denied::Command => "no permission to execute the command or subcommand",
+        Denied::Key(_) => "no permission to touch the specified keys",
+        Denied::Channel(_) => "no permission to access one of the channels used as arguments",
+    };
+    CmdError::text(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+         This command is no longer allowed for the following reason: {why}"
+    ))
 }
 
 /// What a request does, as far as refusals ask; EXEC does what it has queued.
@@ -183,12 +231,14 @@ pub fn flags_of_call(srv: &Server, e: &CommandRow, args: Args) -> u64 {
     if e.flags & cf::RUNS_SCRIPT == 0 { e.flags } else { flags_of_script(&srv.scripting, e, &args) }
 }
 
-/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
-/// script says more in its header.
+/// What a call of EVAL, FCALL and the like does, as far as it can be told before: the row's flags, unless
+/// the script says more in its header, or the function by its flags.
 fn flags_of_script(scripting: &Scripting, e: &CommandRow, args: &[&[u8]]) -> u64 {
-    let (by_name, Some(what)) = (e.flags & cf::SCRIPT_BY_NAME != 0, args.get(1)) else {
-        return e.flags;
-    };
+    let Some(what) = args.get(1) else { return e.flags };
+    if e.flags & cf::FUNCTION_BY_NAME != 0 {
+        return scripting.libraries.find(what).map_or(e.flags, |f| f.flags.of_command(e.flags));
+    }
+    let by_name = e.flags & cf::SCRIPT_BY_NAME != 0;
     let name = match by_name {
         true => Sha::try_from(what.to_ascii_lowercase()).ok(),
         false => Some(name_of(what)),
@@ -241,7 +291,7 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
         return Some(LOADING);
     }
     if states.has(ServerStates::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
-        return Some(BUSY);
+        return Some(script::busy(srv));
     }
     let touches = acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY);
     (c.has(LISTENER) && touches).then_some(LISTENS)
@@ -331,14 +381,19 @@ fn short(srv: &Server) -> bool {
     srv.eviction.short && srv.config.maxmemory > 0
 }
 
-fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
-    let r = srv.scripting.running.as_ref()?;
-    if !e.accepts(words) {
+fn of_script(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
+    let caller = srv.scripting.running.as_ref()?.caller;
+    let e = srv.table.get(cmd);
+    if !e.accepts(args.len()) {
         return Some(SCRIPT_ARITY);
     }
     if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
         return Some(SCRIPT_DENIED);
     }
+    if let Some(denied) = auth::denied(srv, caller, cmd, &args, Some(DeniedIn::Script)) {
+        return Some(in_words(srv, caller, cmd, denied, "ERR ACL failure in script: "));
+    }
+    let (e, r) = (srv.table.get(cmd), srv.scripting.running.as_ref()?);
     if srv.states.has(ServerStates::STALE) && e.flags & cf::STALE == 0 {
         return Some(SCRIPT_STALE);
     }

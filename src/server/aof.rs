@@ -21,7 +21,7 @@
 use super::child;
 use super::{Server, policy, rewrite, slow};
 use crate::config::AppendFsync;
-use crate::jobs::aof::AofState;
+use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::ChildKind;
 use crate::persist::aof::manifest::Manifest;
 use crate::replication::ops::Log;
@@ -80,14 +80,30 @@ pub fn make_folder(srv: &Server) -> bool {
     made.is_ok()
 }
 
+/// Where the files of the log are, for a thread that does not know the server.
+#[derive(Clone)]
+pub struct LogPlace {
+    pub dir: PathBuf,
+    log: String,
+}
+
+impl LogPlace {
+    pub fn of(srv: &Server) -> LogPlace {
+        LogPlace { dir: folder(srv), log: shown(&srv.config.appendfilename).into_owned() }
+    }
+
+    pub fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.dir.join(OsStr::from_bytes(name))
+    }
+}
+
 /// Writes a manifest to the disk, when it has changed; false (and a line in the log) when that failed.
-pub fn persist(srv: &Server, m: &mut Manifest) -> bool {
+pub fn persist(place: &LogPlace, m: &mut Manifest) -> bool {
     if !m.changed {
         return true;
     }
-    let log = shown(&srv.config.appendfilename).into_owned();
+    let LogPlace { dir, log } = place;
     let (name, temp) = (format!("{log}.manifest"), format!("temp-{log}.manifest"));
-    let dir = folder(srv);
     let text = m.text();
     let done = fsx::replace(&dir.join(&temp), &dir.join(&name), 0o644, |f| f.write_all(&text));
     if let Err(f) = done {
@@ -113,9 +129,8 @@ pub fn persist(srv: &Server, m: &mut Manifest) -> bool {
 
 /// May the manifest on the disk name this file? A failure to make a manifest durable leaves that open. One
 /// that cannot be read may name anything: a file that it does name must not go.
-pub fn may_be_named_on_disk(srv: &Server, name: &[u8]) -> bool {
-    let log = shown(&srv.config.appendfilename).into_owned();
-    names(std::fs::read(folder(srv).join(format!("{log}.manifest"))), name)
+pub fn may_be_named_on_disk(place: &LogPlace, name: &[u8]) -> bool {
+    names(std::fs::read(place.dir.join(format!("{}.manifest", place.log))), name)
 }
 
 fn names(manifest: io::Result<Vec<u8>>, name: &[u8]) -> bool {
@@ -163,7 +178,7 @@ pub fn open_at_start(srv: &mut Server) -> bool {
     let new = m.increments.is_empty();
     let name = m.last_increment(&log);
     let Some(file) = open_file(srv, &name, false) else { return false };
-    if !persist(srv, &mut m) {
+    if !persist(&LogPlace::of(srv), &mut m) {
         return false;
     }
     srv.aof.manifest = m;
@@ -190,38 +205,53 @@ pub fn feed(srv: &mut Server, on: bool) {
     policy::refresh(srv);
 }
 
-/// Before a rewrite: what comes from now on goes to a new increment.
-pub fn switch_increment(srv: &mut Server) -> bool {
-    if srv.ops.aof.as_ref().is_some_and(|s| !s.buf.is_empty()) {
-        // Half a command cannot go on in another file.
+/// Before the first base of a log is written: commands are gathered in an increment of their own, which no
+/// manifest names yet.
+pub fn gather(srv: &mut Server) -> bool {
+    debug_assert_eq!(srv.aof.state, AofState::WaitRewrite);
+    let name = temp_increment(srv);
+    if !may_switch(srv) {
+        return false;
+    }
+    let Some((file, _)) = open_file(srv, &name, true) else { return false };
+    switch_to(srv, file, &name);
+    true
+}
+
+/// Before a rewrite: the manifest learns of a new increment, on the disk thread. Until that is done what is
+/// appended goes to the old one, so no moment has commands in a file that no manifest names.
+pub fn open_increment(srv: &mut Server) -> bool {
+    debug_assert_eq!(srv.aof.state, AofState::On);
+    if !may_switch(srv) {
+        return false;
+    }
+    let mut m = srv.aof.manifest.clone();
+    let name = m.add_increment(&srv.config.appendfilename);
+    let Some((file, _)) = open_file(srv, &name, true) else { return false };
+    let (place, waker) = (LogPlace::of(srv), srv.reactor.waker());
+    let work = move || persist(&place, &mut m).then_some(m);
+    let done = srv.bio.hand_over(work, move || rewrite::ring(&waker));
+    srv.aof.rewrite.handover = Some(Handover::Opening { file, name, done });
+    true
+}
+
+/// Is all written that belongs to the file so far? Half a command cannot go on in another one.
+pub fn may_switch(srv: &Server) -> bool {
+    let whole = srv.ops.aof.as_ref().is_none_or(|s| s.buf.is_empty());
+    if !whole {
         warning!("The AOF cannot be rewritten before earlier writes have reached it.");
-        return false;
     }
-    let (mut m, name) = match srv.aof.state {
-        AofState::Off => return true,
-        AofState::WaitRewrite => (None, temp_increment(srv)),
-        AofState::On => {
-            let mut m = srv.aof.manifest.clone();
-            let name = m.add_increment(&srv.config.appendfilename);
-            (Some(m), name)
-        }
-    };
-    let Some(file) = open_file(srv, &name, true) else { return false };
-    if let Some(m) = &mut m
-        && !persist(srv, m)
-    {
-        return false;
-    }
-    notice!("Creating AOF incr file {} on background rewrite", shown(&name));
+    whole
+}
+
+/// What is appended goes to this fresh file from now on.
+pub fn switch_to(srv: &mut Server, file: Arc<File>, name: &[u8]) {
+    notice!("Creating AOF incr file {} on background rewrite", shown(name));
     if let Some(old) = srv.aof.file.take() {
         srv.bio.sync_and_close(old);
         srv.aof.last_sync = srv.clock.unix_secs();
     }
-    adopt(srv, file);
-    if let Some(m) = m {
-        srv.aof.manifest = m;
-    }
-    true
+    adopt(srv, (file, 0));
 }
 
 /// Bytes of the increment that is written.
@@ -231,24 +261,32 @@ pub fn increment_size(srv: &Server) -> u64 {
 
 /// History files go, unless `aof-disable-auto-gc`.
 pub fn delete_history(srv: &mut Server) {
-    if srv.config.aof_disable_auto_gc || srv.aof.manifest.history.is_empty() {
+    if !srv.config.aof_disable_auto_gc {
+        let (place, mut m) = (LogPlace::of(srv), std::mem::take(&mut srv.aof.manifest));
+        drop_history(&place, &mut m, |path| srv.bio.unlink(path));
+        srv.aof.manifest = m;
+    }
+}
+
+/// Takes the history out of a manifest, and its files from the disk by `remove`.
+pub fn drop_history(place: &LogPlace, m: &mut Manifest, remove: impl Fn(&Path) -> io::Result<()>) {
+    if m.history.is_empty() {
         return;
     }
-    for part in std::mem::take(&mut srv.aof.manifest.history) {
+    for part in std::mem::take(&mut m.history) {
         notice!("Removing the history file {} in the background", shown(&part.name));
-        unlink(srv, &part.name);
+        unlink(place, &part.name, &remove);
     }
-    let mut m = srv.aof.manifest.clone();
     m.changed = true;
     // When the manifest cannot be written now, the old one still lists the deleted files as history. A
     // start does not read history, so that is harmless.
-    persist(srv, &mut m);
-    srv.aof.manifest = m;
+    persist(place, m);
 }
 
-pub fn unlink(srv: &Server, name: &[u8]) {
-    let path = path_of(srv, name);
-    if let Err(e) = srv.bio.unlink(&path)
+/// Takes a file of the log from the disk; one that is not there need not go.
+pub fn unlink(place: &LogPlace, name: &[u8], remove: impl Fn(&Path) -> io::Result<()>) {
+    let path = place.path_of(name);
+    if let Err(e) = remove(&path)
         && e.kind() != io::ErrorKind::NotFound
     {
         warning!("Can't remove the file {}: {}", path.display(), errno::text(&e));
@@ -258,6 +296,8 @@ pub fn unlink(srv: &Server, name: &[u8]) {
 /// CONFIG SET appendonly yes: a rewrite writes the first base. False when that could not be begun.
 pub fn start(srv: &mut Server) -> bool {
     debug_assert_eq!(srv.aof.state, AofState::Off);
+    // A base that is being installed was written without a log: it must not become this one's.
+    rewrite::finish_handover(srv);
     srv.aof.state = AofState::WaitRewrite;
     if child::runs(srv, ChildKind::Snapshot) {
         srv.aof.rewrite.scheduled = true;
@@ -277,7 +317,7 @@ pub fn start(srv: &mut Server) -> bool {
                 "AOF was enabled but there is already an AOF rewriting in background. Stopping \
                  background AOF and starting a rewrite now."
             );
-            rewrite::kill_child(srv);
+            rewrite::stop(srv);
         }
         if !rewrite::begin(srv) {
             srv.aof.state = AofState::Off;
@@ -302,6 +342,7 @@ pub fn start(srv: &mut Server) -> bool {
 /// CONFIG SET appendonly no.
 pub fn stop(srv: &mut Server) {
     debug_assert_ne!(srv.aof.state, AofState::Off);
+    rewrite::stop(srv);
     flush(srv, true);
     if let Some(file) = srv.aof.file.take()
         && let Err(e) = file.sync_data()
@@ -311,7 +352,6 @@ pub fn stop(srv: &mut Server) {
     srv.aof.state = AofState::Off;
     srv.aof.rewrite.scheduled = false;
     (srv.aof.increment_size, srv.aof.synced_size) = (0, 0);
-    rewrite::kill_child(srv);
     feed(srv, false);
 }
 

@@ -10,7 +10,7 @@
 //! ends the start, as does one that is broken in its middle: going on would lose data silently.
 
 use super::admit::{Caller, Verdict, admit};
-use super::aof::{self, shown};
+use super::aof::{self, LogPlace, shown};
 use super::call::{CallSource, call};
 use super::transaction::queue;
 use super::{Server, jobs, kill, loading};
@@ -155,7 +155,7 @@ fn upgrade(srv: &mut Server) -> bool {
     }
     let mut m = m.clone();
     m.adopt(&log);
-    if !aof::make_folder(srv) || !aof::persist(srv, &mut m) {
+    if !aof::make_folder(srv) || !aof::persist(&LogPlace::of(srv), &mut m) {
         return false;
     }
     srv.aof.manifest = m;

@@ -394,21 +394,39 @@ fn limits(srv: &Server, id: ClientId) -> ParseLimits {
     ParseLimits { max_bulk, authenticated: !auth::required(srv, c) }
 }
 
+/// Appends what was pushed to the client since its buffers were lent out, or since the last call.
+#[inline]
+pub(super) fn take_pushes(srv: &mut Server, id: ClientId, out: &mut Reply) {
+    if let Some(p) = srv.clients.get_mut(id).and_then(|c| c.pushes.take()) {
+        out.aloud(|out| out.append(*p));
+    }
+}
+
 /// Appends messages pushed to the client while its command ran; `done` are the bytes of it. True when the
 /// client's input must wait.
 #[inline]
 fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply, done: &[u8]) -> bool {
+    take_pushes(srv, id, out);
     if srv.clients[id].has(flag::MASTER) {
         link_client::done(srv, id, done);
     }
     let c = &mut srv.clients[id];
-    if let Some(p) = c.pushes.take() {
-        out.aloud(|out| out.append(*p));
-    }
     if out.over || flow == Flow::Close {
         c.set(flag::CLOSE_AFTER_REPLY);
     }
-    c.has(flag::DYING | flag::CLOSE_AFTER_REPLY | flag::BLOCKED | flag::PAUSED)
+    let stops = flag::DYING | flag::CLOSE_AFTER_REPLY | flag::BLOCKED | flag::PAUSED | flag::YIELDS;
+    c.has(stops) && stop(srv, id)
+}
+
+/// The client's other requests wait: for an event, or for the next pass.
+#[cold]
+fn stop(srv: &mut Server, id: ClientId) -> bool {
+    let c = &mut srv.clients[id];
+    if c.has(flag::YIELDS) {
+        c.clear(flag::YIELDS);
+        srv.clients.wants_read(id);
+    }
+    true
 }
 
 fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {

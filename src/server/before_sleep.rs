@@ -1,15 +1,20 @@
 //! What is done once per pass, before the loop waits: the log and replies are written, closed clients are
 //! freed.
 
-use super::{Server, ServerStates, disk, evict, expire_cycle, kill, limits, master, policy, settle};
+use super::{
+    Server, ServerStates, disk, evict, expire_cycle, kill, limits, master, policy, settle, tracking,
+};
 use crate::clients::conn::{IoCtx, Sent};
 use crate::clients::{ClientId, flag};
 
 pub fn run(srv: &mut Server) {
     if srv.execution.between_passes() {
         policy::refresh(srv);
-        expire_cycle::run(srv, expire_cycle::ExpireCycleKind::Fast);
+        expire_cycle::fast(srv);
         settle::serve_ready(srv);
+        if srv.tracking.prefixes() > 0 {
+            tracking::broadcast(srv);
+        }
     }
     super::aof::flush(srv, false);
     disk::refresh(srv);

@@ -72,7 +72,9 @@ pub fn call(
         srv.execution.ticks = end;
         srv.stats.command_ticks += spent;
     }
-    if spent > srv.slowlog.threshold_ticks || srv.states.has(ServerStates::MONITORS) {
+    if spent > srv.slowlog.threshold_ticks
+        || srv.states.has(ServerStates::MONITORS | ServerStates::TRACKING)
+    {
         settle::observed(srv, id, cmd, args, spent, flow == Flow::Block);
     }
     if srv.execution.between_units() {

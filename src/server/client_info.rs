@@ -11,6 +11,7 @@ use crate::clients::{Client, ClientId, flag};
 use crate::net::stream::Stream;
 use crate::proto::parse::{ParseLimits, ParseState, Parsed};
 use crate::pubsub::SubscriptionKind;
+use crate::tracking::Subscription;
 use std::fmt::Write;
 
 /// Memory figures of one client.
@@ -56,6 +57,7 @@ pub fn figures(srv: &Server, id: ClientId, c: &Client, argv: &[&[u8]]) -> Figure
         + parked
         + c.multi.as_ref().map_or(0, |m| m.bytes)
         + subscriptions(srv, id, c)
+        + srv.tracking.of(id).map_or(0, Subscription::footprint)
         + srv.watches.of(id).len() * WATCH;
     f
 }
@@ -119,6 +121,9 @@ fn letters(c: &Client) -> String {
         (flag::PUBSUB, 'P'),
         (flag::MULTI, 'x'),
         (flag::BLOCKED | flag::PAUSED, 'b'),
+        (flag::TRACKING, 't'),
+        (flag::BROKEN_REDIRECT, 'R'),
+        (flag::BROADCAST, 'B'),
         (flag::DIRTY_CAS, 'd'),
         (flag::CLOSE_AFTER_REPLY, 'c'),
         (flag::DYING, 'A'),
@@ -202,15 +207,24 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
         u16::MAX => "NULL",
         n => &srv.table.get(n).name,
     };
+    // Without a user nothing is refused.
+    let user = auth::user(srv, c).map_or("(superuser)".into(), |u| String::from_utf8_lossy(&u.name));
     let _ = write!(
         s,
-        " events={events} cmd={cmd} user={} redir=-1 resp={} lib-name={} lib-ver={}",
-        if c.has(flag::MASTER) { "(superuser)" } else { auth::name(c.user) },
+        " events={events} cmd={cmd} user={} redir={} resp={} lib-name={} lib-ver={}",
+        user,
+        redirect(srv, id),
         c.resp,
         text(&extra.lib_name),
         text(&extra.lib_ver)
     );
     s
+}
+
+/// The number of the client that gets the invalidations of this one: 0 for itself, -1 when it tracks
+/// nothing.
+pub fn redirect(srv: &Server, id: ClientId) -> i64 {
+    srv.tracking.of(id).map_or(-1, |s| s.redirect.cast_signed())
 }
 
 /// Clients with a connection, oldest first.

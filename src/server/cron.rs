@@ -1,7 +1,8 @@
 //! What happens `hz` times a second.
 
 use super::{
-    Server, ServerStates, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite, shutdown,
+    Server, ServerStates, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite,
+    shutdown, tracking,
 };
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
@@ -61,7 +62,7 @@ pub fn run(srv: &mut Server) {
     }
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.execution.owns_data() {
-        expire_cycle::run(srv, expire_cycle::ExpireCycleKind::Slow);
+        expire_cycle::slow(srv);
         expire_cycle::run_own(srv);
         databases(srv);
     }
@@ -72,6 +73,7 @@ pub fn run(srv: &mut Server) {
             master::cron(srv);
         }
     }
+    tracking::limit(srv);
     pause::update(srv);
     clients(srv);
     shutdown::cron(srv);

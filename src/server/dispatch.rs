@@ -6,7 +6,7 @@
 
 use super::admit::{self, Caller, Verdict};
 use super::call::{CallSource, call};
-use super::{Server, client_info, kill, link_client, monitor, pause, settle, transaction};
+use super::{Server, batch, client_info, kill, link_client, monitor, pause, settle, transaction};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::{Flow, flag as cf};
 use crate::cmd::table::CmdId;
@@ -22,8 +22,8 @@ pub fn process(srv: &mut Server, id: ClientId, cmd: Option<CmdId>, args: Args, o
         None => Flow::Done,
     };
     let c = &srv.clients[id];
-    if c.has(flag::SKIP | flag::SKIP_NEXT) && !matches!(flow, Flow::Postponed | Flow::Block) {
-        skip_replies(srv, id, out);
+    if c.has(AFTER_REQUEST) && !matches!(flow, Flow::Postponed | Flow::Block) {
+        after_request(srv, id, out);
     }
     flow
 }
@@ -65,7 +65,9 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
             true => Caller::Link(id),
             false => Caller::Client(id),
         };
-        match admit::admit(srv, caller, cmd, args) {
+        let verdict = admit::admit(srv, caller, cmd, args);
+        batch::take_pushes(srv, id, out);
+        match verdict {
             Verdict::Run if matches!(caller, Caller::Link(_)) => {
                 return link_client::apply(srv, id, cmd, args, out);
             }
@@ -99,7 +101,9 @@ pub fn run_again(
     spent: u64,
     out: &mut Reply,
 ) -> (Flow, u64) {
-    let flow = match admit::admit(srv, Caller::Client(id), cmd, args) {
+    let verdict = admit::admit(srv, Caller::Client(id), cmd, args);
+    batch::take_pushes(srv, id, out);
+    let flow = match verdict {
         Verdict::Refused(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
         Verdict::Postpone => Flow::Postponed,
         Verdict::Gone => Flow::Done,
@@ -115,14 +119,24 @@ pub fn run_again(
     (flow, 0)
 }
 
-/// CLIENT REPLY SKIP silences the command after it.
-pub(super) fn skip_replies(srv: &mut Server, id: ClientId, out: &mut Reply) {
+/// Flags that say something about one request.
+pub(super) const AFTER_REQUEST: u64 = flag::SKIP | flag::SKIP_NEXT | flag::CACHING;
+
+/// The request is over, and what was said about it: CLIENT REPLY SKIP silences the command after it, CLIENT
+/// CACHING is about the next command or transaction.
+#[cold]
+pub(super) fn after_request(srv: &mut Server, id: ClientId, out: &mut Reply) {
     let c = &mut srv.clients[id];
+    let last = c.last_cmd;
+    let keeps = last != CmdId::MAX && srv.table.get(last).flags & cf::KEEPS_CACHING != 0;
+    if !keeps && !c.has(flag::MULTI) {
+        c.clear(flag::CACHING);
+    }
     if c.has(flag::SKIP_NEXT) {
         c.clear(flag::SKIP_NEXT);
         c.set(flag::SKIP);
         out.mute(true);
-    } else {
+    } else if c.has(flag::SKIP) {
         c.clear(flag::SKIP);
         out.mute(c.has(flag::REPLY_OFF));
     }

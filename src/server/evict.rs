@@ -9,13 +9,15 @@
 //! What does not count: the buffer of the AOF. It grows by the very DELs that eviction writes, so
 //! counting it would evict without end; it is written in the same pass anyway.
 //!
-//! `maxmemory-eviction-tenacity` bounds the time of one call, so that a limit that was lowered by far
-//! costs latency in slices. Nothing is evicted inside a nested pass, while loading and while eviction is
-//! paused, nor on a replica with `replica-ignore-maxmemory`, which leaves it to its master.
+//! `maxmemory-eviction-tenacity` bounds the time of one call, and `pace` that of a pass, so that a limit
+//! that was lowered by far costs latency in slices. Nothing is evicted inside a nested pass, while loading
+//! and while eviction is paused, nor on a replica with `replica-ignore-maxmemory`, which leaves it to its
+//! master.
 
+use super::pace::{Ration, Share};
 use super::{Server, ServerStates, settle, slow};
 use crate::clients::pause::action;
-use crate::config::MaxmemoryPolicy as Policy;
+use crate::config::{Config, MaxmemoryPolicy as Policy};
 use crate::keyspace::evict::{Pool, Rank, Rule};
 use crate::sys::alloc;
 use crate::sys::clock::mono_ns;
@@ -45,6 +47,8 @@ pub struct Eviction {
     exceeded_us: u64,
     /// Bytes in use by other threads, when the loop slept last.
     others: isize,
+    /// What the pass under way may spend.
+    ration: Ration,
 }
 
 impl Eviction {
@@ -57,6 +61,16 @@ impl Eviction {
     /// CONFIG RESETSTAT.
     pub fn reset_stats(&mut self) {
         (self.exceeded_since_ns, self.exceeded_us) = (None, 0);
+    }
+
+    /// The loop has waited for events.
+    pub fn new_pass(&mut self) {
+        self.ration.new_pass();
+    }
+
+    /// Has this pass taken so long that clients should leave their other requests for the next one?
+    pub fn is_tired(&self, config: &Config) -> bool {
+        self.running && self.ration.exhausted(time_limit_us(config.maxmemory_eviction_tenacity))
     }
 
     fn book(&mut self, outcome: EvictOutcome) {
@@ -147,10 +161,20 @@ fn make_room(srv: &mut Server, over: usize, rule: Rule) -> EvictOutcome {
     debug_assert!(srv.ops.is_empty(), "each unit has left before");
     let begun = mono_ns();
     let limit = time_limit_us(srv.config.maxmemory_eviction_tenacity);
-    let mut outcome = evict_keys(srv, over, rule, begun, limit);
+    let Some(share) = srv.eviction.ration.ask(over, limit) else {
+        srv.eviction.running = true;
+        return EvictOutcome::Running;
+    };
+    let mut outcome = evict_keys(srv, &share, rule, begun);
     if outcome == EvictOutcome::Failed {
-        outcome = wait_for_thread(srv, begun, limit);
+        outcome = wait_for_thread(srv, begun, share.us);
     }
+    if outcome == EvictOutcome::Fits && share.bytes < over {
+        srv.eviction.running = true;
+        outcome = EvictOutcome::Running;
+    }
+    let left = excess(srv).unwrap_or(0);
+    srv.eviction.ration.spent(elapsed_us(begun), left, limit);
     slow::sample(srv, "eviction-cycle", (mono_ns() - begun) / 1_000_000);
     outcome
 }
@@ -159,8 +183,8 @@ fn elapsed_us(since_ns: u64) -> u64 {
     mono_ns().saturating_sub(since_ns) / 1000
 }
 
-fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64) -> EvictOutcome {
-    let over = isize::try_from(over).unwrap_or(isize::MAX);
+fn evict_keys(srv: &mut Server, share: &Share, rule: Rule, begun: u64) -> EvictOutcome {
+    let over = isize::try_from(share.bytes).unwrap_or(isize::MAX);
     let lazy = srv.config.lazyfree_lazy_eviction;
     let (mut freed, mut keys) = (0isize, 0u32);
     while freed < over {
@@ -179,7 +203,7 @@ fn evict_keys(srv: &mut Server, over: usize, rule: Rule, begun: u64, limit: u64)
             if lazy && excess(srv).is_none() {
                 break;
             }
-            if elapsed_us(begun) > limit {
+            if elapsed_us(begun) > share.us {
                 srv.eviction.running = true;
                 break;
             }

@@ -1,7 +1,8 @@
 //! Active expiry: deletes expired keys that no command looks up, by sampling the index of keys with a TTL.
 //!
 //! ```text
-//! slow   from cron, hz times a second, for up to a quarter of the time (more with active-expire-effort)
+//! slow   from cron, hz times a second, for up to a quarter of the time (more with active-expire-effort),
+//!        in slices, one a pass (`pace`)
 //! fast   before each sleep, for up to a millisecond, while the slow one ran out of time or much is stale
 //!
 //! for each database:  sample a few keys ─► delete the expired, each a unit ─► again while too many were
@@ -16,8 +17,9 @@
 //! `lazyfree-lazy-expire` the run frees them itself, so that its time, which LATENCY tells of as
 //! `expire-cycle`, is what the directive promises. Setting the directive avoids such spikes.
 //!
-//! Constants are upstream's (ACTIVE_EXPIRE_CYCLE_*).
+//! Constants are upstream's (ACTIVE_EXPIRE_CYCLE_*), but for the slices.
 
+use super::pace::Slices;
 use super::{Server, settle, slow};
 use crate::ds::dict::Index;
 use crate::keyspace::Expiry;
@@ -27,7 +29,7 @@ use crate::sys::clock::{mono_ns, ticks};
 /// Databases looked at per run, when the last one did not run out of time (CRON_DBS_PER_CALL).
 const DBS: usize = 16;
 /// The clock is asked after so many samples.
-const LOOK_AT_CLOCK: u32 = 16;
+const LOOK_AT_CLOCK: u32 = 4;
 /// Places of the index visited for each key that is wanted: a sparse one is not searched for long.
 const PLACES_PER_KEY: usize = 20;
 /// One run over the keys of a writable replica's own clients: microseconds, and keys that stay.
@@ -36,20 +38,33 @@ const OWN_STAY: u32 = 3;
 /// A step of the index visits a bucket, which stands for so many places.
 const PLACES_PER_STEP: usize = 8;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExpireCycleKind {
-    Slow,
-    Fast,
-}
-
 /// What is remembered from one run to the next.
 #[derive(Default)]
 pub struct ExpireCycle {
     next_db: usize,
     ran_out_of_time: bool,
     last_fast_us: u64,
+    /// The slow run that is under way, and the time it has left.
+    slow: Run,
+    slices: Slices,
     /// Names of keys found expired, reused from sample to sample.
     found: Names,
+}
+
+impl ExpireCycle {
+    /// A slow run waits for its next slice.
+    pub fn is_under_way(&self) -> bool {
+        self.slices.next().is_some()
+    }
+}
+
+/// A run that has begun.
+#[derive(Default)]
+struct Run {
+    /// Databases it has not been through.
+    dbs: usize,
+    total: Sample,
+    turns: u32,
 }
 
 /// Key names, stored one behind the other.
@@ -110,42 +125,97 @@ fn now_us() -> u64 {
     mono_ns() / 1000
 }
 
-/// One run, if it is time for it.
-pub fn run(srv: &mut Server, kind: ExpireCycleKind) {
-    if !srv.switches.active_expire || srv.ks.policy.expiry != Expiry::Delete {
+/// Are expired keys to be looked for?
+fn wanted(srv: &Server) -> bool {
+    srv.switches.active_expire && srv.ks.policy.expiry == Expiry::Delete
+}
+
+/// A new run: how many databases it goes through.
+fn begin(srv: &mut Server) -> Run {
+    let all = srv.ks.databases();
+    let cycle = &mut srv.expire_cycle;
+    let dbs = if cycle.ran_out_of_time { all } else { DBS.min(all) };
+    cycle.ran_out_of_time = false;
+    Run { dbs, ..Run::default() }
+}
+
+/// Before each sleep: a run of its own, if it is time for it. One that is under way needs no other.
+pub fn fast(srv: &mut Server) {
+    let effort = Effort::new(srv.config.active_expire_effort);
+    let begun = now_us();
+    if !wanted(srv) || srv.expire_cycle.is_under_way() || !fast_is_due(srv, &effort, begun) {
+        return;
+    }
+    let mut run = begin(srv);
+    let done = go(srv, &mut run, &effort, begun + effort.fast_us);
+    end(srv, &run, done);
+}
+
+/// From the cron: begins a run, which goes on in the passes that follow.
+pub fn slow(srv: &mut Server) {
+    if srv.expire_cycle.is_under_way() {
+        // A tick has not been enough, with all else that there was to do.
+        let run = std::mem::take(&mut srv.expire_cycle.slow);
+        end(srv, &run, false);
+    }
+    if !wanted(srv) {
         return;
     }
     let effort = Effort::new(srv.config.active_expire_effort);
-    let begun = now_us();
-    if kind == ExpireCycleKind::Fast && !fast_is_due(srv, &effort, begun) {
-        return;
-    }
-    debug_assert!(srv.ops.is_empty(), "each unit has left before");
-    let cycle = &mut srv.expire_cycle;
-    let all = srv.ks.databases();
-    let dbs = if cycle.ran_out_of_time { all } else { DBS.min(all) };
-    let limit = match kind {
-        ExpireCycleKind::Fast => effort.fast_us,
-        ExpireCycleKind::Slow => (effort.slow_percent * 10_000 / srv.cron.hz.max(1)).max(1),
+    srv.expire_cycle.slow = begin(srv);
+    srv.expire_cycle.slices.grant((effort.slow_percent * 10_000 / srv.cron.hz.max(1)).max(1));
+    go_on(srv);
+}
+
+/// The next slice of the slow run.
+pub fn go_on(srv: &mut Server) {
+    let effort = Effort::new(srv.config.active_expire_effort);
+    let mut run = std::mem::take(&mut srv.expire_cycle.slow);
+    let Some(slice) = srv.expire_cycle.slices.next().filter(|_| wanted(srv)) else {
+        return srv.expire_cycle.slices.end();
     };
-    cycle.ran_out_of_time = false;
-    let (mut total, mut turns) = (Sample::default(), 0);
-    for _ in 0..dbs {
+    let begun = now_us();
+    let done = go(srv, &mut run, &effort, begun + slice);
+    srv.expire_cycle.slices.spent(now_us() - begun);
+    if done || !srv.expire_cycle.is_under_way() {
+        end(srv, &run, done);
+    } else {
+        srv.expire_cycle.slow = run;
+    }
+}
+
+/// Goes through databases until the time has run out; true when all have been looked at.
+fn go(srv: &mut Server, run: &mut Run, effort: &Effort, until: u64) -> bool {
+    debug_assert!(srv.ops.is_empty(), "each unit has left before");
+    let begun = now_us();
+    let all = srv.ks.databases();
+    while run.dbs > 0 {
         let db = srv.expire_cycle.next_db % all;
-        // Moved on first: when the time runs out here, the next run begins behind.
-        srv.expire_cycle.next_db = (db + 1) % all;
-        if !database(srv, db, &effort, begun + limit, &mut total, &mut turns) {
-            srv.expire_cycle.ran_out_of_time = true;
-            srv.stats.expired_time_cap += 1;
+        if !database(srv, db, effort, until, run) {
             break;
         }
+        run.dbs -= 1;
+        srv.expire_cycle.next_db = (db + 1) % all;
     }
     let spent = now_us() - begun;
     srv.stats.expire_cycle_cpu_us += spent;
     slow::sample(srv, "expire-cycle", spent / 1000);
+    settle::serve_ready(srv);
+    run.dbs == 0
+}
+
+/// The run is over: all is looked at, or its time has run out.
+fn end(srv: &mut Server, run: &Run, done: bool) {
+    srv.expire_cycle.slices.end();
+    if !done {
+        srv.expire_cycle.ran_out_of_time = true;
+        srv.stats.expired_time_cap += 1;
+        // The next run begins behind the database that this one did not finish.
+        srv.expire_cycle.next_db = (srv.expire_cycle.next_db + 1) % srv.ks.databases();
+    }
+    let total = &run.total;
     let share = if total.seen == 0 { 0.0 } else { total.expired as f64 / total.seen as f64 };
     srv.stats.expired_stale_perc = share * 0.05 + srv.stats.expired_stale_perc * 0.95;
-    settle::serve_ready(srv);
 }
 
 /// A fast run makes up for a slow one that did not finish, and not too often.
@@ -187,16 +257,9 @@ pub fn run_own(srv: &mut Server) {
 }
 
 /// Samples one database until few enough are expired. False when the time has run out.
-fn database(
-    srv: &mut Server,
-    db: usize,
-    effort: &Effort,
-    until: u64,
-    total: &mut Sample,
-    turns: &mut u32,
-) -> bool {
+fn database(srv: &mut Server, db: usize, effort: &Effort, until: u64, run: &mut Run) -> bool {
     loop {
-        *turns += 1;
+        run.turns += 1;
         let keys = srv.ks.db(db).volatile();
         if keys == 0 {
             srv.ks.average_ttl(db, None);
@@ -210,12 +273,12 @@ fn database(
         srv.clock.advance(ticks());
         srv.ks.now_ms = srv.clock.unix_ms;
         let s = sample(srv, db, index_share(srv, db, effort));
-        total.seen += s.seen;
-        total.expired += s.expired;
+        run.total.seen += s.seen;
+        run.total.expired += s.expired;
         if s.ttls > 0 {
             srv.ks.average_ttl(db, Some(s.ttl_sum / s.ttls));
         }
-        if turns.is_multiple_of(LOOK_AT_CLOCK) && now_us() > until {
+        if run.turns.is_multiple_of(LOOK_AT_CLOCK) && now_us() > until {
             return false;
         }
         if s.seen > 0 && s.expired * 100 / s.seen <= effort.stale_percent {

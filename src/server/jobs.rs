@@ -7,7 +7,7 @@
 //! ```
 
 use super::child;
-use super::{Server, ServerStates, link_client, loading, master, role};
+use super::{Server, ServerStates, function, link_client, loading, master, rewrite, role};
 use crate::algo::num::{loose, parse_i64};
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
@@ -60,10 +60,12 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
     SaveOptions { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, usage, aux }
 }
 
-/// A whole snapshot with nothing but its head, for a replica that wants no keys.
-pub fn snapshot_without_keys(srv: &Server) -> Vec<u8> {
+/// A whole snapshot without keys, with or without libraries, for a replica that wants no more.
+pub fn snapshot_without_keys(srv: &Server, functions: bool) -> Vec<u8> {
+    let functions = if functions { function::codes(srv) } else { Vec::new() };
     let mut bytes = Vec::new();
-    save(&Keyspace::new(0), &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
+    let none = Keyspace::new(0);
+    save(&none, &functions, &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
     bytes
 }
 
@@ -81,7 +83,7 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
             each();
             Ok(())
         };
-        save(&srv.ks, &options(srv, false), &mut buffered, saved)?;
+        save(&srv.ks, &function::codes(srv), &options(srv, false), &mut buffered, saved)?;
         buffered.flush()
     });
     written.map_err(|f| {
@@ -190,7 +192,7 @@ fn broken(why: &Error, at: u64) -> Unread {
             return Unread::Foreign;
         }
         Error::Type(_) => {}
-        Error::Corrupt(_) => kind = Unread::Corrupt,
+        Error::Corrupt(_) | Error::PreRelease(_) => kind = Unread::Corrupt,
     }
     crate::warning!("Internal error in RDB reading offset {at} -> {text}");
     kind
@@ -370,8 +372,11 @@ impl Load {
             }
             RdbItem::Resize(..) => {}
             RdbItem::Aux { name, value } => self.aux(srv, &name, &String::from_utf8_lossy(&value)),
-            RdbItem::Function(_) => {
-                return Err("Failed loading library, functions are not supported by this version".into());
+            RdbItem::Function(code) => {
+                if let Err(why) = function::load(srv, &code, self.merge, None) {
+                    crate::warning!("Failed loading library, {}", String::from_utf8_lossy(&why));
+                    return Err(Error::Short);
+                }
             }
             RdbItem::Empty { name } => {
                 if self.empty < EMPTY_TOLD {
@@ -511,9 +516,14 @@ fn may_try(srv: &Server) -> bool {
     srv.jobs.last_ok || srv.clock.unix_secs() - srv.jobs.last_try > RETRY_DELAY
 }
 
+/// No child is there, and none is about to begin.
+fn free(srv: &Server) -> bool {
+    srv.jobs.child.is_none() && !rewrite::is_opening(srv)
+}
+
 /// From the cron: has a save point been reached?
 pub fn save_points(srv: &mut Server) {
-    if srv.jobs.child.is_some() || srv.config.save.is_empty() || !may_try(srv) {
+    if !free(srv) || srv.config.save.is_empty() || !may_try(srv) {
         return;
     }
     let changes = srv.ks.dirty.saturating_sub(srv.jobs.dirty_saved);
@@ -528,8 +538,7 @@ pub fn save_points(srv: &mut Server) {
 
 /// From the cron: a save that was scheduled begins when no other child is there.
 pub fn scheduled(srv: &mut Server) {
-    if srv.jobs.scheduled && srv.jobs.child.is_none() && may_try(srv) && save_in_background(srv).is_err()
-    {
+    if srv.jobs.scheduled && free(srv) && may_try(srv) && save_in_background(srv).is_err() {
         srv.jobs.scheduled = true;
     }
 }

@@ -112,10 +112,11 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     }
 }
 
-/// The replica gets a snapshot of nothing, which needs no child.
+/// The replica gets a snapshot without keys, which needs no child.
 fn without_keys(srv: &mut Server, id: ClientId) {
     debug_assert!(srv.ops.is_empty(), "what the snapshot stands for must not stand behind it");
-    let snapshot = jobs::snapshot_without_keys(srv);
+    let functions = srv.repl.replicas.facts(id).is_some_and(|a| a.functions);
+    let snapshot = jobs::snapshot_without_keys(srv, functions);
     let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
     let name = name(srv, id);
     notice!("Replica {name} wants no keys: its snapshot goes without a BGSAVE");

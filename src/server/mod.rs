@@ -21,6 +21,7 @@ pub mod dispatch;
 pub mod evict;
 pub mod execution;
 pub mod expire_cycle;
+pub mod function;
 pub mod info;
 pub mod jobs;
 pub mod kill;
@@ -32,6 +33,7 @@ pub mod listen;
 pub mod loading;
 pub mod master;
 pub mod monitor;
+pub mod pace;
 pub mod pass;
 pub mod pause;
 pub mod policy;
@@ -40,13 +42,17 @@ pub mod rewrite;
 pub mod role;
 pub mod script;
 pub mod script_api;
+pub mod script_debug;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
 pub mod sync_load;
+pub mod tracking;
 pub mod transaction;
+pub mod users;
 
+use crate::acl::Acl;
 use crate::bio::Bio;
 use crate::blocked::Blocked;
 use crate::clients::pause::Pause;
@@ -66,12 +72,14 @@ use crate::replication::ops::Ops;
 use crate::scripting::Scripting;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::clock::Clock;
+use crate::tracking::Tracking;
 use ctx::Table;
 
 pub struct Server {
     pub ks: Keyspace,
     pub clients: Clients,
     pub config: Config,
+    pub acl: Acl,
     pub table: Table,
     /// Parallel to the table's entries.
     pub cmdstats: Vec<CmdStats>,
@@ -97,6 +105,7 @@ pub struct Server {
     pub latency: crate::latency::Monitor,
     pub watches: Watches,
     pub pubsub: Pubsub,
+    pub tracking: Tracking,
     /// Room for the channel of a keyspace event.
     pub event_channel: Vec<u8>,
     pub blocked: Blocked,
@@ -135,6 +144,8 @@ impl ServerStates {
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;
+    /// Clients cache keys: reads are remembered, and the table may be too large.
+    pub const TRACKING: u32 = 1 << 10;
 
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0

@@ -13,7 +13,10 @@
 //! read C: buckets ─► read D: C's entries ─► read E: C runs
 //! ```
 
-use super::{Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, kill, link};
+use super::{
+    Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
+    link, rewrite,
+};
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
 use crate::net::reactor::{self, Ready, Source, source};
@@ -70,12 +73,10 @@ pub fn nested(srv: &mut Server, why: Interrupt) {
     srv.clock.unix_us = wall;
 }
 
-/// One pass; `patience` bounds the wait for events (None: until the next timer).
-pub fn turn(srv: &mut Server, patience: Option<Duration>) {
-    before_sleep::run(srv);
-    cycle_ends(srv);
+/// How long the loop may wait for events: at most `patience`, and not at all while there is work.
+fn until_due(srv: &Server, patience: Duration) -> Duration {
     let until_cron = srv.cron.next_ms.saturating_sub(mono_ns() / 1_000_000);
-    let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
+    let mut timeout = Duration::from_millis(until_cron).min(patience);
     if let Some(at) = srv.blocked.next_timeout() {
         timeout = timeout.min(Duration::from_millis((at - crate::sys::clock::unix_ms()).max(0) as u64));
     }
@@ -83,11 +84,20 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    let evicting = srv.eviction.running && srv.execution.between_passes();
+    let busy =
+        srv.execution.between_passes() && (srv.eviction.running || srv.expire_cycle.is_under_way());
     let syncs = srv.master_link.has_work();
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || evicting || syncs {
-        timeout = Duration::ZERO;
+    match srv.clients.to_read.is_empty() && srv.clients.to_write.is_empty() && !busy && !syncs {
+        true => timeout,
+        false => Duration::ZERO,
     }
+}
+
+/// One pass; `patience` bounds the wait for events (None: until the next timer).
+pub fn turn(srv: &mut Server, patience: Option<Duration>) {
+    before_sleep::run(srv);
+    cycle_ends(srv);
+    let timeout = until_due(srv, patience.unwrap_or(Duration::MAX));
     let bound = srv.config.busy_poll_us * 1000;
     if let Some(polled) = srv.reactor.wait(timeout, bound, &srv.clock) {
         srv.stats.busy_polls += 1;
@@ -97,6 +107,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     srv.execution.ticks = srv.clock.sync();
     if srv.execution.between_passes() {
         (srv.cycle.ticks, srv.cycle.commands) = (srv.execution.ticks, srv.stats.commands);
+        srv.eviction.new_pass();
     }
     srv.ks.now_ms = srv.clock.unix_ms;
     srv.execution.enter_pass();
@@ -131,6 +142,12 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.eviction.running && !srv.execution.in_nested_pass() {
         evict::resume(srv);
+    }
+    if srv.expire_cycle.is_under_way() && srv.execution.owns_data() {
+        expire_cycle::go_on(srv);
+    }
+    if srv.aof.rewrite.handover.is_some() && srv.execution.owns_data() {
+        rewrite::proceed(srv);
     }
     if srv.clock.mono_ms >= srv.cron.next_ms {
         cron::run(srv);

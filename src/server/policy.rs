@@ -14,7 +14,8 @@ pub fn refresh(srv: &mut Server) {
     // What is read from the disk is no news.
     let loading = srv.states.has(super::ServerStates::LOADING);
     p.notify = if srv.pubsub.has_listeners() && !loading { c.notify_keyspace_events } else { 0 };
-    p.modified = !srv.watches.is_empty() && !loading;
+    p.tracked = srv.tracking.listens();
+    p.modified = (p.tracked || !srv.watches.is_empty()) && !loading;
     p.ready = if loading { 0 } else { srv.blocked.types() };
     p.ops = srv.ops.wanted() && !loading;
     p.lfu = matches!(c.maxmemory_policy, P::AllkeysLfu | P::VolatileLfu);

@@ -1,9 +1,14 @@
 //! Rewriting the log: a child writes the dataset as a new base, while commands go to a new increment.
 //!
 //! ```text
-//! begin: flush ─► new increment (in the manifest) ─► fork ─► child: temp-rewriteaof-bg-PID.aof
+//! begin: new increment ─► manifest ─► switch to it, fork ─► child: temp-rewriteaof-bg-PID.aof
 //! done:  rename to the new base ─► manifest: new base, the increments before become history ─► history goes
+//!        └ on the disk thread ────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! What has to wait for the disk is done by the disk thread (`Handover`): a manifest that is synced and
+//! renamed takes as long as the disk likes, and clients are not to wait for it. A rewrite is under way from
+//! `begin` until its base is installed.
 //!
 //! A crash at any moment leaves a manifest whose files together are the whole log: before `done` the old
 //! base with all increments, after it the new base with the last one.
@@ -11,12 +16,13 @@
 //! After three failures in a row the next try waits, a minute at first and twice as long each time, up
 //! to an hour.
 
-use super::aof::{self, shown};
+use super::aof::{self, LogPlace, shown};
 use super::child;
-use super::{Server, jobs};
-use crate::jobs::aof::AofState;
+use super::{Server, function, jobs};
+use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::persist::aof::encode;
+use crate::persist::aof::manifest::Manifest;
 use crate::persist::rdb::save::save;
 use crate::sys::clock::unix_ms;
 use crate::sys::{errno, fsx, process};
@@ -24,6 +30,7 @@ use crate::{notice, warning};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the child writes; it is renamed twice, by the child and by the parent.
 fn temp_of(pid: u32) -> PathBuf {
@@ -58,23 +65,34 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
     })?;
     let steady = fsx::Steady::new(&file, srv.config.aof_rewrite_incremental_fsync);
     let mut out = BufWriter::with_capacity(256 << 10, steady);
+    let functions = function::codes(srv);
     if srv.config.aof_use_rdb_preamble {
-        save(&srv.ks, &jobs::options(srv, true), &mut out, |_| {
+        save(&srv.ks, &functions, &jobs::options(srv, true), &mut out, |_| {
             each();
             Ok(())
         })?;
     } else {
         let now = srv.config.aof_timestamp_enabled.then(|| unix_ms() / 1000);
-        encode::rewrite(&srv.ks, now, &mut out, each)?;
+        encode::rewrite(&srv.ks, &functions, now, &mut out, each)?;
     }
     out.flush()?;
     drop(out);
     file.sync_all()
 }
 
+/// Does a rewrite go on, in a child or on the disk thread?
+pub fn is_under_way(srv: &Server) -> bool {
+    srv.aof.rewrite.handover.is_some() || child::runs(srv, ChildKind::Rewrite)
+}
+
+/// Is a rewrite about to have a child?
+pub fn is_opening(srv: &Server) -> bool {
+    matches!(srv.aof.rewrite.handover, Some(Handover::Opening { .. }))
+}
+
 /// Begins a rewrite; false when it cannot be.
 pub fn begin(srv: &mut Server) -> bool {
-    if srv.jobs.child.is_some() {
+    if srv.jobs.child.is_some() || srv.aof.rewrite.handover.is_some() {
         return false;
     }
     if !aof::make_folder(srv) {
@@ -82,13 +100,22 @@ pub fn begin(srv: &mut Server) -> bool {
         return false;
     }
     aof::flush(srv, true);
-    if !aof::switch_increment(srv) {
-        srv.aof.rewrite.last_ok = false;
-        return false;
-    }
-    if srv.aof.state == AofState::WaitRewrite {
-        srv.bio.drain();
-    }
+    let begun = match srv.aof.state {
+        AofState::On => aof::open_increment(srv),
+        AofState::WaitRewrite => {
+            let gathers = aof::gather(srv);
+            srv.bio.drain();
+            gathers && fork(srv)
+        }
+        AofState::Off => fork(srv),
+    };
+    srv.aof.rewrite.last_ok &= begun;
+    srv.aof.rewrite.scheduled &= !begun;
+    begun
+}
+
+/// The child begins to write.
+fn fork(srv: &mut Server) -> bool {
     srv.aof.rewrite.count += 1;
     match child::fork(srv, ChildKind::Rewrite) {
         Ok(Some(mut report)) => {
@@ -102,7 +129,6 @@ pub fn begin(srv: &mut Server) -> bool {
             process::exit_child(i32::from(!written));
         }
         Ok(None) => {
-            srv.aof.rewrite.scheduled = false;
             if srv.aof.state != AofState::Off {
                 aof::feed(srv, true);
             }
@@ -117,8 +143,61 @@ pub fn begin(srv: &mut Server) -> bool {
     }
 }
 
-/// Ends a child that rewrites.
-pub fn kill_child(srv: &mut Server) {
+/// From the disk thread: something has been done.
+pub fn ring(waker: &mio::Waker) {
+    // The cron looks, too.
+    if let Err(e) = waker.wake() {
+        warning!("The loop could not be woken: {}", errno::text(&e));
+    }
+}
+
+/// Between two commands: the next step of the rewrite, when the disk thread is done with the last one.
+pub fn proceed(srv: &mut Server) {
+    if srv.aof.rewrite.handover.as_ref().is_some_and(Handover::is_done) {
+        next_step(srv, true);
+    }
+}
+
+/// Waits for the disk thread. No child begins: the caller is about to change the log itself.
+pub fn finish_handover(srv: &mut Server) {
+    if srv.aof.rewrite.handover.is_some() {
+        next_step(srv, false);
+    }
+}
+
+fn next_step(srv: &mut Server, may_fork: bool) {
+    match srv.aof.rewrite.handover.take() {
+        Some(Handover::Opening { file, name, done }) => match done.outcome() {
+            Some(m) => {
+                srv.aof.manifest = m;
+                increment_is_named(srv, file, &name, may_fork);
+            }
+            None => srv.aof.rewrite.last_ok = false,
+        },
+        Some(Handover::Installing { pid, done }) => installed(srv, pid, done.outcome()),
+        None => {}
+    }
+}
+
+/// The manifest on the disk names the new increment. One that stays empty harms nothing.
+fn increment_is_named(srv: &mut Server, file: Arc<File>, name: &[u8], may_fork: bool) {
+    aof::flush(srv, true);
+    if !aof::may_switch(srv) {
+        srv.aof.rewrite.last_ok = false;
+        return;
+    }
+    aof::switch_to(srv, file, name);
+    // A snapshot may have begun meanwhile.
+    if may_fork && srv.jobs.child.is_none() {
+        fork(srv);
+    } else {
+        srv.aof.rewrite.scheduled = true;
+    }
+}
+
+/// Ends a rewrite: its child, and what the disk thread has to do before.
+pub fn stop(srv: &mut Server) {
+    finish_handover(srv);
     let Some(c) = srv.jobs.child.as_ref().filter(|c| c.kind == ChildKind::Rewrite) else { return };
     notice!("Killing running AOF rewrite child: {}", c.pid);
     if let Some(pid) = child::kill(srv, ChildKind::Rewrite) {
@@ -136,84 +215,118 @@ fn remove_temps(pid: u32) {
 /// The child has ended.
 pub fn done(srv: &mut Server, child: &Child, end: Exit) {
     let pid = child.pid.unsigned_abs();
+    srv.aof.rewrite.last_seconds = (unix_ms() - child.started_ms) / 1000;
     match end {
         Exit::Good => {
             notice!("Background AOF rewrite terminated with success");
-            if install(srv, pid) {
-                srv.aof.rewrite.last_ok = true;
-                srv.aof.rewrite.failures = 0;
-                notice!("Background AOF rewrite finished successfully");
-                if srv.aof.state == AofState::WaitRewrite {
-                    srv.aof.state = AofState::On;
-                }
-            } else {
-                srv.aof.rewrite.failed();
-            }
+            install(srv, pid);
+            return;
         }
         Exit::Bad => {
             srv.aof.rewrite.failed();
             warning!("Background AOF rewrite terminated with error");
         }
         Exit::Signal(n) => {
-            // SIGUSR1 comes from `kill_child`: the rewrite was stopped and has not failed.
+            // SIGUSR1 comes from `stop`: the rewrite was stopped and has not failed.
             if n != libc::SIGUSR1 {
                 srv.aof.rewrite.failed();
             }
             warning!("Background AOF rewrite terminated by signal {n}");
         }
     }
+    over(srv, pid);
+}
+
+/// The rewrite is over, well or badly.
+fn over(srv: &mut Server, pid: u32) {
     remove_temps(pid);
     if srv.aof.state == AofState::WaitRewrite {
         // What was gathered belongs to a base that does not exist.
         aof::feed(srv, false);
         let temp = aof::temp_increment(srv);
         notice!("Removing the temp incr aof file {} in the background", shown(&temp));
-        aof::unlink(srv, &temp);
+        aof::unlink(&LogPlace::of(srv), &temp, |path| srv.bio.unlink(path));
         srv.aof.rewrite.scheduled = true;
     }
-    srv.aof.rewrite.last_seconds = (unix_ms() - child.started_ms) / 1000;
 }
 
-/// The new base and its increment take the place of what was before.
-fn install(srv: &mut Server, pid: u32) -> bool {
+/// The new base and its increment are to take the place of what was before.
+fn install(srv: &mut Server, pid: u32) {
     let log = srv.config.appendfilename.clone();
     let mut m = srv.aof.manifest.clone();
     let base = m.add_base(&log, srv.config.aof_use_rdb_preamble);
-    let base_path = aof::path_of(srv, &base);
-    if !rename(&temp_of(pid), &base_path, "base", &base) {
+    let gathered = (srv.aof.state == AofState::WaitRewrite)
+        .then(|| (aof::temp_increment(srv), m.add_increment(&log)));
+    m.retire_increments(srv.aof.state != AofState::Off);
+    let (place, waker) = (LogPlace::of(srv), srv.reactor.waker());
+    let keeps_history = srv.config.aof_disable_auto_gc;
+    let work = move || {
+        put_in_place(&place, pid, &base, gathered, &mut m).then(|| {
+            if !keeps_history {
+                aof::drop_history(&place, &mut m, |path| std::fs::remove_file(path));
+            }
+            m
+        })
+    };
+    let done = srv.bio.hand_over(work, move || ring(&waker));
+    srv.aof.rewrite.handover = Some(Handover::Installing { pid, done });
+}
+
+/// On the disk thread: the files get their names, the manifest learns of them.
+fn put_in_place(
+    place: &LogPlace,
+    pid: u32,
+    base: &[u8],
+    gathered: Option<(Vec<u8>, Vec<u8>)>,
+    m: &mut Manifest,
+) -> bool {
+    let base_path = place.path_of(base);
+    if !rename(&temp_of(pid), &base_path, "base", base) {
         return false;
     }
     if let Err(e) = fsx::sync_folder_of(&base_path) {
         warning!("Fail to fsync AOF directory {}: {}.", base_path.display(), errno::text(&e));
-        aof::unlink(srv, &base);
+        aof::unlink(place, base, |path| std::fs::remove_file(path));
         return false;
     }
-    let mut made = vec![base.clone()];
-    if srv.aof.state == AofState::WaitRewrite {
-        let temp = aof::path_of(srv, &aof::temp_increment(srv));
-        let name = m.add_increment(&log);
-        if !rename(&temp, &aof::path_of(srv, &name), "incr", &name) {
-            aof::unlink(srv, &base);
+    let mut made = vec![base.to_vec()];
+    if let Some((temp, name)) = gathered {
+        if !rename(&place.path_of(&temp), &place.path_of(&name), "incr", &name) {
+            aof::unlink(place, base, |path| std::fs::remove_file(path));
             return false;
         }
         made.push(name);
     }
-    m.retire_increments(srv.aof.state != AofState::Off);
-    if !aof::persist(srv, &mut m) {
-        if !aof::may_be_named_on_disk(srv, &base) {
-            made.iter().for_each(|name| aof::unlink(srv, name));
+    if !aof::persist(place, m) {
+        if !aof::may_be_named_on_disk(place, base) {
+            made.iter().for_each(|name| aof::unlink(place, name, |path| std::fs::remove_file(path)));
         }
         return false;
     }
+    true
+}
+
+/// The disk thread has put the new base in its place, or could not.
+fn installed(srv: &mut Server, pid: u32, manifest: Option<Manifest>) {
+    let Some(m) = manifest else {
+        srv.aof.rewrite.failed();
+        return over(srv, pid);
+    };
     srv.aof.manifest = m;
     if srv.aof.state != AofState::Off {
         // Only when to rewrite the next time depends on it.
-        let base_size = std::fs::metadata(&base_path).map_or(0, |m| m.len());
+        let base = srv.aof.manifest.base.as_ref().map(|part| aof::path_of(srv, &part.name));
+        let base_size = base.map_or(0, |path| std::fs::metadata(path).map_or(0, |m| m.len()));
         srv.aof.size = base_size + aof::increment_size(srv);
         srv.aof.base_size = srv.aof.size;
     }
-    aof::delete_history(srv);
-    true
+    srv.aof.rewrite.last_ok = true;
+    srv.aof.rewrite.failures = 0;
+    notice!("Background AOF rewrite finished successfully");
+    if srv.aof.state == AofState::WaitRewrite {
+        srv.aof.state = AofState::On;
+    }
+    over(srv, pid);
 }
 
 fn rename(from: &Path, to: &Path, what: &str, name: &[u8]) -> bool {
@@ -234,7 +347,8 @@ fn rename(from: &Path, to: &Path, what: &str, name: &[u8]) -> bool {
 /// From the cron: a rewrite that was scheduled begins when no other child is there.
 pub fn scheduled(srv: &mut Server) {
     let now = srv.clock.unix_secs();
-    if srv.aof.rewrite.scheduled && srv.jobs.child.is_none() && !srv.aof.rewrite.limited(now) {
+    let free = srv.jobs.child.is_none() && srv.aof.rewrite.handover.is_none();
+    if srv.aof.rewrite.scheduled && free && !srv.aof.rewrite.limited(now) {
         begin(srv);
     }
 }
@@ -243,7 +357,8 @@ pub fn scheduled(srv: &mut Server) {
 pub fn grown(srv: &mut Server) {
     let percent = srv.config.auto_aof_rewrite_percentage;
     let large = srv.aof.size > srv.config.auto_aof_rewrite_min_size;
-    if srv.jobs.child.is_some() || srv.aof.state != AofState::On || percent == 0 || !large {
+    let free = srv.jobs.child.is_none() && srv.aof.rewrite.handover.is_none();
+    if !free || srv.aof.state != AofState::On || percent == 0 || !large {
         return;
     }
     let base = srv.aof.base_size.max(1);

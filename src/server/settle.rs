@@ -7,7 +7,7 @@
 //! ```
 
 use super::ctx::Propagation;
-use super::{Server, ServerStates, blocking, kill, master, monitor, slow};
+use super::{Server, ServerStates, blocking, kill, master, monitor, slow, tracking};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -27,7 +27,7 @@ pub fn drain(srv: &mut Server) {
                 let args: Vec<&[u8]> = args.iter().map(|a| &a[..]).collect();
                 srv.ops.push(db, to::ALL, &args);
             }
-            Effect::Modified { db, key } => modified(srv, db, &key),
+            Effect::Modified { db, key, by_itself } => modified(srv, db, &key, by_itself),
             Effect::Ready { db, key, ty, gone } => {
                 let exists = !gone && srv.ks.peek(db, Key::new(&key)).is_some_and(|e| e.ty() == ty);
                 srv.blocked.signal(db, &key, exists);
@@ -74,7 +74,7 @@ fn begin_channel(channel: &mut Vec<u8>, begin: &[u8], db: usize) {
     channel.extend_from_slice(b"__:");
 }
 
-fn modified(srv: &mut Server, db: usize, key: &[u8]) {
+fn modified(srv: &mut Server, db: usize, key: &[u8], by_itself: bool) {
     let exists = srv.ks.peek(db, Key::new(key)).is_some();
     let clients = &mut srv.clients;
     srv.watches.touch(db, key, exists, |id| {
@@ -82,6 +82,9 @@ fn modified(srv: &mut Server, db: usize, key: &[u8]) {
             c.set(flag::DIRTY_CAS);
         }
     });
+    if srv.tracking.listens() {
+        tracking::invalidate(srv, key, by_itself);
+    }
 }
 
 /// The client watches a key from now on; `expired`: it had expired before.
@@ -97,11 +100,14 @@ pub fn unwatch(srv: &mut Server, id: ClientId) {
     srv.watches.remove_all(id, |key| ks.watched.remove(key));
 }
 
-/// A database (or all) is about to be emptied: watchers and blocked clients are signalled while the keys
-/// are still there.
-pub fn before_flush(srv: &mut Server, db: Option<usize>) {
+/// A database (or all) is about to be emptied: watchers, blocked clients and those that track are signalled
+/// while the keys are still there. `lazy`: upstream would leave the freeing to a thread.
+pub fn before_flush(srv: &mut Server, db: Option<usize>, lazy: bool) {
     for d in db.map_or(0..srv.ks.databases(), |d| d..d + 1) {
         replaced(srv, d, None);
+    }
+    if srv.tracking.listens() {
+        tracking::flushed(srv, lazy);
     }
 }
 
@@ -185,7 +191,7 @@ fn stamp(srv: &Server) -> Option<i64> {
     srv.config.aof_timestamp_enabled.then(|| srv.clock.unix_secs())
 }
 
-/// Slow log and monitors.
+/// Slow log, monitors, and clients that cache keys.
 #[cold]
 pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u64, waits: bool) {
     if ticks > srv.slowlog.threshold_ticks {
@@ -193,6 +199,9 @@ pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u
     }
     if srv.states.has(ServerStates::MONITORS) {
         monitor::observe(srv, id, cmd, args);
+    }
+    if srv.states.has(ServerStates::TRACKING) {
+        tracking::after_call(srv, cmd, args);
     }
 }
 

@@ -9,7 +9,7 @@
 //! While replicas are waited for, writes rest, so that the replicas can reach the end of the stream.
 
 use super::pause;
-use super::{Server, ServerStates, aof, blocking, child, jobs, listen, master, rewrite};
+use super::{Server, ServerStates, aof, blocking, child, jobs, listen, master, rewrite, script_debug};
 use crate::blocked::Wait;
 use crate::clients::pause::{Purpose, action};
 use crate::config::{Supervised, shutdown as flag};
@@ -78,6 +78,7 @@ fn cancel(srv: &mut Server) {
 fn finish(srv: &mut Server) -> bool {
     master::tell_lagging(srv);
     let flags = srv.shutdown.flags;
+    script_debug::kill_sessions(srv);
     if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);
@@ -107,6 +108,7 @@ fn finish(srv: &mut Server) -> bool {
 /// Ends a rewrite, and leaves the log whole on the disk. False when its first file is not written yet:
 /// the end would lose the dataset.
 fn leave_log(srv: &mut Server, force: bool) -> bool {
+    rewrite::finish_handover(srv);
     if child::runs(srv, ChildKind::Rewrite) {
         if srv.aof.state == AofState::WaitRewrite {
             if !force {
@@ -120,7 +122,7 @@ fn leave_log(srv: &mut Server, force: bool) -> bool {
             warning!("Writing initial AOF. Exit anyway.");
         }
         warning!("There is a child rewriting the AOF. Killing it!");
-        rewrite::kill_child(srv);
+        rewrite::stop(srv);
     }
     if srv.aof.state != AofState::Off {
         notice!("Calling fsync() on the AOF file.");

@@ -140,8 +140,9 @@ fn leave_history(srv: &mut Server) {
 }
 
 fn flush(srv: &mut Server) {
-    settle::before_flush(srv, None);
-    srv.ks.flush(None, srv.config.replica_lazy_flush);
+    let lazy = srv.config.replica_lazy_flush;
+    settle::before_flush(srv, None, lazy);
+    srv.ks.flush(None, lazy);
     settle::sweep(srv);
 }
 
@@ -299,7 +300,7 @@ fn take_place(srv: &mut Server, side: Option<Vec<Db>>) {
     if let Some(mut side) = side {
         leave_history(srv);
         notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
-        settle::before_flush(srv, None);
+        settle::before_flush(srv, None, true);
         srv.ks.exchange_all(&mut side);
         srv.ks.own_ttls.clear();
         settle::after_exchange(srv);

@@ -58,9 +58,6 @@ pub struct Stats {
     pub errors: HashMap<Box<str>, u64>,
 }
 
-/// The place of refused logins in `acl_denied`.
-pub const DENIED_AUTH: usize = 0;
-
 /// Bytes and calls between clients and the thread that reads and writes.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Traffic {

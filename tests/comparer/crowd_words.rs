@@ -100,7 +100,11 @@ pub fn say(rng: &mut Rng, habits: &mut Habits, others: &Others, said: &mut Said)
         }
         68..82 => listen(rng, habits, said),
         82..90 => transaction(rng, step, said),
-        90..97 => {
+        90..94 => {
+            let line = track(rng, others);
+            said.line(rng, &line);
+        }
+        94..98 => {
             let line = of_oneself(rng);
             if line == "RESET" {
                 *habits = Habits::default();
@@ -212,6 +216,43 @@ fn script(key: &str, other: &str, rng: &mut Rng) -> Vec<Vec<u8>> {
     ["EVAL", code, "2", key, other].map(|w| w.as_bytes().to_vec()).to_vec()
 }
 
+/// Caching: who is told of which keys. Two prefixes at most: of three a real server answers twice when the
+/// last two overlap.
+fn track(rng: &mut Rng, others: &Others) -> String {
+    let id = pick(rng, &others.ids);
+    let redirect = match rng.below(6) {
+        0..2 => format!(" REDIRECT {id}"),
+        2 => text(rng, &[" REDIRECT 0", " REDIRECT 99999999", " REDIRECT x", " REDIRECT", ""]),
+        _ => String::new(),
+    };
+    let loops = text(rng, &["", "", " NOLOOP"]);
+    let keys = text(
+        rng,
+        &[
+            "",
+            " PREFIX k",
+            " PREFIX k1",
+            " PREFIX l: PREFIX z:",
+            " PREFIX k PREFIX k2",
+            " PREFIX s: PREFIX s:",
+        ],
+    );
+    match rng.below(16) {
+        0..4 => format!("CLIENT TRACKING ON{redirect}{loops}"),
+        4..7 => format!("CLIENT TRACKING ON BCAST{keys}{redirect}{loops}"),
+        7 => format!("CLIENT TRACKING ON OPTIN{redirect}"),
+        8 => format!("CLIENT TRACKING ON{loops} OPTOUT"),
+        9 => text(
+            rng,
+            &["CLIENT TRACKING ON OPTIN OPTOUT", "CLIENT TRACKING ON PREFIX x", "CLIENT TRACKING x"],
+        ),
+        10..12 => "CLIENT TRACKING OFF".into(),
+        12 => text(rng, &["CLIENT CACHING YES", "CLIENT CACHING NO", "CLIENT CACHING x"]),
+        13 => text(rng, &["CLIENT TRACKINGINFO", "CLIENT GETREDIR"]),
+        _ => format!("GET {}", key(rng)),
+    }
+}
+
 /// What concerns other people.
 fn to_others(rng: &mut Rng, others: &Others) -> String {
     let id = pick(rng, &others.ids);
@@ -286,7 +327,11 @@ fn transaction(rng: &mut Rng, step: usize, said: &mut Said) {
                         let line = wait(rng);
                         said.line(rng, &line);
                     }
-                    1 => said.line(rng, &format!("GET {k}")),
+                    1 => {
+                        let line = text(rng, &["GET", "LRANGE", "ZCARD", "TYPE", "EXISTS"]);
+                        let more = if line == "LRANGE" { " 0 -1" } else { "" };
+                        said.line(rng, &format!("{line} {k}{more}"));
+                    }
                     _ => wake(rng, step, said),
                 }
             }

@@ -426,3 +426,23 @@ fn a_moved_tree_keeps_the_value_of_the_empty_key() {
     assert_eq!(moved.find(b"").map(|v| **v), Some(1));
     assert!(tree.is_empty() && tree.find(b"").is_none());
 }
+
+#[test]
+fn the_beginnings_of_a_key_are_found_on_the_way_to_it() {
+    let (mut tree, mut twin) = (Rax::new(), std::collections::BTreeMap::new());
+    let mut x = 3u64;
+    for round in 0..2000u64 {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let len = (x >> 33) as usize % 6;
+        let key: Vec<u8> = (0..len).map(|i| b'a' + (x >> (40 + i)) as u8 % 2).collect();
+        match (x >> 60) % 3 {
+            0 => assert_eq!(tree.remove(&key), twin.remove(&key)),
+            _ => assert_eq!(tree.insert(&key, round), twin.insert(key.clone(), round)),
+        }
+        let asked = [&key[..], b"abba"].concat();
+        let mut seen = Vec::new();
+        tree.each_beginning_of(&asked, |v| seen.push(*v));
+        let wanted = (0..=asked.len()).filter_map(|n| twin.get(&asked[..n]).copied());
+        assert!(wanted.eq(seen.iter().copied()), "{}", asked.escape_ascii());
+    }
+}

@@ -12,7 +12,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "client_recent_max_input_buffer" => srv.cron.recent_input.iter().max().unwrap_or(&0),
         "client_recent_max_output_buffer" => srv.cron.recent_output.iter().max().unwrap_or(&0),
         "blocked_clients" => srv.blocked.len() + crate::server::pause::waiting(srv),
-        "tracking_clients" => 0,
+        "tracking_clients" => srv.tracking.clients(),
         "clients_in_timeout_table" => srv.blocked.with_timeout(),
         "total_blocking_keys" => keys,
         "total_blocking_keys_on_nokey" => on_nokey,

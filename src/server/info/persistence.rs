@@ -35,7 +35,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "rdb_last_load_keys_expired" => j.keys_expired,
         "rdb_last_load_keys_loaded" => j.keys_loaded,
         "aof_enabled" => (a.state != AofState::Off) as u8,
-        "aof_rewrite_in_progress" => of(ChildKind::Rewrite).is_some() as u8,
+        "aof_rewrite_in_progress" => crate::server::rewrite::is_under_way(srv) as u8,
         "aof_rewrite_scheduled" => r.scheduled as u8,
         "aof_last_rewrite_time_sec" => r.last_seconds,
         "aof_current_rewrite_time_sec" => since(ChildKind::Rewrite),

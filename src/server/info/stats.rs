@@ -59,9 +59,9 @@ fn counters_of_work(srv: &Server, out: &mut String) {
     let s = &srv.stats;
     let [auth, cmd, key, channel] = s.acl_denied;
     fields!(out,
-        "tracking_total_keys" => 0,
-        "tracking_total_items" => 0,
-        "tracking_total_prefixes" => 0,
+        "tracking_total_keys" => srv.tracking.keys(),
+        "tracking_total_items" => srv.tracking.items(),
+        "tracking_total_prefixes" => srv.tracking.prefixes(),
         "unexpected_error_replies" => s.unexpected_errors,
         "total_error_replies" => s.total_error_replies,
         "dump_payload_sanitizations" => s.dump_sanitizations,
