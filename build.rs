@@ -41,6 +41,7 @@ const EDITS: &[Edit] = &[
 typedef struct lua_Host {
   int native;  /* a function of the host runs: no finalizer may */
   const char *stack_end;  /* the C stack may be used down to here */
+  size_t longest_token;  /* bytes that a token of a source may have */
 } lua_Host;
 
 LUA_API void (lua_setreadonly) (lua_State *L, int idx, int on);
@@ -162,7 +163,7 @@ LUA_API const char *lua_setupvalue (",
         from: "((c == LUA_SIGNATURE[0]) ? luaU_undump : luaY_parser)(L, p->z,",
         to: "luaY_parser(L, p->z,",
     },
-    // ---- the name of a chunk stays on the stack while the parser, which uses it to the end, allocates
+    // ---- the name of a chunk stays on the stack while the parser uses it (CVE-2025-49844) -------------
     Edit {
         file: "lparser.c",
         times: 1,
@@ -178,12 +179,37 @@ LUA_API const char *lua_setupvalue (",
         from: "  lua_assert(lexstate.fs == NULL);\n  return funcstate.f;\n",
         to: "  lua_assert(lexstate.fs == NULL);\n  L->top--;  /* the name */\n  return funcstate.f;\n",
     },
-    // ---- no token of 2^31 bytes: an int counts the `=` of a long bracket ------------------------------
+    // ---- no token of 2^31 bytes: an int counts the `=` of a long bracket (CVE-2025-46819) -------------
     Edit {
         file: "llex.c",
         times: 1,
         from: "if (b->buffsize >= MAX_SIZET/2)",
-        to: "if (b->buffsize >= cast(size_t, MAX_INT)/2)",
+        to: "if (b->buffsize > cast(lua_Host *, G(ls->L)->ud)->longest_token/2)",
+    },
+    // ---- two strings that the locale takes for one may be of two lengths up to their zero bytes -------
+    Edit {
+        file: "lvm.c",
+        times: 1,
+        from: "      size_t len = strlen(l);  /* index of first `\\0' in both strings */
+      if (len == lr)  /* r is finished? */
+        return (len == ll) ? 0 : 1;
+      else if (len == ll)  /* l is finished? */
+",
+        to: "      size_t len = strlen(l), rlen = strlen(r);
+      if (rlen == lr)  /* r is finished? */
+        return (len == ll) ? 0 : 1;
+      else if (len == ll)  /* l is finished? */
+",
+    },
+    Edit {
+        file: "lvm.c",
+        times: 1,
+        from: "      len++;
+      l += len; ll -= len; r += len; lr -= len;
+",
+        to: "      len++; rlen++;
+      l += len; ll -= len; r += rlen; lr -= rlen;
+",
     },
     // ---- patterns end before the C stack does ---------------------------------------------------------
     Edit {
@@ -220,6 +246,26 @@ static int check_capture (MatchState *ms, int l) {\n",
         to: "static const char *match (MatchState *ms, const char *s, const char *p) {
   char here;
   if (&here < ms->stack_end) luaL_error(ms->L, \"pattern too complex\");\n",
+    },
+    // ---- `xpcall` has room for its first result, however many follow ----------------------------------
+    Edit {
+        file: "lbaselib.c",
+        times: 1,
+        from: "  lua_insert(L, 1);  /* put error function under function to be called */
+  status = lua_pcall(L, 0, LUA_MULTRET, 1);
+  lua_pushboolean(L, (status == 0));
+  lua_replace(L, 1);
+",
+        to: "  lua_insert(L, 1);  /* put error function under function to be called */
+  lua_pushboolean(L, 1);
+  lua_insert(L, 1);
+  status = lua_pcall(L, 0, LUA_MULTRET, 2);
+  lua_remove(L, 2);
+  if (status != 0) {
+    lua_pushboolean(L, 0);
+    lua_replace(L, 1);
+  }
+",
     },
     // ---- finalizers (`newproxy`) run where scripts run: not inside a function of the host, which they
     //      would leave by an error; not between scripts; not while the state is closed -------------------

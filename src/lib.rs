@@ -4,9 +4,10 @@
 //! Band 1 knows bytes, tokens and values. Band 2 is the state of the subsystems, each a struct of its
 //! own that takes other parts as explicit parameters. Band 3 orchestrates with `&mut Server`.
 //!
-//! Public is what `main` and the programs under `tests/` use: `run`, the configuration, and the libraries
-//! of values and files, which fuzzing takes apart. All else is `pub(crate)`, so that the compiler finds
-//! what nothing uses; for the public folders a rule of `tests/tidy/` does.
+//! Public is what `main` and the programs under `tests/` use: `run`, the configuration, the libraries of
+//! values and files, which fuzzing takes apart, and the pure halves that are simulated. All else is
+//! `pub(crate)`, so that the compiler finds what nothing uses; for the public folders a rule of
+//! `tests/tidy/` does.
 
 // Band 1: libraries.
 pub mod algo;
@@ -19,9 +20,10 @@ pub mod proto;
 pub(crate) mod sys;
 
 // Band 2: subsystem state.
+pub(crate) mod acl;
 pub(crate) mod bio;
 pub(crate) mod blocked;
-pub(crate) mod clients;
+pub mod clients;
 pub(crate) mod cmd;
 pub mod config;
 pub(crate) mod jobs;
@@ -29,7 +31,7 @@ pub(crate) mod latency;
 pub(crate) mod lazyfree;
 pub(crate) mod multi;
 pub(crate) mod pubsub;
-pub(crate) mod replication;
+pub mod replication;
 pub(crate) mod slowlog;
 pub(crate) mod stats;
 pub(crate) mod tracking;

@@ -361,12 +361,17 @@ fn replconf_refuses_what_it_does_not_understand() {
 }
 
 #[test]
-fn a_master_stays_one() {
+fn a_master_is_told_that_it_is_one() {
     let srv = quiet();
     let mut c = srv.connect();
     assert_eq!([c.run("REPLICAOF no ONE"), c.run("slaveof NO one")], [Value::ok(), Value::ok()]);
-    let why = "ERR This server cannot be a replica of another one";
-    assert_eq!(c.run("REPLICAOF 127.0.0.1 1").error(), why);
+    for (line, why) in [
+        ("REPLICAOF 127.0.0.1 x", "ERR Invalid master port"),
+        ("REPLICAOF 127.0.0.1 65536", "ERR Invalid master port"),
+        ("PSYNC ? -1 FAILOVER", "ERR PSYNC FAILOVER can't be sent to a master."),
+    ] {
+        assert_eq!(c.run(line).error(), why);
+    }
     assert_eq!(c.run("ROLE"), Value::Array(vec![Value::bulk("master"), Int(0), Value::Array(vec![])]));
 }
 
@@ -427,6 +432,90 @@ fn a_real_replica_ends_with_the_same_dataset() {
     wait_until("the same dataset", || digest(&mut c) == digest(&mut r));
     assert_eq!(c.figure("sync_full"), 1);
     assert_eq!(c.figure("sync_partial_ok"), 1);
+}
+
+/// Top, middle and bottom follow each other through cuts, a promotion of the middle and one of the bottom.
+fn chain(servers: [&Server; 3]) {
+    let mut c: Vec<Conn> = servers.iter().map(|s| s.connect()).collect();
+    let ports: Vec<String> = servers.iter().map(|s| s.port.to_string()).collect();
+    let mut rng = Rng::seeded(12);
+    let mut play = |c: &mut Conn, n: usize| {
+        for _ in 0..n {
+            let mut lines: Vec<String> = (0..20).map(|_| random_line(&mut rng)).collect();
+            lines.insert(5, "MULTI".into());
+            lines.insert(10, "EXEC".into());
+            lines.push(format!("SELECT {}", rng.below(4)));
+            lines.push("SET t v PX 30".into());
+            c.pipeline(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let script = "redis.call('incr', KEYS[1]) return redis.call('lpush', KEYS[2], ARGV[1])";
+            c.cmd(&["EVAL", script, "2", "counter", "l1", "x"]);
+        }
+    };
+    fn place(c: &mut Conn) -> (String, i64) {
+        (c.fact("master_replid"), c.figure("master_repl_offset"))
+    }
+    fn same(c: &mut [Conn]) {
+        wait_until("the same dataset at the same offset", || {
+            let first = (place(&mut c[0]), digest(&mut c[0]));
+            c.iter_mut().all(|c| (place(c), digest(c)) == first)
+        });
+    }
+    fn up(c: &mut Conn) {
+        wait_until("the link", || c.fact("master_link_status") == "up");
+    }
+    play(&mut c[0], 20);
+    for n in [1, 2] {
+        assert_eq!(c[n].run(&format!("REPLICAOF 127.0.0.1 {}", ports[n - 1])), Value::ok());
+        play(&mut c[0], 5);
+        up(&mut c[n]);
+    }
+    play(&mut c[0], 20);
+    same(&mut c);
+    for round in 0..4 {
+        c[1 + round % 2].run("CLIENT KILL TYPE master");
+        play(&mut c[0], 3);
+    }
+    same(&mut c);
+    let full: i64 = c.iter_mut().map(|c| c.figure("sync_full")).sum();
+    assert_eq!(full, 2, "a cut costs no full sync");
+    // The middle is the master now, and the old top its replica.
+    c[1].run("REPLICAOF NO ONE");
+    play(&mut c[1], 5);
+    c[0].run(&format!("REPLICAOF 127.0.0.1 {}", ports[1]));
+    up(&mut c[0]);
+    play(&mut c[1], 5);
+    same(&mut c);
+    // Then the bottom.
+    c[2].run("REPLICAOF NO ONE");
+    c[1].run(&format!("REPLICAOF 127.0.0.1 {}", ports[2]));
+    up(&mut c[1]);
+    play(&mut c[2], 5);
+    up(&mut c[0]);
+    same(&mut c);
+    let again: i64 = c.iter_mut().map(|c| c.figure("sync_full")).sum();
+    assert_eq!(full, again, "a change of roles costs none either");
+}
+
+const OPEN: [&str; 4] = ["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
+
+#[test]
+fn a_chain_of_ours_goes_through_cuts_and_promotions() {
+    let [a, b, c] = [(); 3].map(|()| Server::with(&OPEN));
+    chain([&a, &b, &c]);
+}
+
+#[test]
+fn a_chain_of_ours_and_real_ones_goes_through_cuts_and_promotions() {
+    let Some(real) = Server::real(&OPEN) else { return };
+    let Some(second) = Server::real(&OPEN) else { return };
+    let [ours, other] = [(); 2].map(|()| Server::with(&OPEN));
+    chain([&real, &ours, &second]);
+    for c in [&real, &ours, &second] {
+        c.connect().run("FLUSHALL");
+        c.connect().run("REPLICAOF NO ONE");
+        c.connect().run("CONFIG RESETSTAT");
+    }
+    chain([&ours, &real, &other]);
 }
 
 #[test]

@@ -496,6 +496,186 @@ fn the_format_of_a_verbatim_string_has_three_bytes_whatever_they_are() {
     assert_eq!(c.cmd(&["PING"]).text(), "PONG");
 }
 
+/// Numbers that fit no int of C are its least one.
+#[test]
+fn what_takes_an_int_takes_the_numbers_that_are_none() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let repl = "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+    for n in ["0/0", "-(0/0)", "1/0", "-1/0", "2^31", "2^32", "2^32 + 1", "2^64", "256 + 3", "4", "-1"] {
+        assert_eq!(
+            error(&mut c, &format!("redis.set_repl({n})")),
+            format!("{repl} @@user_script:1."),
+            "{n}"
+        );
+        assert_eq!(
+            error(&mut c, &format!("redis.log({n}, 'x')")),
+            "ERR Invalid debug level. @@user_script:1.",
+            "{n}"
+        );
+        let why = "ERR RESP version must be 2 or 3. @@user_script:1.";
+        assert_eq!(error(&mut c, &format!("redis.setresp({n})")), why, "{n}");
+    }
+    for script in
+        ["redis.set_repl('x')", "redis.set_repl({})", "redis.log(3.9, 'x')", "redis.log(-0.5, 'x')"]
+    {
+        assert_eq!(eval(&mut c, script), Value::Null, "{script}");
+    }
+    for seed in ["0", "2^63", "0/0", "1/0"] {
+        let script = format!("math.randomseed({seed}) return tostring(math.random())");
+        assert_eq!(eval(&mut c, &script).text(), "0.17082803611217", "{seed}");
+    }
+}
+
+/// What errors pass on their way out is shared by all scripts: no script may put code of its own there,
+/// which would run with the rights of the next one's user.
+#[test]
+fn the_error_handler_runs_nothing_of_an_earlier_script() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let own = "function(x) redis.call('set', 'taken', 1) return x end";
+    let script = format!("setfenv(__redis__err__handler, {{type = {own}, tostring = {own}}}) return 1");
+    assert_eq!(eval(&mut c, &script), Int(1));
+    assert_eq!(error(&mut c, "error('x')"), "ERR user_script:1: x @@user_script:1.");
+    assert_eq!(c.cmd(&["GET", "taken"]), Value::Null);
+}
+
+/// Faults that were found in Lua 5.1.5 since it was released, as its authors list them; the one that takes a
+/// long script is below.
+const FAULTS_OF_LUA: &[(&str, &str)] = &[
+    // The reader of `load` is asked again behind the end.
+    (
+        "local n = 0 local f = load(function() n = n + 1 return n == 1 and 'return 1' or nil end) \
+             return n .. ' ' .. f()",
+        "2 1",
+    ),
+    // Patterns down the C stack, coroutines up it.
+    ("return string.find(('a'):rep(300000), ('.-'):rep(300000) .. 'b')", "pattern too complex"),
+    ("return string.find(('('):rep(300000), ('('):rep(300000))", "too many captures"),
+    ("local function f() return coroutine.resume(coroutine.create(f)) end return {f()}", ""),
+    // What `unpack` counts across the range of an int (CVE-2025-46817).
+    ("return #{unpack({}, -2147483648, -2147483640)}", "0"),
+    ("return {unpack({}, 0, 2147483647)}", "too many results to unpack"),
+    ("return {unpack({}, -1, 2147483646)}", "too many results to unpack"),
+    ("return {unpack({}, 2147483647, -2147483648)}", ""),
+    // An error inside the handler of an error, and that for ever.
+    ("local function h() error('x') end return tostring(select(2, xpcall(h, h)))", "error in error"),
+    // As many results as fill the stack, and one before them.
+    ("local function h() return xpcall(h, h) end return select('#', h())", "200"),
+    (
+        "local function h() return unpack({}, 1, 7000) end \
+             local function g() return xpcall(h, error) end \
+         return select('#', g()) .. tostring((xpcall(h, error))) .. tostring((xpcall(error, error)))",
+        "7001truefalse",
+    ),
+    // Strings are compared past their zero bytes, to the end of each.
+    (
+        "local t = {} for _, p in ipairs({{'a\\0b', 'a\\0c'}, {'a\\0b', 'a'}, {'a\\0', 'a\\0\\0'}, \
+             {'\\0', ''}, {'a\\0\\0z', 'a\\0\\0a'}}) do t[#t + 1] = tostring(p[1] < p[2]) end \
+             return table.concat(t, ' ')",
+        "true false true false false",
+    ),
+    // More expressions than a loop takes.
+    ("for k, v in next, {5, 6}, nil, 4, 5, 6, 7 do end return 'ends'", "ends"),
+    // Texts and tables at the ends of an int.
+    ("return #('x'):rep(-1) .. #('x'):rep(2^31) .. #('x'):rep(2^32 + 2) .. #('x'):rep(0/0)", "0020"),
+    ("return string.sub('abc', -2147483648, 2147483647) .. string.sub('abc', 2^53, -2^53)", "abc"),
+    ("return {string.byte(('x'):rep(9000), 1, -1)}", "string slice too long"),
+    ("return string.format('%5.200s', 'x')", "invalid format (width or precision too long)"),
+    ("return #string.format('%099.99e', 1/3)", "105"),
+    ("return table.concat({}, 'x', 2147483647, -2147483648) .. 'e'", "e"),
+    ("return table.concat({}, 'x', -2147483648, -2147483648)", "invalid value (nil) at index"),
+    ("local t = {} table.insert(t, 2147483647, 1) return tostring(t[2147483647])", "1"),
+    ("return select(-2147483648, 1)", "index out of range"),
+    ("local t = {} t[2147483647] = 1 t[-2147483648] = 2 return #t", "0"),
+    ("return string.find('abc', 'b', 2147483647, true) or 'none'", "none"),
+    ("return ('x'):find('[%')", "malformed pattern (missing ']')"),
+    ("return ('x'):find('%f')", "missing '[' after '%f' in pattern"),
+    ("return ('x'):find('%b')", "unbalanced pattern"),
+    ("return ('x'):find('%')", "malformed pattern (ends with '%')"),
+    ("return ('x'):gsub('(x', '%1')", "unfinished capture"),
+    ("return ('x'):gsub('x', '%2')", "invalid capture index"),
+];
+
+#[test]
+fn known_faults_of_lua_do_no_harm() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    let params = (1..=190).map(|i| format!("p{i}")).collect::<Vec<_>>().join(", ");
+    let few = format!(
+        "local function f({params}, ...) local a, b, c return p1, p190, c, arg.n end \
+         local function deep(n) if n == 0 then local a, b, c, d = f(7) \
+         return tostring(a) .. tostring(b) .. tostring(c) .. d end local r = deep(n - 1) return r end \
+         for n = 1, 150 do local r = coroutine.wrap(deep)(n) if r ~= '7nilnil0' then return r end end \
+         return 'sound'"
+    );
+    // Many fixed parameters, few arguments: the stack was not grown for them (CVE-2014-5461).
+    let all = [(few.as_str(), "sound")].into_iter().chain(FAULTS_OF_LUA.iter().copied());
+    for (script, want) in all {
+        let found = match eval(&mut c, script) {
+            Value::Error(_) => error(&mut c, script),
+            Int(n) => n.to_string(),
+            Value::Bulk(_) => eval(&mut c, script).text(),
+            _ => String::new(),
+        };
+        assert!(found.contains(want), "{script}: {found}");
+    }
+}
+
+/// One of each fault of scripting in Redis itself since 2021 that the tests above do not have.
+#[test]
+fn known_faults_of_scripting_do_no_harm() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    // CVE-2021-32626: values inside each other take places on the stack. More than a client reads well.
+    let deep = "local t = {} for i = 1, 20000 do t = {t} end return t";
+    let limit = "-ERR reached lua stack limit\r\n";
+    let reply = "*1\r\n".repeat(7995) + limit;
+    c.put(&["EVAL", deep, "0"]);
+    assert!(c.take(reply.len()) == reply.as_bytes(), "as deep as upstream");
+    let deep = "local t = {} for i = 1, 20000 do t = {map = {a = t}} end return t";
+    let reply = "*2\r\n$1\r\na\r\n".repeat(2664) + "*2\r\n" + limit + limit;
+    c.put(&["EVAL", deep, "0"]);
+    assert!(c.take(reply.len()) == reply.as_bytes(), "as deep as upstream");
+    for (script, want) in [
+        ("local t = {} for i = 1, 20000 do t = {t} end return cjson.encode(t)", "Cannot serialise"),
+        ("local t = {} for i = 1, 20000 do t = {t} end return #cmsgpack.pack(t)", "17"),
+        ("return #cjson.decode(('['):rep(1000) .. (']'):rep(1000))", "1"),
+        // CVE-2022-24736: a script that ends the function it was put into.
+        ("return 1 end function x() return 2", "'<eof>' expected near 'end'"),
+        ("end return 1", "'<eof>' expected near 'end'"),
+        ("return 1 end redis.sha1hex = 1 do", "'<eof>' expected near 'end'"),
+        // CVE-2022-24834: lengths that grow by a factor.
+        ("return #cjson.encode(('\\1'):rep(3000000))", "18000002"),
+        ("return #cmsgpack.pack(('x'):rep(3000000), ('y'):rep(70000))", "3070010"),
+        // CVE-2024-31449: the least int has no counterpart.
+        ("return bit.tohex(1, -2147483648) .. bit.tohex(1, 2147483647)", "0000000100000001"),
+        ("return bit.tohex(0/0) .. bit.tohex(1, 0/0)", "00000000"),
+        // CVE-2022-24735 and CVE-2025-46818: what another user's script would run.
+        ("setmetatable(getmetatable('').__index, {})", "Attempt to modify a readonly table"),
+        ("getmetatable(_G).__index = nil", "Attempt to modify a readonly table"),
+        ("setfenv(2, {})", "invalid level"),
+        ("return tostring(getfenv(2))", "invalid level"),
+        ("setfenv(redis.call, {})", "cannot change environment of given object"),
+        ("getfenv(redis.call).x = 1", "Attempt to modify a readonly table"),
+        ("getfenv(__redis__err__handler).x = 1", "Attempt to modify a readonly table"),
+        (
+            "for _, v in ipairs({1, true, 1.5}) do if getmetatable(v) then return 'has one' end end \
+          local f = function() end \
+             return tostring(getmetatable(f)) .. tostring(getmetatable(coroutine.create(f))) .. \
+          tostring(getmetatable(cjson.null)) .. tostring(getmetatable(nil))",
+            "nilnilnilnil",
+        ),
+    ] {
+        let found = match eval(&mut c, script) {
+            Value::Error(_) => error(&mut c, script),
+            Int(n) => n.to_string(),
+            other => other.text(),
+        };
+        assert!(found.contains(want), "{script}: {found}");
+    }
+}
+
 #[test]
 fn what_random_scripts_have_found() {
     let srv = Server::start();

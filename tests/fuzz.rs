@@ -451,7 +451,7 @@ fn snapshots(rng: &mut Rng) {
         aux: vec![("redis-ver", "7.2.6".into())],
     };
     let mut file = Vec::new();
-    save::save(&ks, &options, &mut file, |_| Ok(())).expect("memory takes all");
+    save::save(&ks, &[b"code"], &options, &mut file, |_| Ok(())).expect("memory takes all");
     if rng.index(2) == 0 {
         // A key of another form before the end.
         let old = FORMS[rng.index(FORMS.len())];

@@ -261,6 +261,11 @@ fn layout(at: &mut Cursor<'_>, digits: &Digits) {
 
 /// C's `%.17g`; infinities and NaN as `inf`, `-inf`, `nan`.
 pub fn push_general17(out: &mut Vec<u8>, value: f64) {
+    push_general::<17>(out, value);
+}
+
+/// C's `%g` with so many digits.
+pub fn push_general<const DIGITS: usize>(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         return out.extend_from_slice(b"nan");
     }
@@ -270,14 +275,14 @@ pub fn push_general17(out: &mut Vec<u8>, value: f64) {
     if value.is_infinite() {
         return out.extend_from_slice(b"inf");
     }
-    // "d.dddddddddddddddde-nnn": exact digits, correctly rounded, as C prints them.
+    // "d.dddde-nnn": exact digits, correctly rounded, as C prints them.
     let mut text = [0u8; MAX_LEN];
     let mut rest = &mut text[..];
-    write!(rest, "{:.16e}", value.abs()).expect("at most 24 characters");
+    write!(rest, "{:.*e}", DIGITS - 1, value.abs()).expect("at most 24 characters");
     let len = MAX_LEN - rest.len();
     let mark = memchr::memchr(b'e', &text[..len]).expect("the format always has an exponent");
     let exponent = super::num::parse_i64(&text[mark + 1..len]).expect("a plain number");
-    let mut digits = [0u8; 17];
+    let mut digits = [0u8; DIGITS];
     digits[0] = text[0];
     digits[1..].copy_from_slice(&text[2..mark]);
     layout_general(out, &digits, exponent as i32);

@@ -407,6 +407,11 @@ pub fn push_f64_17g(out: &mut Vec<u8>, value: f64) {
     dtoa::push_general17(out, value);
 }
 
+/// Append C's `%g` of `value`: numbers in the script debugger.
+pub fn push_f64_6g(out: &mut Vec<u8>, value: f64) {
+    dtoa::push_general::<6>(out, value);
+}
+
 #[inline]
 pub fn push_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());

@@ -59,6 +59,8 @@ pub mod flag {
     pub const OBEYED: u64 = 1 << 27;
     /// Has to log in before anything else, while users need passwords.
     pub const UNAUTHENTICATED: u64 = 1 << 22;
+    /// Its user may not do everything: what it asks is judged.
+    pub const LIMITED: u64 = 1 << 45;
     pub const UNIX: u64 = 1 << 25;
     /// Waits for the end of CLIENT PAUSE.
     pub const PAUSED: u64 = 1 << 26;
@@ -70,23 +72,27 @@ pub mod flag {
     pub const ARRIVED: u64 = 1 << 33;
     /// Tries again what a pause has held up: no news to MONITOR.
     pub const WAS_PAUSED: u64 = 1 << 34;
+    /// Its scripts are debugged ...
+    pub const SCRIPT_DEBUG: u64 = 1 << 35;
+    /// ... in the server itself, which waits meanwhile.
+    pub const SCRIPT_DEBUG_SYNC: u64 = 1 << 36;
     /// Keys that it reads are remembered, and it is told when they change ...
-    pub const TRACKING: u64 = 1 << 35;
+    pub const TRACKING: u64 = 1 << 37;
     /// ... or it is told of all keys with its prefixes,
-    pub const BROADCAST: u64 = 1 << 36;
+    pub const BROADCAST: u64 = 1 << 38;
     /// or of keys that it reads after CLIENT CACHING YES,
-    pub const OPT_IN: u64 = 1 << 37;
+    pub const OPT_IN: u64 = 1 << 39;
     /// or of those that it does not read after CLIENT CACHING NO,
-    pub const OPT_OUT: u64 = 1 << 38;
+    pub const OPT_OUT: u64 = 1 << 40;
     /// but of none that it has changed itself.
-    pub const NO_LOOP: u64 = 1 << 39;
+    pub const NO_LOOP: u64 = 1 << 41;
     pub const TRACKING_MODES: u64 = BROADCAST | OPT_IN | OPT_OUT | NO_LOOP;
     /// CLIENT CACHING was called: until the end of the next request.
-    pub const CACHING: u64 = 1 << 40;
+    pub const CACHING: u64 = 1 << 42;
     /// The client that gets its invalidations is gone.
-    pub const BROKEN_REDIRECT: u64 = 1 << 41;
+    pub const BROKEN_REDIRECT: u64 = 1 << 43;
     /// Its other requests are left for the next pass: this one has taken long enough.
-    pub const YIELDS: u64 = 1 << 42;
+    pub const YIELDS: u64 = 1 << 44;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY
@@ -105,6 +111,7 @@ pub mod flag {
         | NO_TOUCH
         | PSEUDO
         | UNAUTHENTICATED
+        | LIMITED
         | MONITOR;
 }
 
@@ -224,6 +231,9 @@ impl Client {
     #[inline]
     pub fn clear(&mut self, f: u64) {
         self.flags &= !f;
+    }
+    pub fn put(&mut self, f: u64, on: bool) {
+        if on { self.set(f) } else { self.clear(f) }
     }
 
     /// Bytes this client holds, buffers included.

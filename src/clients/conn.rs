@@ -17,6 +17,8 @@ use std::io;
 
 /// A bulk longer than this is read into a buffer of its exact size (PROTO_MBULK_BIG_ARG).
 const BIG_ARG: usize = 32 * 1024;
+/// Room behind a big argument that others follow.
+const OPTIONS: usize = 256;
 /// A connection may write so much per pass while others wait (NET_MAX_WRITES_PER_EVENT).
 const MAX_WRITE: usize = 64 * 1024;
 
@@ -59,7 +61,9 @@ impl Input {
     pub fn make_room(&mut self) {
         if let Some(bulk) = self.state.pending_bulk().filter(|b| *b >= BIG_ARG) {
             let end = self.state.at() + bulk + 2;
-            let missing = end.saturating_sub(self.buf.len());
+            // What follows it, options as a rule, must not make the buffer grow: that would copy all.
+            let room = if self.state.ends_with_bulk() { end } else { end + OPTIONS };
+            let missing = room.saturating_sub(self.buf.len());
             let _no_room = alloc::fallible(|| self.buf.try_reserve_exact(missing));
             self.query_peak = self.query_peak.max(u32::try_from(end).unwrap_or(u32::MAX));
         }
@@ -219,6 +223,22 @@ mod tests {
         assert_eq!(io.traffic.output as usize + c.out.pending(), total);
         drop(peer);
         assert!(c.send(&mut io).is_err());
+    }
+
+    #[test]
+    fn options_behind_a_big_argument_do_not_move_it() {
+        let mut input = Input::default();
+        input.buf.extend_from_slice(b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2000000\r\n");
+        let limits = parse::ParseLimits { max_bulk: i64::MAX, authenticated: true };
+        let mut spans = Vec::new();
+        assert_eq!(input.state.next(&input.buf, &limits, &mut spans), parse::Parsed::Partial);
+        input.make_room();
+        let at = input.buf.as_ptr();
+        input.buf.resize(input.buf.len() + 2_000_000, b'x');
+        input.buf.extend_from_slice(b"\r\n$2\r\nEX\r\n$8\r\n10000000\r\n");
+        let parsed = input.state.next(&input.buf, &limits, &mut spans);
+        assert_eq!(parsed, parse::Parsed::Multibulk { len: input.buf.len() });
+        assert_eq!((input.buf.as_ptr(), spans.len()), (at, 5));
     }
 
     #[test]

@@ -13,9 +13,9 @@ impl ClientId {
     }
 }
 
-/// A user, by its number. There is one as long as none can be defined.
+/// A user, by its place among the users.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct UserId(u32);
+pub struct UserId(pub u32);
 
 impl UserId {
     /// The user of a fresh connection.

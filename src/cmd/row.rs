@@ -55,8 +55,16 @@ pub mod flag {
     pub const REPORTS_DISK: u64 = 1 << 32;
     /// Counts as a use of its keys also after CLIENT NO-TOUCH.
     pub const TOUCHES: u64 = 1 << 33;
+    /// The script is a function of a library, given by its name.
+    pub const FUNCTION_BY_NAME: u64 = 1 << 34;
     /// Is about the connection: CLIENT CACHING is still about the next request after it.
-    pub const KEEPS_CACHING: u64 = 1 << 34;
+    pub const KEEPS_CACHING: u64 = 1 << 35;
+    /// The first argument is a channel that it sends to.
+    pub const TO_CHANNEL: u64 = 1 << 40;
+    /// The arguments are channels that it listens to.
+    pub const FROM_CHANNELS: u64 = 1 << 41;
+    /// The arguments are patterns of channels that it listens to.
+    pub const FROM_PATTERNS: u64 = 1 << 42;
 
     /// What COMMAND INFO prints, in its order. Flags that are not listed are internal.
     pub const NAMES: &[(u64, &str)] = &[
@@ -445,9 +453,9 @@ pub enum Flow {
     Postponed,
 }
 
-/// Finds the keys of a command whose specs do not tell all: positions and `key` flags; None for bad
-/// arguments.
-pub type KeyFinder = fn(&[&[u8]]) -> Option<Vec<(usize, u32)>>;
+/// Finds the keys of a command whose specs do not tell all, and adds their positions and `key` flags; None
+/// for bad arguments.
+pub type KeyFinder = fn(&[&[u8]], &mut Vec<(usize, u32)>) -> Option<()>;
 
 /// Places of the arguments that nothing may show: passwords, and the names that go with them. Asked by the
 /// slow log, MONITOR, and whatever else keeps or prints arguments.
@@ -464,6 +472,9 @@ pub struct Row<H: 'static> {
     pub acl: u32,
     pub keys: &'static [KeySpec],
     pub getkeys: Option<KeyFinder>,
+    /// Finds the keys that the handler uses and that `keys` and `getkeys`, whose answers clients know, can be
+    /// led past: permission is asked for both.
+    pub used_keys: Option<KeyFinder>,
     /// None for a command whose arguments may be shown.
     pub secrets: Option<SecretFinder>,
     /// Where the first argument stands that is looked up in the value of the key, and fetched ahead; 0 for
@@ -484,6 +495,7 @@ impl<H> Row<H> {
             acl: 0,
             keys: &[],
             getkeys: None,
+            used_keys: None,
             secrets: None,
             member_at: 0,
             run,

@@ -70,6 +70,8 @@ pub struct Table<H: 'static> {
     /// Packed names, open addressing; an empty place has id u16::MAX.
     packed: Vec<([u64; 2], CmdId)>,
     long: HashMap<Box<[u8]>, CmdId>,
+    /// Full names as the rows have them, whatever `rename-command` says.
+    originals: HashMap<Box<[u8]>, CmdId>,
 }
 
 const PLACES: usize = 2048;
@@ -191,6 +193,7 @@ impl<H> Table<H> {
             entries: Vec::new(),
             packed: vec![([0; 2], CmdId::MAX); PLACES],
             long: HashMap::new(),
+            originals: HashMap::new(),
         };
         for cmd in families.iter().flat_map(|f| f.iter()) {
             let id = t.add(cmd, None);
@@ -231,6 +234,7 @@ impl<H> Table<H> {
         let ((first, ..), movable) = legacy_range(cmd);
         let flags = cmd.flags | if movable { flag::MOVABLE_KEYS } else { 0 };
         let id = CmdId::try_from(self.entries.len()).expect("some hundreds of commands");
+        self.originals.insert(name.as_bytes().into(), id);
         self.entries.push(CommandRow {
             cmd,
             name: name.into(),
@@ -313,6 +317,12 @@ impl<H> Table<H> {
             None => self.find(name),
             Some(i) => self.find_sub(self.find(&name[..i])?, &name[i + 1..]),
         }
+    }
+
+    /// By the full name that the row has, in any case of letters: rules about commands keep their meaning
+    /// when `rename-command` gives a command another name or takes it away.
+    pub fn find_original(&self, name: &[u8]) -> Option<CmdId> {
+        self.originals.get(name.to_ascii_lowercase().as_slice()).copied()
     }
 
     /// The commands that can be called, without subcommands.

@@ -389,7 +389,9 @@ mod tests {
     fn only_reading_is_known_before_the_call() {
         let flags = |line: &str| {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            crate::cmd::keys::bitfield(&words).expect("always one key")[0].1
+            let mut found = Vec::new();
+            crate::cmd::keys::bitfield(&words, &mut found).expect("always one key");
+            found[0].1
         };
         assert_eq!(flags("bitfield k get u8 0 overflow sat get u8 1"), key::RO | key::ACCESS);
         assert_eq!(flags("bitfield k get u8 0 set u8 1 1"), key::RW | key::UPDATE | key::ACCESS);

@@ -213,7 +213,7 @@ fn filter<'a>(ctx: &mut Ctx<'a>) -> Result<Filter<'a>, CmdError> {
             b"type" => f.kind = Some(kind(ctx, value)?),
             b"addr" => f.addr = Some(value),
             b"laddr" => f.laddr = Some(value),
-            b"user" => match auth::named(value) {
+            b"user" => match auth::named(ctx.srv, value) {
                 Some(user) => f.user = Some(user),
                 None => return Err(quoting(ctx, "ERR No such user '", value, "'")),
             },

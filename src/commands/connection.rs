@@ -9,7 +9,6 @@ use crate::proto::error::CmdError;
 use crate::pubsub::SubscriptionKind;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{ServerStates, auth, policy, tracking, transaction};
-use crate::stats::DENIED_AUTH;
 
 /// The flags of QUIT and RESET, which a client may call in whatever state it is, to leave it.
 const LEAVES_ANY_STATE: u64 = NOSCRIPT
@@ -179,8 +178,7 @@ const WRONG_PASSWORD: CmdError =
 
 /// Logs a client in.
 fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    if !auth::log_in(ctx.srv, ctx.client, user, password) {
-        ctx.srv.stats.acl_denied[DENIED_AUTH] += 1;
+    if !auth::log_in(ctx.srv, ctx.client, ctx.args[0], user, password) {
         return Err(WRONG_PASSWORD);
     }
     Ok(())

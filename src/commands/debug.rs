@@ -28,9 +28,13 @@ use crate::object::zset::Zset;
 use crate::persist::rdb::save::value_len;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
+use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
-use crate::server::{ServerStates, aof, aof_load, apply, jobs, policy, rewrite, settle, shutdown};
+use crate::server::{
+    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, rewrite, script, settle,
+    shutdown,
+};
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -244,6 +248,15 @@ static SUBS: &[Sub] = &[
         &["RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "    Save the data, forget it, and load it again."],
         reload,
     ),
+    sub(
+        "REPLICATE",
+        4..=ANY,
+        &[
+            "REPLICATE <REPLICAS|AOF|ALL> <command>",
+            "    Send a command there that is not run here: the data then differ.",
+        ],
+        replicate,
+    ),
     sub("SLEEP", 3..=3, &["SLEEP <seconds>", "    Do nothing for this time, fractions allowed."], sleep),
     sub(
         "STRINGMATCH-TEST",
@@ -308,6 +321,17 @@ fn assert(_: &mut Ctx<'_>) -> Result<(), CmdError> {
 
 fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize));
+    ok(ctx)
+}
+
+fn replicate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let mask = match ctx.args[2].to_ascii_lowercase().as_slice() {
+        b"replicas" => to::REPLICAS,
+        b"aof" => to::AOF,
+        b"all" => to::ALL,
+        _ => return Err(CmdError::Syntax),
+    };
+    ctx.srv.ops.push(ctx.db, mask, ctx.args.from(3));
     ok(ctx)
 }
 
@@ -510,6 +534,7 @@ fn not_loading(ctx: &Ctx<'_>) -> Result<(), CmdError> {
 
 fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
+    script::none_runs(ctx.srv)?;
     let (mut merge, mut flush, mut save) = (false, true, true);
     for word in ctx.args.from(2) {
         match &word.to_ascii_lowercase()[..] {
@@ -527,10 +552,9 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         jobs::save_now(ctx.srv).map_err(|_| CmdError::Msg(&"ERR"))?;
     }
     if flush {
-        settle::before_flush(ctx.srv, None, false);
-        ctx.srv.ks.flush(None, false);
+        forget_all(ctx.srv);
     }
-    let loaded = jobs::load_file(ctx.srv, merge);
+    let loaded = jobs::load_file(ctx.srv, jobs::LoadFor::Again { merge });
     policy::refresh(ctx.srv);
     // The log has been told why.
     loaded.map_err(|_| CmdError::Msg(&"ERR Error trying to load the RDB dump, check server logs."))?;
@@ -538,13 +562,20 @@ fn reload(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
+/// Forgets all data, libraries of functions too.
+fn forget_all(srv: &mut Server) {
+    settle::before_flush(srv, None, false);
+    srv.ks.flush(None, false);
+    function::flush(srv);
+}
+
 fn loadaof(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     not_loading(ctx)?;
+    script::none_runs(ctx.srv)?;
     let srv = &mut *ctx.srv;
     rewrite::finish_handover(srv);
     aof::flush(srv, true);
-    settle::before_flush(srv, None, false);
-    srv.ks.flush(None, false);
+    forget_all(srv);
     if !aof_load::again(srv) {
         return Err(CmdError::Msg(&"ERR Error trying to load the AOF files, check server logs."));
     }

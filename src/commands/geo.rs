@@ -19,6 +19,7 @@ use crate::algo::longdouble::LongDouble;
 use crate::algo::num::{parse_f64, push_fixed};
 use crate::algo::partial_sort::sort_part;
 use crate::cmd::docs;
+use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::ds::listpack::Element;
@@ -31,8 +32,13 @@ use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::server::ctx::{Command, Ctx, ROW};
 
-const RADIUS: Command =
-    Command { flags: WRITE | DENYOOM, acl: cat::GEO, getkeys: Some(georadius_getkeys), ..ROW };
+const RADIUS: Command = Command {
+    flags: WRITE | DENYOOM,
+    acl: cat::GEO,
+    getkeys: Some(keys::georadius),
+    used_keys: Some(keys::georadius_used),
+    ..ROW
+};
 const READS: Command =
     Command { flags: READONLY, acl: cat::GEO, keys: &[KeySpec::one(key::RO | key::ACCESS, 1)], ..ROW };
 const STORED: u32 = key::OW | key::UPDATE;
@@ -95,20 +101,6 @@ pub static ROWS: &[Command] = &[
         ..ROW
     },
 ];
-
-/// The last of several STORE and STOREDIST counts.
-fn georadius_getkeys(args: &[&[u8]]) -> Option<Vec<(usize, u32)>> {
-    let (mut stored, mut i) = (None, 5);
-    while let [word, _, ..] = args.get(i..).unwrap_or(&[]) {
-        let is = |w: &[u8]| word.eq_ignore_ascii_case(w);
-        if is(b"store") || is(b"storedist") {
-            stored = Some(i + 1);
-            i += 1;
-        }
-        i += 1;
-    }
-    Some([Some(1), stored].into_iter().flatten().map(|at| (at, 0)).collect())
-}
 
 // ---- adding, and asking for members -------------------------------------------------------------
 
@@ -678,14 +670,5 @@ mod tests {
             "invalid longitude,latitude pair 181.000000,2.000000"
         );
         assert_eq!(told(Form::Radius, "georadius k 1 2 -3 m"), "radius cannot be negative");
-    }
-
-    #[test]
-    fn the_last_destination_is_a_key() {
-        let keys = |line: &str| georadius_getkeys(&words(line)).expect("always a key");
-        assert_eq!(keys("georadius k 1 2 3 m"), [(1, 0)]);
-        assert_eq!(keys("georadius k 1 2 3 m STORE a asc storedist b"), [(1, 0), (10, 0)]);
-        assert_eq!(keys("georadius k 1 2 3 m store store store x"), [(1, 0), (9, 0)]);
-        assert_eq!(keys("georadius k 1 2 3 m store"), [(1, 0)]);
     }
 }

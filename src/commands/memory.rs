@@ -149,7 +149,7 @@ fn memory_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     number(out, "cluster.links", 0);
     number(out, "aof.buffer", o.aof_buffer);
     number(out, "lua.caches", o.scripts);
-    number(out, "functions.caches", 0);
+    number(out, "functions.caches", o.functions);
     for db in &o.dbs {
         out.bulk(format!("db.{}", db.db).as_bytes());
         out.map(3);

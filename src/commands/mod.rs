@@ -1,9 +1,11 @@
 //! Commands: one file a family, its rows first and their handlers under them. `main` hands the rows to
 //! the start of the server.
 
+pub mod acl;
 pub mod bitfield;
 pub mod bitmap;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -11,6 +13,7 @@ pub mod databases;
 pub mod debug;
 pub mod dump;
 pub mod expire;
+pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;
@@ -84,6 +87,8 @@ pub fn families() -> &'static [&'static [Command]] {
         debug::ROWS,
         memory::ROWS,
         connection::ROWS,
+        acl::ROWS,
+        cluster::ROWS,
         client::ROWS,
         server::ROWS,
         replication::ROWS,
@@ -92,6 +97,7 @@ pub fn families() -> &'static [&'static [Command]] {
         latency::ROWS,
         lolwut::ROWS,
         scripting::ROWS,
+        function::ROWS,
         transactions::ROWS,
         pubsub::ROWS,
     ];
@@ -154,7 +160,8 @@ mod tests {
             (flag::EXEC, "exec"),
             (flag::ENDS_MULTI, "discard exec quit reset"),
             (flag::INSIDE_MULTI, "discard exec multi quit reset watch"),
-            (flag::RUNS_SCRIPT, "eval eval_ro evalsha evalsha_ro"),
+            (flag::RUNS_SCRIPT, "eval eval_ro evalsha evalsha_ro fcall fcall_ro"),
+            (flag::FUNCTION_BY_NAME, "fcall fcall_ro"),
             (flag::SCRIPT_BY_NAME, "evalsha evalsha_ro"),
             (flag::WHILE_SUBSCRIBED, &*format!("ping {subscribers}")),
             (flag::REPORTS_DISK, "ping"),

@@ -13,6 +13,7 @@ use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
 use crate::server::{Server, policy};
 
 const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED;
+const PUBLISHER: u64 = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE | TO_CHANNEL;
 
 const fn row(
     name: &'static str,
@@ -25,8 +26,14 @@ const fn row(
 }
 
 pub static ROWS: &[Command] = &[
-    row("psubscribe", -2, SUBSCRIBER, |c| subscribe(c, SubscriptionKind::Pattern), &docs::PSUBSCRIBE),
-    row("publish", 3, PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE, publish_, &docs::PUBLISH),
+    row(
+        "psubscribe",
+        -2,
+        SUBSCRIBER | FROM_PATTERNS,
+        |c| subscribe(c, SubscriptionKind::Pattern),
+        &docs::PSUBSCRIBE,
+    ),
+    row("publish", 3, PUBLISHER, publish_, &docs::PUBLISH),
     Command {
         name: "pubsub",
         arity: -2,
@@ -75,7 +82,7 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "spublish",
         arity: 3,
-        flags: PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE,
+        flags: PUBLISHER,
         acl: cat::PUBSUB,
         keys: &[KeySpec::one(key::NOT_KEY, 1)],
         run: spublish,
@@ -85,13 +92,19 @@ pub static ROWS: &[Command] = &[
     Command {
         name: "ssubscribe",
         arity: -2,
-        flags: SUBSCRIBER,
+        flags: SUBSCRIBER | FROM_CHANNELS,
         keys: &[KeySpec::range(key::NOT_KEY, 1, -1, 1)],
         run: |c| subscribe(c, SubscriptionKind::Shard),
         docs: &docs::SSUBSCRIBE,
         ..ROW
     },
-    row("subscribe", -2, SUBSCRIBER, |c| subscribe(c, SubscriptionKind::Channel), &docs::SUBSCRIBE),
+    row(
+        "subscribe",
+        -2,
+        SUBSCRIBER | FROM_CHANNELS,
+        |c| subscribe(c, SubscriptionKind::Channel),
+        &docs::SUBSCRIBE,
+    ),
     Command {
         name: "sunsubscribe",
         arity: -1,

@@ -8,9 +8,10 @@ use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
+use crate::replication::link::Target;
 use crate::replication::replicas::Stage;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::master;
+use crate::server::{client_info, link_client, master, role};
 use crate::{notice, warning};
 
 pub static ROWS: &[Command] = &[
@@ -73,11 +74,12 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     if c.has(client::REPLICA | client::MONITOR | client::PSEUDO) {
         return Ok(false);
     }
-    let failover = ctx.args.len() > 3 && ctx.args[3].eq_ignore_ascii_case(b"failover");
-    if failover {
-        let replid = String::from_utf8_lossy(ctx.args[1]);
-        notice!("Failover request received for replid {replid}.");
-        return Err(CmdError::Msg(&"ERR PSYNC FAILOVER can't be sent to a master."));
+    if ctx.args.len() > 3 && ctx.args[3].eq_ignore_ascii_case(b"failover") {
+        take_over(ctx)?;
+    }
+    let (srv, id) = (&mut *ctx.srv, ctx.client);
+    if srv.repl.link.is_on() && !srv.repl.link.is_online() {
+        return Err(CmdError::Msg(&"NOMASTERLINK Can't SYNC while not connected with my master"));
     }
     if !ctx.out.is_empty() {
         return Err(CmdError::Msg(&"ERR SYNC and PSYNC are invalid with pending output"));
@@ -89,6 +91,22 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     let name = master::name(srv, id);
     notice!("Replica {name} asks for synchronization");
     Ok(true)
+}
+
+/// The master asks this replica to take its place.
+fn take_over(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let replid = ctx.args[1];
+    notice!("Failover request received for replid {}.", String::from_utf8_lossy(replid));
+    if !ctx.srv.repl.link.is_on() {
+        return Err(CmdError::Msg(&"ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !replid.eq_ignore_ascii_case(ctx.srv.repl.replid.as_bytes()) {
+        return Err(CmdError::Msg(&"ERR PSYNC FAILOVER replid must match my replid."));
+    }
+    role::promote(ctx.srv);
+    let line = client_info::line(ctx.srv, ctx.client, &[]);
+    notice!("MASTER MODE enabled (failover request from '{line}')");
+    Ok(())
 }
 
 fn sync(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
@@ -171,8 +189,10 @@ fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
                 acknowledge(ctx, value, &rest[2 * i + 2..]);
                 return Ok(Flow::Done);
             }
-            // Asks a replica, which a master is not.
-            b"getack" => return Ok(Flow::Done),
+            b"getack" => {
+                link_client::acknowledge(ctx.srv);
+                return Ok(Flow::Done);
+            }
             _ => set(ctx, &option, value)?,
         }
     }
@@ -209,11 +229,13 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
             let Some(words) = split_args(value) else {
                 return Err(CmdError::Msg(&"ERR Missing rdb-filter-only values"));
             };
-            facts.filtered = true;
-            // Functions may be asked for; there are none.
-            if let Some(w) = words.iter().find(|w| !w.eq_ignore_ascii_case(b"functions")) {
-                let w = String::from_utf8_lossy(w);
-                return Err(CmdError::text(format!("ERR Unsupported rdb-filter-only option: {w}")));
+            (facts.filtered, facts.functions) = (true, false);
+            for w in words {
+                if !w.eq_ignore_ascii_case(b"functions") {
+                    let w = String::from_utf8_lossy(&w);
+                    return Err(CmdError::text(format!("ERR Unsupported rdb-filter-only option: {w}")));
+                }
+                facts.functions = true;
             }
         }
         _ => {
@@ -237,19 +259,53 @@ fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
     ctx.srv.repl.replicas.acknowledge(ctx.client, offset, aof, now);
 }
 
-/// This server is a master and stays one: only that may be asked of it.
 fn replicaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let is = |i: usize, word: &[u8]| ctx.args[i].eq_ignore_ascii_case(word);
-    if !(is(1, b"no") && is(2, b"one")) {
-        return Err(CmdError::Msg(&"ERR This server cannot be a replica of another one"));
+    if ctx.srv.config.cluster_enabled {
+        return Err(CmdError::Msg(&"ERR REPLICAOF not allowed in cluster mode."));
     }
+    let line = client_info::line(ctx.srv, ctx.client, &[]);
+    let is = |i: usize, word: &[u8]| ctx.args[i].eq_ignore_ascii_case(word);
+    if is(1, b"no") && is(2, b"one") {
+        if role::promote(ctx.srv) {
+            notice!("MASTER MODE enabled (user request from '{line}')");
+        }
+        ctx.out.ok();
+        return Ok(Flow::Done);
+    }
+    if ctx.srv.clients[ctx.client].has(client::REPLICA) {
+        return Err(CmdError::Msg(&"ERR Command is not valid when client is a replica."));
+    }
+    let wrong = CmdError::Msg(&"ERR Invalid master port");
+    let port = parse_i64(ctx.args[2]).and_then(|n| u16::try_from(n).ok()).ok_or(wrong)?;
+    let host = String::from_utf8_lossy(ctx.args[1]).into_owned();
+    let same = |t: &Target| t.host.eq_ignore_ascii_case(&host) && t.port == port;
+    if ctx.srv.repl.link.target().is_some_and(same) {
+        notice!(
+            "REPLICAOF would result into synchronization with the master we are already connected with. No \
+             operation performed."
+        );
+        ctx.out.status("OK Already connected to specified master");
+        return Ok(Flow::Done);
+    }
+    role::follow(ctx.srv, Target { host: host.clone(), port });
+    notice!("REPLICAOF {host}:{port} enabled (user request from '{line}')");
     ctx.out.ok();
     Ok(Flow::Done)
 }
 
-/// Of a master: its offset in the stream, and its replicas.
+/// Of a master: its offset in the stream, and its replicas. Of a replica: its master, and how far it is.
 fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let srv = &*ctx.srv;
+    if let Some(Target { host, port }) = srv.repl.link.target() {
+        ctx.out.array(5);
+        ctx.out.bulk(b"slave");
+        ctx.out.bulk(host.as_bytes());
+        ctx.out.int(i64::from(*port));
+        ctx.out.bulk(srv.repl.link.state_name().as_bytes());
+        let online = srv.repl.link.is_online();
+        ctx.out.int(if online { srv.repl.offset().cast_signed() } else { -1 });
+        return Ok(Flow::Done);
+    }
     ctx.out.array(3);
     ctx.out.bulk(b"master");
     ctx.out.int(srv.repl.offset().cast_signed());

@@ -2,15 +2,16 @@
 
 use super::help;
 use crate::algo::num::parse_i64;
+use crate::clients::flag as client;
 use crate::cmd::docs;
 use crate::cmd::keys;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
 use crate::proto::error::CmdError;
-use crate::scripting::{Script, Sha, ffi::Vm, header, name_of};
+use crate::scripting::ffi::Dialect;
+use crate::scripting::{Job, Script, Sha, header, name_of};
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
-use crate::server::{monitor, script, script_api};
-use std::sync::Arc;
+use crate::server::{monitor, script, script_api, script_debug};
 
 const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | RUNS_SCRIPT;
 const RUNS_RO: u64 = READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | RUNS_SCRIPT;
@@ -109,8 +110,15 @@ fn evalsha_ro(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     // Before the commands of the script, which are shown as they run.
     monitor::feed(ctx.srv, ctx.client, ctx.cmd, ctx.args);
+    if ctx.srv.clients[ctx.client].has(client::SCRIPT_DEBUG) {
+        return script_debug::session(ctx, |ctx| evaluate(ctx, read_only));
+    }
+    evaluate(ctx, read_only)
+}
+
+fn evaluate(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     let body = ctx.args[1];
-    keys_and_args(ctx)?;
+    keys_and_args(ctx, CmdError::NotInteger)?;
     let name = keep(ctx, body)?;
     start(ctx, name, read_only)
 }
@@ -118,16 +126,22 @@ fn by_body(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
 fn by_name(ctx: &mut Ctx<'_>, read_only: bool) -> Result<Flow, CmdError> {
     monitor::feed(ctx.srv, ctx.client, ctx.cmd, ctx.args);
     let name = Sha::try_from(ctx.args[1].to_ascii_lowercase()).map_err(|_| NO_SCRIPT)?;
-    keys_and_args(ctx)?;
+    if ctx.srv.clients[ctx.client].has(client::SCRIPT_DEBUG) {
+        return Err(CmdError::Msg(&"ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
+    keys_and_args(ctx, CmdError::NotInteger)?;
     if !ctx.srv.scripting.scripts.contains_key(&name) {
         return Err(NO_SCRIPT);
     }
     start(ctx, name, read_only)
 }
 
-/// The keys and the other arguments behind `numkeys`.
-fn keys_and_args<'a>(ctx: &Ctx<'a>) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), CmdError> {
-    let n = parse_i64(ctx.args[2]).ok_or(CmdError::NotInteger)?;
+/// The keys and the other arguments behind `numkeys`; `not_a_number` is the error for one that is none.
+pub(super) fn keys_and_args<'a>(
+    ctx: &Ctx<'a>,
+    not_a_number: CmdError,
+) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), CmdError> {
+    let n = parse_i64(ctx.args[2]).ok_or(not_a_number)?;
     let rest = ctx.args.from(3);
     match usize::try_from(n) {
         Err(_) => Err(CmdError::Msg(&"ERR Number of keys can't be negative")),
@@ -138,26 +152,21 @@ fn keys_and_args<'a>(ctx: &Ctx<'a>) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), 
     }
 }
 
-/// A script that calls scripts (only DEBUG lets it) would need an interpreter of its own.
-fn no_script_runs(ctx: &Ctx<'_>) -> Result<(), CmdError> {
-    match ctx.srv.scripting.running {
-        Some(_) => Err(CmdError::Msg(&"ERR This Redis command is not allowed from script")),
-        None => Ok(()),
-    }
-}
-
 fn start(ctx: &mut Ctx<'_>, name: Sha, read_only: bool) -> Result<Flow, CmdError> {
-    let (keys, argv) = keys_and_args(ctx)?;
-    no_script_runs(ctx)?;
+    let (keys, argv) = keys_and_args(ctx, CmdError::NotInteger)?;
+    script::none_runs(ctx.srv)?;
+    let found = ctx.srv.scripting.scripts.get(&name).expect("kept before it runs");
+    let (flags, compiled) = (found.flags, found.compiled);
     // What the script's commands change leaves as their own ops.
     ctx.prop = Propagation::Never;
-    script::eval(ctx, name, keys, argv, read_only)?;
+    let call = script::Call { job: Job::Script(name), compiled, flags, keys, argv, read_only };
+    script::run(ctx, call)?;
     Ok(Flow::Done)
 }
 
 /// Compiles a script and keeps it under its name.
 fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
-    no_script_runs(ctx)?;
+    script::none_runs(ctx.srv)?;
     let name = name_of(body);
     let s = &mut ctx.srv.scripting;
     if s.scripts.contains_key(&name) {
@@ -171,11 +180,7 @@ fn keep(ctx: &mut Ctx<'_>, body: &[u8]) -> Result<Sha, CmdError> {
         }
     };
     // The header is left out but its line end is kept, so that errors name the right lines.
-    let vm = s.vm.get_or_insert_with(|| {
-        let mut vm = Vm::new(script_api::CALLS, Arc::clone(&s.vm_bytes));
-        *vm.random() = s.random.clone();
-        vm
-    });
+    let vm = s.eval.vm(Dialect::Scripts, script_api::CALLS);
     match vm.compile(&body[skipped..]) {
         Err(why) => {
             ctx.out.error_bytes(&[b"ERR Error compiling script (new function): ", &why[..]].concat());
@@ -208,32 +213,33 @@ fn flush(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.args.len() > 3 || !matches!(how.as_deref(), None | Some(b"sync") | Some(b"async")) {
         return Err(CmdError::Msg(&"ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
-    no_script_runs(ctx)?;
+    script::none_runs(ctx.srv)?;
     let s = &mut ctx.srv.scripting;
     s.scripts = Default::default();
-    if let Some(mut vm) = s.vm.take() {
-        s.random = vm.random().clone();
-    }
+    s.eval.vm = None;
     ctx.out.ok();
     Ok(Flow::Done)
 }
 
-/// There is no debugger: a client that asks for one must not run its script for real.
 fn debug(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    match &ctx.args[2].to_ascii_lowercase()[..] {
-        b"no" => ctx.out.ok(),
-        b"yes" | b"sync" => {
-            return Err(CmdError::Msg(
-                &"ERR SCRIPT DEBUG is not supported: there is no script debugger",
-            ));
-        }
-        _ => return Err(CmdError::Msg(&"ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    let c = &mut ctx.srv.clients[ctx.client];
+    if !ctx.out.is_empty() || !c.conn.out.is_empty() {
+        return Err(CmdError::Msg(&"ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
+    let on = match &ctx.args[2].to_ascii_lowercase()[..] {
+        b"no" => 0,
+        b"yes" => client::SCRIPT_DEBUG,
+        b"sync" => client::SCRIPT_DEBUG | client::SCRIPT_DEBUG_SYNC,
+        _ => return Err(CmdError::Msg(&"ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    };
+    c.clear(client::SCRIPT_DEBUG | client::SCRIPT_DEBUG_SYNC);
+    c.set(on);
+    ctx.out.ok();
     Ok(Flow::Done)
 }
 
 fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    script::kill(ctx.srv)?;
+    script::kill(ctx.srv, false)?;
     ctx.out.ok();
     Ok(Flow::Done)
 }
@@ -241,7 +247,8 @@ fn kill(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 fn help_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let lines = [
         "DEBUG (YES|SYNC|NO)",
-        "    Only NO is taken: there is no script debugger.",
+        "    Debug the next script of EVAL on this connection: in a process of its own, whose changes are",
+        "    lost, or in the server, which serves no other client meanwhile.",
         "EXISTS <sha1> [<sha1> ...]",
         "    Return for each name whether its script is cached.",
         "FLUSH [ASYNC|SYNC]",

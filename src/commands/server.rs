@@ -8,7 +8,7 @@ use crate::cmd::row::{Flow, cat};
 use crate::config::shutdown as flag;
 use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{ServerStates, shutdown};
+use crate::server::{ServerStates, script, shutdown};
 
 pub static ROWS: &[Command] = &[
     Command {
@@ -83,9 +83,7 @@ fn shutdown_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         return Err(CmdError::Msg(why));
     }
     if flags & flag::NOSAVE == 0 && ctx.srv.states.has(ServerStates::BUSY) {
-        let why =
-            &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
-        return Err(CmdError::Msg(why));
+        return Err(script::busy(ctx.srv));
     }
     if shutdown::begin(ctx.srv, flags) {
         // Without unwinding: a script may stand between here and the loop.

@@ -38,6 +38,7 @@ use crate::object::value::{StrRef, Variant, View};
 use crate::object::{hash::Hash, list::List, set::Set, zset::Zset};
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
+use crate::server::auth;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::sys::collate;
 use std::cmp::Ordering;
@@ -61,6 +62,7 @@ pub static ROWS: &[Command] = &[
         ],
         run: sort,
         getkeys: Some(keys::sort),
+        used_keys: Some(keys::sort_used),
         docs: &docs::SORT,
         ..ROW
     },
@@ -140,6 +142,9 @@ impl<'a> Plan<'a> {
     fn parse(ctx: &Ctx<'a>, readonly: bool) -> Result<Plan<'a>, CmdError> {
         let mut plan = Plan::default();
         let cluster = ctx.srv.config.cluster_enabled;
+        // The keys of BY and GET are none that the arguments name.
+        let reads_all =
+            || auth::may_use_all_keys(ctx.srv, ctx.origin, ctx.cmd, ctx.args.slice(), key::ACCESS);
         let mut i = 2;
         while i < ctx.args.len() {
             let is = |word: &[u8], more: usize| {
@@ -164,11 +169,21 @@ impl<'a> Plan<'a> {
                 if by.is_key() && cluster {
                     return Err(CmdError::Msg(&"ERR BY option of SORT denied in Cluster mode."));
                 }
+                if by.is_key() && !reads_all() {
+                    return Err(CmdError::Msg(
+                        &"ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 plan.by = Some(by);
                 i += 1;
             } else if is(b"get", 1) {
                 if cluster {
                     return Err(CmdError::Msg(&"ERR GET option of SORT denied in Cluster mode."));
+                }
+                if !reads_all() {
+                    return Err(CmdError::Msg(
+                        &"ERR GET option of SORT denied due to insufficient ACL permissions.",
+                    ));
                 }
                 plan.gets.push(Source::of(ctx.args[i + 1]));
                 i += 1;

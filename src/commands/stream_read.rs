@@ -43,6 +43,7 @@ pub static ROWS: &[Command] = &[
         keys: &[KeySpec::keyword(key::RO | key::ACCESS, "STREAMS", 1, -1, 1).limit(2)],
         run: xread,
         getkeys: Some(keys::xread),
+        used_keys: Some(keys::xread_used),
         docs: &docs::XREAD,
         ..ROW
     },
@@ -54,6 +55,7 @@ pub static ROWS: &[Command] = &[
         keys: &[KeySpec::keyword(key::RO | key::ACCESS, "STREAMS", 4, -1, 1).limit(2)],
         run: xreadgroup,
         getkeys: Some(keys::xread),
+        used_keys: Some(keys::xread_used),
         docs: &docs::XREADGROUP,
         ..ROW
     },

@@ -684,7 +684,11 @@ mod tests {
 
     #[test]
     fn keys_are_read_only_when_asked_for() {
-        let flags = |line: &str| keys::set(&words(line)).expect("always one key")[0].1;
+        let flags = |line: &str| {
+            let mut found = Vec::new();
+            keys::set(&words(line), &mut found).expect("always one key");
+            found[0].1
+        };
         assert_eq!(flags("set k get"), key::OW | key::UPDATE);
         assert_eq!(flags("set k v nx Get"), key::RW | key::ACCESS | key::UPDATE);
     }

@@ -8,15 +8,11 @@
 //! ```
 //!
 //! A server that starts without what it was asked for is worse than one that does not start: a password
-//! that is not asked for, a second master, a port that is not there. So a directive is honoured, or it
+//! that is not asked for, a port that is not there. So a directive is honoured, or it
 //! stands here. `tests/config_file.rs` walks all directives and fails for one that is neither read nor
 //! in one of the two tables, and for an entry of `UNREAD` that is read after all.
 //!
 //! To add a missing part: delete its rows, and nothing else changes.
-
-use std::fmt::Write as _;
-
-use sha2::{Digest, Sha256};
 
 use super::Config;
 use super::load::{Line, LoadError, SourceLine, Startup};
@@ -46,8 +42,6 @@ enum AtStart {
     Warn(fn(&mut Config)),
 }
 
-const NO_USERS: &str = "This build has no access control lists: the server would run with the default user \
-                        alone, as if this line were not there.";
 const NO_TLS: &str = "This build has no TLS.";
 
 const fn value(name: &'static str, asks: fn(&Config) -> bool, sentence: &'static str) -> Absent {
@@ -63,13 +57,6 @@ const fn line(
 }
 
 pub static ABSENT: &[Absent] = &[
-    line("user", first_foreign_user, NO_USERS),
-    value("aclfile", |c| !c.aclfile.is_empty(), NO_USERS),
-    value(
-        "replicaof",
-        |c| c.replicaof.is_some(),
-        "This build cannot be a replica: the server would be a second master that takes writes.",
-    ),
     value(
         "cluster-enabled",
         |c| c.cluster_enabled,
@@ -140,45 +127,6 @@ pub fn check(config: &mut Config, startup: &Startup) -> Result<Vec<String>, Load
     Ok(warnings)
 }
 
-/// The first `user` line that says anything else than what holds without users. CONFIG REWRITE writes the
-/// default user into every file, so what [`default_user`] writes is accepted in any order of its words.
-fn first_foreign_user(config: &Config, startup: &Startup) -> Option<Line> {
-    let wanted = words_of_default_user(config);
-    let known = |line: &&Line| {
-        let words = line.args.split_first();
-        words.is_some_and(|(name, words)| {
-            let has =
-                |word: &String| words.iter().any(|given| given.eq_ignore_ascii_case(word.as_bytes()));
-            let is_known =
-                |given: &Vec<u8>| wanted.iter().any(|word| given.eq_ignore_ascii_case(word.as_bytes()));
-            name == b"default" && wanted.iter().all(has) && words.iter().all(is_known)
-        })
-    };
-    startup.users.iter().find(|line| !known(line)).cloned()
-}
-
-fn words_of_default_user(config: &Config) -> Vec<String> {
-    let password = match &config.requirepass {
-        None => "nopass".to_owned(),
-        Some(secret) => Sha256::digest(secret).iter().fold("#".to_owned(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a text takes all");
-            text
-        }),
-    };
-    let sanitize = "sanitize-payload".to_owned();
-    let [keys, channels, commands] = ["~*", "&*", "+@all"].map(str::to_owned);
-    let mut words = vec!["on".to_owned(), password, sanitize, keys, channels, commands];
-    if config.requirepass.is_some() {
-        words.swap(1, 2);
-    }
-    words
-}
-
-/// The line of the one user that there is, as CONFIG REWRITE writes it.
-pub fn default_user(config: &Config) -> Vec<u8> {
-    format!("user default {}", words_of_default_user(config).join(" ")).into_bytes()
-}
-
 /// Directives that nothing reads, and why the server does what they say all the same.
 pub static UNREAD: &[(&[&str], &str)] = &[
     (
@@ -193,10 +141,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         "say how activedefrag works, which stays off",
     ),
     (&["io-threads-do-reads"], "says what further threads do, and there is one"),
-    (
-        &["acllog-max-len", "acl-pubsub-default"],
-        "are about users beside the default one, and a start that names one ends",
-    ),
     (
         &[
             "tls-cert-file",
@@ -219,23 +163,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         ],
         "are read for a connection with TLS, and what would open one ends the start",
     ),
-    (
-        &[
-            "masteruser",
-            "masterauth",
-            "replica-serve-stale-data",
-            "repl-diskless-load",
-            "replica-priority",
-            "replica-ignore-disk-write-errors",
-            "replica-announced",
-            "replica-announce-ip",
-            "replica-announce-port",
-            "replica-lazy-flush",
-            "replica-ignore-maxmemory",
-        ],
-        "are about a server that is a replica, and replicaof ends the start",
-    ),
-    (&["bind-source-addr"], "is the address of connections to a master or another node"),
     (
         &["repl-diskless-sync", "repl-diskless-sync-delay", "repl-diskless-sync-max-replicas"],
         "replicas get the snapshot by way of a file whatever is asked for, which costs the disk and no \
@@ -297,10 +224,6 @@ mod tests {
     #[test]
     fn what_is_missing_ends_the_start_with_its_place() {
         for (line, name) in [
-            ("user default off", "user"),
-            ("user alice on nopass ~* &* +@all", "user"),
-            ("aclfile /etc/redis/users.acl", "aclfile"),
-            ("slaveof 127.0.0.1 6379", "replicaof"),
             ("cluster-enabled yes", "cluster-enabled"),
             ("tls-port 6380", "tls-port"),
             ("tls-replication yes", "tls-replication"),
@@ -312,7 +235,7 @@ mod tests {
             ends_with(&format!("port 7000\n\n  {line} \nhz 20"), 4, line, row.sentence);
         }
         ends_with("tls-port 1\ntls-port 2\n", 3, "tls-port 2", NO_TLS);
-        for text in ["replicaof a 1\nreplicaof no one", "tls-port 1\ntls-port 0", "aclfile ''"] {
+        for text in ["replicaof a 1", "tls-port 1\ntls-port 0", "aclfile ''"] {
             assert!(start(text).is_ok_and(|(_, warnings)| warnings.is_empty()), "{text}");
         }
     }
@@ -327,34 +250,9 @@ mod tests {
         assert!(threads.starts_with("WARNING: io-threads is not followed. One thread"));
     }
 
-    /// A file that CONFIG REWRITE wrote holds the default user.
-    #[test]
-    fn the_default_user_may_stand_in_the_file() {
-        let hash = "#2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
-        let open = "user default on nopass sanitize-payload ~* &* +@all";
-        let closed = format!("user default on sanitize-payload {hash} ~* &* +@all");
-        let mut config = Config::default();
-        assert_eq!(default_user(&config), open.as_bytes());
-        config.requirepass = Some(b"foo".to_vec());
-        assert_eq!(default_user(&config), closed.as_bytes());
-        for text in [open.to_owned(), format!("{closed}\nrequirepass foo")] {
-            assert!(start(&text).is_ok(), "{text}");
-        }
-        for text in [
-            closed.clone(),
-            format!("{open}\nrequirepass foo"),
-            format!("{closed}\nrequirepass bar"),
-            format!("{open} -get"),
-            "user default on nopass sanitize-payload ~* +@all".to_owned(),
-            format!("{open}\nuser alice on"),
-        ] {
-            assert!(start(&text).is_err_and(|error| error.contains(NO_USERS)), "{text}");
-        }
-    }
-
     #[test]
     fn names_are_directives_and_stand_once() {
-        let lines = ["user", "loadmodule"];
+        let lines = ["loadmodule"];
         for row in ABSENT {
             let known = rows().any(|directive| directive.name == row.name) || lines.contains(&row.name);
             assert!(known, "{} is no directive's first name", row.name);

@@ -2,7 +2,8 @@
 //! one text; later lines win.
 //!
 //! ```text
-//! line      = blanks | '#' comment | name { argument }         quoting as in algo::quote
+//! line      = blanks | '#' comment | name { argument }         quoting as in algo::quote; a control
+//!             character only as an escape: a zero byte would hide the rest of the line
 //! include   = another text, read where it stands, with line numbers of its own
 //! ```
 //!
@@ -21,9 +22,9 @@ use std::path::Path;
 
 use super::getset::lookup;
 use super::kinds::{Reason, WRONG_COUNT, Write};
-use super::number::cut_nul;
 use super::row::MULTI_ARG;
 use super::{Config, REDIS_VERSION, absent};
+use crate::algo::num::is_space;
 use crate::algo::quote;
 use crate::sys::{self, errno};
 use crate::{notice, warning};
@@ -201,7 +202,7 @@ impl Loader<'_> {
     fn text(&mut self, text: &[u8], file: Option<&[u8]>) -> Result<(), LoadError> {
         self.in_text = true;
         for (index, line) in text.split(|b| *b == b'\n').enumerate() {
-            let line = trim(cut_nul(line));
+            let line = trim(line);
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
@@ -210,6 +211,9 @@ impl Loader<'_> {
                 line: index.saturating_add(1),
                 text: line.to_vec(),
             };
+            if line.iter().any(|b| b.is_ascii_control() && !is_space(*b)) {
+                return Err(LoadError::at(&place, "Control characters are not allowed"));
+            }
             match self.line(line, &place) {
                 Ok(()) => {}
                 Err(Fault::Line(reason)) => return Err(LoadError::at(&place, reason)),

@@ -75,6 +75,8 @@ pub enum Apply {
     Locale,
     JemallocBgThread,
     ReplBacklogSize,
+    /// What a replica serves, and which writes it takes.
+    ReplicaServes,
     /// Count again how many replicas are good enough for writes.
     GoodReplicas,
     Watchdog,

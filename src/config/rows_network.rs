@@ -31,7 +31,7 @@ pub static NETWORK: &[DirectiveRow] = &[
         .apply(Apply::ClientLimits),
     uint("tracking-table-max-keys", at!(tracking_table_max_keys), 0..=LONG, 1_000_000)
         .apply(Apply::TrackingTable),
-    uint("busy-poll-us", at!(busy_poll_us), 0..=1000, 20),
+    uint("busy-poll-us", at!(busy_poll_us), 0..=1000, 50),
     uint("io-threads", at!(io_threads), 1..=128, 1).with(DEBUG | IMMUTABLE),
     flag("io-threads-do-reads", at!(io_threads_do_reads), false).with(DEBUG | IMMUTABLE),
 ];

@@ -13,8 +13,12 @@ pub static REPLICATION: &[DirectiveRow] = &[
     maybe("masteruser", at!(masteruser)).with(SENSITIVE),
     secret("masterauth", at!(masterauth)),
     flag("replica-serve-stale-data", at!(replica_serve_stale_data), true)
-        .alias("slave-serve-stale-data"),
-    flag("replica-read-only", at!(replica_read_only), true).alias("slave-read-only").with(DEBUG),
+        .alias("slave-serve-stale-data")
+        .apply(Apply::ReplicaServes),
+    flag("replica-read-only", at!(replica_read_only), true)
+        .alias("slave-read-only")
+        .with(DEBUG)
+        .apply(Apply::ReplicaServes),
     flag("repl-diskless-sync", at!(repl_diskless_sync), true).with(DEBUG),
     uint("repl-diskless-sync-delay", at!(repl_diskless_sync_delay), 0..=INT, 5),
     uint("repl-diskless-sync-max-replicas", at!(repl_diskless_sync_max_replicas), 0..=INT, 0),

@@ -21,7 +21,8 @@ unsafe impl Send for Sds {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for Sds {}
 
-const HEAD: usize = 16;
+/// Bytes of a block before those of the string: its length and its room.
+pub const HEAD: usize = 16;
 /// Growth is by doubling up to here (SDS_MAX_PREALLOC).
 const MAX_PREALLOC: usize = 1 << 20;
 

@@ -5,6 +5,7 @@ pub mod aof;
 pub mod child;
 pub mod loading;
 
+use crate::replication::Position;
 use crate::sys::clock::unix_ms;
 use child::Child;
 
@@ -28,6 +29,8 @@ pub struct Jobs {
     /// Keys of the snapshot that was loaded last, and those that had expired.
     pub keys_loaded: u64,
     pub keys_expired: u64,
+    /// Where the dataset of the snapshot that was loaded last stood in the stream, if it says so.
+    pub loaded_at: Option<Position>,
 }
 
 impl Default for Jobs {
@@ -45,6 +48,7 @@ impl Default for Jobs {
             last_cow: 0,
             keys_loaded: 0,
             keys_expired: 0,
+            loaded_at: None,
         }
     }
 }

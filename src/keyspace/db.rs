@@ -119,7 +119,7 @@ impl Db {
     }
 
     /// Are there arrays to be freed?
-    pub(super) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.tables().any(Dict::has_room)
     }
 }

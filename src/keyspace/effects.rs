@@ -43,8 +43,9 @@ impl Effects {
     }
 }
 
-/// Keys whose changes are news, in whatever database: by hash, so that the writer of any other key neither
-/// allocates nor looks further. Two keys of one hash only cost a needless `Modified`.
+/// Keys whose changes are news, to WATCH and tracking or to blocked clients, in whatever database: by hash,
+/// so that the writer of any other key neither allocates nor looks further. Two keys of one hash only cost a
+/// needless effect.
 #[derive(Debug, Default)]
 pub struct Watched {
     hashes: HashMap<u64, u32>,

@@ -19,6 +19,7 @@ pub mod edit;
 pub mod effects;
 pub mod evict;
 pub mod expire;
+pub mod own_ttls;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -107,7 +108,7 @@ pub struct Policy {
     pub modified: bool,
     /// ... or for all, since clients cache keys.
     pub tracked: bool,
-    /// Types of keys that clients are blocked on, as bits: queue `Ready`.
+    /// Types of keys that clients are blocked on, as bits: queue `Ready` for those in `awaited`.
     pub ready: u8,
     /// Ops leave to an AOF or to replicas: queue `Op`.
     pub ops: bool,
@@ -205,6 +206,8 @@ pub struct Keyspace {
     pub fx: Effects,
     /// Keys that `policy.modified` is about.
     pub watched: Watched,
+    /// Keys that clients are blocked on.
+    pub awaited: Watched,
     pub dirty: u64,
     /// Unix milliseconds, frozen inside an execution unit.
     pub now_ms: i64,
@@ -212,6 +215,8 @@ pub struct Keyspace {
     pub no_touch: bool,
     pub policy: Policy,
     pub stats: KsStats,
+    /// Keys that clients of a writable replica let expire.
+    pub own_ttls: own_ttls::OwnTtls,
     pub rng: Rng,
     /// Freed by a thread after the unit; `lazyfreed` of them count as lazily freed.
     pub junk: Vec<(Junk, bool)>,
@@ -223,11 +228,13 @@ impl Keyspace {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             fx: Effects::default(),
             watched: Watched::default(),
+            awaited: Watched::default(),
             dirty: 0,
             now_ms: 0,
             no_touch: false,
             policy: Policy::default(),
             stats: KsStats::default(),
+            own_ttls: own_ttls::OwnTtls::default(),
             rng: Rng::from_os(),
             junk: Vec::new(),
         }
@@ -480,7 +487,7 @@ impl Keyspace {
     /// Queues the news that a client blocked on the key may be served.
     #[inline]
     pub fn signal_ready(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready >> ty & 1 != 0 {
+        if self.awaits(key, ty) {
             self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: false });
         }
     }
@@ -489,9 +496,14 @@ impl Keyspace {
     /// that wait for any change are woken by it.
     #[inline]
     fn signal_gone(&mut self, db: usize, key: &[u8], ty: u8) {
-        if self.policy.ready >> ty & 1 != 0 {
+        if self.awaits(key, ty) {
             self.fx.push(Effect::Ready { db, key: key.into(), ty, gone: true });
         }
+    }
+
+    #[inline]
+    fn awaits(&self, key: &[u8], ty: u8) -> bool {
+        self.policy.ready >> ty & 1 != 0 && self.awaited.may_hold(key)
     }
 
     /// Frees a value that is no longer reachable: at once, or on a thread when it is big and

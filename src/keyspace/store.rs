@@ -1,6 +1,6 @@
 //! Putting values under keys, taking keys away, and moving them about.
 
-use super::{Found, Junk, Keyspace, Touched, class};
+use super::{Db, Expiry, Found, Junk, Keyspace, Touched, class};
 use crate::algo::num::parse_i64;
 use crate::ds::entry::{self, Content, enc};
 use crate::ds::sds::Sds;
@@ -128,6 +128,9 @@ impl Keyspace {
 
     #[inline]
     fn place(&mut self, db: usize, key: Key, value: Content, ttl: Ttl, found: Option<Found>) {
+        if matches!(ttl, Ttl::At(_)) {
+            self.note_ttl(db, key);
+        }
         let Some(f) = found else { return self.add(db, key, value, ttl) };
         let f = self.again(f);
         let mut old = self.entry_mut(&f);
@@ -193,8 +196,19 @@ impl Keyspace {
         }
     }
 
+    /// A key gets a TTL: on a writable replica, from one of its clients, it is remembered.
+    #[inline]
+    fn note_ttl(&mut self, db: usize, key: Key) {
+        if self.policy.expiry == Expiry::DeleteOnWrite {
+            self.own_ttls.add(db, key.bytes);
+        }
+    }
+
     /// Changes only the expiry. Counts nothing; the caller announces.
     pub fn set_ttl(&mut self, f: Found, when: Option<i64>) {
+        if when.is_some() {
+            self.note_ttl(f.db, f.key);
+        }
         let f = self.again(f);
         let hash = f.key.hash;
         self.dbs[f.db].measured(hash, |d| d.set_ttl(hash, f.place, when));
@@ -270,6 +284,9 @@ impl Keyspace {
     /// blocked clients.
     pub fn flush(&mut self, db: Option<usize>, lazy: bool) -> usize {
         let range = db.map_or(0..self.dbs.len(), |d| d..d + 1);
+        if db.is_none() {
+            self.own_ttls.clear();
+        }
         let mut removed = 0;
         for i in range {
             let old = std::mem::take(&mut self.dbs[i]);
@@ -279,6 +296,12 @@ impl Keyspace {
             }
         }
         removed
+    }
+
+    /// Puts other databases in the place of all.
+    pub fn exchange_all(&mut self, others: &mut Vec<Db>) {
+        debug_assert_eq!(self.dbs.len(), others.len());
+        std::mem::swap(&mut self.dbs, others);
     }
 
     /// Swaps two databases. The caller has signalled watchers and blocked clients.

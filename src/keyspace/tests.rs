@@ -389,6 +389,24 @@ fn random_keys_are_fair_and_expired_ones_are_passed_over() {
 }
 
 #[test]
+fn only_a_key_that_a_client_waits_for_is_told_ready() {
+    let mut ks = Keyspace::new(1);
+    ks.policy.ready = u8::MAX;
+    ks.awaited.add(b"awaited");
+    let ready = |ks: &mut Keyspace, name: &'static [u8]| {
+        let _ = ks.put(0, Key::new(name), New::Int(1), Ttl::Clear, None);
+        ks.signal_ready(0, name, 1);
+        let mut told = ks.fx.take();
+        std::iter::from_fn(|| told.pop()).filter(|e| matches!(e, Effect::Ready { .. })).count()
+    };
+    assert_eq!(ready(&mut ks, b"other"), 0);
+    assert_eq!(ready(&mut ks, b"awaited"), 2, "it is new, and signalled");
+    ks.awaited.remove(b"awaited");
+    ks.signal_ready(0, b"awaited", 1);
+    assert!(ks.fx.is_empty());
+}
+
+#[test]
 fn big_values_are_handed_over_and_small_ones_freed_at_once() {
     let mut ks = Keyspace::new(1);
     let key = Key::new(b"k");

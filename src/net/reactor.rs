@@ -8,7 +8,7 @@
 //! Events are edge-triggered: after one the socket is read until it is drained, or the client stands on a
 //! list of those that are not (`Clients::to_read`).
 
-use super::busy_poll::BusyPoll;
+use super::busy_poll::{self, BusyPoll};
 use crate::sys::clock::{Clock, ticks};
 use crate::sys::cpu;
 use mio::{Events, Poll, Registry, Token, Waker};
@@ -24,6 +24,8 @@ pub const EXTRA: usize = 1 << 20;
 pub const SIGNALS: usize = 0;
 /// Another thread is done with something.
 const WAKER: usize = 1;
+/// The connection to the master, until a client reads the stream.
+pub const LINK: usize = 2;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
@@ -58,6 +60,9 @@ pub struct Reactor {
     /// Events that the kernel reported and no pass has dealt with yet, in order.
     queue: VecDeque<Ready>,
     busy_poll: BusyPoll,
+    /// The source of the last batch of events, if it was one event; and whether the batch before was, too.
+    single: Option<Token>,
+    lone: bool,
     /// Events have come since the last wait that was allowed to block: the loop has work.
     worked: bool,
     processors: Processors,
@@ -100,6 +105,8 @@ impl Reactor {
             events: Events::with_capacity(1024),
             queue: VecDeque::new(),
             busy_poll: BusyPoll::default(),
+            single: None,
+            lone: false,
             worked: false,
             processors: Processors::default(),
         })
@@ -126,7 +133,8 @@ impl Reactor {
             let begun = ticks();
             self.worked = self.take_events(timeout);
             if self.worked && polled.is_none() {
-                self.busy_poll.slept(clock.ns(ticks().saturating_sub(begun)), bound);
+                let slept = clock.ns(ticks().saturating_sub(begun));
+                self.busy_poll.slept(slept, busy_poll::longest(bound, self.lone));
             }
         }
         polled
@@ -137,12 +145,13 @@ impl Reactor {
         if bound == 0 || !self.worked || !self.busy_poll.begins(|| processors.spare(clock)) {
             return None;
         }
-        let (begun, most) = (ticks(), clock.ticks_in(bound));
+        let patience = self.busy_poll.patience(busy_poll::longest(bound, self.lone));
+        let (begun, most) = (ticks(), clock.ticks_in(patience));
         loop {
             let hit = self.take_events(Duration::ZERO);
             let ticks = ticks().saturating_sub(begun);
             if hit || ticks >= most {
-                self.busy_poll.polled(hit);
+                self.busy_poll.polled(hit.then(|| clock.ns(ticks)));
                 return Some(Polled { hit, ticks });
             }
             std::hint::spin_loop();
@@ -161,7 +170,11 @@ impl Reactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => panic!("epoll_wait: {e}"),
         }
-        !self.events.is_empty()
+        let mut tokens = self.events.iter().map(|e| e.token());
+        let Some(first) = tokens.next() else { return false };
+        let single = tokens.next().is_none().then_some(first);
+        (self.lone, self.single) = (single.is_some() && single == self.single, single);
+        true
     }
 
     /// The next event that no pass has dealt with.

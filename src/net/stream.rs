@@ -96,6 +96,14 @@ impl Stream {
         let _ = registry.deregister(self.source());
     }
 
+    /// The same socket once more, to read and write without the loop.
+    pub fn duplicate(&self) -> io::Result<socket2::Socket> {
+        match self {
+            Stream::Tcp(s) => socket2::SockRef::from(s).try_clone(),
+            Stream::Unix(s) => socket2::SockRef::from(s).try_clone(),
+        }
+    }
+
     /// Ends the connection, even when a child process holds its descriptor, too.
     pub fn shutdown(&self) {
         // It fails when the peer has ended the connection already.

@@ -4,3 +4,4 @@ pub mod args;
 pub mod error;
 pub mod parse;
 pub mod reply;
+pub mod reply_in;

@@ -85,6 +85,11 @@ impl ParseState {
         self.bulk
     }
 
+    /// Is the argument that is being read the last one?
+    pub fn ends_with_bulk(&self) -> bool {
+        self.left == 1
+    }
+
     /// Where parsing goes on, from the beginning of the request.
     pub fn at(&self) -> usize {
         self.at

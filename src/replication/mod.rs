@@ -17,21 +17,40 @@
 //! * `ops`      what leaves a unit, and the sinks it leaves to
 //! * `backlog`  the bytes of the stream, and which of them may go
 //! * `replicas` what is known of each replica and what it is sent next; decides, and does no I/O
+//! * `link`     the way to the master of a replica, from the connection to the stream; decides as well
 //! * `master`   the master's side: attaches, feeds, writes, forgets
 //!
 //! Positions count the bytes before them. On the wire an offset names a byte and the first one is 1:
 //! `PSYNC id n` asks for position n - 1, and `FULLRESYNC id n` says that the stream goes on behind n.
 
 pub mod backlog;
+pub mod link;
 pub mod ops;
 pub mod replicas;
+#[cfg(test)]
+mod sim;
 
 use crate::algo::rng::random_hex;
 use backlog::Backlog;
+use link::Link;
 use replicas::Replicas;
 
 /// Stands where there is no second ID.
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
+
+/// A place in a history: so many bytes of it stand before, and this database is selected there, if that is
+/// known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub replid: String,
+    pub offset: u64,
+    pub db: Option<usize>,
+}
+
+/// Has the text the form of a replication id?
+pub fn is_id(text: &[u8]) -> bool {
+    text.len() == NO_ID.len() && text.iter().all(u8::is_ascii_graphic)
+}
 
 pub fn random_id() -> String {
     String::from_utf8_lossy(&random_hex::<40>()).into_owned()
@@ -48,6 +67,10 @@ pub struct Replication {
     /// Where the stream ended when there was a backlog last.
     rests_at: u64,
     pub replicas: Replicas,
+    /// The way to the master, while this server is a replica.
+    pub link: Link,
+    /// A command of the stream of the master runs.
+    pub applying: bool,
     /// The stream has grown since the replicas were last marked for writing.
     pub grown: bool,
     /// Where the stream ended when it was last asked how far replicas are behind.
@@ -56,7 +79,7 @@ pub struct Replication {
     pub alone_since: i64,
     /// The snapshot on the disk was written for replicas, and shall go (`rdb-del-sync-files`).
     pub file_for_replicas: bool,
-    /// Seconds that the cron has counted.
+    /// Seconds since the start, as the cron counts them; the first one is over when it counts first.
     pub beats: u64,
 }
 
@@ -69,11 +92,13 @@ impl Default for Replication {
             backlog: None,
             rests_at: 0,
             replicas: Replicas::default(),
+            link: Link::default(),
+            applying: false,
             grown: false,
             measured_at: 0,
             alone_since: 0,
             file_for_replicas: false,
-            beats: 0,
+            beats: 1,
         }
     }
 }
@@ -91,20 +116,52 @@ impl Replication {
         self.second_offset = -1;
     }
 
-    /// Begins to keep the stream.
+    /// Begins to keep the stream, where it ends now.
     pub fn open_backlog(&mut self) {
         debug_assert!(self.backlog.is_none());
-        self.change_id();
         self.backlog = Some(Backlog::new(self.rests_at));
     }
 
-    /// Forgets the stream. The ID changes, so that no replica goes on from here: it would miss what was
-    /// written while no stream was kept.
+    /// Forgets the stream. What is appended to it from now on is not counted, so the caller must see to it
+    /// that no replica goes on from here under the same id.
     pub fn close_backlog(&mut self) {
         debug_assert!(self.replicas.is_empty(), "replicas read from it");
         self.rests_at = self.offset();
-        self.change_id();
         self.backlog = None;
+    }
+
+    /// The dataset has been replaced by that of a master: its history is ours from here on.
+    pub fn rebase(&mut self, replid: String, offset: u64) {
+        debug_assert!(self.replicas.is_empty(), "replicas are in the middle of another history");
+        (self.replid, self.replid2, self.second_offset) = (replid, NO_ID.into(), -1);
+        self.backlog = None;
+        (self.rests_at, self.measured_at) = (offset, offset);
+        self.open_backlog();
+    }
+
+    /// The history goes on under another id; the one before is good up to here.
+    pub fn shift_id(&mut self, replid: String) {
+        self.replid2 = std::mem::replace(&mut self.replid, replid);
+        self.second_offset = self.offset().cast_signed().saturating_add(1);
+    }
+
+    /// A dataset that was read from the disk has a past. As a replica the server goes on there; as a master
+    /// it lets its replicas go on from there, under an id of its own. Nothing was appended to the stream yet
+    /// but what the load itself has caused.
+    pub fn restore(&mut self, past: Position, replica: bool) {
+        let caused = self.backlog.take();
+        self.rests_at = past.offset;
+        self.open_backlog();
+        if replica {
+            self.replid.clone_from(&past.replid);
+            self.link.remember(past);
+            return;
+        }
+        self.replid2 = past.replid;
+        self.second_offset = past.offset.cast_signed().saturating_add(1);
+        if let (Some(b), Some(caused)) = (&mut self.backlog, caused) {
+            caused.slices(caused.start(), usize::MAX).iter().for_each(|piece| b.push(piece));
+        }
     }
 
     /// The position behind which `replid` and `offset` of a PSYNC go on, when it can be served.
@@ -137,14 +194,48 @@ impl Replication {
 mod tests {
     use super::*;
 
+    fn at(replid: &str, offset: u64) -> Position {
+        Position { replid: replid.into(), offset, db: Some(3) }
+    }
+
+    #[test]
+    fn a_promoted_replica_is_followed_up_to_its_promotion() {
+        let mut r = Replication::default();
+        let old = random_id();
+        r.rebase(old.clone(), 100);
+        r.backlog.as_mut().expect("just opened").push(b"0123456789");
+        r.shift_id(random_id());
+        r.backlog.as_mut().expect("open").push(b"01234");
+        let new = r.replid.clone();
+        let ask = |id: &str, offset| r.can_continue(id.as_bytes(), offset);
+        assert_eq!((r.replid2.clone(), r.second_offset), (old.clone(), 111));
+        assert_eq!([ask(&old, 101), ask(&old, 111), ask(&old, 112)], [Some(100), Some(110), None]);
+        assert_eq!([ask(&new, 112), ask(&new, 116), ask(&new, 117)], [Some(111), Some(115), None]);
+    }
+
+    #[test]
+    fn a_dataset_from_the_disk_goes_on_where_it_was_saved() {
+        let id = random_id();
+        let mut replica = Replication::default();
+        replica.restore(at(&id, 50), true);
+        assert_eq!((replica.offset(), replica.link.cached()), (50, Some(&at(&id, 50))));
+        assert_eq!(replica.can_continue(id.as_bytes(), 51), Some(50));
+        let mut master = Replication::default();
+        master.open_backlog();
+        master.backlog.as_mut().expect("just opened").push(b"DEL");
+        master.restore(at(&id, 50), false);
+        assert_eq!((master.offset(), master.second_offset), (53, 51));
+        assert_eq!(master.can_continue(id.as_bytes(), 51), Some(50), "it gets what the load has caused");
+        assert_eq!(master.can_continue(id.as_bytes(), 52), None);
+    }
+
     #[test]
     fn a_replica_goes_on_where_the_stream_is_still_kept() {
         let mut r = Replication::default();
         let id = r.replid.clone();
         assert_eq!(r.can_continue(id.as_bytes(), 1), None, "nothing is kept");
         r.open_backlog();
-        assert_ne!(id, r.replid, "a new backlog is a new history");
-        let id = r.replid.to_uppercase();
+        let id = id.to_uppercase();
         r.backlog.as_mut().expect("just opened").push(b"0123456789");
         let ask = |offset| r.can_continue(id.as_bytes(), offset);
         assert_eq!([ask(1), ask(7), ask(11)], [Some(0), Some(6), Some(10)]);
@@ -163,6 +254,6 @@ mod tests {
         r.open_backlog();
         r.backlog.as_mut().expect("just opened").push(b"0");
         assert_eq!(r.offset(), 11);
-        assert_eq!(r.can_continue(r.replid.clone().as_bytes(), 5), None, "that was another history");
+        assert_eq!(r.can_continue(r.replid.clone().as_bytes(), 5), None, "it is not kept any more");
     }
 }

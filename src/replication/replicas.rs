@@ -31,6 +31,8 @@ pub struct ReplconfFacts {
     pub rdb_only: bool,
     /// It wants no keys in its snapshot.
     pub filtered: bool,
+    /// ... but the libraries of functions.
+    pub functions: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

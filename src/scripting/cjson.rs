@@ -9,7 +9,7 @@
 //! The decoder takes more than JSON has for a number (hex, inf, leading zeros) until
 //! `decode_invalid_numbers` forbids it. A zero byte ends the text.
 
-use super::ffi::{Cursor, Library, LuaType, Raise, Stack};
+use super::ffi::{Cursor, Library, LuaType, Raise, Stack, cast_int};
 use super::sandbox::{LibraryItem, put};
 
 pub const LIBRARY: Library = &[
@@ -269,7 +269,7 @@ impl Encoder {
             match key {
                 Some(k) if k.fract() == 0.0 && k >= 1.0 => {
                     if k > f64::from(max) {
-                        max = if k <= f64::from(i32::MAX) { k as i32 } else { i32::MIN };
+                        max = cast_int(k);
                     }
                     items += 1;
                     s.pop(2);

@@ -1,5 +1,6 @@
 //! The first line of a script: `#!lua flags=no-writes,allow-stale`. A script without one runs as scripts
-//! did before there were flags.
+//! did before there were flags. A library must have one, with its name: `#!lua name=mylib`; its functions
+//! declare their flags each for itself.
 
 use crate::algo::quote::split_args;
 use crate::cmd::row::flag as cf;
@@ -20,16 +21,23 @@ impl Flags {
         self.0 & bits != 0
     }
 
+    /// What is declared by name, in the order in which FUNCTION LIST shows it.
+    pub const NAMES: [(u32, &str); 5] = [
+        (Flags::NO_WRITES, "no-writes"),
+        (Flags::ALLOW_OOM, "allow-oom"),
+        (Flags::ALLOW_STALE, "allow-stale"),
+        (Flags::NO_CLUSTER, "no-cluster"),
+        (Flags::ALLOW_CROSS_SLOT, "allow-cross-slot-keys"),
+    ];
+
     /// Of a name in a header.
     pub fn named(name: &[u8]) -> Option<u32> {
-        Some(match name {
-            b"no-writes" => Flags::NO_WRITES,
-            b"allow-oom" => Flags::ALLOW_OOM,
-            b"allow-stale" => Flags::ALLOW_STALE,
-            b"no-cluster" => Flags::NO_CLUSTER,
-            b"allow-cross-slot-keys" => Flags::ALLOW_CROSS_SLOT,
-            _ => return None,
-        })
+        Flags::NAMES.iter().find(|(_, n)| n.as_bytes() == name).map(|(bit, _)| *bit)
+    }
+
+    /// The declared ones by name.
+    pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+        Flags::NAMES.iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| *name)
     }
 
     /// What the command that runs such a script does, beside what its row says.
@@ -57,11 +65,10 @@ pub fn parse(body: &[u8]) -> Result<(Flags, usize), Vec<u8>> {
     if !body.starts_with(b"#!") {
         return Ok((Flags(Flags::COMPAT), 0));
     }
-    let text = &body[..memchr::memchr(0, body).unwrap_or(body.len())];
-    let Some(len) = memchr::memchr(b'\n', text) else {
+    let Some(line) = first_line(body) else {
         return Err(b"ERR Invalid script shebang".to_vec());
     };
-    let words = split_args(&text[..len]).unwrap_or_default();
+    let words = split_args(line).unwrap_or_default();
     let Some((engine, options)) = words.split_first() else {
         return Err(b"ERR Invalid engine in script shebang".to_vec());
     };
@@ -85,7 +92,61 @@ pub fn parse(body: &[u8]) -> Result<(Flags, usize), Vec<u8>> {
             }
         }
     }
-    Ok((Flags(flags), len))
+    Ok((Flags(flags), line.len()))
+}
+
+/// The first line, when a line end follows before a NUL.
+fn first_line(text: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memchr2(0, b'\n', text)?;
+    text.get(..at).filter(|_| text.get(at) == Some(&b'\n'))
+}
+
+/// The header of a library.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LibraryHeader {
+    pub engine: Vec<u8>,
+    pub name: Vec<u8>,
+    /// Bytes of the first line without its end: the engine gets what follows.
+    pub len: usize,
+}
+
+/// Reads the header of a library; an error is the text without its code.
+pub fn parse_library(code: &[u8]) -> Result<LibraryHeader, Vec<u8>> {
+    if !code.starts_with(b"#!") {
+        return Err(b"Missing library metadata".to_vec());
+    }
+    let words = first_line(code).and_then(|line| Some((line.len(), split_args(line)?)));
+    let Some((len, words)) = words else { return Err(b"Invalid library metadata".to_vec()) };
+    let Some((engine, options)) = words.split_first() else {
+        return Err(b"Invalid library metadata".to_vec());
+    };
+    let mut name = None;
+    for option in options {
+        match option.split_at_checked(5) {
+            Some((word, value)) if word.eq_ignore_ascii_case(b"name=") => {
+                if name.replace(value.to_vec()).is_some() {
+                    let why = b"Invalid metadata value, name argument was given multiple times";
+                    return Err(why.to_vec());
+                }
+            }
+            _ => {
+                let shown = option.split(|b| *b == 0).next().unwrap_or(b"");
+                return Err([b"Invalid metadata value given: ", shown].concat());
+            }
+        }
+    }
+    let name = name.ok_or_else(|| b"Library name was not given".to_vec())?;
+    Ok(LibraryHeader { engine: engine.get(2..).unwrap_or_default().to_vec(), name, len })
+}
+
+/// Is it a name that libraries and functions may have? An error is the text without its code.
+pub fn check_name(name: &[u8]) -> Result<(), &'static str> {
+    let good = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    if !name.is_empty() && name.iter().all(good) {
+        return Ok(());
+    }
+    Err("Library names can only contain letters, numbers, or underscores(_) and must be at least one \
+         character long")
 }
 
 #[cfg(test)]
@@ -107,5 +168,28 @@ mod tests {
             let found = parse(text.as_bytes()).expect_err("broken");
             assert_eq!(String::from_utf8_lossy(&found), format!("ERR {why}"));
         }
+    }
+
+    #[test]
+    fn headers_of_libraries_are_read_or_refused() {
+        let read = |text: &str| {
+            parse_library(text.as_bytes()).map_err(|e| String::from_utf8_lossy(&e).into_owned())
+        };
+        let found = read("#!lua name=lib\ncode").expect("sound");
+        assert_eq!((&found.engine[..], &found.name[..], found.len), (&b"lua"[..], &b"lib"[..], 14));
+        assert_eq!(read("#! NAME=\"x y\"\n").expect("sound").name, b"x y");
+        for (text, why) in [
+            ("lua name=lib\n", "Missing library metadata"),
+            ("#!lua name=lib", "Invalid library metadata"),
+            ("#!lua name=lib\0\n", "Invalid library metadata"),
+            ("#!lua name=\"lib\n", "Invalid library metadata"),
+            ("#!lua\n", "Library name was not given"),
+            ("#!lua nam\n", "Invalid metadata value given: nam"),
+            ("#!lua name=a name=a\n", "Invalid metadata value, name argument was given multiple times"),
+        ] {
+            assert_eq!(read(text).expect_err("broken"), why);
+        }
+        assert!(check_name(b"a_Z9").is_ok());
+        assert!([&b""[..], b"a-b", b"a\0", "\u{e9}".as_bytes()].iter().all(|n| check_name(n).is_err()));
     }
 }

@@ -1,26 +1,35 @@
-//! EVAL: scripts that call commands.
+//! EVAL, and functions of libraries: scripts that call commands.
 //!
 //! ```text
-//! EVAL ─► prepare ─► lend(server) ─► Lua 5.1 ─► redis.call ─► with_lent ─► call() ─► value on the stack
-//!                                      └► every 100,000 instructions: too slow? a nested pass serves others
+//! EVAL  ─► prepare ─┐
+//! FCALL ─► find ────┴► lend(server) ─► Lua 5.1 ─► redis.call ─► with_lent ─► call() ─► value on the stack
+//!                                      └► every 100,000 instructions: too slow? the loop turns once
+//! FUNCTION LOAD ─► header ─► the code runs once ─► register_function ─► library
 //!
 //! ffi        the raw layer                       sandbox   what scripts find, and may not change
-//! header     `#!lua flags=..`                    bit, cjson, cmsgpack, packing (struct), random: libraries
+//! header     `#!lua flags=..`, `#!lua name=..`   bit, cjson, cmsgpack, packing (struct), random: libraries
+//! library    the libraries, by name              register  redis.register_function
+//! debugger   a session about a script            server/script_debug  its socket and its process
 //! server/script, script_api                      a script from the server's side; the table `redis`
+//! server/function                                libraries from the server's side
 //! ```
 //!
 //! Lua is that of 5.1.5, compiled by build.rs. Compiled code is refused. Inside a script the clock
-//! stands still; in a nested pass it moves, and is put back.
+//! stands still; in a nested pass it moves, and is put back. EVAL and functions have an interpreter each:
+//! neither sees a value of the other.
 //!
-//! A library is a table of natives (`fn(&mut Stack) -> Result<i32, Raise>`) and constants.
+//! A library of the language is a table of natives (`fn(&mut Stack) -> Result<i32, Raise>`) and constants.
 
 mod bit;
 mod cjson;
 mod cmsgpack;
+pub mod debugger;
 pub mod ffi;
 pub mod header;
+pub mod library;
 mod packing;
 mod random;
+pub mod register;
 pub mod sandbox;
 
 use crate::clients::ClientId;
@@ -36,14 +45,35 @@ pub struct Script {
     pub compiled: ffi::Compiled,
 }
 
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// A script of EVAL, by the digest of its body.
+    Script(Sha),
+    Function(Arc<library::Function>),
+}
+
+impl Job {
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Job::Script(sha) => sha,
+            Job::Function(f) => &f.name,
+        }
+    }
+
+    pub fn is_function(&self) -> bool {
+        matches!(self, Job::Function(_))
+    }
+}
+
 /// The script that runs now.
 pub struct Running {
-    pub name: Sha,
+    pub job: Job,
     /// The client that asked for it.
     pub caller: ClientId,
     pub started_ns: u64,
-    /// It runs longer than `busy-reply-threshold`.
-    pub timed_out: bool,
+    /// It runs longer than `busy-reply-threshold`: the words of the request.
+    pub timed_out: Option<Vec<Vec<u8>>>,
     pub killed: bool,
     /// It has changed the dataset: it can only be ended by SHUTDOWN NOSAVE.
     pub wrote: bool,
@@ -56,18 +86,40 @@ pub struct Running {
     pub repl: u8,
 }
 
+/// The state of a dialect, made when it is needed first.
+#[derive(Default)]
+pub struct Interpreter {
+    /// Not here while a script of it runs.
+    pub vm: Option<ffi::Vm>,
+    /// Bytes that it holds.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Interpreter {
+    pub fn vm(&mut self, dialect: ffi::Dialect, calls: ffi::Calls) -> &mut ffi::Vm {
+        self.vm.get_or_insert_with(|| ffi::Vm::new(dialect, calls, Arc::clone(&self.bytes)))
+    }
+
+    pub fn memory(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Default)]
 pub struct Scripting {
-    /// Not here while a script runs.
-    pub vm: Option<ffi::Vm>,
-    /// Bytes that the interpreter holds.
-    pub vm_bytes: Arc<AtomicUsize>,
+    pub eval: Interpreter,
+    pub functions: Interpreter,
     pub scripts: HashMap<Sha, Script>,
-    /// Where `math.random` of the next interpreter begins: its numbers go on over SCRIPT FLUSH, as upstream.
+    pub libraries: library::Libraries,
+    /// The numbers of `math.random` go on from one script to the next, whatever interpreter runs it.
     pub random: random::Rand48,
     /// The pseudo-client that runs the commands of scripts.
     pub client: Option<ClientId>,
     pub running: Option<Running>,
+    /// A session whose script has not begun, or has ended.
+    pub debugger: Option<Box<debugger::Debugger>>,
+    /// Processes in which sessions run.
+    pub debugged: Vec<libc::pid_t>,
 }
 
 /// A cached script beside its text: its name, its place, what Lua's registry says of it.
@@ -79,9 +131,8 @@ impl Scripting {
         self.running.as_ref().filter(|_| self.client == Some(id)).map_or(id, |r| r.caller)
     }
 
-    /// Bytes that the interpreter holds.
-    pub fn vm_memory(&self) -> usize {
-        self.vm_bytes.load(Ordering::Relaxed)
+    pub fn interpreter(&mut self, job: &Job) -> &mut Interpreter {
+        if job.is_function() { &mut self.functions } else { &mut self.eval }
     }
 
     /// Bytes of the cached scripts: names, texts and the table.

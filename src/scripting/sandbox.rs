@@ -44,15 +44,15 @@ fn admit(s: &mut Stack) -> Result<i32, Raise> {
     Ok(0)
 }
 
-/// Adds the libraries to the globals, which are on top.
-pub fn fill(s: &mut Stack, redis: Library) {
+/// Adds the libraries to the globals, which are on top; `redis` is the table of that name, in parts.
+pub fn fill(s: &mut Stack, redis: &[Library]) {
     for (name, sized, library) in LIBRARIES {
         s.new_table_for(if sized { library.len() } else { 0 });
         put(s, library);
         s.raw_set_name(-2, name);
     }
     s.new_table();
-    put(s, redis);
+    redis.iter().for_each(|part| put(s, part));
     s.raw_set_name(-2, "redis");
     s.raw_get_name(-1, "math");
     put(s, random::LIBRARY);
@@ -77,16 +77,32 @@ pub fn put(s: &mut Stack, library: Library) {
 /// Makes the globals, which are on top, and all that is reached from them read-only; a name that they
 /// do not have becomes an error. So does the metatable of strings, which no global leads to.
 pub fn protect(s: &mut Stack) {
-    s.new_table();
-    s.push_native(missing);
-    s.raw_set_name(-2, "__index");
-    s.set_metatable(-2);
+    refuse_missing(s);
     lock(s);
     s.push_bytes(b"");
     let there = s.push_metatable(-1);
     debug_assert!(there, "strings have a metatable");
     lock(s);
     s.pop(2);
+}
+
+/// Pushes the globals of a library that is being loaded: the table `redis` alone.
+pub fn push_loading(s: &mut Stack, redis: Library) {
+    s.new_table();
+    s.new_table();
+    put(s, redis);
+    refuse_missing(s);
+    s.raw_set_name(-2, "redis");
+    refuse_missing(s);
+    lock(s);
+}
+
+/// Lets a name that the table on top does not have be an error.
+fn refuse_missing(s: &mut Stack) {
+    s.new_table();
+    s.push_native(missing);
+    s.raw_set_name(-2, "__index");
+    s.set_metatable(-2);
 }
 
 /// The table on top, the tables in it, and their metatables.

@@ -2,12 +2,14 @@
 //! EXEC and scripts run, and for the commands of the log.
 //!
 //! ```text
-//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ (permissions) ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
-//!           NOREPLICAS ─ READONLY ─ subscribed ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─ MULTI: queue
-//! Queued    (permissions): of all the rest EXEC was asked for what is queued
-//! Script    arity ─ NOSCRIPT ─ (permissions) ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
+//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ permissions ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
+//!           NOREPLICAS ─ READONLY ─ subscribed ─ MASTERDOWN ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─
+//!           MULTI: queue
+//! Queued    permissions: of all the rest EXEC was asked for what is queued
+//! Script    arity ─ NOSCRIPT ─ permissions ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
 //!           (slots)
 //! Log       MULTI: queue
+//! Link      pause ─ MISCONF (ends the process) ─ MULTI: queue
 //! ```
 //!
 //! The orders are upstream's, each written once; in brackets stands what has its place there and is not
@@ -15,7 +17,9 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits, tracking};
+use super::{Server, ServerStates, auth, disk, evict, limits, link_client, script, tracking};
+use crate::acl::denials::DeniedIn;
+use crate::acl::selector::Denied;
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
@@ -30,10 +34,9 @@ const NO_MULTI: CmdError = CmdError::Msg(&"ERR Command not allowed inside a tran
 const OOM: CmdError = CmdError::Msg(&"OOM command not allowed when used memory > 'maxmemory'.");
 const NO_REPLICAS: CmdError = CmdError::Msg(&"NOREPLICAS Not enough good replicas to write.");
 const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a read only replica.");
+const MASTER_DOWN: CmdError =
+    CmdError::Msg(&"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
-const BUSY: CmdError = CmdError::Msg(
-    &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-);
 const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
 
 const SCRIPT_ARITY: CmdError =
@@ -47,6 +50,11 @@ const SCRIPT_ON_REPLICA: CmdError =
     CmdError::Msg(&"READONLY Can not run script with write flag on readonly replica");
 const SCRIPT_BY_RO: CmdError =
     CmdError::Msg(&"ERR Can not execute a script with write flag using *_ro command.");
+const SCRIPT_MASTER_DOWN: CmdError = CmdError::Msg(
+    &"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no' and 'allow-stale' \
+      flag is not set on the script.",
+);
+const SCRIPT_STALE: CmdError = CmdError::Msg(&"ERR Can not execute the command on a stale replica");
 const SCRIPT_OOM: CmdError = CmdError::Msg(
     &"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
 );
@@ -62,6 +70,8 @@ pub enum Caller {
     Script,
     /// The pseudo-client that replays the log.
     Log(ClientId),
+    /// The client that reads the stream of the master.
+    Link(ClientId),
 }
 
 pub enum Verdict {
@@ -76,7 +86,8 @@ pub enum Verdict {
 }
 
 /// Is there nothing that could refuse this request of a client? The fast path: no state is set, the
-/// client is no special case and has logged in, and the command needs no leave of the configuration.
+/// client is no special case, has logged in and may do everything, and the command needs no leave of the
+/// configuration.
 #[inline]
 pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool {
     u64::from(states.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
@@ -86,9 +97,11 @@ pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool 
 pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdict {
     let refusal = match caller {
         Caller::Client(id) => return of_client(srv, id, cmd, args),
-        Caller::Script => of_script(srv, srv.table.get(cmd), args.len()),
-        // The permissions of the user are asked for again here, as soon as there are some.
-        Caller::Queued(_) => None,
+        Caller::Script => of_script(srv, cmd, args),
+        // Rules may have changed since the command was queued.
+        Caller::Queued(id) => {
+            auth::denied(srv, id, cmd, &args, Some(DeniedIn::Transaction)).map(changed)
+        }
         Caller::Log(id) => {
             let inside = srv.clients[id].has(flag::MULTI);
             if inside && srv.table.get(cmd).flags & cf::EXEC == 0 {
@@ -96,6 +109,7 @@ pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdic
             }
             None
         }
+        Caller::Link(id) => return of_link(srv, id, cmd, args),
     };
     refusal.map_or(Verdict::Run, Verdict::Refused)
 }
@@ -104,13 +118,21 @@ pub fn admit(srv: &mut Server, caller: Caller, cmd: CmdId, args: Args) -> Verdic
 
 fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
     let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let limited_only = c.flags & flag::SPECIAL == flag::LIMITED;
+    if limited_only && srv.states == ServerStates::default() && e.flags & cf::PROTECTED == 0 {
+        // Nothing else could refuse it.
+        return permission(srv, id, cmd, args).map_or(Verdict::Run, Verdict::Refused);
+    }
     let refused = protected(srv, c, e)
         .or_else(|| (auth::required(srv, c) && e.flags & cf::NO_AUTH == 0).then_some(NOAUTH))
         .or_else(|| (c.has(flag::MULTI) && e.flags & cf::NO_MULTI != 0).then_some(NO_MULTI));
     if let Some(why) = refused {
         return Verdict::Refused(why);
     }
-    // Permissions of the user, then slots of a cluster, are asked for here.
+    if let Some(why) = permission(srv, id, cmd, args) {
+        return Verdict::Refused(why);
+    }
+    // Slots of a cluster are asked for here.
     if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
         if srv.clients.live(id).is_none() {
@@ -153,6 +175,32 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     Verdict::Run
 }
 
+/// What the user of a client does not let it do.
+#[inline]
+fn permission(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Option<CmdError> {
+    auth::denied(srv, id, cmd, &args, None).map(|denied| in_words(srv, id, cmd, denied, "NOPERM "))
+}
+
+#[cold]
+fn in_words(srv: &Server, id: ClientId, cmd: CmdId, denied: Denied, before: &str) -> CmdError {
+    let text = auth::text(srv.acl.get(srv.clients[id].user), denied, &srv.table.get(cmd).name, None);
+    CmdError::text(format!("{before}{}", String::from_utf8_lossy(&text)))
+}
+
+/// The refusal of a command that was allowed when it was queued.
+#[cold]
+fn changed(denied: Denied) -> CmdError {
+    let why = match denied {
+        Denied::Command => "no permission to execute the command or subcommand",
+        Denied::Key(_) => "no permission to touch the specified keys",
+        Denied::Channel(_) => "no permission to access one of the channels used as arguments",
+    };
+    CmdError::text(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+         This command is no longer allowed for the following reason: {why}"
+    ))
+}
+
 /// What a request does, as far as refusals ask; EXEC does what it has queued.
 #[derive(Clone, Copy)]
 struct Acts {
@@ -183,12 +231,14 @@ pub fn flags_of_call(srv: &Server, e: &CommandRow, args: Args) -> u64 {
     if e.flags & cf::RUNS_SCRIPT == 0 { e.flags } else { flags_of_script(&srv.scripting, e, &args) }
 }
 
-/// What a call of EVAL and the like does, as far as it can be told before: the row's flags, unless the
-/// script says more in its header.
+/// What a call of EVAL, FCALL and the like does, as far as it can be told before: the row's flags, unless
+/// the script says more in its header, or the function by its flags.
 fn flags_of_script(scripting: &Scripting, e: &CommandRow, args: &[&[u8]]) -> u64 {
-    let (by_name, Some(what)) = (e.flags & cf::SCRIPT_BY_NAME != 0, args.get(1)) else {
-        return e.flags;
-    };
+    let Some(what) = args.get(1) else { return e.flags };
+    if e.flags & cf::FUNCTION_BY_NAME != 0 {
+        return scripting.libraries.find(what).map_or(e.flags, |f| f.flags.of_command(e.flags));
+    }
+    let by_name = e.flags & cf::SCRIPT_BY_NAME != 0;
     let name = match by_name {
         true => Sha::try_from(what.to_ascii_lowercase()).ok(),
         false => Some(name_of(what)),
@@ -231,11 +281,17 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
             e.name
         )));
     }
+    if states.has(ServerStates::STALE) && acts.lacks & cf::STALE != 0 {
+        return Some(MASTER_DOWN);
+    }
     if states.has(ServerStates::LOADING) && acts.lacks & cf::LOADING != 0 {
         return Some(LOADING);
     }
+    if states.has(ServerStates::ASYNC_LOADING) && acts.any(cf::NO_ASYNC_LOADING) {
+        return Some(LOADING);
+    }
     if states.has(ServerStates::BUSY) && e.flags & cf::ALLOW_BUSY == 0 {
-        return Some(BUSY);
+        return Some(script::busy(srv));
     }
     let touches = acts.any(cf::WRITE | cf::MAY_REPLICATE | cf::READONLY);
     (c.has(LISTENER) && touches).then_some(LISTENS)
@@ -273,13 +329,31 @@ fn protected(srv: &Server, c: &Client, e: &CommandRow) -> Option<CmdError> {
     )))
 }
 
+/// What the master has run is run here, too: nothing refuses it, and only a pause holds it up.
+fn of_link(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
+    let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    let acts = Acts::of(srv, e, c, args);
+    if paused(srv, c, acts) {
+        return Verdict::Postpone;
+    }
+    let queues = c.has(flag::MULTI) && e.flags & cf::INSIDE_MULTI == 0;
+    if acts.any(cf::WRITE) && srv.states.has(ServerStates::DISK_ERROR) {
+        link_client::disk_fails(srv);
+    }
+    if queues { Verdict::Queue } else { Verdict::Run }
+}
+
 // ---- scripts ----------------------------------------------------------------------------------------
 
 /// May a script begin that says by `flags` what it does? `caller` asked for it, by a command that only
 /// reads when `by_ro`.
 pub fn script(srv: &Server, caller: ClientId, flags: Flags, by_ro: bool) -> Option<CmdError> {
+    let stale = srv.states.has(ServerStates::STALE);
     if flags.has(Flags::COMPAT) {
-        return None;
+        return stale.then_some(MASTER_DOWN);
+    }
+    if stale && !flags.has(Flags::ALLOW_STALE) {
+        return Some(SCRIPT_MASTER_DOWN);
     }
     let obeyed = srv.clients[caller].has(flag::OBEYED);
     if flags.has(Flags::NO_CLUSTER) && srv.config.cluster_enabled {
@@ -307,13 +381,21 @@ fn short(srv: &Server) -> bool {
     srv.eviction.short && srv.config.maxmemory > 0
 }
 
-fn of_script(srv: &Server, e: &CommandRow, words: usize) -> Option<CmdError> {
-    let r = srv.scripting.running.as_ref()?;
-    if !e.accepts(words) {
+fn of_script(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
+    let caller = srv.scripting.running.as_ref()?.caller;
+    let e = srv.table.get(cmd);
+    if !e.accepts(args.len()) {
         return Some(SCRIPT_ARITY);
     }
     if e.flags & cf::NOSCRIPT != 0 && !srv.switches.allow_denied_in_scripts {
         return Some(SCRIPT_DENIED);
+    }
+    if let Some(denied) = auth::denied(srv, caller, cmd, &args, Some(DeniedIn::Script)) {
+        return Some(in_words(srv, caller, cmd, denied, "ERR ACL failure in script: "));
+    }
+    let (e, r) = (srv.table.get(cmd), srv.scripting.running.as_ref()?);
+    if srv.states.has(ServerStates::STALE) && e.flags & cf::STALE == 0 {
+        return Some(SCRIPT_STALE);
     }
     if r.read_only && e.flags & (cf::WRITE | cf::MAY_REPLICATE) != 0 {
         return Some(SCRIPT_READS);

@@ -10,7 +10,8 @@
 //! is over and nothing borrows the buffer any more, the buffer becomes that string. Nothing reads the value
 //! in between: what a command causes (events, marks for WATCH, ops) carries names and arguments only.
 //!
-//! The buffer is offered when it ends with the request, and nearly all of it must be the one argument.
+//! The buffer is offered when it ends with the request, and nearly all of it must be the one argument; a few
+//! options may stand behind it.
 //! Inside EXEC and scripts the arguments are copies, which are no part of the buffer.
 
 use super::Server;

@@ -203,7 +203,7 @@ fn load_one(srv: &mut Server, name: &[u8], before: u64) -> AofLoadOutcome {
         notice!("Reading RDB base file on AOF loading...");
     }
     let source = Window::new(input, total, jobs::sums(srv));
-    let source = match jobs::load_from(srv, source, false, true) {
+    let source = match jobs::load_from(srv, source, jobs::LoadFor::Base) {
         Ok(source) => source,
         Err(_) => {
             let what = if old { "preamble of the AOF" } else { "base" };
@@ -349,7 +349,7 @@ pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
 
 /// An error in the words of the log: those that every command shares with their code, others without
 /// the general one.
-fn as_logged(why: &[u8]) -> String {
+pub(super) fn as_logged(why: &[u8]) -> String {
     const SHARED: [&[u8]; 4] = [
         b"syntax error",
         b"no such key",

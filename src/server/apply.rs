@@ -3,9 +3,9 @@
 //! CONFIG SET puts the former values back when one of these fails and performs all of them once more,
 //! so each must cope with being asked for a state that already holds.
 
-use super::{Server, ServerStates, aof, listen, policy, slow};
+use super::{Server, ServerStates, aof, listen, policy, slow, users};
 use crate::config::kinds::Reason;
-use crate::config::{Apply, OomScoreAdj, absent, rewrite};
+use crate::config::{Apply, OomScoreAdj, rewrite};
 use crate::jobs::aof::AofState;
 use crate::stats::{CmdStats, Stats};
 use crate::sys::{alloc, crash, limits, log, oom, startup};
@@ -30,6 +30,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::AppendFsync => aof::policy_changed(srv),
         Apply::ClientLimits | Apply::MaxMemoryClients => super::limits::refresh(srv),
         Apply::KeyspacePolicy => policy::refresh(srv),
+        Apply::ReplicaServes => super::role::refresh(srv),
         Apply::LogLevel => log::set_level(srv.config.loglevel),
         Apply::Hz => srv.cron.hz = srv.config.hz,
         Apply::OomScore => return refuse_unless(oom_score(srv), Apply::CANNOT_SET_OOM_SCORE),
@@ -45,11 +46,11 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::Watchdog => watchdog(srv),
         Apply::GoodReplicas => super::master::refresh_good(srv),
         Apply::CrashLog => crash_log(srv),
+        Apply::RequirePass => super::auth::set_requirepass(srv),
         // Read where they matter, or of parts that do not exist yet.
         Apply::Nothing
         | Apply::TlsPort
         | Apply::Tls
-        | Apply::RequirePass
         | Apply::AclPubsubDefault
         | Apply::AclLog
         | Apply::TrackingTable
@@ -118,10 +119,11 @@ fn oom_settings(srv: &Server) -> (oom::OomMode, [i32; 3]) {
     (mode, srv.config.oom_score_adj_values.map(|v| i32::try_from(v).unwrap_or(0)))
 }
 
-/// Writes the score of a process that is the master.
+/// Writes the score of this process, by its role.
 pub fn oom_score(srv: &mut Server) -> bool {
     let (mode, values) = oom_settings(srv);
-    srv.process.oom.apply(mode, values, oom::Class::Master).is_ok()
+    let class = if srv.repl.link.is_on() { oom::Class::Replica } else { oom::Class::Master };
+    srv.process.oom.apply(mode, values, class).is_ok()
 }
 
 /// Writes the score of a forked child.
@@ -150,8 +152,8 @@ pub fn crash_log(srv: &Server) {
 /// CONFIG REWRITE: writes the configuration back; `all` writes defaults, too.
 pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()> {
     let options = rewrite::RewriteOptions { force_all: all, ..rewrite::RewriteOptions::default() };
-    let user = absent::default_user(&srv.config);
-    rewrite::rewrite_file(path, &srv.config, options, |_| false, |out| out.owned("user", [user]))
+    let users = users::config_lines(srv);
+    rewrite::rewrite_file(path, &srv.config, options, |_| false, |out| out.owned("user", users))
 }
 
 /// CONFIG RESETSTAT. Refusals of the access rules are counted from the start of the server, as upstream.

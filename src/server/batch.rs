@@ -25,8 +25,8 @@
 //! paused, dies or changes kind; what was parsed ahead is then parsed again later.
 
 use super::ctx::Table;
-use super::{Server, adopt, auth, client_info, dispatch, kill, limits};
-use crate::clients::{ClientId, flag};
+use super::{Server, adopt, auth, client_info, dispatch, kill, limits, link_client};
+use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
 use crate::ds::dict::EntryPlace;
@@ -217,11 +217,17 @@ impl Request {
 const RESTS: u64 =
     flag::DYING | flag::EXECUTING | flag::BLOCKED | flag::CLOSE_AFTER_REPLY | flag::PAUSED;
 
+/// Inside of a command the stream of the master waits: it changes the data that the command works with.
+#[inline]
+fn stream_rests(srv: &Server, c: &Client) -> bool {
+    srv.execution.in_nested_pass() && c.has(flag::MASTER)
+}
+
 /// Parses what the client has sent, to be run in a moment; None when there is nothing to run.
 pub fn prepare(srv: &mut Server, id: ClientId) -> Option<Scratch> {
     let c = srv.clients.get(id)?;
     debug_assert!(!c.has(flag::ARRIVED), "what was parsed ahead runs before it is parsed again");
-    if c.has(RESTS) || c.conn.input.unread() == 0 {
+    if c.has(RESTS) || c.conn.input.unread() == 0 || stream_rests(srv, c) {
         return None;
     }
     let (limits, db) = (limits(srv, id), c.db as usize);
@@ -242,7 +248,11 @@ pub fn warm(srv: &Server, id: ClientId, scratch: &Scratch) {
 /// Runs what the client has sent, as far as it is complete. False when the client is gone or must wait.
 pub fn process_input(srv: &mut Server, id: ClientId, prepared: Option<Scratch>) -> bool {
     // A client over the limit of its output runs nothing more: it is about to be closed.
-    if srv.clients.get(id).is_none_or(|c| c.has(RESTS) || c.conn.out.over) {
+    let rests = |c: &Client| c.has(RESTS) || c.conn.out.over || stream_rests(srv, c);
+    if srv.clients.get(id).is_none_or(rests) {
+        if srv.clients.get(id).is_some_and(|c| stream_rests(srv, c)) {
+            srv.clients.wants_read(id);
+        }
         if let Some(c) = srv.clients.get_mut(id).filter(|_| prepared.is_some()) {
             // What was parsed is parsed again when its time comes.
             c.conn.input.state.reset();
@@ -307,6 +317,10 @@ fn run_batches(
             state.reset();
             return false;
         }
+        if srv.clients[id].has(flag::MASTER) {
+            // Lines of nothing between and behind requests are bytes of the stream.
+            link_client::done(srv, id, &buf[*pos..scratch.end]);
+        }
         *pos = scratch.end;
         match std::mem::take(&mut scratch.ahead) {
             Ahead::More => {}
@@ -340,6 +354,11 @@ fn run_batch(
         let mut cmd = Some(r.cmd);
         let mut raw: &[u8] = &[];
         match &r.words {
+            Some(_) if srv.clients[id].has(flag::MASTER) => {
+                link_client::inline(srv, id);
+                all = false;
+                break;
+            }
             Some(words) => {
                 argv.extend(words.iter().map(|w| &w[..]));
                 cmd = srv.table.find(argv[0]);
@@ -355,10 +374,11 @@ fn run_batch(
             srv.adoption.offer(buf, r.end, srv.clients[id].conn.input.lent.1);
         }
         let flow = dispatch::process(srv, id, cmd.filter(|c| *c != CmdId::MAX), args, out);
+        let before = *pos;
         if flow != Flow::Postponed {
             *pos = r.end;
         }
-        if after_command(srv, id, flow, out) {
+        if after_command(srv, id, flow, out, &buf[before..*pos]) {
             all = false;
             break;
         }
@@ -368,10 +388,10 @@ fn run_batch(
 }
 
 fn limits(srv: &Server, id: ClientId) -> ParseLimits {
-    ParseLimits {
-        max_bulk: srv.config.proto_max_bulk_len as i64,
-        authenticated: !auth::required(srv, &srv.clients[id]),
-    }
+    let c = &srv.clients[id];
+    // What the master has taken is taken here, however long it is.
+    let max_bulk = if c.has(flag::MASTER) { i64::MAX } else { srv.config.proto_max_bulk_len as i64 };
+    ParseLimits { max_bulk, authenticated: !auth::required(srv, c) }
 }
 
 /// Appends what was pushed to the client since its buffers were lent out, or since the last call.
@@ -382,10 +402,14 @@ pub(super) fn take_pushes(srv: &mut Server, id: ClientId, out: &mut Reply) {
     }
 }
 
-/// Appends messages pushed to the client while its command ran. True when the client's input must wait.
+/// Appends messages pushed to the client while its command ran; `done` are the bytes of it. True when the
+/// client's input must wait.
 #[inline]
-fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply) -> bool {
+fn after_command(srv: &mut Server, id: ClientId, flow: Flow, out: &mut Reply, done: &[u8]) -> bool {
     take_pushes(srv, id, out);
+    if srv.clients[id].has(flag::MASTER) {
+        link_client::done(srv, id, done);
+    }
     let c = &mut srv.clients[id];
     if out.over || flow == Flow::Close {
         c.set(flag::CLOSE_AFTER_REPLY);
@@ -406,6 +430,9 @@ fn stop(srv: &mut Server, id: ClientId) -> bool {
 }
 
 fn protocol_error(srv: &mut Server, id: ClientId, why: &str, out: &mut Reply) {
+    if srv.clients[id].has(flag::MASTER) {
+        return link_client::broken(srv, id, why);
+    }
     out.error(&format!("ERR Protocol error: {why}"));
     for e in out.take_errors() {
         srv.stats.count_error(&e);

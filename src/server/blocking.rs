@@ -49,11 +49,24 @@ impl Ctx<'_> {
             original,
             spent: 0,
         };
-        self.srv.blocked.add(self.client, b);
+        enlist(self.srv, self.client, b);
         self.srv.clients[self.client].set(flag::BLOCKED);
         policy::refresh(self.srv);
         Flow::Block
     }
+}
+
+/// The client waits, and the keyspace knows for which keys.
+fn enlist(srv: &mut Server, id: ClientId, b: Block) {
+    b.keys.iter().for_each(|key| srv.ks.awaited.add(key));
+    srv.blocked.add(id, b);
+}
+
+/// The client waits for nothing any more; what it waited for.
+pub fn delist(srv: &mut Server, id: ClientId) -> Option<Block> {
+    let b = srv.blocked.remove(id)?;
+    b.keys.iter().for_each(|key| srv.ks.awaited.remove(key));
+    Some(b)
 }
 
 /// Serves ready keys, and those that this makes ready.
@@ -94,7 +107,7 @@ pub fn retry(srv: &mut Server, id: ClientId) {
         Flow::Postponed => {
             // The server rests: the request waits on no key any more, only for the end of the pause.
             c.set(flag::BLOCKED);
-            srv.blocked.add(id, Block { keys: Vec::new(), ..b });
+            enlist(srv, id, Block { keys: Vec::new(), ..b });
             pause::postpone(srv, id);
         }
         Flow::Done | Flow::Close => log_slow(srv, id, &b, spent),
@@ -112,7 +125,7 @@ fn log_slow(srv: &mut Server, id: ClientId, b: &Block, spent: u64) {
 }
 
 fn unpark(srv: &mut Server, id: ClientId) -> Option<Block> {
-    let b = srv.blocked.remove(id)?;
+    let b = delist(srv, id)?;
     srv.clients.get_mut(id)?.clear(flag::BLOCKED);
     Some(b)
 }

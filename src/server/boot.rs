@@ -12,6 +12,7 @@
 use super::cron::Cron;
 use super::ctx::{Command, Table};
 use super::process::Process;
+use super::users::{self, DeclaredUser};
 use super::{
     Server, ServerStates, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
@@ -47,6 +48,7 @@ struct Plan {
     file: Option<Vec<u8>>,
     config: Config,
     table: Table,
+    users: Vec<DeclaredUser>,
     /// Directives that are not followed.
     warnings: Vec<String>,
 }
@@ -181,13 +183,14 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::CommandLine, families: Families) -> R
         let _ = open_log(&config);
     })?;
     let table = renamed(families, &startup.rename_commands)?;
+    let users = users::declared(&table, &config, &startup.users)?;
     let warnings = absent::check(&mut config, &startup)?;
     if !startup.module_configs.is_empty() {
         let text = "Module Configuration detected without loadmodule directive or no ApplyConfig call: \
                     aborting";
         return Err(LoadError::Unreadable(text.into()));
     }
-    Ok(Plan { argv, bare: options.bare, file: options.file, config, table, warnings })
+    Ok(Plan { argv, bare: options.bare, file: options.file, config, table, users, warnings })
 }
 
 fn renamed(families: Families, lines: &[load::Line]) -> Result<Table, LoadError> {
@@ -208,7 +211,7 @@ fn path_of(bytes: &[u8]) -> &Path {
 
 /// The server of a plan, until it ends.
 fn start(plan: Plan) -> i32 {
-    let Plan { argv, bare, file, config, table, warnings } = plan;
+    let Plan { argv, bare, file, config, table, users, warnings } = plan;
     if let Err(e) = open_log(&config) {
         eprintln!("Can't open the log file: {}", errno::text(&e));
         return 1;
@@ -239,7 +242,10 @@ fn start(plan: Plan) -> i32 {
         warning!("{text}");
     }
     match init(config, table, argv, file, supervised) {
-        Ok(mut srv) => run(&mut srv, background),
+        Ok(mut srv) => match users::load_at_start(&mut srv, &users) {
+            true => run(&mut srv, background),
+            false => 1,
+        },
         Err(code) => code,
     }
 }
@@ -288,6 +294,7 @@ fn init(
     super::limits::refresh(&mut srv);
     apply::crash_log(&srv);
     super::master::refresh_good(&mut srv);
+    super::role::at_start(&mut srv);
     Ok(srv)
 }
 
@@ -324,7 +331,12 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     }
     listen::log_ready(srv);
     if srv.process.supervised == Supervised::Systemd {
-        supervise::notify("STATUS=Ready to accept connections\n");
+        supervise::notify(match srv.repl.link.is_on() {
+            false => "STATUS=Ready to accept connections\n",
+            true => {
+                "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA sync\n"
+            }
+        });
         supervise::notify("READY=1\n");
     }
     let max = srv.config.maxmemory;
@@ -341,6 +353,7 @@ fn run(srv: &mut Server, background: bool) -> i32 {
     apply::oom_score(srv);
     apply::watchdog(srv);
     crash_report::register();
+    super::link::tick(srv);
     lend::shown(srv, pass::serve);
     0
 }
@@ -426,6 +439,7 @@ fn build(
         cmdstats: vec![CmdStats::default(); table.entries.len()],
         table,
         config,
+        acl: Default::default(),
         stats: Stats::default(),
         clock,
         reactor,
@@ -450,6 +464,7 @@ fn build(
         blocked: Default::default(),
         ops: Default::default(),
         repl: Default::default(),
+        master_link: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
         aof: Default::default(),

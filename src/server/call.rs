@@ -7,8 +7,8 @@
 //! ```
 
 use super::ctx::{Ctx, Propagation};
-use super::{Server, ServerStates, aof_load, settle};
-use crate::clients::ClientId;
+use super::{Server, ServerStates, aof_load, link_client, settle};
+use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
@@ -111,6 +111,8 @@ fn count_errors(srv: &mut Server, id: ClientId, cmd: CmdId, out: &mut Reply) {
         srv.stats.count_error(&e);
         if reads_log {
             aof_load::complain(srv, id, &e);
+        } else if srv.clients[id].has(flag::MASTER) {
+            link_client::complain(srv, id, &e);
         }
     }
 }

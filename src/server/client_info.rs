@@ -207,10 +207,12 @@ pub fn line(srv: &Server, id: ClientId, argv: &[&[u8]]) -> String {
         u16::MAX => "NULL",
         n => &srv.table.get(n).name,
     };
+    // Without a user nothing is refused.
+    let user = auth::user(srv, c).map_or("(superuser)".into(), |u| String::from_utf8_lossy(&u.name));
     let _ = write!(
         s,
         " events={events} cmd={cmd} user={} redir={} resp={} lib-name={} lib-ver={}",
-        auth::name(c.user),
+        user,
         redirect(srv, id),
         c.resp,
         text(&extra.lib_name),

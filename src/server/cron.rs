@@ -1,7 +1,8 @@
 //! What happens `hz` times a second.
 
 use super::{
-    Server, aof, child, expire_cycle, jobs, limits, master, pause, rewrite, shutdown, tracking,
+    Server, ServerStates, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite,
+    shutdown, tracking,
 };
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
@@ -52,8 +53,9 @@ pub fn run(srv: &mut Server) {
     if srv.cron.loops.is_multiple_of((hz / 10).max(1)) {
         let s = &mut srv.stats;
         s.instant_ops.sample(now, s.commands);
-        s.instant_in.sample(now, s.traffic.input);
+        s.instant_in.sample(now, s.traffic.input + s.net_repl_input);
         s.instant_out.sample(now, s.traffic.output + s.net_repl_output);
+        s.instant_repl_in.sample(now, s.net_repl_input);
         s.instant_repl_out.sample(now, s.net_repl_output);
         s.instant_cycles.sample(now, s.eventloop_cycles);
         s.instant_cycle_us.sample_average(s.eventloop_us, s.eventloop_cycles);
@@ -61,11 +63,13 @@ pub fn run(srv: &mut Server) {
     // A pass inside a command leaves the data alone: cron itself runs at depth 1.
     if srv.execution.owns_data() {
         expire_cycle::slow(srv);
+        expire_cycle::run_own(srv);
         databases(srv);
     }
     if srv.execution.owns_data() {
         persistence(srv);
         if srv.cron.loops.is_multiple_of(hz) {
+            link::tick(srv);
             master::cron(srv);
         }
     }
@@ -78,12 +82,16 @@ pub fn run(srv: &mut Server) {
 
 /// Children that ended, saves and rewrites that are due, writes to be tried again.
 fn persistence(srv: &mut Server) {
-    rewrite::scheduled(srv);
     child::reap(srv);
+    aof::cron(srv);
+    if srv.states.has(ServerStates::LOADING) {
+        // A part of a dataset is not saved.
+        return;
+    }
+    rewrite::scheduled(srv);
     jobs::save_points(srv);
     rewrite::grown(srv);
     jobs::scheduled(srv);
-    aof::cron(srv);
 }
 
 /// Clients that one tick should look at, at most.

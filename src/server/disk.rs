@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! the last BGSAVE failed, and there are save points (stop-writes-on-bgsave-error) ─┐
-//! the last write or sync of the AOF failed ────────────────────────────────────────┴─► ServerStates::DISK_ERROR
+//! the last write or sync of the AOF failed ────────────────────────────────────────┴─► DISK_ERROR
 //! ```
 //!
-//! The bit is set once per pass; the judge (`admit`) finds it set and asks `disk_error` again.
+//! The bit of `ServerStates` is set once per pass; the judge (`admit`) finds it set and asks
+//! `disk_error` again.
 
 use super::{Server, ServerStates, aof};
 use crate::proto::error::CmdError;

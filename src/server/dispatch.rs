@@ -6,7 +6,7 @@
 
 use super::admit::{self, Caller, Verdict};
 use super::call::{CallSource, call};
-use super::{Server, batch, client_info, kill, monitor, pause, settle, transaction};
+use super::{Server, batch, client_info, kill, link_client, monitor, pause, settle, transaction};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::{Flow, flag as cf};
 use crate::cmd::table::CmdId;
@@ -61,9 +61,16 @@ fn resolve(
 #[inline]
 fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
     if !admit::needs_no_judge(srv.states, &srv.clients[id], srv.table.get(cmd)) {
-        let verdict = admit::admit(srv, Caller::Client(id), cmd, args);
+        let caller = match srv.clients[id].has(flag::MASTER) {
+            true => Caller::Link(id),
+            false => Caller::Client(id),
+        };
+        let verdict = admit::admit(srv, caller, cmd, args);
         batch::take_pushes(srv, id, out);
         match verdict {
+            Verdict::Run if matches!(caller, Caller::Link(_)) => {
+                return link_client::apply(srv, id, cmd, args, out);
+            }
             Verdict::Run => {}
             Verdict::Refused(why) => {
                 return reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out);
@@ -163,6 +170,9 @@ pub fn reject(
     }
     for e in out.take_errors() {
         srv.stats.count_error(&e);
+        if srv.clients[id].has(flag::MASTER) {
+            link_client::complain(srv, id, &e);
+        }
     }
     Flow::Done
 }

@@ -11,7 +11,8 @@
 //!
 //! `maxmemory-eviction-tenacity` bounds the time of one call, and `pace` that of a pass, so that a limit
 //! that was lowered by far costs latency in slices. Nothing is evicted inside a nested pass, while loading
-//! and while eviction is paused.
+//! and while eviction is paused, nor on a replica with `replica-ignore-maxmemory`, which leaves it to its
+//! master.
 
 use super::pace::{Ration, Share};
 use super::{Server, ServerStates, settle, slow};
@@ -148,7 +149,9 @@ pub fn perform(srv: &mut Server) -> EvictOutcome {
 }
 
 fn allowed(srv: &Server) -> bool {
-    !srv.states.has(ServerStates::LOADING | ServerStates::BUSY)
+    let masters = srv.states.has(ServerStates::REPLICA) && srv.config.replica_ignore_maxmemory;
+    !masters
+        && !srv.states.has(ServerStates::LOADING | ServerStates::BUSY)
         && srv.execution.between_units()
         && !srv.pause.has(action::EVICT)
 }

@@ -32,6 +32,9 @@ const DBS: usize = 16;
 const LOOK_AT_CLOCK: u32 = 4;
 /// Places of the index visited for each key that is wanted: a sparse one is not searched for long.
 const PLACES_PER_KEY: usize = 20;
+/// One run over the keys of a writable replica's own clients: microseconds, and keys that stay.
+const OWN_US: u64 = 1000;
+const OWN_STAY: u32 = 3;
 /// A step of the index visits a bucket, which stands for so many places.
 const PLACES_PER_STEP: usize = 8;
 
@@ -226,6 +229,31 @@ fn fast_is_due(srv: &mut Server, effort: &Effort, now: u64) -> bool {
     }
     cycle.last_fast_us = now;
     true
+}
+
+/// On a writable replica: the keys that its own clients let expire. Stops when several of them in a row have
+/// to stay, or the time is up.
+pub fn run_own(srv: &mut Server) {
+    if !srv.switches.active_expire || srv.ks.policy.expiry != Expiry::DeleteOnWrite {
+        return;
+    }
+    let until = now_us() + OWN_US;
+    let mut stay = 0;
+    for _ in 0..srv.ks.own_ttls.len() {
+        let mut own = std::mem::take(&mut srv.ks.own_ttls);
+        let stays = own.next(|db, key| {
+            let waits = db < srv.ks.databases()
+                && srv.ks.peek(db, Key::new(key)).is_some_and(|e| e.when().is_some());
+            let mut name = Names::default();
+            name.push(key);
+            !waits || delete(srv, db, &name) > 0
+        });
+        srv.ks.own_ttls = own;
+        stay += u32::from(stays);
+        if stay > OWN_STAY || now_us() > until {
+            break;
+        }
+    }
 }
 
 /// Samples one database until few enough are expired. False when the time has run out.

@@ -7,20 +7,23 @@
 //! ```
 
 use super::child;
-use super::{Server, loading, master, rewrite};
-use crate::algo::num::loose;
+use super::{Server, ServerStates, function, link_client, loading, master, rewrite, role};
+use crate::algo::num::{loose, parse_i64};
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
 use crate::ds::entry::EntryRef;
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
+use crate::persist::aof::push_command;
 use crate::persist::check;
 use crate::persist::rdb::error::Error;
 use crate::persist::rdb::load::{Checks, Loaded, Loader, RdbItem};
 use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
 use crate::persist::rdb::source::{Source, Window};
 use crate::proto::args::Key;
+use crate::replication::ops::to;
+use crate::replication::{Position, is_id};
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::{errno, fsx, process};
 use std::fs::File;
@@ -43,10 +46,10 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
         ("ctime", srv.clock.unix_secs().to_string()),
         ("used-mem", crate::sys::alloc::used().to_string()),
     ];
-    if let Some(selected) = srv.ops.replicas.as_ref().filter(|_| !base) {
-        aux.push(("repl-stream-db", selected.db().unwrap_or(0).to_string()));
-        aux.push(("repl-id", srv.repl.replid.clone()));
-        aux.push(("repl-offset", srv.repl.offset().to_string()));
+    if let Some(at) = link_client::position(srv).filter(|_| !base) {
+        aux.push(("repl-stream-db", at.db.unwrap_or(0).to_string()));
+        aux.push(("repl-id", at.replid));
+        aux.push(("repl-offset", at.offset.to_string()));
     }
     aux.push(("aof-base", u8::from(base).to_string()));
     let usage = match srv.config.maxmemory_policy {
@@ -57,10 +60,12 @@ pub fn options(srv: &Server, base: bool) -> SaveOptions {
     SaveOptions { compress: srv.config.rdbcompression, checksum: srv.config.rdbchecksum, usage, aux }
 }
 
-/// A whole snapshot with nothing but its head, for a replica that wants no keys.
-pub fn snapshot_without_keys(srv: &Server) -> Vec<u8> {
+/// A whole snapshot without keys, with or without libraries, for a replica that wants no more.
+pub fn snapshot_without_keys(srv: &Server, functions: bool) -> Vec<u8> {
+    let functions = if functions { function::codes(srv) } else { Vec::new() };
     let mut bytes = Vec::new();
-    save(&Keyspace::new(0), &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
+    let none = Keyspace::new(0);
+    save(&none, &functions, &options(srv, false), &mut bytes, |_| Ok(())).expect("memory takes it all");
     bytes
 }
 
@@ -78,7 +83,7 @@ fn write_file(srv: &Server, mut each: impl FnMut()) -> io::Result<()> {
             each();
             Ok(())
         };
-        save(&srv.ks, &options(srv, false), &mut buffered, saved)?;
+        save(&srv.ks, &function::codes(srv), &options(srv, false), &mut buffered, saved)?;
         buffered.flush()
     });
     written.map_err(|f| {
@@ -119,9 +124,9 @@ pub fn save_now(srv: &mut Server) -> io::Result<()> {
     done
 }
 
-/// Loads the snapshot, at the start or again; `merge` lets it replace keys. A file that cannot be read
-/// whole is an error, and stays as it is. False when there is none.
-pub fn load_file(srv: &mut Server, merge: bool) -> Result<bool, Unread> {
+/// Loads the snapshot, at the start or again. A file that cannot be read whole is an error, and stays as it
+/// is. False when there is none.
+pub fn load_file(srv: &mut Server, why: LoadFor) -> Result<bool, Unread> {
     let opened = File::open(file_of(srv)).and_then(|f| f.metadata().map(|m| (f, m.len())));
     let (file, total) = match opened {
         Ok(opened) => opened,
@@ -135,7 +140,7 @@ pub fn load_file(srv: &mut Server, merge: bool) -> Result<bool, Unread> {
     };
     loading::start(srv, total);
     let source = Window::new(file, total, sums(srv));
-    let read = load_from(srv, source, merge, false);
+    let read = load_from(srv, source, why);
     loading::stop(srv);
     read.map(|_| true)
 }
@@ -145,35 +150,13 @@ pub fn sums(srv: &Server) -> bool {
     srv.config.rdbchecksum && !srv.switches.skip_checksums
 }
 
-/// Puts a snapshot into the dataset; gives back the source, which stands behind it. The `base` of an AOF
-/// keeps keys that have expired since: what follows it may depend on them.
-pub fn load_from<S: Source>(srv: &mut Server, source: S, merge: bool, base: bool) -> Result<S, Unread> {
-    super::policy::refresh(srv);
-    let deep = srv.config.sanitize_dump_payload == SanitizeDump::Yes;
-    let checks = Checks { checksum: sums(srv), deep };
-    let mut loader = match Loader::new(source, srv.ks.policy.limits, checks) {
-        Ok(loader) => loader,
-        Err(why) => return Err(broken(&why, 0)),
-    };
-    let mut load = Load { merge, base, db: 0, empty: 0 };
-    let done = load.all(srv, &mut loader);
-    srv.stats.dump_sanitizations += loader.sanitized();
-    if let Err(why) = done {
-        return Err(broken(&why, loader.at()));
+/// Puts a snapshot into the dataset; gives back the source, which stands behind it.
+pub fn load_from<S: Source>(srv: &mut Server, source: S, why: LoadFor) -> Result<S, Unread> {
+    let mut load = SnapshotLoad::begin(srv, source, why)?;
+    while load.next(srv)? == LoadStep::Item {
+        loading::progress(srv, load.at());
     }
-    if loader.unsummed {
-        crate::notice!("RDB file was saved with checksum disabled: no check performed.");
-    }
-    let skipped = match load.empty {
-        0 => String::new(),
-        n => format!(", empty keys skipped: {n}"),
-    };
-    crate::notice!(
-        "Done loading RDB, keys loaded: {}, keys expired: {}{skipped}.",
-        srv.jobs.keys_loaded,
-        srv.jobs.keys_expired
-    );
-    Ok(loader.into_source())
+    Ok(load.end(srv))
 }
 
 /// Why a snapshot was not read; the reason is in the log already.
@@ -209,7 +192,7 @@ fn broken(why: &Error, at: u64) -> Unread {
             return Unread::Foreign;
         }
         Error::Type(_) => {}
-        Error::Corrupt(_) => kind = Unread::Corrupt,
+        Error::Corrupt(_) | Error::PreRelease(_) => kind = Unread::Corrupt,
     }
     crate::warning!("Internal error in RDB reading offset {at} -> {text}");
     kind
@@ -219,12 +202,18 @@ fn broken(why: &Error, at: u64) -> Unread {
 /// redis-check-rdb does, and the findings go to standard output.
 pub fn load_at_start(srv: &mut Server) -> bool {
     let begun = mono_ns();
-    let why = match load_file(srv, false) {
+    if !srv.repl.link.is_on() {
+        // Keys that have expired meanwhile leave it, for replicas that go on from the snapshot.
+        srv.repl.open_backlog();
+        role::refresh(srv);
+    }
+    let why = match load_file(srv, LoadFor::Start) {
         Ok(found) => {
             let seconds = (mono_ns() - begun) as f64 / 1e9;
             if found {
                 crate::notice!("DB loaded from disk: {seconds:.3} seconds");
             }
+            role::restore(srv);
             return true;
         }
         Err(why) => why,
@@ -253,21 +242,122 @@ pub fn load_at_start(srv: &mut Server) -> bool {
 /// At most so many empty keys are logged by name.
 const EMPTY_TOLD: u64 = 10;
 
-/// A snapshot on its way into the dataset.
+/// What a snapshot is loaded for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadFor {
+    /// The start of the server. A master drops what has expired, and lets its replicas know.
+    Start,
+    /// DEBUG RELOAD; `merge` lets the snapshot replace keys.
+    Again { merge: bool },
+    /// The base of a log, whose commands may depend on keys that have expired since.
+    Base,
+    /// A full sync: what has expired is for the master to delete.
+    Sync,
+}
+
+/// A snapshot on its way into the dataset, item by item. Nothing of the server is borrowed between two items.
+pub struct SnapshotLoad<S> {
+    loader: Loader<S>,
+    load: Load,
+}
+
+impl<S: Source> SnapshotLoad<S> {
+    pub fn begin(srv: &mut Server, source: S, why: LoadFor) -> Result<Self, Unread> {
+        super::policy::refresh(srv);
+        let deep = srv.config.sanitize_dump_payload == SanitizeDump::Yes;
+        let checks = Checks { checksum: sums(srv), deep };
+        let loader = Loader::new(source, srv.ks.policy.limits, checks).map_err(|why| broken(&why, 0))?;
+        let master = !srv.states.has(ServerStates::REPLICA);
+        let load = Load {
+            merge: why == LoadFor::Again { merge: true },
+            drops_expired: master && matches!(why, LoadFor::Start | LoadFor::Again { .. }),
+            feeds: master && why == LoadFor::Start,
+            ..Load::default()
+        };
+        srv.jobs.loaded_at = None;
+        Ok(SnapshotLoad { loader, load })
+    }
+
+    /// Takes in one more item.
+    pub fn next(&mut self, srv: &mut Server) -> Result<LoadStep, Unread> {
+        let taken = match self.loader.next_item() {
+            Ok(Some(item)) => self.load.item(srv, item).map(|()| LoadStep::Item),
+            Ok(None) => Ok(LoadStep::Done),
+            Err(Error::NeedMore) => Ok(LoadStep::NeedsMore),
+            Err(why) => Err(why),
+        };
+        taken.map_err(|why| {
+            srv.stats.dump_sanitizations += self.loader.sanitized();
+            broken(&why, self.loader.at())
+        })
+    }
+
+    pub fn at(&self) -> u64 {
+        self.loader.at()
+    }
+
+    /// To feed what arrives.
+    pub fn source(&mut self) -> &mut S {
+        self.loader.source()
+    }
+
+    /// All of it is there.
+    pub fn end(self, srv: &mut Server) -> S {
+        srv.stats.dump_sanitizations += self.loader.sanitized();
+        if self.loader.unsummed {
+            crate::notice!("RDB file was saved with checksum disabled: no check performed.");
+        }
+        let skipped = match self.load.empty {
+            0 => String::new(),
+            n => format!(", empty keys skipped: {n}"),
+        };
+        crate::notice!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}{skipped}.",
+            srv.jobs.keys_loaded,
+            srv.jobs.keys_expired
+        );
+        srv.jobs.loaded_at = self.load.past();
+        self.loader.into_source()
+    }
+}
+
+/// What became of a try to take in one more item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadStep {
+    Item,
+    /// Not all of the next one is at hand.
+    NeedsMore,
+    Done,
+}
+
+/// Behind a snapshot stands what belongs to nothing.
+pub fn more_than_a_snapshot() -> Unread {
+    crate::warning!("Replication stream EOF marker is broken");
+    Unread::Cut
+}
+
+/// How a snapshot is taken in, and what of it is known so far.
+#[derive(Default)]
 struct Load {
     merge: bool,
-    base: bool,
+    drops_expired: bool,
+    /// Keys that are dropped leave the stream to replicas, too.
+    feeds: bool,
     db: usize,
     empty: u64,
+    /// Where the dataset stood in the stream: database, id and offset.
+    stream_db: Option<u64>,
+    replid: Option<String>,
+    offset: Option<u64>,
 }
 
 impl Load {
-    fn all<S: Source>(&mut self, srv: &mut Server, loader: &mut Loader<S>) -> Result<(), Error> {
-        while let Some(item) = loader.next_item()? {
-            self.item(srv, item)?;
-            loading::progress(srv, loader.at());
-        }
-        Ok(())
+    /// The position of the dataset, if the snapshot says all of it.
+    fn past(&self) -> Option<Position> {
+        let (replid, offset) = (self.replid.clone()?, self.offset?);
+        // A database that is not there is none that can be selected.
+        let db = usize::try_from(self.stream_db?).unwrap_or(usize::MAX);
+        Some(Position { replid, offset, db: Some(db) })
     }
 
     fn item(&mut self, srv: &mut Server, item: RdbItem<'_>) -> Result<(), Error> {
@@ -281,9 +371,12 @@ impl Load {
                 )));
             }
             RdbItem::Resize(..) => {}
-            RdbItem::Aux { name, value } => aux(srv, &name, &String::from_utf8_lossy(&value)),
-            RdbItem::Function(_) => {
-                return Err("Failed loading library, functions are not supported by this version".into());
+            RdbItem::Aux { name, value } => self.aux(srv, &name, &String::from_utf8_lossy(&value)),
+            RdbItem::Function(code) => {
+                if let Err(why) = function::load(srv, &code, self.merge, None) {
+                    crate::warning!("Failed loading library, {}", String::from_utf8_lossy(&why));
+                    return Err(Error::Short);
+                }
             }
             RdbItem::Empty { name } => {
                 if self.empty < EMPTY_TOLD {
@@ -292,8 +385,11 @@ impl Load {
                 }
                 self.empty += 1;
             }
-            RdbItem::Key { when: Some(w), .. } if w < srv.ks.now_ms && !self.base => {
+            RdbItem::Key { name, when: Some(w), .. } if w < srv.ks.now_ms && self.drops_expired => {
                 srv.jobs.keys_expired += 1;
+                if self.feeds {
+                    feed_deletion(srv, self.db, name);
+                }
             }
             RdbItem::Key { name, when, usage, value } => {
                 let (db, key) = (self.db, Key::new(name));
@@ -313,6 +409,25 @@ impl Load {
         }
         Ok(())
     }
+
+    /// A field about the file: some are shown, some say where the dataset stood in the stream.
+    fn aux(&mut self, srv: &mut Server, name: &[u8], value: &str) {
+        let number = parse_i64(value.as_bytes()).map(u64::try_from);
+        match (name, number) {
+            (b"repl-stream-db", Some(Ok(n))) => self.stream_db = Some(n),
+            (b"repl-offset", Some(Ok(n))) => self.offset = Some(n),
+            (b"repl-id", _) if is_id(value.as_bytes()) => self.replid = Some(value.into()),
+            _ => aux(srv, name, value),
+        }
+    }
+}
+
+/// A key that had expired when the server started: replicas that go on from the snapshot have it still.
+fn feed_deletion(srv: &mut Server, db: usize, key: &[u8]) {
+    let name: &[u8] = if srv.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+    let mut op = Vec::new();
+    push_command(&mut op, &[name, key]);
+    srv.ops.leave(db, to::REPLICAS, &op, None, srv.repl.backlog.as_mut());
 }
 
 /// A field about the file: some are shown.

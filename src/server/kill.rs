@@ -9,7 +9,7 @@
 //! `kill` calls nothing that could call it: a replica that is killed while the master's side feeds or
 //! writes leaves its record in `Replicas`, and `leave` draws the conclusions.
 
-use super::{Server, ServerStates, master, policy, settle, tracking};
+use super::{Server, ServerStates, blocking, link_client, master, policy, settle, tracking};
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::Reply;
 
@@ -18,7 +18,7 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     if !srv.clients.mark_dying(id) {
         return;
     }
-    srv.blocked.remove(id);
+    blocking::delist(srv, id);
     settle::unwatch(srv, id);
     srv.pubsub.forget(id);
     tracking::disable(srv, id);
@@ -69,10 +69,13 @@ pub fn reap(srv: &mut Server) {
             continue;
         }
         let Some(mut c) = srv.clients.remove(id) else { continue };
+        if srv.master_link.client == Some(id) {
+            link_client::lost(srv, &c);
+        }
         if let Some(s) = &mut c.conn.stream {
             s.deregister(srv.reactor.registry());
             // The child has copies of all descriptors: a mere close would leave the peer waiting.
-            if srv.jobs.child.is_some() {
+            if srv.jobs.child.is_some() || !srv.scripting.debugged.is_empty() {
                 s.shutdown();
             }
         }

@@ -8,13 +8,17 @@
 //! timeout             once a second
 //! ```
 
-use super::{Server, ServerStates, client_info, kill};
+use super::{Server, ServerStates, auth, client_info, kill};
 use crate::clients::client::Client;
 use crate::clients::{ClientId, ClientKind, flag};
 use crate::config::special::OutputLimit;
 
 /// The least that `maxmemory-clients` can be, so that a client can still send commands.
 const LEAST_EVICTION_LIMIT: usize = 128 * 1024;
+
+/// Bytes behind the first buffer of replies that a client may leave unread before it has logged in, whatever
+/// the limits of its class say: refusals alone could fill the memory.
+const BEFORE_LOGIN: usize = 1024;
 
 fn output_limit(srv: &Server, kind: ClientKind) -> OutputLimit {
     let class = match kind {
@@ -42,6 +46,9 @@ fn over_limit(srv: &mut Server, id: ClientId, held: usize) -> bool {
     let now = srv.clock.unix_secs() as u32;
     let c = &srv.clients[id];
     if c.conn.out.over {
+        return true;
+    }
+    if held > BEFORE_LOGIN && auth::required(srv, c) {
         return true;
     }
     let kind = c.kind();

@@ -13,29 +13,42 @@ use crate::jobs::loading::{Loading, delay};
 use crate::sys::{alloc, clock, signals};
 
 pub fn start(srv: &mut Server, total: u64) {
+    start_beside(srv, total, false);
+}
+
+/// `beside`: the new dataset is read beside the old one, which is served meanwhile.
+pub fn start_beside(srv: &mut Server, total: u64, beside: bool) {
     let started = clock::unix_ms() / 1000;
     srv.loading = Loading { started, total, ..Loading::default() };
     (srv.jobs.keys_loaded, srv.jobs.keys_expired) = (0, 0);
-    srv.states.put(ServerStates::LOADING, true);
-    signals::set_loading(true);
+    srv.states.put(if beside { ServerStates::ASYNC_LOADING } else { ServerStates::LOADING }, true);
+    signals::set_loading(!beside);
     policy::refresh(srv);
 }
 
-/// One more item has been read, up to byte `at`.
+/// One more item has been read, up to byte `at`. Inside of the start or of a command the loop turns here.
 pub fn progress(srv: &mut Server, at: u64) {
+    if count(srv, at) {
+        pass::nested(srv, pass::Interrupt::Load);
+    }
+}
+
+/// One more item has been read, up to byte `at`: true when the loop is to turn.
+pub fn count(srv: &mut Server, at: u64) -> bool {
     srv.loading.keys += 1;
     delay(srv.config.key_load_delay, srv.loading.keys);
     let step = srv.config.loading_process_events_interval_bytes;
     if step == 0 || at / step == srv.loading.loaded / step {
-        return;
+        return false;
     }
     srv.loading.loaded = at;
     srv.stats.peak_memory = srv.stats.peak_memory.max(alloc::used());
-    pass::nested(srv, pass::Interrupt::Load);
+    true
 }
 
 pub fn stop(srv: &mut Server) {
     srv.states.put(ServerStates::LOADING, false);
+    srv.states.put(ServerStates::ASYNC_LOADING, false);
     signals::set_loading(false);
     policy::refresh(srv);
 }

@@ -11,7 +11,7 @@
 //! there was answered to a replica that has no business to ask, and closes it.
 
 use super::child;
-use super::{Server, ServerStates, client_info, jobs, kill, limits, policy};
+use super::{Server, ServerStates, client_info, jobs, kill, limits, role};
 use crate::clients::{Client, ClientId, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
@@ -75,9 +75,10 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     srv.repl.replicas.attach(id, silent, stage);
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
+        // A new history: what was written while no stream was kept is missing in the old one.
+        srv.repl.change_id();
         srv.repl.open_backlog();
-        srv.ops.replicas = Some(crate::replication::ops::Selected::default());
-        policy::refresh(srv);
+        role::refresh(srv);
         let r = &srv.repl;
         notice!(
             "Replication backlog created, my new replication IDs are '{}' and '{}'",
@@ -111,10 +112,11 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     }
 }
 
-/// The replica gets a snapshot of nothing, which needs no child.
+/// The replica gets a snapshot without keys, which needs no child.
 fn without_keys(srv: &mut Server, id: ClientId) {
     debug_assert!(srv.ops.is_empty(), "what the snapshot stands for must not stand behind it");
-    let snapshot = jobs::snapshot_without_keys(srv);
+    let functions = srv.repl.replicas.facts(id).is_some_and(|a| a.functions);
+    let snapshot = jobs::snapshot_without_keys(srv, functions);
     let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
     let name = name(srv, id);
     notice!("Replica {name} wants no keys: its snapshot goes without a BGSAVE");
@@ -242,7 +244,8 @@ fn measure(srv: &mut Server, end: u64) {
     trim(srv);
 }
 
-fn trim(srv: &mut Server) {
+/// Drops what of the stream is older than it is to be kept.
+pub fn trim(srv: &mut Server) {
     let wanted = srv.repl.replicas.wanted(srv.repl.offset());
     if let Some(b) = &mut srv.repl.backlog {
         b.trim(srv.config.repl_backlog_size, wanted);
@@ -417,10 +420,7 @@ pub fn cron(srv: &mut Server) {
         return age(srv);
     }
     if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
-        if let Some(b) = &mut srv.repl.backlog {
-            b.push(b"*1\r\n$4\r\nPING\r\n");
-        }
-        feed(srv);
+        originate(srv, b"*1\r\n$4\r\nPING\r\n");
     }
     for r in srv.repl.replicas.iter_mut() {
         if r.keep_alive() {
@@ -428,7 +428,9 @@ pub fn cron(srv: &mut Server) {
         }
     }
     let (now, most) = (srv.clock.unix_secs(), srv.config.repl_timeout);
-    let late = |r: &Replica| u64::try_from(now - r.ack_at).is_ok_and(|s| s > most);
+    // A replica that loads sends line ends and acknowledges nothing.
+    let spoke = |r: &Replica| srv.clients.get(r.id).map_or(0, |c| i64::from(c.conn.last_seen));
+    let late = |r: &Replica| u64::try_from(now - r.ack_at.max(spoke(r))).is_ok_and(|s| s > most);
     let gone = |r: &&Replica| r.stage == Stage::Online && !r.silent && late(r);
     for id in srv.repl.replicas.iter().filter(gone).map(|r| r.id).collect::<Vec<_>>() {
         warning!("Disconnecting timedout replica (streaming sync): {}", name(srv, id));
@@ -464,19 +466,20 @@ fn remove_file(srv: &mut Server) {
 fn age(srv: &mut Server) {
     let ttl = srv.config.repl_backlog_ttl;
     let idle = srv.clock.unix_secs() - srv.repl.alone_since;
-    if srv.repl.backlog.is_none() || ttl == 0 || !u64::try_from(idle).is_ok_and(|i| i > ttl) {
+    let kept = srv.repl.backlog.is_none() || srv.repl.link.is_on();
+    if kept || ttl == 0 || !u64::try_from(idle).is_ok_and(|i| i > ttl) {
         return;
     }
+    srv.repl.change_id();
     srv.repl.close_backlog();
-    srv.ops.replicas = None;
-    policy::refresh(srv);
+    role::refresh(srv);
     notice!("Replication backlog freed after {ttl} seconds without connected replicas.");
 }
 
 /// The number of replicas that follow closely; None when the configuration asks for no minimum.
 pub fn good(srv: &Server) -> Option<u64> {
     let lag = srv.config.min_replicas_max_lag;
-    let wanted = srv.config.min_replicas_to_write > 0 && lag > 0;
+    let wanted = srv.config.min_replicas_to_write > 0 && lag > 0 && !srv.repl.link.is_on();
     wanted.then(|| srv.repl.replicas.good(srv.clock.unix_secs(), lag))
 }
 
@@ -494,8 +497,16 @@ pub fn lagging(srv: &Server) -> impl Iterator<Item = &Replica> {
 
 /// Asks every replica how far it is, rather than wait for it to tell.
 pub fn ask_for_acks(srv: &mut Server) {
+    originate(srv, b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+}
+
+/// Appends a command that no client has sent. A replica adds nothing to the stream of its master.
+fn originate(srv: &mut Server, command: &[u8]) {
+    if srv.repl.link.is_on() {
+        return;
+    }
     if let Some(b) = &mut srv.repl.backlog {
-        b.push(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+        b.push(command);
     }
     feed(srv);
 }

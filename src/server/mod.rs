@@ -21,11 +21,14 @@ pub mod dispatch;
 pub mod evict;
 pub mod execution;
 pub mod expire_cycle;
+pub mod function;
 pub mod info;
 pub mod jobs;
 pub mod kill;
 pub mod lend;
 pub mod limits;
+pub mod link;
+pub mod link_client;
 pub mod listen;
 pub mod loading;
 pub mod master;
@@ -36,15 +39,20 @@ pub mod pause;
 pub mod policy;
 pub mod process;
 pub mod rewrite;
+pub mod role;
 pub mod script;
 pub mod script_api;
+pub mod script_debug;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;
 pub mod switches;
+pub mod sync_load;
 pub mod tracking;
 pub mod transaction;
+pub mod users;
 
+use crate::acl::Acl;
 use crate::bio::Bio;
 use crate::blocked::Blocked;
 use crate::clients::pause::Pause;
@@ -71,6 +79,7 @@ pub struct Server {
     pub ks: Keyspace,
     pub clients: Clients,
     pub config: Config,
+    pub acl: Acl,
     pub table: Table,
     /// Parallel to the table's entries.
     pub cmdstats: Vec<CmdStats>,
@@ -102,6 +111,7 @@ pub struct Server {
     pub blocked: Blocked,
     pub ops: Ops,
     pub repl: Replication,
+    pub master_link: link::MasterLink,
     pub scripting: Scripting,
     pub jobs: Jobs,
     pub aof: Aof,
@@ -126,7 +136,11 @@ impl ServerStates {
     pub const LOADING: u32 = 1 << 2;
     pub const BUSY: u32 = 1 << 3;
     pub const REPLICA: u32 = 1 << 4;
+    /// A replica without its master does not serve what may be stale.
+    pub const STALE: u32 = 1 << 5;
     pub const CLIENT_EVICTION: u32 = 1 << 6;
+    /// A dataset is loaded beside the one that is served.
+    pub const ASYNC_LOADING: u32 = 1 << 10;
     pub const DISK_ERROR: u32 = 1 << 7;
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;

@@ -15,7 +15,7 @@
 
 use super::{
     Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
-    rewrite,
+    link, rewrite,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -73,12 +73,10 @@ pub fn nested(srv: &mut Server, why: Interrupt) {
     srv.clock.unix_us = wall;
 }
 
-/// One pass; `patience` bounds the wait for events (None: until the next timer).
-pub fn turn(srv: &mut Server, patience: Option<Duration>) {
-    before_sleep::run(srv);
-    cycle_ends(srv);
+/// How long the loop may wait for events: at most `patience`, and not at all while there is work.
+fn until_due(srv: &Server, patience: Duration) -> Duration {
     let until_cron = srv.cron.next_ms.saturating_sub(mono_ns() / 1_000_000);
-    let mut timeout = Duration::from_millis(until_cron).min(patience.unwrap_or(Duration::MAX));
+    let mut timeout = Duration::from_millis(until_cron).min(patience);
     if let Some(at) = srv.blocked.next_timeout() {
         timeout = timeout.min(Duration::from_millis((at - crate::sys::clock::unix_ms()).max(0) as u64));
     }
@@ -88,9 +86,18 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     let busy =
         srv.execution.between_passes() && (srv.eviction.running || srv.expire_cycle.is_under_way());
-    if !srv.clients.to_read.is_empty() || !srv.clients.to_write.is_empty() || busy {
-        timeout = Duration::ZERO;
+    let syncs = srv.master_link.has_work();
+    match srv.clients.to_read.is_empty() && srv.clients.to_write.is_empty() && !busy && !syncs {
+        true => timeout,
+        false => Duration::ZERO,
     }
+}
+
+/// One pass; `patience` bounds the wait for events (None: until the next timer).
+pub fn turn(srv: &mut Server, patience: Option<Duration>) {
+    before_sleep::run(srv);
+    cycle_ends(srv);
+    let timeout = until_due(srv, patience.unwrap_or(Duration::MAX));
     let bound = srv.config.busy_poll_us * 1000;
     if let Some(polled) = srv.reactor.wait(timeout, bound, &srv.clock) {
         srv.stats.busy_polls += 1;
@@ -123,6 +130,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     // Nothing that has arrived waits while the loop sleeps.
     while run_arrival(srv) {}
+    if srv.master_link.has_work() && srv.execution.owns_data() {
+        link::drive(srv);
+    }
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
         srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
@@ -162,6 +172,7 @@ fn cycle_ends(srv: &mut Server) {
 fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
+        Source::Extra(reactor::LINK) => link::ready(srv),
         Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
@@ -295,7 +306,7 @@ fn readable(srv: &mut Server, id: ClientId) {
     if c.has(flag::DYING | flag::CLOSE_AFTER_REPLY) {
         return;
     }
-    if c.has(flag::EXECUTING) {
+    if c.has(flag::EXECUTING) || c.has(flag::MASTER) && srv.execution.in_nested_pass() {
         return srv.clients.wants_read(id);
     }
     let got = read_once(srv, id);
@@ -370,7 +381,8 @@ fn read_once(srv: &mut Server, id: ClientId) -> Got {
             return Got::End;
         }
     };
-    if conn.input.unparsed() as u64 > srv.config.client_query_buffer_limit {
+    let unparsed = conn.input.unparsed() as u64;
+    if unparsed > srv.config.client_query_buffer_limit && !srv.clients[id].has(flag::MASTER) {
         query_limit_reached(srv, id);
         return Got::End;
     }

@@ -11,13 +11,8 @@ use crate::object::{ValueLimits, hash, list, set, zset};
 pub fn refresh(srv: &mut Server) {
     let c = &srv.config;
     let p = &mut srv.ks.policy;
-    // What is read from the disk is no news, and nothing of it goes before all of it is there.
+    // What is read from the disk is no news.
     let loading = srv.states.has(super::ServerStates::LOADING);
-    p.expiry = match srv.pause.has(action::EXPIRE) {
-        _ if loading => Expiry::Ignore,
-        true => Expiry::Paused,
-        false => Expiry::Delete,
-    };
     p.notify = if srv.pubsub.has_listeners() && !loading { c.notify_keyspace_events } else { 0 };
     p.tracked = srv.tracking.listens();
     p.modified = (p.tracked || !srv.watches.is_empty()) && !loading;
@@ -30,6 +25,21 @@ pub fn refresh(srv: &mut Server) {
     p.lazy_server_del = c.lazyfree_lazy_server_del;
     p.memory_limit = usize::try_from(c.maxmemory).unwrap_or(usize::MAX);
     p.limits = limits(c, &srv.switches);
+    refresh_expiry(srv);
+}
+
+/// How expired keys are met. Nothing of a dataset goes before all of it is loaded; a replica waits for its
+/// master to say that a key has gone, and until then runs what the master says as if it were there.
+pub fn refresh_expiry(srv: &mut Server) {
+    let loading = srv.states.has(super::ServerStates::LOADING);
+    let replica = srv.states.has(super::ServerStates::REPLICA);
+    srv.ks.policy.expiry = match srv.pause.has(action::EXPIRE) {
+        _ if loading || srv.repl.applying => Expiry::Ignore,
+        _ if replica && srv.config.replica_read_only => Expiry::Report,
+        _ if replica => Expiry::DeleteOnWrite,
+        true => Expiry::Paused,
+        false => Expiry::Delete,
+    };
 }
 
 /// When values change their encoding.

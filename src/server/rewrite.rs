@@ -18,7 +18,7 @@
 
 use super::aof::{self, LogPlace, shown};
 use super::child;
-use super::{Server, blocking, jobs};
+use super::{Server, blocking, function, jobs};
 use crate::blocked::Wait;
 use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::{Child, ChildKind, Exit};
@@ -66,14 +66,15 @@ fn write_temp(srv: &Server, temp: &Path, each: &mut dyn FnMut()) -> io::Result<(
     })?;
     let steady = fsx::Steady::new(&file, srv.config.aof_rewrite_incremental_fsync);
     let mut out = BufWriter::with_capacity(256 << 10, steady);
+    let functions = function::codes(srv);
     if srv.config.aof_use_rdb_preamble {
-        save(&srv.ks, &jobs::options(srv, true), &mut out, |_| {
+        save(&srv.ks, &functions, &jobs::options(srv, true), &mut out, |_| {
             each();
             Ok(())
         })?;
     } else {
         let now = srv.config.aof_timestamp_enabled.then(|| unix_ms() / 1000);
-        encode::rewrite(&srv.ks, now, &mut out, each)?;
+        encode::rewrite(&srv.ks, &functions, now, &mut out, each)?;
     }
     out.flush()?;
     drop(out);

@@ -4,7 +4,7 @@
 use super::admit::{self, Caller, Verdict};
 use super::call::{CallSource, call};
 use super::ctx::Ctx;
-use super::{Server, ServerStates, lend, pass};
+use super::{Server, ServerStates, auth, lend, pass};
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -12,8 +12,9 @@ use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::proto::reply::Reply;
 use crate::replication::ops::to;
+use crate::scripting::ffi::{self, Compiled, Invocation};
 use crate::scripting::header::Flags;
-use crate::scripting::{Running, Sha, ffi};
+use crate::scripting::{Job, Running};
 use crate::sys::clock::mono_ns;
 
 /// The pseudo-client of scripts.
@@ -28,17 +29,21 @@ fn runner(srv: &mut Server) -> ClientId {
     id
 }
 
-/// Runs a compiled script for the caller of `ctx`; its value or its error is the reply.
-pub fn eval(
-    ctx: &mut Ctx<'_>,
-    name: Sha,
-    keys: &[&[u8]],
-    argv: &[&[u8]],
-    read_only: bool,
-) -> Result<(), CmdError> {
+/// What a request runs, and how.
+pub struct Call<'a> {
+    pub job: Job,
+    pub compiled: Compiled,
+    pub flags: Flags,
+    pub keys: &'a [&'a [u8]],
+    pub argv: &'a [&'a [u8]],
+    /// By a command that only reads.
+    pub read_only: bool,
+}
+
+/// Runs a script for the caller of `ctx`; its value or its error is the reply.
+pub fn run(ctx: &mut Ctx<'_>, call: Call<'_>) -> Result<(), CmdError> {
+    let Call { job, flags, keys, argv, read_only, compiled: callee } = call;
     let srv = &mut *ctx.srv;
-    let script = srv.scripting.scripts.get(&name).expect("kept before it runs");
-    let (flags, compiled) = (script.flags, script.compiled);
     if let Some(why) = admit::script(srv, ctx.client, flags, read_only) {
         return Err(why);
     }
@@ -46,11 +51,14 @@ pub fn eval(
     let runner = runner(srv);
     srv.clients[runner].db = ctx.db as u32;
     srv.clients[runner].resp = 2;
+    let mut vm =
+        srv.scripting.interpreter(&job).vm.take().expect("compiled before it runs, and one at a time");
+    std::mem::swap(vm.random(), &mut srv.scripting.random);
     srv.scripting.running = Some(Running {
-        name,
+        job,
         caller: ctx.client,
         started_ns: mono_ns(),
-        timed_out: false,
+        timed_out: None,
         killed: false,
         wrote: false,
         read_only: read_only || declared(Flags::NO_WRITES),
@@ -58,30 +66,33 @@ pub fn eval(
         resp: 2,
         repl: to::ALL,
     });
+    *vm.debugger() = srv.scripting.debugger.take();
     let watched = srv.config.busy_reply_threshold > 0;
-    let mut vm = srv.scripting.vm.take().expect("compiled before it runs, and one script at a time");
+    let invocation = Invocation { callee, keys, argv, request: &ctx.args, watched };
     let out = &mut *ctx.out;
     let resp = || lend::with_lent(|srv| srv.scripting.running.as_ref().map_or(2, |r| r.resp));
-    let result = lend::lend(srv, || vm.run(compiled, keys, argv, watched, out, resp));
-    srv.scripting.vm = Some(vm);
+    let result = lend::lend(srv, || vm.run(&invocation, out, resp));
     let over = srv.scripting.running.take().expect("set above");
-    if over.timed_out {
+    std::mem::swap(vm.random(), &mut srv.scripting.random);
+    srv.scripting.debugger = vm.debugger().take();
+    srv.scripting.interpreter(&over.job).vm = Some(vm);
+    if over.timed_out.is_some() {
         srv.states.put(ServerStates::BUSY, false);
         // The cron runs now: while the script was busy it did not reap children or expire keys.
         srv.cron.next_ms = 0;
     }
     if let Err(f) = result {
-        let text = failed(&name, &f);
+        let text = failed(over.job.name(), &f);
         if f.counted { ctx.out.counted_error(&text) } else { ctx.out.error_bytes(&text) }
     }
     Ok(())
 }
 
 /// The error of a script as its caller gets it.
-fn failed(name: &Sha, f: &ffi::Failure) -> Vec<u8> {
+fn failed(name: &[u8], f: &ffi::Failure) -> Vec<u8> {
     if f.raw {
         let shown = &f.message[..f.message.len().min(100)];
-        return [b"ERR Error running script ", &name[..], b", ", shown].concat();
+        return [b"ERR Error running script ", name, b", ", shown].concat();
     }
     match &f.place {
         None => f.message.clone(),
@@ -91,10 +102,21 @@ fn failed(name: &Sha, f: &ffi::Failure) -> Vec<u8> {
     }
 }
 
+/// Interpreters do not run inside each other: a script that calls scripts or changes libraries (only DEBUG
+/// lets it) is refused.
+pub fn none_runs(srv: &Server) -> Result<(), CmdError> {
+    match srv.scripting.running {
+        Some(_) => Err(CmdError::Msg(&"ERR This Redis command is not allowed from script")),
+        None => Ok(()),
+    }
+}
+
 /// `redis.acl_check_cmd`: may the caller run it? None for what is no command.
 pub fn may_call(srv: &Server, words: &[Vec<u8>]) -> Option<bool> {
     let args: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
-    srv.table.resolve(&args).ok().map(|_| true)
+    let cmd = srv.table.resolve(&args).ok()?;
+    let caller = caller(srv)?;
+    Some(auth::may_call(srv, caller, cmd, &args))
 }
 
 /// A command of the running script: its reply, or the text of an error that has been counted.
@@ -142,9 +164,9 @@ pub fn set_repl(srv: &mut Server, mask: u8) {
     }
 }
 
-/// Called every so many instructions: a script that runs too long lets the loop turn. True when it is
-/// to end.
-pub fn slow(srv: &mut Server) -> bool {
+/// Called every so many instructions: a script that runs too long lets the loop turn. `request` is the
+/// caller's. True when it is to end.
+pub fn slow(srv: &mut Server, request: &[&[u8]]) -> bool {
     let threshold = srv.config.busy_reply_threshold;
     let Some(r) = &mut srv.scripting.running else { return false };
     if r.killed {
@@ -154,12 +176,13 @@ pub fn slow(srv: &mut Server) -> bool {
     if threshold == 0 || elapsed < threshold {
         return false;
     }
-    if !r.timed_out {
-        r.timed_out = true;
+    if r.timed_out.is_none() {
+        r.timed_out = Some(request.iter().map(|w| w.to_vec()).collect());
         crate::warning!(
             "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing \
-             the script using the SCRIPT KILL command. Script name is: {}.",
-            String::from_utf8_lossy(&r.name)
+             the script using the {} command. Script name is: {}.",
+            if r.job.is_function() { "FUNCTION KILL" } else { "SCRIPT KILL" },
+            String::from_utf8_lossy(r.job.name())
         );
         srv.states.put(ServerStates::BUSY, true);
     }
@@ -171,8 +194,8 @@ pub fn slow(srv: &mut Server) -> bool {
     killed
 }
 
-/// SCRIPT KILL.
-pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
+/// SCRIPT KILL, and FUNCTION KILL for a function.
+pub fn kill(srv: &mut Server, function: bool) -> Result<(), CmdError> {
     let Some(r) = &mut srv.scripting.running else {
         return Err(CmdError::Msg(&"NOTBUSY No scripts in execution right now."));
     };
@@ -189,6 +212,26 @@ pub fn kill(srv: &mut Server) -> Result<(), CmdError> {
               NOSAVE command.",
         ));
     }
+    if function != r.job.is_function() {
+        return Err(busy(srv));
+    }
     r.killed = true;
     Ok(())
+}
+
+/// Why other commands are refused while a script is busy.
+pub fn busy(srv: &Server) -> CmdError {
+    if srv.scripting.running.as_ref().is_some_and(|r| r.job.is_function()) {
+        return CmdError::Msg(
+            &"BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+        );
+    }
+    CmdError::Msg(
+        &"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    )
+}
+
+/// The client whose script runs now.
+pub fn caller(srv: &Server) -> Option<ClientId> {
+    srv.scripting.running.as_ref().map(|r| r.caller)
 }

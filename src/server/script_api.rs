@@ -4,16 +4,19 @@ use super::lend::with_lent;
 use super::script;
 use crate::config::REDIS_VERSION;
 use crate::replication::ops::to;
-use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack};
+use crate::scripting::ffi::{Calls, Library, LuaType, Raise, Stack, cast_int};
 use crate::scripting::name_of;
+use crate::scripting::register::register_function;
 use crate::scripting::sandbox::LibraryItem::{Call, Native, Number, PCall, Text};
 use crate::sys::log::{self, Level};
 
 /// What scripts call.
 pub const CALLS: Calls = Calls {
     redis: LIBRARY,
+    scripts_only: SCRIPTS_ONLY,
+    loading: LOADING,
     command: |args| with_lent(|srv| script::command(srv, args)),
-    slow: || with_lent(script::slow),
+    slow: |request| with_lent(|srv| script::slow(srv, request)),
 };
 
 const LIBRARY: Library = &[
@@ -37,9 +40,25 @@ const LIBRARY: Library = &[
     ("REPL_REPLICA", Number(to::REPLICAS as f64)),
     ("REPL_ALL", Number(to::ALL as f64)),
     ("acl_check_cmd", Native(acl_check_cmd)),
+];
+
+/// Beside that in EVAL.
+const SCRIPTS_ONLY: Library = &[
     ("breakpoint", Native(breakpoint)),
     ("debug", Native(debug)),
     ("replicate_commands", Native(replicate_commands)),
+];
+
+/// The table `redis` while a library is loaded.
+const LOADING: Library = &[
+    ("register_function", Native(register_function)),
+    ("log", Native(log_)),
+    ("LOG_DEBUG", Number(0.0)),
+    ("LOG_VERBOSE", Number(1.0)),
+    ("LOG_NOTICE", Number(2.0)),
+    ("LOG_WARNING", Number(3.0)),
+    ("REDIS_VERSION_NUM", Number(version_number() as f64)),
+    ("REDIS_VERSION", Text(REDIS_VERSION)),
 ];
 
 /// The levels of the constants above.
@@ -100,9 +119,9 @@ fn status_reply(s: &mut Stack) -> Result<i32, Raise> {
     Ok(1)
 }
 
-/// A number as C takes it for an int.
+/// An argument as C takes it for an int; what is no number is 0.
 fn int(s: &Stack, at: i32) -> i32 {
-    s.number(at).unwrap_or(0.0) as i32
+    cast_int(s.number(at).unwrap_or(0.0))
 }
 
 fn setresp(s: &mut Stack) -> Result<i32, Raise> {
@@ -157,7 +176,7 @@ fn log_(s: &mut Stack) -> Result<i32, Raise> {
     let Some(level) = s.number(1) else {
         return Err(error("First argument must be a number (log level)."));
     };
-    let level = usize::try_from(level as i32).ok().and_then(|n| LEVELS.get(n));
+    let level = usize::try_from(cast_int(level)).ok().and_then(|n| LEVELS.get(n));
     let Some(level) = level else { return Err(error("Invalid debug level.")) };
     if !log::enabled(*level) {
         return Ok(0);
@@ -181,13 +200,20 @@ fn replicate_commands(s: &mut Stack) -> Result<i32, Raise> {
     Ok(1)
 }
 
-/// Says whether a debugger will stop: there is none.
+/// Lets the debugger stop at the next line; says whether there is one.
 fn breakpoint(s: &mut Stack) -> Result<i32, Raise> {
-    s.push_bool(false);
+    let there = s.kept().debugger.as_mut().map(|d| d.break_here()).is_some();
+    s.push_bool(there);
     Ok(1)
 }
 
-/// Writes to the console of the debugger.
-fn debug(_: &mut Stack) -> Result<i32, Raise> {
+/// Shows values to the debugger.
+fn debug(s: &mut Stack) -> Result<i32, Raise> {
+    let Some(line) = s.kept().debugger.as_ref().map(|d| d.line()) else { return Ok(0) };
+    let values: Vec<Vec<u8>> = (1..=s.top()).map(|at| s.described(at)).collect();
+    let text = [format!("<debug> line {line}: ").as_bytes(), &values.join(&b", "[..])].concat();
+    if let Some(d) = &mut s.kept().debugger {
+        d.log(text);
+    }
     Ok(0)
 }

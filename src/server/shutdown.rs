@@ -9,7 +9,7 @@
 //! While replicas are waited for, writes rest, so that the replicas can reach the end of the stream.
 
 use super::pause;
-use super::{Server, ServerStates, aof, blocking, child, jobs, listen, master, rewrite};
+use super::{Server, ServerStates, aof, blocking, child, jobs, listen, master, rewrite, script_debug};
 use crate::blocked::Wait;
 use crate::clients::pause::{Purpose, action};
 use crate::config::{Supervised, shutdown as flag};
@@ -78,6 +78,7 @@ fn cancel(srv: &mut Server) {
 fn finish(srv: &mut Server) -> bool {
     master::tell_lagging(srv);
     let flags = srv.shutdown.flags;
+    script_debug::kill_sessions(srv);
     if child::runs(srv, ChildKind::Snapshot) {
         warning!("There is a child saving an .rdb. Killing it!");
         jobs::kill_child(srv);

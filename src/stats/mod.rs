@@ -11,6 +11,7 @@ pub struct Stats {
     pub rejected_connections: u64,
     pub traffic: Traffic,
     /// To replicas; not in `traffic`.
+    pub net_repl_input: u64,
     pub net_repl_output: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
@@ -49,15 +50,13 @@ pub struct Stats {
     pub instant_ops: Rate,
     pub instant_in: Rate,
     pub instant_out: Rate,
+    pub instant_repl_in: Rate,
     pub instant_repl_out: Rate,
     pub instant_cycles: Rate,
     pub instant_cycle_us: Rate,
     /// By error code, without the dash.
     pub errors: HashMap<Box<str>, u64>,
 }
-
-/// The place of refused logins in `acl_denied`.
-pub const DENIED_AUTH: usize = 0;
 
 /// Bytes and calls between clients and the thread that reads and writes.
 #[derive(Debug, Default, Clone, Copy)]

@@ -101,13 +101,10 @@ impl<'f> Steady<'f> {
 
 impl Write for Steady<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(strides) = &mut self.strides else { return self.file.write(bytes) };
-        let room = usize::try_from(strides.room()).unwrap_or(usize::MAX).min(bytes.len());
-        let n = self.file.write(&bytes[..room])?;
-        for (from, flags) in strides.add(n as u64).into_iter().flatten() {
-            sync_range(self.file, from, flags)?;
+        match &mut self.strides {
+            Some(strides) => strides.write(self.file, bytes),
+            None => self.file.write(bytes),
         }
-        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -115,8 +112,9 @@ impl Write for Steady<'_> {
     }
 }
 
+/// How far a file is written that goes to the disk in strides.
 #[derive(Default)]
-struct Strides {
+pub struct Strides {
     written: u64,
 }
 
@@ -125,6 +123,28 @@ const FINISH: u32 =
     libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
 
 impl Strides {
+    /// Appends all of it.
+    pub fn write_all(&mut self, file: &File, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write(file, bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.room()).unwrap_or(usize::MAX).min(bytes.len());
+        let n = file.write(&bytes[..room])?;
+        for (from, flags) in self.add(n as u64).into_iter().flatten() {
+            sync_range(file, from, flags)?;
+        }
+        Ok(n)
+    }
+
     /// Bytes up to the end of the stride.
     fn room(&self) -> u64 {
         STRIDE - self.written % STRIDE

@@ -54,6 +54,12 @@ pub fn install_in_child(expected: bool) {
     set(libc::SIGUSR1, on_kill_child as extern "C" fn(i32) as libc::sighandler_t, 0);
 }
 
+/// In a child that serves a client by itself: what ends the server does not end it.
+pub fn ignore_shutdown() {
+    set(libc::SIGTERM, libc::SIG_IGN, 0);
+    set(libc::SIGINT, libc::SIG_IGN, 0);
+}
+
 /// The signal that asked for a shutdown, if one did and it has not been cleared.
 pub fn shutdown_asked() -> Option<i32> {
     ASKED.load(SeqCst).then(|| LAST.load(SeqCst))

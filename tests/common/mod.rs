@@ -445,7 +445,11 @@ pub struct Conn {
 impl Conn {
     #[track_caller]
     pub fn new(port: u16) -> Conn {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+        Conn::over(TcpStream::connect(("127.0.0.1", port)).expect("the server listens"))
+    }
+
+    /// The other end of a connection that the server has opened.
+    pub fn over(stream: TcpStream) -> Conn {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");

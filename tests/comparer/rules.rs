@@ -1,6 +1,7 @@
 //! What may differ between two servers that are both right.
 
 use super::tree::Call;
+use super::values;
 use crate::common::{Value, Value::*};
 use std::collections::BTreeMap;
 
@@ -140,6 +141,12 @@ pub fn rule(call: &Call) -> Rule {
         "xpending" | "xinfo|consumers" | "xinfo|groups" | "xinfo|stream" => Rule::Times,
         "xadd" if has(b"*") => Rule::Kind,
         "eval" | "eval_ro" if is_resp3_script(call) => Rule::Tables,
+        "fcall" | "fcall_ro" if call.words.get(1).is_some_and(|f| f == values::CALLER_IN_RESP3) => {
+            Rule::Tables
+        }
+        // Libraries, their functions and the flags of these come in the order of tables.
+        "function|list" => Rule::Tables,
+        "function|dump" => Rule::Kind,
         _ => Rule::Exact,
     }
 }

@@ -169,8 +169,25 @@ impl Driver {
             return;
         }
         call.options.clear();
+        if self.rng.below(2) == 0 && self.has("fcall") {
+            return self.function(call, code);
+        }
         call.name = "eval".into();
         call.words.splice(0..0, [b"EVAL".to_vec(), code.to_vec(), b"0".to_vec()]);
+        self.compare(call);
+    }
+
+    /// The same by a function with flags by chance.
+    fn function(&mut self, mut call: Call, code: &[u8]) {
+        let resp3 = code.starts_with(b"redis.setresp");
+        let name = if resp3 { values::CALLER_IN_RESP3 } else { values::CALLER };
+        let text = String::from_utf8_lossy(name);
+        let body = values::function(&text, code, &mut self.rng);
+        let library = [b"#!lua name=", name, b"\n", &body].concat();
+        self.compare(Call::of(&[b"FUNCTION", b"LOAD", b"REPLACE", &library]));
+        let command = if self.rng.below(3) == 0 { "FCALL_RO" } else { "FCALL" };
+        call.name = command.to_lowercase();
+        call.words.splice(0..0, [command.as_bytes().to_vec(), name.to_vec(), b"0".to_vec()]);
         self.compare(call);
     }
 

@@ -6,6 +6,8 @@
 //!                           long as the difference stays ─► told
 //! ```
 //!
+//! Scripts of every third seed are the bodies of functions: each is loaded, and called.
+//!
 //! Alone: every script has a reply, and the server lives. Addresses (`table: 0x...`) are not compared.
 
 use super::lua::{Script, Writer};
@@ -25,6 +27,7 @@ pub struct Scripts {
     theirs: Option<Conn>,
     writer: Writer,
     seed: u64,
+    as_functions: bool,
     /// So many scripts are sent at once.
     at_once: usize,
     /// The scripts that have been sent, and how many have a reply.
@@ -56,6 +59,7 @@ impl Scripts {
             theirs: theirs.map(connect),
             writer: Writer::new(seed),
             seed,
+            as_functions: seed.is_multiple_of(3),
             at_once: number("COMPARE_BATCH", 50),
             batch: Vec::new(),
             answered: 0,
@@ -87,14 +91,13 @@ impl Scripts {
         self.answered = 0;
         for script in &self.batch {
             let text = script.text();
-            let words = request(&text);
-            self.ours.put(&words);
-            self.theirs.iter_mut().for_each(|t| t.put(&words));
+            put(&mut self.ours, &text, self.as_functions);
+            self.theirs.iter_mut().for_each(|t| put(t, &text, self.as_functions));
         }
         let (mut differ, mut replies) = (Vec::new(), String::new());
         for at in 0..self.at_once {
-            let ours = self.ours.read();
-            let theirs = self.theirs.as_mut().map(Conn::read);
+            let ours = read(&mut self.ours, self.as_functions);
+            let theirs = self.theirs.as_mut().map(|t| read(t, self.as_functions));
             self.answered = at + 1;
             self.run += 1;
             self.count(&ours);
@@ -136,6 +139,9 @@ impl Scripts {
     /// A fresh interpreter. The real server's random numbers go on where they were.
     fn forget(&mut self) {
         self.both(&[b"SCRIPT", b"FLUSH"]);
+        if self.as_functions {
+            self.both(&[b"FUNCTION", b"FLUSH"]);
+        }
         self.both(&[b"EVAL", b"math.randomseed(1) return 1", b"0"]);
     }
 
@@ -162,8 +168,10 @@ impl Scripts {
         self.both(&[b"FLUSHALL"]);
         self.forget();
         let text = script.text();
-        let (ours, theirs) = self.both(&request(&text));
-        let theirs = theirs?;
+        put(&mut self.ours, &text, self.as_functions);
+        self.theirs.iter_mut().for_each(|t| put(t, &text, self.as_functions));
+        let ours = read(&mut self.ours, self.as_functions);
+        let theirs = self.theirs.as_mut().map(|t| read(t, self.as_functions))?;
         if !same(&ours, &theirs) {
             return Some((shown(&ours), shown(&theirs)));
         }
@@ -255,8 +263,22 @@ impl Drop for Scripts {
     }
 }
 
-fn request(text: &[u8]) -> [&[u8]; 8] {
-    [b"EVAL", text, b"3", b"str", b"list", b"hash", b"one", b"2"]
+fn put(conn: &mut Conn, text: &[u8], as_function: bool) {
+    if !as_function {
+        let words: [&[u8]; 8] = [b"EVAL", text, b"3", b"str", b"list", b"hash", b"one", b"2"];
+        return conn.put(&words);
+    }
+    const BEGIN: &[u8] = b"#!lua name=lib\nredis.register_function('f', function(KEYS, ARGV) ";
+    let code = [BEGIN, text, b"\nend)"].concat();
+    conn.put(&[&b"FUNCTION"[..], b"LOAD", b"REPLACE", &code]);
+    conn.put(&[&b"FCALL"[..], b"f", b"3", b"str", b"list", b"hash", b"one", b"2"]);
+}
+
+/// The reply of the script; of one that could not be loaded the error.
+fn read(conn: &mut Conn, as_function: bool) -> Value {
+    let loaded = as_function.then(|| conn.read());
+    let reply = conn.read();
+    loaded.filter(|l| matches!(l, Error(_))).unwrap_or(reply)
 }
 
 /// The lines of a block, and the statements that begin with `rec` within.

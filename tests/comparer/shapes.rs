@@ -29,12 +29,9 @@ const MAY_DIFFER: &[(&str, &str)] = &[
     ("command|client|tracking ", "tracking is to come"),
     ("command|cluster", "clusters are to come"),
     ("command|failover ", "replication is to come"),
-    ("command|fcall", "functions are to come"),
-    ("command|function", "functions are to come"),
     ("command|migrate ", "clusters are to come"),
     ("command|module", "modules are to come"),
     ("command|read", "clusters are to come"),
-    ("command|script|debug ", "the debugger is to come"),
     ("command|wait", "replication is to come"),
 ];
 

@@ -307,6 +307,15 @@ impl Maker<'_> {
                     l if std::ptr::eq(l, values::TEXTS) && self.rng.below(60) == 0 => {
                         pick(self.rng, values::BIG_TEXTS).to_vec()
                     }
+                    l if std::ptr::eq(l, values::LIBRARIES) && self.rng.below(4) > 0 => {
+                        values::library(self.rng)
+                    }
+                    l if std::ptr::eq(l, values::PAYLOADS)
+                        && self.command == "function|restore"
+                        && self.rng.below(4) > 0 =>
+                    {
+                        values::libraries(self.rng)
+                    }
                     l => pick(self.rng, l).to_vec(),
                 };
                 self.words.push(word);

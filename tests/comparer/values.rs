@@ -8,6 +8,7 @@
 
 use super::tree::{Arg, Type};
 use oxidis::algo::rng::Rng;
+use oxidis::persist::rdb::save::functions_payload;
 
 type Bytes = &'static [u8];
 
@@ -285,7 +286,21 @@ pub const CALLERS: &[Bytes] = &[
 ];
 const DIGESTS: &[Bytes] =
     &[b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db", b"ffffffffffffffffffffffffffffffffffffffff", b"x"];
-const LIBRARIES: &[Bytes] = &[
+/// Functions that run the command in their arguments, by what they make of replies.
+pub const CALLER: Bytes = b"caller";
+pub const CALLER_IN_RESP3: Bytes = b"caller3";
+/// Flags of functions, and what is none.
+const FUNCTION_FLAGS: &[&str] = &[
+    "no-writes",
+    "no-writes",
+    "allow-oom",
+    "allow-stale",
+    "no-cluster",
+    "Allow-Cross-Slot-Keys",
+    "raw",
+];
+/// Some of many more, see `library`.
+pub const LIBRARIES: &[Bytes] = &[
     b"#!lua name=lib\nredis.register_function('f', function(k, a) return {k, a} end)",
     b"#!lua name=lib2\nredis.register_function{function_name='g', callback=function() return 7 end, \
       flags={'no-writes'}}",
@@ -293,9 +308,10 @@ const LIBRARIES: &[Bytes] = &[
     b"redis.register_function('f', function() end)",
     b"#!python name=lib\nx",
 ];
-const FUNCTIONS: &[Bytes] = &[b"f", b"g", b"nosuch"];
-const LIBRARY_NAMES: &[Bytes] = &[b"lib", b"lib2", b"nosuch", b"*"];
-const PAYLOADS: &[Bytes] =
+const FUNCTIONS: &[Bytes] = &[b"f", b"f", b"F2", b"g", b"G2", b"h", b"caller", b"nosuch"];
+const LIBRARY_NAMES: &[Bytes] = &[b"lib", b"lib2", b"lib3", b"nosuch", b"l*", b"*"];
+/// Of values; see also `libraries`.
+pub const PAYLOADS: &[Bytes] =
     &[b"", b"x", b"\x00\x03abc\x0b\x00\x00\x00\x00\x00\x00\x00\x00\x00", b"\xc0\x0c\x0b\x00"];
 const NAMES: &[Bytes] = &[b"default", b"nosuch", b"me", b"with space", b""];
 
@@ -318,6 +334,54 @@ pub const ODD: &[Bytes] = &[
     b"\x00",
     &[b'q'; 300],
 ];
+
+/// The code of a function with flags by chance.
+pub fn function(name: &str, body: &[u8], rng: &mut Rng) -> Vec<u8> {
+    if rng.below(3) == 0 {
+        let begin = format!("redis.register_function('{name}', function(KEYS, ARGV) ");
+        return [begin.as_bytes(), body, b"\nend)\n"].concat();
+    }
+    let mut flags = String::new();
+    for _ in 0..rng.below(3) {
+        flags += &format!("'{}', ", pick(rng, &FUNCTION_FLAGS[..FUNCTION_FLAGS.len() - 1]));
+    }
+    if rng.below(20) == 0 {
+        flags += "'raw'";
+    }
+    let about = ["", "description = 'what it does', ", "no_such_argument = 1, "];
+    let about = about[usize::try_from(rng.below(24)).unwrap_or(0).saturating_sub(21)];
+    let begin = format!(
+        "redis.register_function{{function_name = '{name}', {about}flags = {{{flags}}}, callback = \
+         function(KEYS, ARGV) "
+    );
+    [begin.as_bytes(), body, b"\nend}\n"].concat()
+}
+
+/// The code of a library. Two share one function at most, so that only one can be told to be there.
+pub fn library(rng: &mut Rng) -> Vec<u8> {
+    let (name, functions) =
+        pick(rng, &[("lib", ["f", "f2"]), ("lib2", ["g", "g2"]), ("lib3", ["f", "h"])]);
+    let mut code = format!("#!lua name={name}\n").into_bytes();
+    let which = 1 + rng.below(3);
+    for (i, f) in functions.iter().enumerate().filter(|(i, _)| which >> i & 1 == 1) {
+        let name = if i == 1 && rng.below(4) == 0 { f.to_uppercase() } else { f.to_string() };
+        let body = pick(rng, SCRIPTS);
+        code.extend_from_slice(&function(&name, body, rng));
+    }
+    code
+}
+
+/// A payload for FUNCTION RESTORE.
+pub fn libraries(rng: &mut Rng) -> Vec<u8> {
+    let codes: Vec<Vec<u8>> = (0..1 + rng.below(2)).map(|_| library(rng)).collect();
+    let codes: Vec<&[u8]> = codes.iter().map(|c| &c[..]).collect();
+    let mut payload = functions_payload(&codes, rng.below(2) == 0).expect("memory takes all");
+    if rng.below(8) == 0 {
+        let at = rng.index(payload.len());
+        payload[at] ^= 4;
+    }
+    payload
+}
 
 /// A list of values for an argument that is no key.
 pub fn of(group: &str, command: &str, arg: &Arg) -> &'static [Bytes] {

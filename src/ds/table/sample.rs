@@ -31,7 +31,7 @@ impl<E: Elem> Table<E> {
                 return Some(e);
             }
         }
-        for _ in 0..GROUPS {
+        for _ in 0..self.groups() {
             let pairs: [_; GROUP] = std::array::from_fn(|_| self.pair(random()));
             pairs.iter().for_each(|(a, i, _)| prefetch(a.at(*i).as_ptr()));
             if let Some(e) = pairs.iter().find_map(|(a, i, k)| nth_of_chain(a, *i, *k)) {
@@ -39,6 +39,13 @@ impl<E: Elem> Table<E> {
             }
         }
         self.random_sparse(random())
+    }
+
+    /// How many groups are worth trying: none where all of them would most likely find nothing.
+    fn groups(&self) -> usize {
+        let (count, depth) = (self.old.count() + self.new.count(), self.old.depth.max(self.new.depth));
+        let pairs_each = count.saturating_mul(depth as usize) / (self.old.used + self.new.used).max(1);
+        if pairs_each > 2 * GROUPS * GROUP { 0 } else { GROUPS }
     }
 
     /// A bucket by the high half of a random number, and a place in its chain by the low half.

@@ -4,6 +4,7 @@
 //! string  SET            hash        HMSET   f v ...         64 elements a command
 //! list    RPUSH e ...    sorted set  ZADD    score m ...     then PEXPIREAT for keys with a TTL
 //! set     SADD  m ...    stream  XADD ... XSETID, then XGROUP and XCLAIM for groups and what is pending
+//! before all that, for each library of functions: FUNCTION LOAD code
 //! ```
 //!
 //! A new type: an arm in `value`, which writes whole commands.
@@ -23,9 +24,10 @@ const ITEMS: usize = 64;
 /// Written when so many bytes have come together.
 const CHUNK: usize = 64 * 1024;
 
-/// Writes all databases as commands; `saved` hears of every key.
+/// Writes the code of all libraries and all databases as commands; `saved` hears of every key.
 pub fn rewrite(
     ks: &Keyspace,
+    functions: &[&[u8]],
     timestamp: Option<i64>,
     to: &mut dyn Write,
     mut saved: impl FnMut(),
@@ -33,6 +35,9 @@ pub fn rewrite(
     let mut out = Vec::new();
     if let Some(now) = timestamp {
         push_timestamp(&mut out, now);
+    }
+    for code in functions {
+        push_command(&mut out, &[b"FUNCTION", b"LOAD", code]);
     }
     for (n, db) in ks.iter().filter(|(_, db)| !db.is_empty()) {
         push_command(&mut out, &[b"SELECT", n.to_string().as_bytes()]);
@@ -232,15 +237,16 @@ mod tests {
         z.add(b"m", 0.1, Rules::default(), &ks.policy.limits.zset);
         let _ = ks.put(0, Key::new(b"z"), New::Value(z.wrap()), Ttl::Clear, None);
         let (mut out, mut keys) = (Vec::new(), 0);
-        rewrite(&ks, Some(9), &mut out, || keys += 1).expect("memory takes it");
+        rewrite(&ks, &[b"code"], Some(9), &mut out, || keys += 1).expect("memory takes it");
         assert!(out.starts_with(b"#TS:9\r\n"));
         let all = commands(&out);
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
-        assert_eq!((keys, lengths), (2, vec![2, 4, 2, 66, 66, 4, 3]));
-        assert_eq!(all[1], ["ZADD", "z", "0.10000000000000001", "m"]);
-        assert_eq!(all[6], ["PEXPIREAT", "s", "77"]);
+        assert_eq!((keys, lengths), (2, vec![3, 2, 4, 2, 66, 66, 4, 3]));
+        assert_eq!(all[0], ["FUNCTION", "LOAD", "code"]);
+        assert_eq!(all[2], ["ZADD", "z", "0.10000000000000001", "m"]);
+        assert_eq!(all[7], ["PEXPIREAT", "s", "77"]);
         let mut members: Vec<i64> =
-            all[3..6].iter().flat_map(|c| &c[2..]).map(|m| m.parse().expect("a number")).collect();
+            all[4..7].iter().flat_map(|c| &c[2..]).map(|m| m.parse().expect("a number")).collect();
         members.sort_unstable();
         assert!(members.into_iter().eq(0..130));
     }

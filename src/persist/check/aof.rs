@@ -152,7 +152,7 @@ impl Check<'_> {
     }
 
     fn log(&mut self, path: &Path) -> Result<(), Stop> {
-        say!(self.out, "Start checking Multi ManifestFile AOF");
+        say!(self.out, "Start checking Multi Part AOF");
         let text = std::fs::read(path).map_err(|e| self.unopened(path, &e))?;
         let m = Manifest::parse(&text).map_err(|broken| {
             say!(self.out, "\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
@@ -518,7 +518,8 @@ mod tests {
         std::fs::write(dir.join("a.1"), timed(&[10, 20])).expect("writable");
         std::fs::write(dir.join("a.2"), timed(&[30, 40])).expect("writable");
         let (code, out) = checked(&[], &manifest, "");
-        assert!(code == 0 && out.contains("All AOF files and manifest are valid"), "{out}");
+        assert!(code == 0 && out.contains("Start checking Multi Part AOF\n"), "{out}");
+        assert!(out.contains("All AOF files and manifest are valid"), "{out}");
         let (code, out) = checked(&["--truncate-to-timestamp", "15"], &manifest, "");
         assert!(code == 1 && out.contains("because it is not the last file"), "{out}");
         let (code, out) = checked(&["--truncate-to-timestamp", "35"], &manifest, "");

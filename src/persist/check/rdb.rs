@@ -136,6 +136,7 @@ fn as_upstream(why: &Error) -> String {
     match why {
         Error::Checksum { .. } => "RDB CRC error".into(),
         Error::Type(t) => format!("Invalid object type: {t}"),
+        Error::PreRelease(version) => format!("Pre-release function format not supported {version}"),
         why => why.to_string(),
     }
 }
@@ -156,7 +157,7 @@ mod tests {
         let aux = vec![("redis-ver", "7.2.6".to_string())];
         let o = SaveOptions { compress: true, checksum, usage: UsageSaved::Nothing, aux };
         let mut bytes = Vec::new();
-        save(&ks, &o, &mut bytes, |_| Ok(())).expect("memory takes it");
+        save(&ks, &[b"code"], &o, &mut bytes, |_| Ok(())).expect("memory takes it");
         bytes
     }
 

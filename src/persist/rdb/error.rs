@@ -21,6 +21,8 @@ pub enum Error {
     },
     /// A type that does not exist.
     Type(u8),
+    /// A library in the form of a release candidate of 7.0, in a file of that version.
+    PreRelease(u32),
     /// Data of a module, beside the keys.
     ModuleAux(String),
     /// Sound, but not for a server of this configuration.
@@ -41,6 +43,7 @@ impl fmt::Display for Error {
                 write!(f, "Wrong RDB checksum expected: ({expected:x}) but got ({got:x})")
             }
             Error::Type(t) => write!(f, "Unknown RDB encoding type {t}"),
+            Error::PreRelease(_) => f.write_str("Pre-release function format not supported."),
             Error::ModuleAux(name) => write!(
                 f,
                 "The RDB file contains AUX module data I can't load: no matching module '{name}'"

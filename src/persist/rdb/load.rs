@@ -22,19 +22,24 @@
 //!
 //! A new type: a constant in `kind`, an arm in `value`.
 
+mod functions;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub use functions::{FunctionsRefusal, functions_of};
 
 use super::error::Error;
 use super::source::{Memory, Source};
 use super::{NODE_PACKED, NODE_PLAIN, VERSION, kind, op, ziplist, zipmap};
 use crate::algo::num::{decimal, parse_f64, parse_f64_bound};
 use crate::algo::{crc64, lzf};
+use crate::ds::entry::enc;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{Element, Listpack, safe_to_add};
 use crate::ds::pairs::Pairs;
 use crate::ds::quicklist::Quicklist;
+use crate::ds::sds::{self, Sds};
 use crate::object::value::{Value, Variant};
 use crate::object::zset::{Rules, ZaddOutcome, Zset};
 use crate::object::{ValueLimits, hash::Hash, list::List, set::Set};
@@ -147,17 +152,22 @@ pub fn restore<'a>(
     checks: Checks,
     sanitized: &mut u64,
 ) -> std::result::Result<Loaded<'a>, Refusal> {
-    let footer = payload.len().checked_sub(FOOTER).and_then(|at| payload.split_at_checked(at));
-    let Some((_, [v0, v1, crc @ ..])) = footer else { return Err(Refusal::Footer) };
-    let summed = payload.get(..payload.len().saturating_sub(crc.len())).unwrap_or(payload);
-    let sound = !checks.checksum || crc64::update(0, summed).to_le_bytes() == *crc;
-    if u32::from(u16::from_le_bytes([*v0, *v1])) > VERSION || !sound {
+    if !is_sound(payload, checks.checksum) {
         return Err(Refusal::Footer);
     }
     let mut d = Decoder { source: Memory::new(payload), limits, checks, sanitized: 0 };
     let value = d.restored();
     *sanitized += d.sanitized;
     value.map_err(|why| Refusal::Format(d.source.at(), why.to_string()))
+}
+
+/// Are the version and the checksum at the end of a payload good?
+fn is_sound(payload: &[u8], checksum: bool) -> bool {
+    let footer = payload.len().checked_sub(FOOTER).and_then(|at| payload.split_at_checked(at));
+    let Some((_, [v0, v1, crc @ ..])) = footer else { return false };
+    let summed = payload.get(..payload.len().saturating_sub(crc.len())).unwrap_or(payload);
+    let sound = !checksum || crc64::update(0, summed).to_le_bytes() == *crc;
+    u32::from(u16::from_le_bytes([*v0, *v1])) <= VERSION && sound
 }
 
 impl<'a> Decoder<Memory<'a>> {
@@ -259,7 +269,7 @@ impl<S: Source> Loader<S> {
                     continue;
                 }
                 op::FUNCTION2 => RdbItem::Function(d.text()?.into_owned()),
-                op::FUNCTION_PRE_GA => return Err("Pre-release function format not supported.".into()),
+                op::FUNCTION_PRE_GA => return Err(Error::PreRelease(self.version)),
                 op::MODULE_AUX => return Err(Error::ModuleAux(module_name(d.length()?))),
                 op::EOF => {
                     self.end()?;
@@ -399,9 +409,22 @@ impl<S: Source> Decoder<S> {
     /// A value of a type; None when it holds nothing.
     fn value(&mut self, t: u8) -> Result<Option<Loaded<'_>>> {
         match t {
-            kind::STRING => self.text().map(|b| Some(Loaded::Bytes(b))),
+            kind::STRING => self.string().map(Some),
             t => Ok(self.collection(t)?.map(Loaded::Value)),
         }
+    }
+
+    /// A long one is read into the block that it stays in.
+    fn string(&mut self) -> Result<Loaded<'_>> {
+        let n = match self.length_or_encoding()? {
+            Ok(n) => size_of(n)?,
+            Err(encoding) => return self.encoded(encoding).map(|b| Loaded::Bytes(Cow::Owned(b))),
+        };
+        if let Some(block) = self.source.take_block(n, sds::HEAD)? {
+            let bytes = sds::HEAD..block.len();
+            return Ok(Loaded::Value(Value::Str(enc::RAW, Sds::from_buffer(block, bytes))));
+        }
+        self.take(n).map(|b| Loaded::Bytes(Cow::Borrowed(b)))
     }
 
     fn collection(&mut self, t: u8) -> Result<Option<Value>> {

@@ -1,8 +1,9 @@
 //! RDB, version 11: the format of snapshots, and of the payloads of DUMP.
 //!
 //! ```text
-//! REDIS0011 | aux | per database: SELECTDB n, RESIZEDB, ( [EXPIRE_MS t] type key value )* | EOF | crc64
-//! payload: type value | version u16le | crc64
+//! REDIS0011 | aux | ( FUNCTION2 code )* | per database: SELECTDB n, RESIZEDB,
+//!           ( [EXPIRE_MS t] type key value )* | EOF | crc64
+//! payload: type value, or ( FUNCTION2 code )* | version u16le | crc64
 //! length    00xxxxxx | 01xxxxxx xxxxxxxx | 80 u32be | 81 u64be   11xxxxxx: encoded string (int8/16/32, LZF)
 //! ```
 
@@ -20,8 +21,9 @@ pub const VERSION: u32 = 11;
 
 /// Opcodes.
 pub mod op {
-    /// Libraries of functions, in the form of a release candidate of 7.0.
+    /// A library of functions, in the form of a release candidate of 7.0.
     pub const FUNCTION_PRE_GA: u8 = 0xf6;
+    /// A library of functions: its code.
     pub const FUNCTION2: u8 = 0xf5;
     pub const MODULE_AUX: u8 = 0xf7;
     pub const IDLE: u8 = 0xf8;

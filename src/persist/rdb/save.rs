@@ -41,9 +41,11 @@ struct Out<'w> {
     keyed: bool,
 }
 
-/// Writes all databases; `saved` is called for every key, and stops the work by an error.
+/// Writes the code of all libraries and all databases; `saved` is called for every key, and stops the work
+/// by an error.
 pub fn save(
     ks: &Keyspace,
+    functions: &[&[u8]],
     options: &SaveOptions,
     to: &mut dyn Write,
     mut saved: impl FnMut(EntryRef<'_>) -> io::Result<()>,
@@ -55,6 +57,7 @@ pub fn save(
         out.string(name.as_bytes())?;
         out.string(value.as_bytes())?;
     }
+    out.functions(functions)?;
     for (n, db) in ks.iter().filter(|(_, db)| !db.is_empty()) {
         out.raw(&[op::SELECT_DB])?;
         out.length(n as u64)?;
@@ -111,10 +114,24 @@ pub fn payload(e: EntryRef<'_>, compress: bool) -> io::Result<Vec<u8>> {
     let options = SaveOptions { compress, checksum: false, usage: UsageSaved::Nothing, aux: Vec::new() };
     let mut bytes = Vec::new();
     Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.value(e)?;
-    bytes.extend_from_slice(&(VERSION as u16).to_le_bytes());
-    let crc = crc64::update(0, &bytes);
-    bytes.extend_from_slice(&crc.to_le_bytes());
+    seal(&mut bytes);
     Ok(bytes)
+}
+
+/// What FUNCTION DUMP replies: the code of all libraries as in a snapshot, with the same end.
+pub fn functions_payload(functions: &[&[u8]], compress: bool) -> io::Result<Vec<u8>> {
+    let options = SaveOptions { compress, checksum: false, usage: UsageSaved::Nothing, aux: Vec::new() };
+    let mut bytes = Vec::new();
+    Out { to: &mut bytes, crc: 0, options: &options, keyed: false }.functions(functions)?;
+    seal(&mut bytes);
+    Ok(bytes)
+}
+
+/// Version and checksum at the end of a payload.
+fn seal(bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(VERSION as u16).to_le_bytes());
+    let crc = crc64::update(0, bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
 }
 
 impl Out<'_> {
@@ -181,6 +198,14 @@ impl Out<'_> {
         self.length(packed.len() as u64)?;
         self.length(len as u64)?;
         self.raw(packed)
+    }
+
+    fn functions(&mut self, codes: &[&[u8]]) -> io::Result<()> {
+        for code in codes {
+            self.raw(&[op::FUNCTION2])?;
+            self.string(code)?;
+        }
+        Ok(())
     }
 
     fn double(&mut self, d: f64) -> io::Result<()> {

@@ -25,6 +25,11 @@ type Result<T> = std::result::Result<T, Error>;
 pub trait Source {
     /// The next `n` bytes, which are done with.
     fn take(&mut self, n: usize) -> Result<&[u8]>;
+    /// As `take`, in a block of their own that begins with `room` bytes of any content. None, and nothing is
+    /// taken, where `take` copies no more.
+    fn take_block(&mut self, _n: usize, _room: usize) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
     /// How many bytes have been taken.
     fn at(&self) -> u64;
     /// So many bytes are known to follow: what memory is reserved by.
@@ -133,10 +138,12 @@ impl<R: Read> Window<R> {
         if n as u64 > self.left() {
             return Err(Error::Short);
         }
-        self.sum_window();
         if n > WINDOW {
-            return self.take_long(n);
+            self.long = Vec::new();
+            self.long = self.read_long(n, 0)?;
+            return Ok(&self.long);
         }
+        self.sum_window();
         self.long = Vec::new();
         self.buf.copy_within(self.at..self.end, 0);
         self.before = self.before.saturating_add(self.at as u64);
@@ -155,21 +162,19 @@ impl<R: Read> Window<R> {
     }
 
     /// What no window holds. The file is as long as that, so the memory is not asked for in vain.
-    fn take_long(&mut self, n: usize) -> Result<&[u8]> {
-        let mut long = std::mem::take(&mut self.long);
-        long.clear();
-        alloc::fallible(|| long.try_reserve_exact(n)).map_err(|_| Error::Short)?;
+    fn read_long(&mut self, n: usize, room: usize) -> Result<Vec<u8>> {
+        self.sum_window();
+        let (mut long, size) = (Vec::new(), n.saturating_add(room));
+        alloc::fallible(|| long.try_reserve_exact(size)).map_err(|_| Error::Short)?;
+        long.resize(room, 0);
         long.extend_from_slice(self.buf.get(self.at..self.end).ok_or(Error::Short)?);
-        let rest = n.saturating_sub(long.len()) as u64;
+        let rest = size.saturating_sub(long.len()) as u64;
         self.from.by_ref().take(rest).read_to_end(&mut long).map_err(Error::Io)?;
-        if long.len() < n {
-            return Err(Error::Short);
-        }
+        let taken = long.get(room..size).ok_or(Error::Short)?;
+        self.crc = self.crc.map(|crc| crc64::update(crc, taken));
         self.before = self.before.saturating_add(self.at as u64).saturating_add(n as u64);
         (self.at, self.end, self.summed) = (0, 0, 0);
-        self.crc = self.crc.map(|crc| crc64::update(crc, &long));
-        self.long = long;
-        Ok(&self.long)
+        Ok(long)
     }
 }
 
@@ -183,6 +188,14 @@ impl<R: Read> Source for Window<R> {
         let taken = self.buf.get(self.at..end).ok_or(Error::Short)?;
         self.at = end;
         Ok(taken)
+    }
+
+    fn take_block(&mut self, n: usize, room: usize) -> Result<Option<Vec<u8>>> {
+        if n <= WINDOW || n as u64 > self.left() {
+            return Ok(None);
+        }
+        self.long = Vec::new();
+        self.read_long(n, room).map(Some)
     }
 
     fn at(&self) -> u64 {
@@ -218,6 +231,12 @@ impl Fed {
     pub fn feed(&mut self, piece: &[u8]) {
         debug_assert!(!self.over);
         self.buf.extend_from_slice(piece);
+    }
+
+    /// What was fed and has not been taken.
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.buf.drain(..self.at.min(self.buf.len()));
+        self.buf
     }
 
     /// No more will be fed.
@@ -305,6 +324,20 @@ mod tests {
         }
         assert_eq!(w.sum(), crc64::update(0, &bytes));
         assert!(matches!(w.take(1), Err(Error::Short)));
+    }
+
+    #[test]
+    fn a_long_text_comes_in_a_block_of_its_own() {
+        let bytes: Vec<u8> = (0..WINDOW * 3).map(|i| (i % 251) as u8).collect();
+        let mut w = Window::new(&bytes[..], bytes.len() as u64, true);
+        assert_eq!(w.take(7).expect("there"), &bytes[..7]);
+        assert_eq!(w.take_block(WINDOW, 16).expect("there"), None, "the window holds it");
+        let end = 7 + WINDOW * 2;
+        let block = w.take_block(WINDOW * 2, 16).expect("there").expect("long");
+        assert_eq!(block[16..], bytes[7..end]);
+        assert_eq!(w.take(10).expect("there"), &bytes[end..end + 10]);
+        assert_eq!((w.at(), w.sum()), (end as u64 + 10, crc64::update(0, &bytes[..end + 10])));
+        assert_eq!(w.take_block(WINDOW * 2, 16).expect("left to take"), None, "there is not so much");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! vm       Vm: the state, with its allocator: compile, run            EVAL ─► run ─► redis.call ─► Calls
 //! stack    Stack: what a native function sees, checked and safe
-//! here     what stands behind natives, redis.call, pcall and the hook
+//! here     what stands behind natives, redis.call, pcall and the hook     debug    the debugger's hook
 //! replies  replies of commands as values      values  values of scripts as replies
 //! ```
 //!
@@ -18,16 +18,20 @@
 //! Lua bounds calls inside each other to 200 (LUAI_MAXCCALLS); patterns are bounded by
 //! `LuaHost::stack_end`.
 
+mod debug;
 mod replies;
 mod stack;
 mod values;
 mod vm;
 
-pub use stack::{Cursor, LuaType, Stack};
-pub use vm::{Compiled, Failure, Vm};
+pub use stack::{Cursor, LuaType, Stack, cast_int};
+pub use vm::{Compiled, Failure, Invocation, Vm};
 
+use super::debugger::Debugger;
+use super::library::Function;
 use super::sandbox::LibraryItem;
 use super::{cjson, random};
+use crate::sys::clock::mono_ns;
 use mlua_sys as lua;
 use mlua_sys::lua_State;
 use std::ffi::{c_int, c_void};
@@ -48,18 +52,41 @@ pub type Native = fn(&mut Stack) -> Result<i32, Raise>;
 /// What a table of a library holds, by name.
 pub type Library = &'static [(&'static str, LibraryItem)];
 
+/// What a state runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// EVAL: keys and arguments are globals.
+    Scripts,
+    /// Functions of libraries: keys and arguments are theirs. The code of a library is run once, when it
+    /// is loaded, and finds other globals then.
+    Functions,
+}
+
 /// What scripts call in the server.
 #[derive(Clone, Copy)]
 pub struct Calls {
     /// The table `redis`.
     pub redis: Library,
+    /// What it has beside that in scripts.
+    pub scripts_only: Library,
+    /// All that the code of a library finds while it is loaded: the table `redis`, and no other global.
+    pub loading: Library,
     /// Runs a command: its reply, or the text of an error that has been counted.
     pub command: fn(&[&[u8]]) -> Result<Vec<u8>, Vec<u8>>,
-    /// Asked every so many instructions: true ends the script.
-    pub slow: fn() -> bool,
+    /// Asked every so many instructions, with the words of the request: true ends the script.
+    pub slow: fn(&[&[u8]]) -> bool,
 }
 
-/// What a state carries for natives and for the edits of build.rs (which know the first two fields as
+/// A library that is being loaded.
+#[derive(Default)]
+pub struct Loading {
+    /// What it has registered so far.
+    pub functions: Vec<Function>,
+    /// Its code must have ended by then (monotonic clock).
+    until_ns: Option<u64>,
+}
+
+/// What a state carries for natives and for the edits of build.rs (which know the first three fields as
 /// `lua_Host`).
 #[repr(C)]
 pub struct LuaHost {
@@ -67,18 +94,29 @@ pub struct LuaHost {
     native: c_int,
     /// The script may use the C stack down to this address.
     stack_end: *const u8,
+    /// Bytes that a token of a source may have.
+    longest_token: usize,
     /// Bytes that Lua holds.
     bytes: Arc<AtomicUsize>,
     calls: Calls,
     pub json: cjson::Config,
     pub random: random::Rand48,
+    /// The library whose code runs.
+    pub loading: Option<Loading>,
+    /// The session about the script that runs.
+    pub debugger: Option<Box<Debugger>>,
+    /// The words of the request whose script runs; empty when none does.
+    request: *const [&'static [u8]],
     scripts_run: u32,
     /// Bytes of the C stack that a script may take.
     stack_room: usize,
     /// The table of globals that scripts get, to tell it from another one.
     globals: *const c_void,
-    /// The place of the error handler in the registry.
+    /// Places in the registry: the error handler, and what globals lead to in a state of functions while
+    /// a function runs and while a library is loaded.
     handler: c_int,
+    running_globals: c_int,
+    loading_globals: c_int,
 }
 
 /// What a native raises.
@@ -258,13 +296,28 @@ unsafe extern "C-unwind" fn pcall(l: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn hook(l: *mut lua_State, _: *mut lua::lua_Debug) {
     // SAFETY: Lua calls with a live state and room for 20 values; nothing is owned when it is raised.
     unsafe {
-        let killed = natively(l, |kept| ((*kept).calls.slow)());
+        // The words are those of the request that `run` was given, and it has not returned.
+        let killed = natively(l, |kept| ((*kept).calls.slow)(&*(*kept).request));
         if killed {
             // A script must not go on by catching the error: every further line raises it again.
             lua::lua_sethook(l, Some(hook), lua::LUA_MASKLINE, 0);
             natively(l, |_| {
                 replies::push_error(l, b"Script killed by user with SCRIPT KILL...", false);
             });
+            lua::lua_error(l);
+        }
+    }
+}
+
+/// Called every so many instructions while a library is loaded.
+unsafe extern "C-unwind" fn loading_hook(l: *mut lua_State, _: *mut lua::lua_Debug) {
+    // SAFETY: as `hook`.
+    unsafe {
+        let until = (*kept(l)).loading.as_ref().and_then(|loading| loading.until_ns);
+        if until.is_some_and(|until| mono_ns() > until) {
+            // As in `hook`: the code must not go on by catching the error.
+            lua::lua_sethook(l, Some(loading_hook), lua::LUA_MASKLINE, 0);
+            natively(l, |_| replies::push_error(l, b"FUNCTION LOAD timeout", false));
             lua::lua_error(l);
         }
     }

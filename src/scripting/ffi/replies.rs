@@ -1,6 +1,6 @@
 //! Commands of scripts, and their replies as values.
 
-use super::{bytes_at, natively, push_bytes};
+use super::{LuaHost, bytes_at, kept, natively, push_bytes};
 use crate::algo::num;
 use mlua_sys as lua;
 use mlua_sys::lua_State;
@@ -32,8 +32,11 @@ pub fn error_text(text: &[u8]) -> Vec<u8> {
 /// # Safety
 /// A live state, natively, with room for three values.
 pub(super) unsafe fn push_error(l: *mut lua_State, text: &[u8], counted: bool) {
-    // SAFETY: balanced but for the table.
+    // SAFETY: balanced but for the table; the session is borrowed for a line.
     unsafe {
+        if let Some(d) = (*kept(l)).debugger.as_mut().filter(|d| d.shows()) {
+            d.log([b"<error> ", text].concat());
+        }
         lua::lua_createtable(l, 0, 0);
         push_bytes(l, &error_text(text));
         lua::lua_setfield(l, -2, c"err".as_ptr());
@@ -77,26 +80,44 @@ pub(super) unsafe fn command(l: *mut lua_State) -> bool {
                     let mut few: [&[u8]; FEW] = [&[]; FEW];
                     let args = &mut few[..n];
                     arguments(l, args);
-                    ((*kept).calls.command)(args)
+                    run(kept, args)
                 }
                 Ok(n) => {
                     let mut many: Vec<&[u8]> = vec![&[]; n];
                     arguments(l, &mut many);
-                    ((*kept).calls.command)(&many)
+                    run(kept, &many)
                 }
             };
             lua::lua_settop(l, 0);
             match outcome {
                 Ok(reply) => {
                     push_reply(l, &reply, 0);
+                    if let Some(d) = (*kept).debugger.as_mut().filter(|d| d.shows()) {
+                        d.reply(&reply);
+                    }
                     reply.first() != Some(&b'-')
                 }
                 Err(text) => {
-                    push_error(l, &text, true);
+                    // The general code is none of the text that a debugger shows.
+                    push_error(l, text.strip_prefix(b"-ERR ").unwrap_or(&text), true);
                     false
                 }
             }
         })
+    }
+}
+
+/// Runs a command, which a debugger shows.
+///
+/// # Safety
+/// What is kept by a live state.
+unsafe fn run(kept: *mut LuaHost, args: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
+    // SAFETY: by contract; the session is borrowed for a line.
+    unsafe {
+        if let Some(d) = (*kept).debugger.as_mut().filter(|d| d.shows()) {
+            d.command(args);
+        }
+        ((*kept).calls.command)(args)
     }
 }
 

@@ -2,7 +2,7 @@
 //! builds: places, kinds, room. What a native asks wrongly is a bug and panics.
 
 use super::{
-    LuaHost, Native, Raise, bytes_at, lua_each, lua_getreadonly, lua_setreadonly, push_bytes,
+    Compiled, LuaHost, Native, Raise, bytes_at, lua_each, lua_getreadonly, lua_setreadonly, push_bytes,
     push_native, redis_call, redis_pcall,
 };
 use mlua_sys as lua;
@@ -30,6 +30,16 @@ pub struct Stack {
     kept: *mut LuaHost,
     /// There is room up to this top.
     limit: c_int,
+}
+
+/// A number as C casts it to an int; what does not fit, and NaN, is the least one.
+pub fn cast_int(n: f64) -> i32 {
+    if n < 2_147_483_648.0 { n as i32 } else { i32::MIN }
+}
+
+/// A number as C casts it to a long; what does not fit, and NaN, is the least one.
+pub fn cast_long(n: f64) -> i64 {
+    if n < 9_223_372_036_854_775_808.0 { n as i64 } else { i64::MIN }
 }
 
 /// Where a walk over a table stands.
@@ -243,6 +253,13 @@ impl Stack {
         unsafe { lua::lua_insert(self.l, at) };
     }
 
+    /// Pops the top, and puts it to `at`.
+    pub fn replace(&mut self, at: i32) {
+        let at = self.taken(at);
+        // SAFETY: a place on the stack.
+        unsafe { lua::lua_replace(self.l, at) };
+    }
+
     pub fn new_table(&mut self) {
         self.new_table_for(0);
     }
@@ -352,6 +369,22 @@ impl Stack {
         unsafe { lua_setreadonly(self.l, at, 1) };
     }
 
+    /// Pops a value and keeps it, until the owner of the state forgets it.
+    pub fn keep(&mut self) -> Compiled {
+        assert!(self.top() > 0, "a value to be kept");
+        // SAFETY: a value is on top; the registry takes changes.
+        Compiled::at(unsafe { lua::luaL_ref(self.l, lua::LUA_REGISTRYINDEX) })
+    }
+
+    /// A value as the debugger shows it.
+    pub fn described(&mut self, at: i32) -> Vec<u8> {
+        let at = self.taken(at);
+        let mut out = Vec::new();
+        // SAFETY: there is a value; room for more is asked for.
+        unsafe { super::debug::push_value(&mut out, self.l, at, 0) };
+        out
+    }
+
     /// What natives keep.
     pub fn kept(&mut self) -> &mut LuaHost {
         // SAFETY: lives as long as the state; only the running native gets at it, by the one borrow of
@@ -371,8 +404,7 @@ impl Stack {
 
     /// As C casts it; what does not fit is the least integer.
     pub fn check_integer(&self, at: i32) -> Result<i64, Raise> {
-        let n = self.check_number(at)?;
-        Ok(if (-9.3e18..9.3e18).contains(&n) { n as i64 } else { i64::MIN })
+        self.check_number(at).map(cast_long)
     }
 
     pub fn check_bytes(&mut self, at: i32) -> Result<Vec<u8>, Raise> {

@@ -1,5 +1,6 @@
 //! Values of scripts as replies. Only raw accesses: no metamethod may run outside of a script.
 
+use super::stack::cast_long;
 use super::vm::Failure;
 use super::{bytes_at, lua_each};
 use crate::algo::num;
@@ -7,9 +8,6 @@ use crate::proto::reply::Reply;
 use mlua_sys as lua;
 use mlua_sys::lua_State;
 use std::ffi::{CStr, c_int};
-
-/// 2^63.
-const TOO_BIG: f64 = 9_223_372_036_854_775_808.0;
 
 /// Runs `f` with a field of the table at the top pushed, and pops it.
 ///
@@ -97,9 +95,7 @@ pub(super) unsafe fn reply_value(l: *mut lua_State, out: &mut Reply, resp: u8) {
                 (_, yes) => out.bool(yes),
             },
             lua::LUA_TNUMBER => {
-                // What does not fit comes out as the processor converts it.
-                let n = lua::lua_tonumber(l, -1);
-                out.int(if n < TOO_BIG { n as i64 } else { i64::MIN });
+                out.int(cast_long(lua::lua_tonumber(l, -1)));
             }
             lua::LUA_TTABLE => {
                 if !reply_typed(l, out, resp) {

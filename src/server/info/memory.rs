@@ -30,8 +30,9 @@ pub struct Overhead {
     pub clients_normal: usize,
     /// What waits to be written to the AOF.
     pub aof_buffer: usize,
-    /// Cached scripts.
+    /// Cached scripts, and libraries of functions.
     pub scripts: usize,
+    pub functions: usize,
     pub dbs: Vec<DbOverhead>,
     pub total: usize,
     pub dataset: usize,
@@ -58,10 +59,12 @@ impl Overhead {
         let tables: usize = dbs.iter().map(|d| d.main + d.expires).sum();
         let startup = srv.process.startup_memory;
         let aof_buffer = srv.ops.aof.as_ref().map_or(0, |s| s.buf.capacity());
-        let scripts = srv.scripting.cache_memory();
-        let (stream, clients_replicas) = srv.repl.footprint(srv.config.repl_backlog_size);
+        let (scripts, functions) = (srv.scripting.cache_memory(), srv.scripting.libraries.memory());
+        let (stream, beyond) = srv.repl.footprint(srv.config.repl_backlog_size);
+        // Without replicas all of it is backlog, which is trimmed bit by bit.
+        let clients_replicas = if srv.repl.replicas.is_empty() { 0 } else { beyond };
         let backlog = stream - clients_replicas;
-        let total = startup + stream + clients_normal + aof_buffer + scripts + tables;
+        let total = startup + stream + clients_normal + aof_buffer + scripts + functions + tables;
         Overhead {
             used,
             peak: srv.stats.peak_memory.max(used),
@@ -71,6 +74,7 @@ impl Overhead {
             clients_normal,
             aof_buffer,
             scripts,
+            functions,
             dbs,
             total,
             dataset: used.saturating_sub(total),
@@ -156,7 +160,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "total_system_memory" => system,
         "total_system_memory_human" => human(system),
     );
-    scripts(srv, out);
+    scripts(srv, &o, out);
     fields!(out,
         "maxmemory" => srv.config.maxmemory,
         "maxmemory_human" => human_bytes(srv.config.maxmemory),
@@ -184,22 +188,23 @@ pub fn write(srv: &mut Server, out: &mut String) {
 }
 
 /// Interpreters and what they keep.
-fn scripts(srv: &Server, out: &mut String) {
-    let (vm, cache) = (srv.scripting.vm_memory(), srv.scripting.cache_memory());
+fn scripts(srv: &Server, o: &Overhead, out: &mut String) {
+    let s = &srv.scripting;
+    let (eval, functions) = (s.eval.memory(), s.functions.memory());
     let human = |n: usize| human_bytes(n as u64);
     fields!(out,
-        "used_memory_lua" => vm,
-        "used_memory_vm_eval" => vm,
-        "used_memory_lua_human" => human(vm),
-        "used_memory_scripts_eval" => cache,
-        "number_of_cached_scripts" => srv.scripting.scripts.len(),
-        "number_of_functions" => 0,
-        "number_of_libraries" => 0,
-        "used_memory_vm_functions" => 0,
-        "used_memory_vm_total" => vm,
-        "used_memory_vm_total_human" => human(vm),
-        "used_memory_functions" => 0,
-        "used_memory_scripts" => cache,
-        "used_memory_scripts_human" => human(cache),
+        "used_memory_lua" => eval,
+        "used_memory_vm_eval" => eval,
+        "used_memory_lua_human" => human(eval),
+        "used_memory_scripts_eval" => o.scripts,
+        "number_of_cached_scripts" => s.scripts.len(),
+        "number_of_functions" => s.libraries.callable(),
+        "number_of_libraries" => s.libraries.len(),
+        "used_memory_vm_functions" => functions,
+        "used_memory_vm_total" => eval + functions,
+        "used_memory_vm_total_human" => human(eval + functions),
+        "used_memory_functions" => o.functions,
+        "used_memory_scripts" => o.scripts + o.functions,
+        "used_memory_scripts_human" => human(o.scripts + o.functions),
     );
 }

@@ -3,7 +3,7 @@
 use super::fields;
 use crate::jobs::aof::AofState;
 use crate::jobs::child::{ChildKind, Progress};
-use crate::server::Server;
+use crate::server::{Server, ServerStates};
 use crate::sys::clock::mono_ns;
 
 pub fn write(srv: &mut Server, out: &mut String) {
@@ -16,8 +16,8 @@ pub fn write(srv: &mut Server, out: &mut String) {
     let p = child.map_or_else(Progress::default, |c| c.progress.clone());
     let age = (mono_ns() / 1000).saturating_sub(p.cow_at_us) / 1_000_000;
     fields!(out,
-        "loading" => srv.states.has(crate::server::ServerStates::LOADING) as u8,
-        "async_loading" => 0,
+        "loading" => srv.states.has(ServerStates::LOADING) as u8,
+        "async_loading" => srv.states.has(ServerStates::ASYNC_LOADING) as u8,
         "current_cow_peak" => p.cow_peak,
         "current_cow_size" => p.cow,
         "current_cow_size_age" => if p.cow_at_us > 0 { age } else { 0 },
@@ -57,7 +57,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
             "aof_delayed_fsync" => a.delayed,
         );
     }
-    if srv.states.has(crate::server::ServerStates::LOADING) {
+    if srv.states.has(ServerStates::LOADING | ServerStates::ASYNC_LOADING) {
         let l = &srv.loading;
         fields!(out,
             "loading_start_time" => l.started,

@@ -384,7 +384,7 @@ fn snapshot() -> Vec<u8> {
     let options =
         save::SaveOptions { compress: true, checksum: true, usage: save::UsageSaved::Freq, aux };
     let mut bytes = Vec::new();
-    save::save(&ks, &options, &mut bytes, |_| Ok(())).expect("memory takes it");
+    save::save(&ks, &[], &options, &mut bytes, |_| Ok(())).expect("memory takes it");
     bytes
 }
 
@@ -398,6 +398,7 @@ fn told(item: &RdbItem<'_>) -> String {
         RdbItem::Key { name, when, usage, value } => {
             let mut d = Digest::default();
             let bytes = match value {
+                Loaded::Value(Value::Str(_, s)) => crc64::update(1, s),
                 Loaded::Value(v) => {
                     v.digest(&mut d);
                     0

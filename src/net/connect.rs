@@ -1,0 +1,135 @@
+//! Connections that this server opens: to its master, to another node, to the target of MIGRATE.
+//!
+//! ```text
+//! start ─► a stream that is connecting ─► event for writing ─► state ─┬─ Open
+//!    └─ refused at once: the error                                    ├─ Failed(why)
+//!                                                                     └─ Pending: a deadline is the caller's
+//! ```
+//!
+//! Nothing here waits for the peer. The name of a host is resolved in place, as upstream does it, which an
+//! address (the usual case) makes a matter of no time. Of several addresses the first is taken to which a
+//! connection can be begun.
+
+use super::stream::Stream;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub enum Connecting {
+    Pending,
+    Open,
+    Failed(io::Error),
+}
+
+/// Begins to connect. `from` is the address to come from (`bind-source-addr`); where the system does not let
+/// the socket have it, the connection is made without.
+pub fn start(host: &str, port: u16, from: Option<&str>) -> io::Result<Stream> {
+    let from = match from {
+        None => None,
+        Some(text) => {
+            Some(text.parse::<IpAddr>().map_err(|e| io::Error::new(ErrorKind::InvalidInput, e))?)
+        }
+    };
+    let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
+    for to in resolve(host, port)? {
+        let fits = from.filter(|ip| ip.is_ipv4() == to.is_ipv4());
+        let begun = match fits {
+            Some(ip) => begin(to, Some(ip)).or_else(|_| begin(to, None)),
+            None => begin(to, None),
+        };
+        match begun {
+            Ok(stream) => return Ok(stream),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+fn begin(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(ip) = from {
+        socket.set_reuse_address(true)?;
+        socket.bind(&SockAddr::from(SocketAddr::new(ip, 0)))?;
+    }
+    match socket.connect(&SockAddr::from(to)) {
+        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => return Err(e),
+        _ => {}
+    }
+    Ok(Stream::Tcp(mio::net::TcpStream::from_std(socket.into())))
+}
+
+/// What has become of a connection that was begun.
+pub fn state(stream: &Stream) -> Connecting {
+    let Stream::Tcp(s) = stream else { return Connecting::Open };
+    match s.take_error() {
+        Ok(Some(e)) | Err(e) => return Connecting::Failed(e),
+        Ok(None) => {}
+    }
+    match s.peer_addr() {
+        Ok(_) => Connecting::Open,
+        Err(e) if e.kind() == ErrorKind::NotConnected => Connecting::Pending,
+        Err(e) => Connecting::Failed(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn settled(stream: &Stream) -> Connecting {
+        loop {
+            match state(stream) {
+                Connecting::Pending => std::thread::yield_now(),
+                done => return done,
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_is_open_when_the_peer_has_taken_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        for (host, from) in [("127.0.0.1", None), ("localhost", None), ("127.0.0.1", Some("127.0.0.2"))]
+        {
+            let stream = start(host, port, from).expect("a listener is there");
+            let (_, peer) = listener.accept().expect("it has connected");
+            assert!(matches!(settled(&stream), Connecting::Open));
+            assert_eq!(peer.ip().to_string(), from.unwrap_or("127.0.0.1"));
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_says_why() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        drop(listener);
+        let why = match start("127.0.0.1", port, None) {
+            Ok(stream) => match settled(&stream) {
+                Connecting::Failed(e) => e,
+                other => panic!("{other:?}"),
+            },
+            Err(e) => e,
+        };
+        assert_eq!(why.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn an_address_that_the_socket_cannot_have_is_passed_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        assert!(start("127.0.0.1", port, Some("192.0.2.1")).is_ok(), "best effort");
+        assert!(start("127.0.0.1", port, Some("no address")).is_err());
+        assert!(start("no.such.host.invalid", port, None).is_err());
+    }
+}

@@ -1,0 +1,835 @@
+//! The link of a replica to its master, as a machine without I/O: what happened goes in, what is to be done
+//! comes out. `server/link` does it; the simulation (`sim`) does it on a fake.
+//!
+//! ```text
+//! Off ◄─ Release ── any          Order ─► Connecting, from any state
+//!
+//! Connect ─ Tick ─► Connecting ─► Ping ─► Answers ─► Psync ─┬─ +CONTINUE ────────────────► Online
+//!    ▲                  │           │        │         │    └─ +FULLRESYNC ─► Size ─► Transfer
+//!    │                  │           │        │         │                       │         │ whole
+//!    └──── failed, or silent for longer than repl-timeout ─────────────────────┴─── Loading ─► Online
+//!    └──── the link's client has gone: its position is kept, and connected again at once ───────┘
+//! ```
+//!
+//! A failed transfer and a lost client connect again at once; a failed handshake waits for the next tick,
+//! which comes once a second.
+//!
+//! - The position is where the stream goes on: the history and the bytes of it that were applied. It is kept
+//!   while the link is down and given up when a full sync begins to load, on promotion, and when the master
+//!   has spoken nonsense. The data of this server always stand for exactly that position.
+//! - `wants` says how much of what has come the machine takes: single lines while it talks, the length of the
+//!   snapshot while that comes. What stands behind belongs to the stream, which is read by a client.
+//! - The snapshot goes to a file, or to the loader as it arrives (`Terms::parser`, asked when it begins). The
+//!   loader is ahead of the machine then: it may fail before all has come.
+//! - A snapshot of unknown length ends with a mark of 40 bytes. The mark is compared with the end of what has
+//!   come and never searched for; its bytes are held back from the file, so that nothing has to be cut off.
+//! - Of a snapshot that came by SYNC, or behind an answer without a position, nothing can be continued: the
+//!   link then acknowledges nothing and keeps no position.
+
+use super::{Position, is_id};
+use crate::algo::num::parse_i64;
+use crate::sys::log::Level::{self, Notice, Warning};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+/// Length of the mark behind a snapshot of unknown length.
+pub const MARK: usize = 40;
+/// A sized snapshot is asked for in pieces of this length, so that other clients have their turn.
+const PIECE: u64 = 1 << 20;
+
+/// Where the master is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub host: String,
+    pub port: u16,
+}
+
+/// What the configuration says of the link.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    pub user: Option<&'a [u8]>,
+    pub password: Option<&'a [u8]>,
+    /// Where this server can be reached, as the master shall show it.
+    pub port: u64,
+    pub ip: Option<&'a [u8]>,
+    /// Seconds of silence (`repl-timeout`).
+    pub timeout: u64,
+    /// The snapshot is loaded as it arrives.
+    pub parser: bool,
+}
+
+/// What has happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// REPLICAOF: the server follows this master from now on. `at`: the position of its data.
+    Order {
+        target: Target,
+        at: Option<Position>,
+    },
+    /// REPLICAOF NO ONE.
+    Release,
+    /// A second has passed.
+    Tick,
+    /// The connection was begun, or could not be.
+    Begun,
+    Refused(&'a str),
+    Connected,
+    /// One line, without its end, where `wants` is `Line`.
+    Line(&'a [u8]),
+    /// Bytes of the snapshot, no more than `wants` has said.
+    Bulk(&'a [u8]),
+    /// The connection has ended or failed.
+    Closed(&'a str),
+    /// The file of the snapshot could not be opened, written or put in its place; the log says why.
+    FileFailed,
+    /// The snapshot is the dataset; this database was selected in the stream.
+    Loaded {
+        db: Option<usize>,
+    },
+    LoadFailed,
+    /// The client that reads the stream has gone; None when its position is worth nothing.
+    Lost(Option<Position>),
+}
+
+/// What is to be done, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    Say(Level, String),
+    Connect(Target),
+    Send(Vec<u8>),
+    /// Closes the connection of a handshake or transfer.
+    Close,
+    OpenFile,
+    Append(Cow<'a, [u8]>),
+    DropFile,
+    /// The snapshot is whole, in its file: it takes the place of the dataset.
+    Load,
+    /// A snapshot of this history and length begins to arrive, for the loader.
+    Parse {
+        replid: Option<String>,
+        total: u64,
+    },
+    /// Nothing more of it comes; `whole`: because that was all.
+    EndOfSnapshot {
+        whole: bool,
+    },
+    /// The master continues under another id: so does this server, and its replicas are told so.
+    Inherit(String),
+    /// A client reads the stream from here on. `full`: behind a snapshot, whose position becomes that of this
+    /// server; None is a history without a name.
+    Attach {
+        full: bool,
+        position: Option<Position>,
+        /// The master waits to hear that the snapshot has arrived.
+        ack: bool,
+    },
+    /// Closes the client that reads the stream: the master is silent.
+    Detach,
+    /// Tells the master how far the stream is applied.
+    Ack,
+    /// A sign of life.
+    Newline,
+}
+
+/// What the machine takes of the bytes that have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    Nothing,
+    Line,
+    /// At most so many bytes.
+    Bulk(usize),
+}
+
+/// An answer of the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Auth,
+    Option(&'static str),
+}
+
+/// Where the stream goes on behind a snapshot; None when the master did not say.
+type Origin = Option<(String, u64)>;
+
+#[derive(Debug)]
+enum End {
+    /// So many bytes are still to come.
+    Length(u64),
+    Mark([u8; MARK]),
+}
+
+#[derive(Debug)]
+struct Transfer {
+    origin: Origin,
+    /// It goes to the loader, not to a file.
+    parser: bool,
+    end: End,
+    /// The last bytes before a mark, which may be the mark.
+    tail: Vec<u8>,
+    total: u64,
+    read: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Off,
+    Connect,
+    Connecting,
+    Ping,
+    Answers(VecDeque<Answer>),
+    Psync,
+    Size {
+        origin: Origin,
+        parser: bool,
+    },
+    Transfer(Transfer),
+    Loading {
+        origin: Origin,
+        parser: bool,
+        ack: bool,
+        total: u64,
+        read: u64,
+    },
+    Online {
+        /// The master has no use for acknowledgements.
+        silent: bool,
+    },
+}
+
+#[derive(Debug)]
+pub struct Link {
+    target: Option<Target>,
+    state: State,
+    /// Where the data of this server stand, while no client reads the stream.
+    cached: Option<Position>,
+    /// When the master was heard of last, in Unix seconds.
+    last_io: i64,
+    /// Since when there is no link; 0 before there was one.
+    down_since: i64,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link { target: None, state: State::Off, cached: None, last_io: 0, down_since: 0 }
+    }
+}
+
+/// A transfer: its length as it was announced (0 for a mark, -1 before), and the bytes that have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub total: i64,
+    pub read: i64,
+    pub last_io: i64,
+}
+
+type Out<'o, 'a> = &'o mut Vec<Action<'a>>;
+
+fn say(out: Out<'_, '_>, level: Level, text: impl Into<String>) {
+    out.push(Action::Say(level, text.into()));
+}
+
+fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    crate::persist::aof::push_command(&mut bytes, words);
+    bytes
+}
+
+// ---- what others ask ---------------------------------------------------------------------------
+
+impl Link {
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
+    /// Is this server a replica?
+    pub fn is_on(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Does a client read the stream?
+    pub fn is_online(&self) -> bool {
+        matches!(self.state, State::Online { .. })
+    }
+
+    /// Is the dataset being replaced?
+    pub fn loads(&self) -> bool {
+        matches!(self.state, State::Loading { .. })
+    }
+
+    /// Has the master no use for acknowledgements?
+    pub fn is_silent(&self) -> bool {
+        matches!(self.state, State::Online { silent: true })
+    }
+
+    /// The position that is kept while the link is down.
+    pub fn cached(&self) -> Option<&Position> {
+        self.cached.as_ref()
+    }
+
+    pub fn down_since(&self) -> i64 {
+        self.down_since
+    }
+
+    /// As ROLE names the state.
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Off => "none",
+            State::Connect => "connect",
+            State::Connecting => "connecting",
+            State::Ping | State::Answers(_) | State::Psync => "handshake",
+            State::Size { .. } | State::Transfer(_) | State::Loading { .. } => "sync",
+            State::Online { .. } => "connected",
+        }
+    }
+
+    /// The transfer under way, loading included.
+    pub fn progress(&self) -> Option<Progress> {
+        let (total, read) = match &self.state {
+            State::Size { .. } => (-1, 0),
+            State::Transfer(Transfer { total, read, .. }) | State::Loading { total, read, .. } => {
+                (total.cast_signed(), read.cast_signed())
+            }
+            _ => return None,
+        };
+        Some(Progress { total, read, last_io: self.last_io })
+    }
+
+    pub fn wants(&self) -> Wants {
+        match &self.state {
+            State::Ping | State::Answers(_) | State::Psync | State::Size { .. } => Wants::Line,
+            State::Transfer(Transfer { end: End::Length(left), .. }) => {
+                Wants::Bulk(usize::try_from(*left.min(&PIECE)).unwrap_or(0))
+            }
+            State::Transfer(Transfer { end: End::Mark(_), .. }) => Wants::Bulk(PIECE as usize),
+            _ => Wants::Nothing,
+        }
+    }
+
+    /// The position of a dataset that was read from the disk.
+    pub fn remember(&mut self, at: Position) {
+        debug_assert!(!self.is_online(), "a client knows better");
+        self.cached = Some(at);
+    }
+
+    /// The server is told at its start to follow this master; the first tick connects.
+    pub fn follow(&mut self, target: Target) {
+        debug_assert!(matches!(self.state, State::Off));
+        (self.target, self.state) = (Some(target), State::Connect);
+    }
+}
+
+// ---- the machine -------------------------------------------------------------------------------
+
+impl Link {
+    /// Takes in what has happened at `now`, in Unix seconds.
+    pub fn on<'a>(&mut self, event: Event<'a>, terms: &Terms, now: i64, out: Out<'_, 'a>) {
+        match event {
+            Event::Order { target, at } => self.order(target, at, now, out),
+            Event::Release => self.release(out),
+            Event::Tick => self.tick(terms, now, out),
+            Event::Begun => {
+                self.last_io = now;
+                say(out, Notice, "MASTER <-> REPLICA sync started");
+            }
+            Event::Refused(why) => {
+                self.state = State::Connect;
+                say(out, Warning, format!("Unable to connect to MASTER: {why}"));
+            }
+            Event::Connected => self.connected(now, out),
+            Event::Line(line) => {
+                self.last_io = now;
+                self.line(line, terms, now, out);
+            }
+            Event::Bulk(bytes) => {
+                self.last_io = now;
+                self.bulk(bytes, now, out);
+            }
+            Event::Closed(why) => self.closed(why, now, out),
+            Event::FileFailed => {
+                let transfers = matches!(self.state, State::Transfer(_) | State::Loading { .. });
+                self.give_up(out);
+                if transfers {
+                    self.again(now, out);
+                }
+            }
+            Event::Loaded { db } => self.loaded(db, now, out),
+            Event::LoadFailed => {
+                let from = match &self.state {
+                    State::Loading { parser: false, .. } => "disk",
+                    _ => "socket",
+                };
+                say(
+                    out,
+                    Warning,
+                    format!(
+                        "Failed trying to load the MASTER synchronization DB from {from}, check server logs."
+                    ),
+                );
+                self.give_up(out);
+                self.again(now, out);
+            }
+            Event::Lost(position) => {
+                self.lost(position, now, out);
+                self.reconnect(now, out);
+            }
+        }
+    }
+
+    fn order(&mut self, target: Target, at: Option<Position>, now: i64, out: Out<'_, '_>) {
+        match self.state {
+            State::Off => {
+                self.discard(out);
+                self.cached = at;
+                say(
+                    out,
+                    Notice,
+                    "Before turning into a replica, using my own master parameters to synthesize a cached \
+                     master: I may be able to synchronize with the new master with just a partial transfer.",
+                );
+            }
+            State::Online { .. } => {
+                self.lost(at, now, out);
+                out.push(Action::Detach);
+            }
+            _ => self.give_up(out),
+        }
+        say(out, Notice, format!("Connecting to MASTER {}:{}", target.host, target.port));
+        self.target = Some(target);
+        self.connect(now, out);
+    }
+
+    fn release(&mut self, out: Out<'_, '_>) {
+        match self.state {
+            State::Online { .. } => {
+                say(out, Notice, "Connection with master lost.");
+                out.push(Action::Detach);
+            }
+            _ => self.give_up(out),
+        }
+        self.discard(out);
+        (self.target, self.state, self.down_since) = (None, State::Off, 0);
+    }
+
+    fn discard(&mut self, out: Out<'_, '_>) {
+        if self.cached.take().is_some() {
+            say(out, Notice, "Discarding previously cached master state.");
+        }
+    }
+
+    fn tick(&mut self, terms: &Terms, now: i64, out: Out<'_, '_>) {
+        let late = u64::try_from(now - self.last_io).is_ok_and(|s| s > terms.timeout);
+        match self.state {
+            State::Connecting | State::Ping | State::Answers(_) | State::Psync if late => {
+                say(out, Warning, "Timeout connecting to the MASTER...");
+                self.give_up(out);
+                self.again(now, out);
+            }
+            State::Size { .. } | State::Transfer(_) if late => {
+                say(
+                    out,
+                    Warning,
+                    "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
+                     'repl-timeout' parameter in redis.conf to a larger value.",
+                );
+                self.give_up(out);
+                self.again(now, out);
+            }
+            State::Online { silent } => {
+                if late {
+                    say(out, Warning, "MASTER timeout: no data nor PING received...");
+                    out.push(Action::Detach);
+                } else if !silent {
+                    out.push(Action::Ack);
+                }
+            }
+            State::Loading { .. } | State::Transfer(Transfer { parser: true, .. }) => {
+                out.push(Action::Newline);
+            }
+            State::Connect => {
+                if let Some(Target { host, port }) = &self.target {
+                    say(out, Notice, format!("Connecting to MASTER {host}:{port}"));
+                }
+                self.connect(now, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self, now: i64, out: Out<'_, '_>) {
+        let Some(target) = self.target.clone() else { return };
+        (self.state, self.last_io) = (State::Connecting, now);
+        out.push(Action::Connect(target));
+    }
+
+    /// Ends what was begun with the master, without a new try.
+    fn give_up(&mut self, out: Out<'_, '_>) {
+        match self.state {
+            State::Off | State::Connect => return,
+            State::Online { .. } => debug_assert!(false, "a client has the connection"),
+            State::Size { .. } | State::Transfer(_) | State::Loading { .. } => {
+                out.push(Action::Close);
+                out.push(Action::DropFile);
+            }
+            State::Connecting | State::Ping | State::Answers(_) | State::Psync => {
+                out.push(Action::Close);
+            }
+        }
+        self.state = State::Connect;
+    }
+
+    /// Tries again at once: waiting for the tick may cost the place in the backlog.
+    fn again(&mut self, now: i64, out: Out<'_, '_>) {
+        if let Some(Target { host, port }) = &self.target {
+            say(out, Notice, format!("Reconnecting to MASTER {host}:{port} after failure"));
+            self.connect(now, out);
+        }
+    }
+
+    fn reconnect(&mut self, now: i64, out: Out<'_, '_>) {
+        if let Some(Target { host, port }) = &self.target {
+            say(out, Notice, format!("Reconnecting to MASTER {host}:{port}"));
+            self.connect(now, out);
+        }
+    }
+
+    fn lost(&mut self, position: Option<Position>, now: i64, out: Out<'_, '_>) {
+        debug_assert!(self.is_online() && self.cached.is_none());
+        say(out, Notice, "Connection with master lost.");
+        if position.is_some() {
+            say(out, Notice, "Caching the disconnected master state.");
+        }
+        (self.cached, self.state, self.down_since) = (position, State::Connect, now);
+    }
+
+    fn closed(&mut self, why: &str, now: i64, out: Out<'_, '_>) {
+        match self.state {
+            State::Connecting => {
+                say(out, Warning, format!("Error condition on socket for SYNC: {why}"));
+                self.give_up(out);
+            }
+            State::Ping | State::Answers(_) => {
+                say(out, Warning, format!("Failed to read response from the server: {why}"));
+                say(out, Warning, "Master did not respond to command during SYNC handshake");
+                self.give_up(out);
+            }
+            State::Psync => {
+                say(out, Warning, "Master did not reply to PSYNC, will try later");
+                self.give_up(out);
+            }
+            State::Size { .. } => {
+                say(out, Warning, format!("I/O error reading bulk count from MASTER: {why}"));
+                self.give_up(out);
+                self.again(now, out);
+            }
+            // The loader says what it has, and fails for it.
+            State::Transfer(Transfer { parser: true, .. }) => {
+                out.push(Action::EndOfSnapshot { whole: false });
+            }
+            State::Transfer(_) => {
+                say(out, Warning, format!("I/O error trying to sync with MASTER: {why}"));
+                self.give_up(out);
+                self.again(now, out);
+            }
+            // Nothing is read while a snapshot is loaded; what has ended meanwhile is found afterwards.
+            State::Off | State::Connect | State::Loading { .. } | State::Online { .. } => {}
+        }
+    }
+}
+
+// ---- the handshake -----------------------------------------------------------------------------
+
+impl Link {
+    fn connected(&mut self, now: i64, out: Out<'_, '_>) {
+        if !matches!(self.state, State::Connecting) {
+            return;
+        }
+        say(out, Notice, "Non blocking connect for SYNC fired the event.");
+        out.push(Action::Send(command(&[b"PING"])));
+        (self.state, self.last_io) = (State::Ping, now);
+    }
+
+    fn line(&mut self, line: &[u8], terms: &Terms, now: i64, out: Out<'_, '_>) {
+        match &mut self.state {
+            State::Ping => self.ping_answered(line, terms, out),
+            State::Answers(answers) => {
+                let answer = answers.pop_front();
+                let last = answers.is_empty();
+                self.answered(answer, last, line, out);
+            }
+            State::Psync => self.psync_answered(line, terms, out),
+            State::Size { .. } => self.size(line, now, out),
+            _ => debug_assert!(false, "no line was wanted"),
+        }
+    }
+
+    fn ping_answered(&mut self, line: &[u8], terms: &Terms, out: Out<'_, '_>) {
+        let goes_on: [&[u8]; 4] = [b"+", b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted"];
+        if !goes_on.iter().any(|begin| line.starts_with(begin)) {
+            say(out, Warning, format!("Error reply to PING from master: '{}'", shown(line)));
+            return self.give_up(out);
+        }
+        say(out, Notice, "Master replied to PING, replication can continue...");
+        let mut answers = VecDeque::new();
+        let mut bytes = Vec::new();
+        if let Some(password) = terms.password {
+            answers.push_back(Answer::Auth);
+            match terms.user {
+                Some(user) => bytes.extend(command(&[b"AUTH", user, password])),
+                None => bytes.extend(command(&[b"AUTH", password])),
+            }
+        }
+        let port = terms.port.to_string();
+        answers.push_back(Answer::Option("listening-port"));
+        bytes.extend(command(&[b"REPLCONF", b"listening-port", port.as_bytes()]));
+        if let Some(ip) = terms.ip {
+            answers.push_back(Answer::Option("ip-address"));
+            bytes.extend(command(&[b"REPLCONF", b"ip-address", ip]));
+        }
+        answers.push_back(Answer::Option("capa"));
+        bytes.extend(command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]));
+        out.push(Action::Send(bytes));
+        self.state = State::Answers(answers);
+    }
+
+    fn answered(&mut self, answer: Option<Answer>, last: bool, line: &[u8], out: Out<'_, '_>) {
+        if line.starts_with(b"-") {
+            let text = shown(line);
+            match answer {
+                Some(Answer::Auth) => {
+                    say(out, Warning, format!("Unable to AUTH to MASTER: {text}"));
+                    return self.give_up(out);
+                }
+                Some(Answer::Option(name)) => say(
+                    out,
+                    Notice,
+                    format!("(Non critical) Master does not understand REPLCONF {name}: {text}"),
+                ),
+                None => {}
+            }
+        }
+        if last {
+            self.psync(out);
+        }
+    }
+
+    fn psync(&mut self, out: Out<'_, '_>) {
+        let (id, next) = match &self.cached {
+            Some(at) => {
+                let next = at.offset.saturating_add(1).to_string();
+                let text = format!("Trying a partial resynchronization (request {}:{next}).", at.replid);
+                say(out, Notice, text);
+                (at.replid.as_str(), next)
+            }
+            None => {
+                say(out, Notice, "Partial resynchronization not possible (no cached master)");
+                ("?", "-1".to_string())
+            }
+        };
+        out.push(Action::Send(command(&[b"PSYNC", id.as_bytes(), next.as_bytes()])));
+        self.state = State::Psync;
+    }
+
+    fn psync_answered(&mut self, line: &[u8], terms: &Terms, out: Out<'_, '_>) {
+        if line.is_empty() {
+            // Alive, and still thinking.
+        } else if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
+            let origin = origin(rest);
+            match &origin {
+                Some((id, at)) => say(out, Notice, format!("Full resync from master: {id}:{at}")),
+                None => say(out, Warning, "Master replied with wrong +FULLRESYNC syntax."),
+            }
+            self.receive(origin, terms, out);
+        } else if let Some(rest) = line.strip_prefix(b"+CONTINUE") {
+            self.go_on(rest, out);
+        } else if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
+            let text = shown(line);
+            say(
+                out,
+                Notice,
+                format!("Master is currently unable to PSYNC but should be in the future: {text}"),
+            );
+            self.give_up(out);
+        } else {
+            let text = shown(line);
+            match line.starts_with(b"-ERR") {
+                true => say(
+                    out,
+                    Notice,
+                    format!("Master does not support PSYNC or is in error state (reply: {text})"),
+                ),
+                false => say(out, Warning, format!("Unexpected reply to PSYNC from master: {text}")),
+            }
+            say(out, Notice, "Retrying with SYNC...");
+            out.push(Action::Send(b"SYNC\r\n".to_vec()));
+            self.receive(None, terms, out);
+        }
+    }
+
+    fn go_on(&mut self, rest: &[u8], out: Out<'_, '_>) {
+        let Some(mut position) = self.cached.take() else {
+            say(out, Warning, "Master continues a stream that was not asked for.");
+            return self.give_up(out);
+        };
+        say(out, Notice, "Successful partial resynchronization with master.");
+        let id = rest.strip_prefix(b" ").unwrap_or_default();
+        if is_id(id) && id != position.replid.as_bytes() {
+            let id = shown(id).into_owned();
+            say(out, Notice, format!("Master replication ID changed to {id}"));
+            position.replid.clone_from(&id);
+            out.push(Action::Inherit(id));
+        }
+        (self.state, self.down_since) = (State::Online { silent: false }, 0);
+        out.push(Action::Attach { full: false, position: Some(position), ack: false });
+        say(out, Notice, "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+    }
+}
+
+/// The id and the position of `+FULLRESYNC`.
+fn origin(rest: &[u8]) -> Origin {
+    let mut words = rest.strip_prefix(b" ")?.split(|b| *b == b' ');
+    let (id, at) = (words.next()?, words.next()?);
+    let at = u64::try_from(parse_i64(at)?).ok()?;
+    is_id(id).then(|| (shown(id).into_owned(), at))
+}
+
+// ---- the snapshot ------------------------------------------------------------------------------
+
+impl Link {
+    fn receive(&mut self, origin: Origin, terms: &Terms, out: Out<'_, '_>) {
+        self.state = State::Size { origin, parser: terms.parser };
+        if !terms.parser {
+            out.push(Action::OpenFile);
+        }
+    }
+
+    fn size(&mut self, line: &[u8], now: i64, out: Out<'_, '_>) {
+        let State::Size { origin, parser } = &mut self.state else { return };
+        let Some(digits) = line.strip_prefix(b"$") else {
+            if line.is_empty() {
+                // A sign of life.
+                return;
+            }
+            let text = shown(line);
+            match line.starts_with(b"-") {
+                true => say(out, Warning, format!("MASTER aborted replication with an error: {text}")),
+                false => say(
+                    out,
+                    Warning,
+                    format!(
+                        "Bad protocol from MASTER, the first byte is not '$' (we received '{text}'), are \
+                         you sure the host and port are right?"
+                    ),
+                ),
+            }
+            self.give_up(out);
+            return self.again(now, out);
+        };
+        let (origin, parser) = (origin.take(), *parser);
+        let to = if parser { "to parser" } else { "to disk" };
+        let mark = digits.strip_prefix(b"EOF:").and_then(|m| <[u8; MARK]>::try_from(m).ok());
+        let (end, total) = match (mark, parse_i64(digits).map(u64::try_from)) {
+            (Some(mark), _) => {
+                say(
+                    out,
+                    Notice,
+                    format!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {to}"),
+                );
+                (End::Mark(mark), 0)
+            }
+            (None, Some(Ok(len))) => {
+                say(
+                    out,
+                    Notice,
+                    format!("MASTER <-> REPLICA sync: receiving {len} bytes from master {to}"),
+                );
+                (End::Length(len), len)
+            }
+            _ => {
+                let text = shown(line);
+                say(out, Warning, format!("Bad length of the snapshot from MASTER: '{text}'"));
+                self.give_up(out);
+                return self.again(now, out);
+            }
+        };
+        if parser {
+            let replid = origin.as_ref().map(|(id, _)| id.clone());
+            out.push(Action::Parse { replid, total });
+        }
+        self.state = State::Transfer(Transfer { origin, parser, end, tail: Vec::new(), total, read: 0 });
+        if total == 0 && mark.is_none() {
+            self.whole(false, out);
+        }
+    }
+
+    fn bulk<'a>(&mut self, bytes: &'a [u8], now: i64, out: Out<'_, 'a>) {
+        let State::Transfer(t) = &mut self.state else { return };
+        t.read = t.read.saturating_add(bytes.len() as u64);
+        match &mut t.end {
+            End::Length(left) => {
+                debug_assert!(bytes.len() as u64 <= *left, "`wants` said how much");
+                *left = left.saturating_sub(bytes.len() as u64);
+                let done = *left == 0;
+                out.push(Action::Append(Cow::Borrowed(bytes)));
+                if done {
+                    self.whole(false, out);
+                }
+            }
+            End::Mark(mark) => {
+                let mark = *mark;
+                hold_back(&mut t.tail, bytes, out);
+                if t.tail == mark {
+                    self.whole(true, out);
+                }
+            }
+        }
+        self.last_io = now;
+    }
+
+    fn whole(&mut self, ack: bool, out: Out<'_, '_>) {
+        let State::Transfer(t) = &mut self.state else { return };
+        let (parser, total, read) = (t.parser, t.total, t.read);
+        self.state = State::Loading { origin: t.origin.take(), parser, ack, total, read };
+        out.push(if parser { Action::EndOfSnapshot { whole: true } } else { Action::Load });
+    }
+
+    /// The dataset is about to be replaced: no position stands for it.
+    pub fn begins_to_load(&mut self, out: Out<'_, '_>) {
+        self.discard(out);
+    }
+
+    fn loaded(&mut self, db: Option<usize>, now: i64, out: Out<'_, '_>) {
+        let State::Loading { origin, ack, .. } = &mut self.state else { return };
+        let (origin, ack) = (origin.take(), *ack);
+        let silent = origin.is_none();
+        let position = origin.map(|(replid, offset)| Position { replid, offset, db });
+        debug_assert!(self.cached.is_none());
+        (self.state, self.down_since, self.last_io) = (State::Online { silent }, 0, now);
+        out.push(Action::Attach { full: true, position, ack: ack && !silent });
+        say(out, Notice, "MASTER <-> REPLICA sync: Finished with success");
+    }
+
+    /// The stream was heard of.
+    pub fn heard(&mut self, now: i64) {
+        self.last_io = now;
+    }
+}
+
+/// Hands on all but the last `MARK` bytes of what has come.
+fn hold_back<'a>(tail: &mut Vec<u8>, bytes: &'a [u8], out: Out<'_, 'a>) {
+    let over = (tail.len() + bytes.len()).saturating_sub(MARK);
+    let of_tail = over.min(tail.len());
+    if of_tail > 0 {
+        out.push(Action::Append(Cow::Owned(tail.drain(..of_tail).collect())));
+    }
+    let (now, later) = bytes.split_at(over - of_tail);
+    if !now.is_empty() {
+        out.push(Action::Append(Cow::Borrowed(now)));
+    }
+    tail.extend_from_slice(later);
+}
+
+#[cfg(test)]
+mod tests;
