@@ -240,3 +240,24 @@ fn memory_comes_back() {
     t.clear();
     assert_eq!(crate::sys::alloc::mine(), before);
 }
+
+#[test]
+fn a_sample_may_begin_anywhere_and_holds_no_element_twice() {
+    const N: u64 = 3000;
+    let mut t = Table::default();
+    (0..N).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
+    let mut seen: HashMap<&[u8], u32> = (0..N).map(|n| (item(n).name(), 0)).collect();
+    let mut rng = Seeded(9);
+    for _ in 0..60_000 {
+        let mut sample = HashSet::new();
+        t.some(5, rng.next(), |e| assert!(sample.insert(e.name()), "twice"));
+        assert_eq!(sample.len(), 5);
+        sample.iter().for_each(|name| *seen.get_mut(name).expect("one of them") += 1);
+    }
+    // A hundred times each on average.
+    let (least, most) = (seen.values().min().expect("many"), seen.values().max().expect("many"));
+    assert!(*least > 10 && *most < 1000, "{least} to {most}");
+    let mut all = HashSet::new();
+    t.some(usize::MAX, rng.next(), |e| assert!(all.insert(e.name()), "twice"));
+    assert_eq!(all.len() as u64, N);
+}
