@@ -732,7 +732,7 @@ fn a_child_that_saves_is_killed_before_its_parent_when_memory_runs_out() {
     };
     let pid = srv.pid().to_string();
     let base = score(&pid);
-    ok(c.run("CONFIG SET oom-score-adj yes oom-score-adj-values \"10 20 30\""));
+    ok(c.cmd(&["CONFIG", "SET", "oom-score-adj", "yes", "oom-score-adj-values", "10 20 30"]));
     assert_eq!(score(&pid), base + 10);
     ok(c.run("SET a 1"));
     assert_eq!(c.run("BGSAVE").text(), "Background saving started");
