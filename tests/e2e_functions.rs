@@ -142,6 +142,7 @@ fn libraries_and_scripts_cannot_touch_each_other() {
         redis.register_function('j', function() string.rep = nil end)",
     );
     let place = |name: &str, line: u32| format!(" script: {name}, on @user_function:{line}.");
+    // Redis leaves `g` open from the first load on.
     for (name, line) in [("a", 3), ("b", 4), ("c", 5), ("g", 9), ("j", 12)] {
         let why = format!("ERR user_function:{line}: Attempt to modify a readonly table");
         assert_eq!(c.cmd(&["FCALL", name, "0"]).error(), why + &place(name, line));
