@@ -494,9 +494,8 @@ fn an_error_that_the_master_did_not_have_is_told_with_the_stream() {
     l.run(&format!("REPLICAOF 127.0.0.1 {}", top.port));
     wait_until("the link", || l.fact("master_link_status") == "up");
     t.run("SET s 1");
-    assert_eq!(t.run("DEBUG REPLICATE replicas LPUSH s 1"), Value::ok());
-    assert_eq!(t.run("DEBUG REPLICATE replicas no-command"), Value::ok());
-    assert_eq!(t.run("DEBUG REPLICATE elsewhere SET a 1").error(), "ERR syntax error");
+    assert_eq!(t.run("DEBUG REPLICATE LPUSH s 1"), Value::ok());
+    assert_eq!(t.run("DEBUG REPLICATE no-command"), Value::ok());
     wait_until("the complaint", || l.figure("unexpected_error_replies") == 2);
     let log = low.log();
     let critical = "== CRITICAL == This replica is sending an error to its master: '-WRONGTYPE";
