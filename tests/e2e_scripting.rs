@@ -251,19 +251,6 @@ fn finalizers_run_inside_scripts_only() {
 }
 
 #[test]
-fn a_debugger_is_not_promised() {
-    let srv = Server::start();
-    let mut c = srv.connect();
-    for mode in ["YES", "SYNC"] {
-        let found = c.cmd(&["SCRIPT", "DEBUG", mode]);
-        assert_eq!(found.error(), "ERR SCRIPT DEBUG is not supported: there is no script debugger");
-    }
-    assert_eq!(c.cmd(&["SCRIPT", "DEBUG", "NO"]), Value::ok());
-    let found = c.cmd(&["SCRIPT", "DEBUG", "MAYBE"]);
-    assert_eq!(found.error(), "ERR Use SCRIPT DEBUG YES/SYNC/NO");
-}
-
-#[test]
 fn coroutines_are_resumed_as_lua_5_1_does() {
     let srv = Server::start();
     let mut c = srv.connect();
