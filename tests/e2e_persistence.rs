@@ -383,6 +383,28 @@ fn prepared(base: &[u8], increment: &[u8]) -> std::path::PathBuf {
     dir
 }
 
+/// A rewrite names a new increment before commands go there: a server that is killed in between leaves half
+/// a command in the one before.
+#[test]
+fn half_a_command_before_empty_increments_is_the_end_of_the_log() {
+    let whole = commands(&["SET a 1", "SET b 2"]);
+    let dir = prepared(&commands(&["SELECT 0"]), &[&whole[..], b"*3\r\n$3\r\nSET\r\n$1"].concat());
+    let folder = dir.join("appendonlydir");
+    let manifest = folder.join("appendonly.aof.manifest");
+    let mut text = fs::read_to_string(&manifest).expect("there");
+    text.push_str("file appendonly.aof.2.incr.aof seq 2 type i\n");
+    fs::write(&manifest, text).expect("writable");
+    fs::write(folder.join("appendonly.aof.2.incr.aof"), b"").expect("writable");
+    let mut srv = Server::with_folder(&AOF, dir);
+    let mut c = srv.connect();
+    assert_eq!((c.run("GET a"), c.run("GET b")), (Value::bulk("1"), Value::bulk("2")));
+    c.run("SET c 3");
+    srv.kill();
+    srv.restart();
+    let mut c = srv.connect();
+    assert_eq!((c.run("GET b"), c.run("GET c")), (Value::bulk("2"), Value::bulk("3")));
+}
+
 /// Starts a server that is to end by itself; its log.
 fn refused(dir: &Path, options: &[&str]) -> String {
     // A socket in its own folder: nobody else can have that.

@@ -106,12 +106,17 @@ fn sizes(srv: &Server, names: &[Vec<u8>]) -> Option<Vec<u64>> {
     names.iter().map(size).collect()
 }
 
+/// Reads the files one behind the other. Only the last one may end in the midst of a command. It is the last
+/// also when empty increments follow: a rewrite names a new increment before commands go there, so a server
+/// that is killed in between leaves half a command in the one before.
 fn load_files(srv: &mut Server, names: &[Vec<u8>], sizes: &[u64]) -> AofLoadOutcome {
     let has_base = srv.aof.manifest.base.is_some();
     let mut before = 0;
     let mut outcome = AofLoadOutcome::Loaded;
     for (i, (name, size)) in names.iter().zip(sizes).enumerate() {
-        let (base, last) = (has_base && i == 0, i + 1 == names.len());
+        let base = has_base && i == 0;
+        let empty_behind = !base && sizes.iter().skip(i + 1).all(|size| *size == 0);
+        let last = i + 1 == names.len() || empty_behind;
         let begun = mono_ns();
         outcome = load_one(srv, name, before);
         before += size;

@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The process ends with 1; why has been said.
 struct Stop;
@@ -165,19 +165,23 @@ impl Check<'_> {
         })?;
         let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let total = m.live().count();
+        let paths: Vec<_> = m.live().map(|part| dir.join(OsStr::from_bytes(&part.name))).collect();
+        let is_empty = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.len() == 0);
         for (i, part) in m.live().enumerate() {
-            let (base, last) = (m.base.is_some() && i == 0, i + 1 == total);
+            let base = m.base.is_some() && i == 0;
+            // A rewrite names a new increment before commands go there.
+            let last = i + 1 == total || !base && paths.iter().skip(i + 1).all(is_empty);
             let name = String::from_utf8_lossy(&part.name).into_owned();
-            let file = dir.join(OsStr::from_bytes(&part.name));
+            let file = &paths[i];
             let mut snapshot = false;
             if base {
-                snapshot = self.head(&file)?.starts_with(b"REDIS");
+                snapshot = self.head(file)?.starts_with(b"REDIS");
                 let format = if snapshot { "RDB" } else { "RESP" };
                 say!(self.out, "Start to check BASE AOF ({format} format).");
             } else if i == usize::from(m.base.is_some()) {
                 say!(self.out, "Start to check INCR files.");
             }
-            let verdict = self.file(&name, &file, last, snapshot)?;
+            let verdict = self.file(&name, file, last, snapshot)?;
             self.tell(verdict, &name, if base { "BASE AOF" } else { "INCR AOF" });
         }
         say!(self.out, "All AOF files and manifest are valid");
@@ -528,6 +532,9 @@ mod tests {
         std::fs::write(dir.join("a.1"), b"*1\r\n").expect("writable");
         let (code, out) = checked(&["--fix"], &manifest, "y");
         assert!(code == 1 && out.contains("because it is not the last file"), "{out}");
+        std::fs::write(dir.join("a.2"), b"").expect("writable");
+        let (code, out) = checked(&["--fix"], &manifest, "y");
+        assert!(code == 0 && out.contains("Successfully truncated AOF a.1"), "{out}");
         std::fs::write(&manifest, "file a seq x type b\n").expect("writable");
         assert!(checked(&[], &manifest, "").1.contains("Invalid AOF manifest file format"));
     }
