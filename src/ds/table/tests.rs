@@ -215,6 +215,25 @@ fn samples_of_a_table_that_was_full_are_fair_and_found_soon() {
 }
 
 #[test]
+fn samples_in_the_midst_of_a_rehash_are_fair() {
+    let (mut t, mut r) = (Table::new(), Seeded(5));
+    (0..8_000u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
+    while t.rehash(100) {}
+    for n in 100..8_000u64 {
+        assert!(t.remove(hash(item(n).name()), item(n)));
+    }
+    assert!(t.shrink());
+    t.rehash(400);
+    assert!(t.is_rehashing());
+    let mut counts = HashMap::<Vec<u8>, u32>::new();
+    for _ in 0..100_000 {
+        *counts.entry(t.random(|| r.next()).expect("not empty").name().to_vec()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 100);
+    assert!(counts.values().all(|&n| (500..1800).contains(&n)), "{counts:?}");
+}
+
+#[test]
 fn some_gives_as_many_as_there_are() {
     let mut t = Table::new();
     (0..37u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
