@@ -300,6 +300,10 @@ fn put(ctx: &mut Ctx<'_>, f: u64, on: bool) {
 fn reply(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let how = ctx.args[2];
     let c = &mut ctx.srv.clients[ctx.client];
+    if c.has(flag::MASTER) {
+        // A master would read a reply as a command.
+        return Ok(Flow::Done);
+    }
     if how.eq_ignore_ascii_case(b"on") {
         c.clear(flag::SKIP | flag::REPLY_OFF);
         ctx.out.mute(false);

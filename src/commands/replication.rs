@@ -71,7 +71,8 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
     let (srv, id) = (&mut *ctx.srv, ctx.client);
     let c = &srv.clients[id];
     // A client without a connection is not fed: a SYNC that stands in a log makes no replica.
-    if c.has(client::REPLICA | client::MONITOR | client::PSEUDO) {
+    // A master does not get its own stream back.
+    if c.has(client::REPLICA | client::MONITOR | client::PSEUDO | client::MASTER) {
         return Ok(false);
     }
     if ctx.args.len() > 3 && ctx.args[3].eq_ignore_ascii_case(b"failover") {

@@ -812,8 +812,8 @@ impl Link {
     }
 
     /// The stream was heard of.
-    pub fn heard(&mut self, now: i64) {
-        self.last_io = now;
+    pub fn heard(&mut self, at: i64) {
+        self.last_io = self.last_io.max(at);
     }
 }
 

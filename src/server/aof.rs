@@ -252,6 +252,10 @@ pub fn switch_to(srv: &mut Server, file: Arc<File>, name: &[u8]) {
         srv.aof.last_sync = srv.clock.unix_secs();
     }
     adopt(srv, (file, 0));
+    // Each file is read by a client that has selected nothing.
+    if let Some(log) = &mut srv.ops.aof {
+        log.selected.forget();
+    }
 }
 
 /// Bytes of the increment that is written.

@@ -134,6 +134,10 @@ pub(super) fn say(level: Level, text: &str) {
 
 /// Once a second.
 pub fn tick(srv: &mut Server) {
+    // Bytes that have come are a sign of life, also while they are no whole command or a pause holds it up.
+    if let Some(c) = srv.master_link.client.and_then(|id| srv.clients.get(id)) {
+        srv.repl.link.heard(i64::from(c.conn.last_seen));
+    }
     if srv.repl.link.is_on() {
         event(srv, Event::Tick);
     }

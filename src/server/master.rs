@@ -11,7 +11,7 @@
 //! there was answered to a replica that has no business to ask, and closes it.
 
 use super::child;
-use super::{Server, ServerStates, client_info, jobs, kill, limits, role};
+use super::{Server, ServerStates, client_info, jobs, kill, limits, rewrite, role};
 use crate::clients::{Client, ClientId, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
@@ -103,7 +103,7 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
         } else {
             notice!("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC");
         }
-    } else if srv.jobs.child.is_some() {
+    } else if srv.jobs.child.is_some() || rewrite::is_opening(srv) {
         notice!(
             "No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed"
         );
@@ -184,7 +184,8 @@ fn start_save(srv: &mut Server) {
 
 /// No child is there any more: replicas that had to wait for that have their snapshot begun.
 pub fn start_pending(srv: &mut Server) {
-    if srv.jobs.child.is_none() && !srv.repl.replicas.at_stage(Stage::WaitStart).is_empty() {
+    let free = srv.jobs.child.is_none() && !rewrite::is_opening(srv);
+    if free && !srv.repl.replicas.at_stage(Stage::WaitStart).is_empty() {
         start_save(srv);
     }
 }

@@ -216,20 +216,30 @@ impl<R: Read> Source for Window<R> {
 /// through a socket, where nothing may wait.
 #[derive(Default)]
 pub struct Fed {
-    /// From the beginning of the item on.
+    /// What was fed; the front goes when it is more than half of it, so that a byte is moved once.
     buf: Vec<u8>,
+    /// Where the item begins, and how far it is read.
+    begin: usize,
     at: usize,
-    /// Another try is worth its while from so many bytes on.
+    /// Another try is worth its while from so many bytes of the item on.
     enough: usize,
     /// Nothing more will come.
     over: bool,
+    /// Bytes in front of `buf`.
     before: u64,
+    /// Of all in front of the item.
     crc: u64,
 }
 
 impl Fed {
     pub fn feed(&mut self, piece: &[u8]) {
         debug_assert!(!self.over);
+        if self.begin > self.buf.len() / 2 {
+            self.buf.drain(..self.begin);
+            self.before += self.begin as u64;
+            self.at -= self.begin;
+            self.begin = 0;
+        }
         self.buf.extend_from_slice(piece);
     }
 
@@ -242,6 +252,11 @@ impl Fed {
     /// No more will be fed.
     pub fn end(&mut self) {
         self.over = true;
+    }
+
+    /// Bytes there are of the item, and behind it.
+    fn held(&self) -> usize {
+        self.buf.len() - self.begin
     }
 }
 
@@ -256,7 +271,7 @@ impl Source for Fed {
             return Err(Error::Short);
         }
         // Twice what was not enough: an item is read again few times, however long it is.
-        self.enough = end.max(self.buf.len().saturating_mul(2));
+        self.enough = (end - self.begin).max(self.held().saturating_mul(2));
         Err(Error::NeedMore)
     }
 
@@ -269,15 +284,13 @@ impl Source for Fed {
     }
 
     fn sum(&mut self) -> u64 {
-        self.buf.get(..self.at).map_or(self.crc, |b| crc64::update(self.crc, b))
+        self.buf.get(self.begin..self.at).map_or(self.crc, |b| crc64::update(self.crc, b))
     }
 
     fn mark(&mut self) -> Result<()> {
         self.crc = self.sum();
-        self.before = self.at();
-        self.buf.drain(..self.at.min(self.buf.len()));
-        self.at = 0;
-        if self.buf.len() < self.enough && !self.over {
+        self.begin = self.at;
+        if self.held() < self.enough && !self.over {
             return Err(Error::NeedMore);
         }
         self.enough = 0;
@@ -285,7 +298,7 @@ impl Source for Fed {
     }
 
     fn rewind(&mut self) {
-        self.at = 0;
+        self.at = self.begin;
     }
 }
 
