@@ -65,7 +65,8 @@ fn a_library_is_loaded_listed_called_and_deleted() {
         Array(vec![bulk("name"), bulk("f"), bulk("description"), Null, bulk("flags"), Array(vec![])]);
     let flags = Array(vec![Status("no-writes".into()), Status("allow-oom".into())]);
     let g = vec![bulk("name"), bulk("G"), bulk("description"), bulk("says"), bulk("flags"), flags];
-    assert_eq!(l[5], Array(vec![f, Array(g)]));
+    assert_eq!(l[5].items().len(), 2);
+    assert!(l[5].items().contains(&f) && l[5].items().contains(&Array(g)), "{:?}", l[5]);
     assert_eq!(c.cmd(&["FUNCTION", "LIST", "LIBRARYNAME", "x*"]), Array(vec![]));
     assert_eq!((c.figure("number_of_functions"), c.figure("number_of_libraries")), (2, 1));
     for field in ["used_memory_functions", "used_memory_vm_functions"] {
@@ -142,6 +143,7 @@ fn libraries_and_scripts_cannot_touch_each_other() {
         redis.register_function('j', function() string.rep = nil end)",
     );
     let place = |name: &str, line: u32| format!(" script: {name}, on @user_function:{line}.");
+    // Redis leaves `g` open from the first load on.
     for (name, line) in [("a", 3), ("b", 4), ("c", 5), ("g", 9), ("j", 12)] {
         let why = format!("ERR user_function:{line}: Attempt to modify a readonly table");
         assert_eq!(c.cmd(&["FCALL", name, "0"]).error(), why + &place(name, line));

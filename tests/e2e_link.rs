@@ -441,7 +441,9 @@ fn a_snapshot_that_breaks_off_leaves_what_was_served_before() {
             true => assert_eq!(r.run("GET old"), Value::bulk("1")),
             false => assert!(r.run("GET old").error().starts_with("LOADING")),
         }
-        assert!(r.run("REPLICAOF NO ONE").error().starts_with("LOADING"));
+        for line in ["REPLICAOF NO ONE", "CONFIG SET appendonly yes", "BGSAVE"] {
+            assert!(r.run(line).error().starts_with("LOADING"), "{line}");
+        }
         drop(m);
         wait_until("the end", || r.figure("async_loading") + r.figure("loading") == 0);
         assert_eq!(r.run("GET old"), Value::bulk("1"));
@@ -494,9 +496,8 @@ fn an_error_that_the_master_did_not_have_is_told_with_the_stream() {
     l.run(&format!("REPLICAOF 127.0.0.1 {}", top.port));
     wait_until("the link", || l.fact("master_link_status") == "up");
     t.run("SET s 1");
-    assert_eq!(t.run("DEBUG REPLICATE replicas LPUSH s 1"), Value::ok());
-    assert_eq!(t.run("DEBUG REPLICATE replicas no-command"), Value::ok());
-    assert_eq!(t.run("DEBUG REPLICATE elsewhere SET a 1").error(), "ERR syntax error");
+    assert_eq!(t.run("DEBUG REPLICATE LPUSH s 1"), Value::ok());
+    assert_eq!(t.run("DEBUG REPLICATE no-command"), Value::ok());
     wait_until("the complaint", || l.figure("unexpected_error_replies") == 2);
     let log = low.log();
     let critical = "== CRITICAL == This replica is sending an error to its master: '-WRONGTYPE";
