@@ -2,7 +2,7 @@
 
 use super::commands::CommandSet;
 use super::rules::{RuleError, Rules, has_blanks};
-use crate::algo::glob::glob_match;
+use crate::algo::glob::{glob_match, is_pattern};
 use crate::algo::quote::{push_repr, split_args};
 use crate::cmd::keys::{self, Keys};
 use crate::cmd::row::{cat, flag as cf, key};
@@ -17,6 +17,24 @@ const WRITE: u8 = 2;
 struct KeyPattern {
     allows: u8,
     pattern: Box<[u8]>,
+    /// Only its last byte is special, a star: keys that begin so fit.
+    is_prefix: bool,
+}
+
+impl KeyPattern {
+    fn new(allows: u8, pattern: &[u8]) -> KeyPattern {
+        let is_prefix = pattern.strip_suffix(b"*").is_some_and(|before| !is_pattern(before));
+        KeyPattern { allows, pattern: pattern.into(), is_prefix }
+    }
+
+    #[inline]
+    fn fits(&self, name: &[u8]) -> bool {
+        match self.pattern.split_last() {
+            // No pattern but the empty one fits the empty name.
+            Some((_, before)) if self.is_prefix => !name.is_empty() && name.starts_with(before),
+            _ => glob_match(&self.pattern, name, false),
+        }
+    }
 }
 
 /// `+get`, `-@admin`: what is left of the rules about commands, so that the same ones can be shown.
@@ -192,7 +210,7 @@ impl Selector {
         }
         match self.keys.iter_mut().find(|k| *k.pattern == *pattern) {
             Some(known) => known.allows |= allows,
-            None => self.keys.push(KeyPattern { allows, pattern: pattern.into() }),
+            None => self.keys.push(KeyPattern::new(allows, pattern)),
         }
         Ok(())
     }
@@ -343,7 +361,13 @@ impl Selector {
         if !self.all_commands && !self.commands.has(call.cmd) && flags & cf::NO_AUTH == 0 {
             self.check_first_arg(call)?;
         }
-        if !self.all_keys && keys::may_have(call.row.cmd) {
+        if self.all_keys {
+            // Any key will do.
+        } else if let Some((at, flags)) = call.row.only_key {
+            if call.args.get(usize::from(at)).is_some_and(|key| !self.allows_key(key, flags)) {
+                return Err(Denied::Key(at.into()));
+            }
+        } else if keys::may_have(call.row.cmd) {
             let args = call.args;
             let denied = |(at, flags): &&(usize, u32)| {
                 args.get(*at).is_some_and(|key| !self.allows_key(key, *flags))
@@ -375,7 +399,7 @@ impl Selector {
     #[inline]
     fn allows_key(&self, name: &[u8], flags: u32) -> bool {
         let needs = needs(flags);
-        self.keys.iter().any(|k| k.allows & needs == needs && glob_match(&k.pattern, name, false))
+        self.keys.iter().any(|k| k.allows & needs == needs && k.fits(name))
     }
 
     /// May every key be used so?

@@ -213,6 +213,27 @@ fn keys_are_judged_by_what_becomes_of_them() {
 }
 
 #[test]
+fn short_ways_have_the_same_answers() {
+    let h = House::new();
+    let only = |name: &str| h.table.get(h.table.find(name.as_bytes()).expect("a row")).only_key;
+    assert_eq!(only("get"), Some((1, READ)));
+    assert_eq!((only("set"), only("copy"), only("select")), (None, None, None));
+    for pattern in ["*", "a*", "a\\*", "a**", "?*", "a:*"] {
+        let mut h = House::with(&format!("+get ~{pattern}"));
+        for name in ["a", "ab", "a:", "a:b", "b", "a*", "*"] {
+            let fits = crate::algo::glob::glob_match(pattern.as_bytes(), name.as_bytes(), false);
+            assert_eq!(
+                h.may(&format!("get {name}")).is_ok(),
+                pattern == "*" || fits,
+                "{pattern} {name}"
+            );
+        }
+    }
+    let mut h = House::with("+get %R~* ~a*");
+    assert_eq!((h.may("get "), h.may("get")), (Err(Denied::Key(1)), Ok(())), "an empty name; no name");
+}
+
+#[test]
 fn one_selector_has_to_allow_all_of_a_call() {
     let mut h = House::with("+get ~a (+set ~b) (+copy %R~a %W~b)");
     assert_eq!((h.may("get a"), h.may("set b 1"), h.may("copy a b")), (Ok(()), Ok(()), Ok(())));

@@ -8,7 +8,7 @@
 //! A name of up to 16 bytes is found by one comparison of two words after a multiplicative hash; longer
 //! ones in a map.
 
-use super::row::{Begin, Find, Row, cat, flag, key};
+use super::row::{Begin, Find, KeySpec, Row, cat, flag, key};
 use std::collections::HashMap;
 
 /// Index into `Table::entries`.
@@ -31,6 +31,9 @@ pub struct CommandRow<H: 'static> {
     pub subs: Vec<(Box<str>, CmdId)>,
     /// Argument whose hash is worth having early: the first key's place, 0 for none.
     pub key_at: u16,
+    /// The place and the `key` flags of the one key that each call has, where its place never changes and
+    /// nothing else could be a key.
+    pub only_key: Option<(u16, u32)>,
     /// As in the row.
     pub member_at: u8,
 }
@@ -141,6 +144,19 @@ fn implicit_categories<H>(c: &Row<H>) -> u32 {
     acl
 }
 
+/// See `CommandRow::only_key`.
+fn only_key<H>(c: &Row<H>) -> Option<(u16, u32)> {
+    const NOT_SURE: u32 = key::NOT_KEY | key::INCOMPLETE | key::VARIABLE_FLAGS;
+    match c.keys {
+        [
+            KeySpec {
+                begin: Begin::Index(at), find: Find::Range { last: 0, limit: 0, .. }, flags, ..
+            },
+        ] if flags & NOT_SURE == 0 && c.used_keys.is_none() => Some((u16::try_from(*at).ok()?, *flags)),
+        _ => None,
+    }
+}
+
 /// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand
 /// elsewhere.
 pub fn legacy_range<H>(c: &Row<H>) -> ((i64, i64, i64), bool) {
@@ -244,6 +260,7 @@ impl<H> Table<H> {
             served: true,
             subs: Vec::new(),
             key_at: u16::try_from(first).unwrap_or(0),
+            only_key: only_key(cmd),
             member_at: cmd.member_at,
         });
         id

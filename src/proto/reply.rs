@@ -159,8 +159,8 @@ impl Reply {
         self.muted = muted || silent || self.over;
     }
 
-    /// What was pushed while the reply was lent out: behind it, also where it is muted or has ended, since the
-    /// pushes came before that.
+    /// What was pushed while the reply was lent out: behind it, also where it is muted or has ended, since
+    /// the pushes came before that.
     pub fn append_pushes(&mut self, pushes: Reply) {
         let muted = std::mem::replace(&mut self.muted, self.over);
         self.append(pushes);
