@@ -78,6 +78,9 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
         take_over(ctx)?;
     }
     let (srv, id) = (&mut *ctx.srv, ctx.client);
+    if srv.repl.failover.is_on() {
+        return Err(CmdError::Msg(&"NOMASTERLINK Can't SYNC while failing over"));
+    }
     if srv.repl.link.is_on() && !srv.repl.link.is_online() {
         return Err(CmdError::Msg(&"NOMASTERLINK Can't SYNC while not connected with my master"));
     }
@@ -262,6 +265,9 @@ fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
 fn replicaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.srv.config.cluster_enabled {
         return Err(CmdError::Msg(&"ERR REPLICAOF not allowed in cluster mode."));
+    }
+    if ctx.srv.repl.failover.is_on() {
+        return Err(CmdError::Msg(&"ERR REPLICAOF not allowed while failing over."));
     }
     let line = client_info::line(ctx.srv, ctx.client, &[]);
     let is = |i: usize, word: &[u8]| ctx.args[i].eq_ignore_ascii_case(word);

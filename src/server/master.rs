@@ -12,6 +12,7 @@
 
 use super::child;
 use super::{Server, ServerStates, client_info, jobs, kill, limits, role};
+use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
@@ -27,6 +28,8 @@ use std::os::unix::fs::FileExt;
 const MAX_WRITE: usize = 1024 * 1024;
 /// Bytes of a snapshot read at once.
 const PIECE: usize = 64 * 1024;
+/// Inside of a long pipeline replicas are written each time the stream has grown by as much.
+const PUSHED: u64 = 64 * 1024;
 /// Replicas that are so far behind are measured each time the stream has grown by as much; others once a
 /// second, like every client.
 const MEASURED: u64 = 16 * 1024;
@@ -219,7 +222,11 @@ pub fn saved(srv: &mut Server, good: bool) {
 /// bytes the lag of replicas is checked against their limits, and the backlog is trimmed.
 pub fn feed(srv: &mut Server) {
     srv.repl.grown = false;
+    let unkept = srv.ops.take_unkept();
     let Some(end) = srv.repl.backlog.as_ref().map(crate::replication::backlog::Backlog::end) else {
+        if !srv.repl.link.is_on() {
+            srv.repl.pass_by(unkept);
+        }
         return;
     };
     for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
@@ -228,9 +235,45 @@ pub fn feed(srv: &mut Server) {
             srv.clients.wants_write(r.id);
         }
     }
+    if end.saturating_sub(srv.repl.pushed_at) >= PUSHED {
+        srv.repl.pushed_at = end;
+        push(srv);
+    }
     if end.saturating_sub(srv.repl.measured_at) >= MEASURED {
         srv.repl.measured_at = end;
         measure(srv, end);
+    }
+}
+
+/// One write to each replica that is online: the loop may not sleep for long, and a replica that reads fast
+/// enough must not hit a limit before its first chance.
+#[cold]
+fn push(srv: &mut Server) {
+    for id in srv.repl.replicas.at_stage(Stage::Online) {
+        let Some(c) = srv.clients.get(id).filter(|c| !c.has(flag::DYING) && !c.conn.write_blocked)
+        else {
+            continue;
+        };
+        if c.conn.out.is_empty() && !c.conn.out.over {
+            let outcome = step(srv, id);
+            ended(srv, id, outcome);
+        }
+    }
+}
+
+/// What follows from a write.
+fn ended(srv: &mut Server, id: ClientId, outcome: Result<usize, WriteOutcome>) {
+    match outcome {
+        Ok(n) => srv.stats.net_repl_output += n as u64,
+        Err(WriteOutcome::More | WriteOutcome::Rests) => {}
+        Err(WriteOutcome::Full) => {
+            srv.clients[id].conn.write_blocked = true;
+            crate::server::before_sleep::blocked(srv, id);
+        }
+        Err(WriteOutcome::Failed(why)) => {
+            warning!("{why}");
+            kill::kill(srv, id);
+        }
     }
 }
 
@@ -289,18 +332,10 @@ pub fn write(srv: &mut Server, id: ClientId) {
     };
     srv.stats.net_repl_output += written as u64;
     srv.stats.traffic.writes += 1;
-    match outcome {
-        WriteOutcome::Rests => {}
-        WriteOutcome::More => srv.clients.wants_write(id),
-        WriteOutcome::Full => {
-            srv.clients[id].conn.write_blocked = true;
-            crate::server::before_sleep::blocked(srv, id);
-        }
-        WriteOutcome::Failed(why) => {
-            warning!("{why}");
-            kill::kill(srv, id);
-        }
+    if matches!(outcome, WriteOutcome::More) {
+        srv.clients.wants_write(id);
     }
+    ended(srv, id, Err(outcome));
 }
 
 /// One write of what comes next; how many bytes it took, 0 for nothing to send.
@@ -419,7 +454,9 @@ pub fn cron(srv: &mut Server) {
         remove_file(srv);
         return age(srv);
     }
-    if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
+    // A PING would move the end that the replica has to reach in time.
+    let still = srv.repl.failover.is_timed() && srv.pause.has(action::REPLICA);
+    if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) && !still {
         originate(srv, b"*1\r\n$4\r\nPING\r\n");
     }
     for r in srv.repl.replicas.iter_mut() {

@@ -16,7 +16,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
     }
     replicas(srv, out);
     fields!(out,
-        "master_failover_state" => "no-failover",
+        "master_failover_state" => r.failover.name(),
         "master_replid" => r.replid,
         "master_replid2" => r.replid2,
         "master_repl_offset" => r.offset(),
