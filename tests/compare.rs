@@ -17,6 +17,7 @@
 //!   COMPARE_COMMANDS   how many commands, over all seeds
 //!   COMPARE_STEPS      how many steps of a crowd, over all seeds
 //!   COMPARE_SCRIPTS    how many scripts, over all seeds
+//!   COMPARE_CHECKS     how many calls are judged for users with random rules, over all seeds
 //!   COMPARE_BATCH      how many scripts are sent at once (50)
 //!   COMPARE_SEEDS      list of seeds (1,2,3,4); an even one speaks RESP3
 //!   COMPARE_ONLY       commands and groups to drive, instead of all: zset,sort
@@ -34,6 +35,7 @@
 //!   `comparer::crowd_words`: what they say.
 //! - `comparer::scripts`: random scripts in Lua and their replies; `comparer::lua` writes them from a
 //!   grammar, `scripts.grammar`, and `comparer::literals`.
+//! - `comparer::permissions`: random rules of users, and what they may do then.
 //! - `comparer::directives`: CONFIG SET, by itself.
 //! - `comparer::shapes`: INFO, COMMAND and the like: names and kinds of what a server tells of itself.
 //! - `comparer::coverage`: what was reached. Every command and option runs ten times at least.
@@ -50,6 +52,7 @@ use comparer::coverage::Coverage;
 use comparer::crowd::Crowd;
 use comparer::driver::Driver;
 use comparer::legal;
+use comparer::permissions::Permissions;
 use comparer::scripts::Scripts;
 use std::collections::BTreeMap;
 
@@ -87,6 +90,23 @@ fn scripts_alone_have_replies() {
 fn scripts_have_the_replies_of_a_real_server() {
     let Some(theirs) = Server::real(&script_options()) else { return };
     scripts(Some(&theirs), number("COMPARE_SCRIPTS", 10_000));
+}
+
+#[test]
+fn users_may_do_the_same() {
+    let Some(theirs) = Server::real(legal::OPTIONS) else { return };
+    let ours = Server::with(legal::OPTIONS);
+    let (seeds, mut differences) = (seeds(), Vec::new());
+    let each = number("COMPARE_CHECKS", 8_000).div_ceil(seeds.len());
+    for seed in seeds {
+        let mut all = Permissions::new(&ours, &theirs, seed);
+        all.run(each);
+        println!("seed {seed}: {} asked, {} allowed", all.asked, all.allowed);
+        assert!(all.allowed * 20 > all.asked, "some are allowed");
+        differences.append(&mut all.differences);
+    }
+    differences.truncate(number("COMPARE_REPORT", 10));
+    agree(&differences);
 }
 
 #[test]

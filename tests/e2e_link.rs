@@ -441,7 +441,9 @@ fn a_snapshot_that_breaks_off_leaves_what_was_served_before() {
             true => assert_eq!(r.run("GET old"), Value::bulk("1")),
             false => assert!(r.run("GET old").error().starts_with("LOADING")),
         }
-        assert!(r.run("REPLICAOF NO ONE").error().starts_with("LOADING"));
+        for line in ["REPLICAOF NO ONE", "CONFIG SET appendonly yes", "BGSAVE"] {
+            assert!(r.run(line).error().starts_with("LOADING"), "{line}");
+        }
         drop(m);
         wait_until("the end", || r.figure("async_loading") + r.figure("loading") == 0);
         assert_eq!(r.run("GET old"), Value::bulk("1"));
@@ -454,4 +456,53 @@ fn a_snapshot_that_breaks_off_leaves_what_was_served_before() {
     m.send(&swapped);
     assert_eq!(acked(&mut m), 300);
     assert_eq!(r.run("GET old"), Value::bulk("1"));
+}
+
+#[test]
+fn servers_that_are_killed_in_turns_are_equal_again() {
+    let open = ["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
+    let mut top =
+        Server::with(&[&open[..], &["--appendonly", "yes", "--appendfsync", "always"]].concat());
+    let port = top.port.to_string();
+    let mut low = Server::with(&[&open[..], &["--replicaof", "127.0.0.1", &port]].concat());
+    let mut sum = 0;
+    for round in 0..6 {
+        let mut t = top.connect();
+        for n in 0..50 {
+            let line = format!("INCRBY counter {n}");
+            sum = t.run(&line).int();
+            t.run(&format!("RPUSH l{round} {n}"));
+            if n == 20 + round {
+                low.kill();
+            }
+        }
+        if round % 2 == 1 {
+            top.kill();
+            top.restart();
+        }
+        low.restart();
+        let (mut t, mut l) = (top.connect(), low.connect());
+        assert_eq!(t.run("GET counter"), Value::bulk(sum.to_string()), "nothing acknowledged is lost");
+        wait_until("the link", || l.fact("master_link_status") == "up");
+        wait_until("the same dataset", || t.run("DEBUG DIGEST") == l.run("DEBUG DIGEST"));
+    }
+}
+
+#[test]
+fn an_error_that_the_master_did_not_have_is_told_with_the_stream() {
+    let top = Server::with(&["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]);
+    let low = Server::start();
+    let (mut t, mut l) = (top.connect(), low.connect());
+    l.run(&format!("REPLICAOF 127.0.0.1 {}", top.port));
+    wait_until("the link", || l.fact("master_link_status") == "up");
+    t.run("SET s 1");
+    assert_eq!(t.run("DEBUG REPLICATE LPUSH s 1"), Value::ok());
+    assert_eq!(t.run("DEBUG REPLICATE no-command"), Value::ok());
+    wait_until("the complaint", || l.figure("unexpected_error_replies") == 2);
+    let log = low.log();
+    let critical = "== CRITICAL == This replica is sending an error to its master: '-WRONGTYPE";
+    assert!(log.contains(critical) && log.contains("after processing the command 'lpush'"), "{log}");
+    assert!(log.contains("'<unknown>'") && log.contains("Latest backlog is: '"));
+    t.run("SET s 2");
+    wait_until("the stream to go on", || l.run("GET s") == Value::bulk("2"));
 }

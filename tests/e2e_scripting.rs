@@ -251,19 +251,6 @@ fn finalizers_run_inside_scripts_only() {
 }
 
 #[test]
-fn a_debugger_is_not_promised() {
-    let srv = Server::start();
-    let mut c = srv.connect();
-    for mode in ["YES", "SYNC"] {
-        let found = c.cmd(&["SCRIPT", "DEBUG", mode]);
-        assert_eq!(found.error(), "ERR SCRIPT DEBUG is not supported: there is no script debugger");
-    }
-    assert_eq!(c.cmd(&["SCRIPT", "DEBUG", "NO"]), Value::ok());
-    let found = c.cmd(&["SCRIPT", "DEBUG", "MAYBE"]);
-    assert_eq!(found.error(), "ERR Use SCRIPT DEBUG YES/SYNC/NO");
-}
-
-#[test]
 fn coroutines_are_resumed_as_lua_5_1_does() {
     let srv = Server::start();
     let mut c = srv.connect();
@@ -690,6 +677,13 @@ fn what_random_scripts_have_found() {
     ] {
         assert_eq!(eval(&mut c, script), Value::bulk(text), "{script}");
     }
+    // What C reads of a text ends with its first NUL.
+    let found = error(&mut c, "error('a\\0b')");
+    assert_eq!(found, "ERR user_script:1: a @@user_script:1.");
+    let found = eval(&mut c, "error({err = 'MY a\\0b', source = 'x\\0y', line = 7})");
+    assert!(found.error().starts_with("MY a script: "), "{found:?}");
+    let signed = "return tostring(cmsgpack.unpack('\\207\\129\\196\\240\\151\\145\\103\\129\\000'))";
+    assert_eq!(eval(&mut c, signed), Value::bulk("-9.0958808136114e+18"));
     for (text, told) in [("'\\n'", ""), ("'MY a\\r\\n\\n'", "MY a"), ("'MY a\\nb\\n'", "MY a b")] {
         let reply = eval(&mut c, &format!("return {{err = {text}}}"));
         assert_eq!(reply.error(), told, "{text}");

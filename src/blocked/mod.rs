@@ -28,6 +28,8 @@ pub enum Wait {
     Module,
     /// SHUTDOWN, which waits for replicas.
     Shutdown,
+    /// BGREWRITEAOF, which waits until there is a child.
+    Rewrite,
 }
 
 impl Wait {
@@ -40,7 +42,7 @@ impl Wait {
         match self {
             Wait::Key { ty: wanted, any_change } => any_change || ty == Some(wanted),
             Wait::Module => ty.is_some(),
-            Wait::Replicas(_) | Wait::Shutdown => false,
+            Wait::Replicas(_) | Wait::Shutdown | Wait::Rewrite => false,
         }
     }
 }
@@ -137,7 +139,7 @@ impl Blocked {
         match wait {
             Wait::Key { ty, .. } => self.by_type.get_mut(usize::from(ty)),
             Wait::Module => Some(&mut self.modules),
-            Wait::Replicas(_) | Wait::Shutdown => None,
+            Wait::Replicas(_) | Wait::Shutdown | Wait::Rewrite => None,
         }
     }
 

@@ -330,8 +330,9 @@ fn unblock(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         _ => return Err(unknown(ctx)),
     };
     let n = parse_i64(ctx.args[2]).ok_or(CmdError::NotInteger)?;
-    // The end that SHUTDOWN waits for cannot be called off for one client alone.
-    let may_end = |id: &ClientId| ctx.srv.blocked.get(*id).is_some_and(|b| b.wait != Wait::Shutdown);
+    // What is under way cannot be called off for one client alone.
+    let own = |wait| !matches!(wait, Wait::Shutdown | Wait::Rewrite);
+    let may_end = |id: &ClientId| ctx.srv.blocked.get(*id).is_some_and(|b| own(b.wait));
     let found = by_number(ctx, n).filter(may_end);
     let released = found.is_some_and(|id| blocking::release(ctx.srv, id, error));
     ctx.out.int(i64::from(released));

@@ -73,7 +73,10 @@ fn set(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|p| (p[0], p[1])).collect();
     let local = ctx.srv.clients[ctx.origin].conn.stream.as_ref().is_none_or(|s| s.is_local());
-    let asker = Asker { local, loading: ctx.srv.states.has(ServerStates::LOADING) };
+    let asker = Asker {
+        local,
+        loading: ctx.srv.states.has(ServerStates::LOADING | ServerStates::ASYNC_LOADING),
+    };
     match getset::change(ctx.srv, |s| &mut s.config, &pairs, asker, apply::perform) {
         Ok(_) => {
             crate::server::policy::refresh(ctx.srv);

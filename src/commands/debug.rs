@@ -25,14 +25,14 @@ use crate::object::set::Set;
 use crate::object::tables::{self, Full};
 use crate::object::value::{EMBSTR_MAX, Value, View, encoding_name};
 use crate::object::zset::Zset;
+use crate::persist::aof::push_command;
 use crate::persist::rdb::save::value_len;
 use crate::proto::args::Key;
 use crate::proto::error::CmdError;
-use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{
-    Server, ServerStates, aof, aof_load, apply, function, jobs, policy, rewrite, script, settle,
+    Server, ServerStates, aof, aof_load, apply, function, jobs, master, policy, rewrite, script, settle,
     shutdown,
 };
 use crate::sys::{alloc, crash, fault};
@@ -250,10 +250,10 @@ static SUBS: &[Sub] = &[
     ),
     sub(
         "REPLICATE",
-        4..=ANY,
+        3..=ANY,
         &[
-            "REPLICATE <REPLICAS|AOF|ALL> <command>",
-            "    Send a command there that is not run here: the data then differ.",
+            "REPLICATE <command>",
+            "    Send replicas a command that is not run here: the data then differ.",
         ],
         replicate,
     ),
@@ -325,13 +325,9 @@ fn oom(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn replicate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    let mask = match ctx.args[2].to_ascii_lowercase().as_slice() {
-        b"replicas" => to::REPLICAS,
-        b"aof" => to::AOF,
-        b"all" => to::ALL,
-        _ => return Err(CmdError::Syntax),
-    };
-    ctx.srv.ops.push(ctx.db, mask, ctx.args.from(3));
+    let mut command = Vec::new();
+    push_command(&mut command, ctx.args.from(2));
+    master::originate(ctx.srv, &command);
     ok(ctx)
 }
 

@@ -1,5 +1,7 @@
 //! SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF.
 
+use crate::blocked::Wait;
+use crate::clients::flag;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
@@ -81,6 +83,9 @@ fn bgsave(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 }
 
 fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    if ctx.srv.clients[ctx.client].has(flag::REPROCESSING) {
+        return rewrite_begun(ctx);
+    }
     let srv = &mut *ctx.srv;
     if rewrite::is_under_way(srv) {
         return Err(CmdError::Msg(&"ERR Background append only file rewriting already in progress"));
@@ -90,8 +95,24 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         // A rewrite asked for by command does not wait for the end of the delay after failures.
         srv.aof.rewrite.failures = 0;
         ctx.out.status("Background append only file rewriting scheduled");
-    } else if rewrite::begin(srv) {
+    } else {
+        rewrite::begin(srv);
+        return rewrite_begun(ctx);
+    }
+    Ok(Flow::Done)
+}
+
+/// The answer comes when there is a child: the disk has to know of a new increment before.
+fn rewrite_begun(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    let opening = rewrite::is_opening(ctx.srv);
+    if opening && ctx.may_block() {
+        ctx.srv.aof.rewrite.awaited = true;
+        return Ok(ctx.block(Wait::Rewrite, &[], 0));
+    }
+    if opening || child::runs(ctx.srv, ChildKind::Rewrite) {
         ctx.out.status("Background append only file rewriting started");
+    } else if ctx.srv.aof.rewrite.scheduled {
+        ctx.out.status("Background append only file rewriting scheduled");
     } else {
         return Err(CmdError::Msg(
             &"ERR Can't execute an AOF background rewriting. Please check the server logs for more \

@@ -15,6 +15,7 @@ const _: () = assert!(AROUND == size_of::<Head>());
 impl Head {
     const MAX: usize = 6;
 
+    #[inline(always)]
     pub const fn new(bytes: &[u8]) -> Head {
         assert!(bytes.len() <= Head::MAX);
         let mut all = [0; 8];

@@ -812,26 +812,34 @@ impl<E: Elem> Table<E> {
     }
 
     /// Calls `f` with up to `n` elements from a random place on: quick, clustered, good enough for
-    /// sampling.
+    /// sampling. The place is one inside of a chain: a sample that always began with the first element of
+    /// one would seldom come to the last, which then would never be evicted.
     pub fn some(&self, n: usize, random: u64, mut f: impl FnMut(E)) {
         let total = self.old.count() + self.new.count();
         let n = n.min(self.len());
-        let (mut given, mut at) = (0, random as usize % total.max(1));
-        for _ in 0..total {
+        let start = random as u32 as usize % total.max(1);
+        let bucket = |at: usize| match at.checked_sub(self.old.count()) {
+            None => (&self.old, at),
+            Some(at) => (&self.new, at),
+        };
+        let mut before = 0;
+        if n > 0 {
+            let (a, i) = bucket(start);
+            before = (random >> 32) as usize % chain_len(a, i).max(1);
+        }
+        let mut given = 0;
+        // Once around; what stands before the place comes last.
+        for (turn, at) in (start..total).chain(0..start + 1).enumerate() {
             if given >= n {
                 return;
             }
-            let (a, i) =
-                if at < self.old.count() { (&self.old, at) } else { (&self.new, at - self.old.count()) };
-            for b in a.chain(i) {
-                for j in slots(b.taken()) {
-                    if given < n {
-                        f(b.get(j));
-                        given += 1;
-                    }
-                }
+            let (a, i) = bucket(at);
+            let skipped = if turn == 0 { before } else { 0 };
+            let all = a.chain(i).flat_map(|b| slots(b.taken()).map(|j| b.get(j)));
+            for e in all.skip(skipped).take(n - given) {
+                f(e);
+                given += 1;
             }
-            at = (at + 1) % total;
         }
     }
 

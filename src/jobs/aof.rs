@@ -66,6 +66,8 @@ const MAX_MINUTES: i64 = 60;
 pub struct Rewrites {
     /// The disk thread is at it, before or after the child.
     pub handover: Option<Handover>,
+    /// Clients wait for the child to begin.
+    pub awaited: bool,
     /// One begins when no other child is there.
     pub scheduled: bool,
     pub last_ok: bool,
@@ -82,6 +84,7 @@ impl Default for Rewrites {
     fn default() -> Self {
         Rewrites {
             handover: None,
+            awaited: false,
             scheduled: false,
             last_ok: true,
             last_seconds: -1,

@@ -24,27 +24,40 @@ use std::sync::Arc;
 /// A full first buffer; a piece is at least as long (PROTO_REPLY_CHUNK_BYTES).
 pub const CHUNK: usize = 16 * 1024;
 
-/// `$<n>\r\n`, for every length of two digits at most: bulk strings of such lengths are put together in a
-/// few stores.
-static BULK_HEADS: [Head; 100] = {
-    let mut heads = [Head::new(b""); 100];
+/// Bulk strings below this length have heads of one or two digits, and are put together in a few stores.
+const SHORT_BULK: usize = 100;
+/// `$<n>\r\n` for the short strings of a listpack.
+static SHORT_HEADS: [Head; SHORT_STRING] = {
+    let mut heads = [Head::new(b""); SHORT_STRING];
     let mut n = 0;
-    while n < heads.len() {
-        let (tens, ones) = (b'0' + n as u8 / 10, b'0' + n as u8 % 10);
-        heads[n] = if n < 10 {
-            Head::new(&[b'$', ones, b'\r', b'\n'])
-        } else {
-            Head::new(&[b'$', tens, ones, b'\r', b'\n'])
-        };
+    while n < SHORT_STRING {
+        heads[n] = if n < 10 { head_of_one(n) } else { head_of_two(n) };
         n += 1;
     }
     heads
 };
-/// Those of the short strings of a listpack.
-static SHORT_HEADS: &[Head; SHORT_STRING] = match BULK_HEADS.first_chunk() {
-    Some(heads) => heads,
-    None => unreachable!(),
-};
+
+#[inline(always)]
+const fn head_of_one(n: usize) -> Head {
+    Head::new(&[b'$', b'0' + n as u8, b'\r', b'\n'])
+}
+
+#[inline(always)]
+const fn head_of_two(n: usize) -> Head {
+    Head::new(&[b'$', b'0' + n as u8 / 10, b'0' + n as u8 % 10, b'\r', b'\n'])
+}
+
+/// Appends a short bulk string; false when there is no room. In either branch the length of the head is a
+/// constant: that is quicker than one head from a table.
+#[inline(always)]
+fn short_bulk(to: &mut Vec<u8>, b: &[u8]) -> bool {
+    match b.len() {
+        n @ 0..10 => append::framed(to, head_of_one(n), b, LINE_END),
+        n @ 10..SHORT_BULK => append::framed(to, head_of_two(n), b, LINE_END),
+        _ => false,
+    }
+}
+
 const LINE_END: [u8; 2] = *b"\r\n";
 
 #[derive(Debug)]
@@ -426,10 +439,7 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, b: &[u8]) {
-        if let Some(head) = BULK_HEADS.get(b.len())
-            && !self.muted
-            && append::framed(&mut self.buf, *head, b, LINE_END)
-        {
+        if !self.muted && short_bulk(&mut self.buf, b) {
             return;
         }
         self.head(b'$', b.len() as i64);
@@ -603,7 +613,7 @@ impl Sink for Reply {
     fn run(&mut self, entries: &mut listpack::Iter<'_>, mut n: usize) -> usize {
         while n > 0 {
             if !self.muted {
-                n -= entries.append_framed(&mut self.buf, n, SHORT_HEADS, LINE_END);
+                n -= entries.append_framed(&mut self.buf, n, &SHORT_HEADS, LINE_END);
             }
             // The one that did not fit the form, the end, or the buffer.
             let Some(e) = (if n > 0 { entries.next() } else { None }) else { break };

@@ -203,8 +203,9 @@ impl Reader<'_> {
                 s.push_number(f64::from_bits(bits));
             }
             0xcc..=0xcf => {
+                // By way of a lua_Integer, which has a sign.
                 let n = self.number(1 << (mark - 0xcc))?;
-                s.push_number(n as f64);
+                s.push_number(n as i64 as f64);
             }
             0xd0..=0xd3 => {
                 let n = self.signed(1 << (mark - 0xd0))?;

@@ -178,7 +178,7 @@ pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
 
 /// Runs what clients sent while they were blocked; before that, what a pause held up when a key was ready.
 pub fn resume(srv: &mut Server, id: ClientId) {
-    let held_up = |b: &Block| b.keys.is_empty() && matches!(b.wait, Wait::Key { .. });
+    let held_up = |b: &Block| b.keys.is_empty() && matches!(b.wait, Wait::Key { .. } | Wait::Rewrite);
     if srv.blocked.get(id).is_some_and(held_up) && !srv.clients[id].has(flag::PAUSED) {
         retry(srv, id);
     }

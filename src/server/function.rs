@@ -99,6 +99,11 @@ pub fn delete(srv: &mut Server, name: &[u8]) -> bool {
 pub fn flush(srv: &mut Server) {
     debug_assert!(script::none_runs(srv).is_ok(), "a running function's interpreter is not there");
     let old = std::mem::take(&mut srv.scripting.libraries);
+    discard(srv, old);
+}
+
+/// Lets go of libraries that are not in use any more.
+pub fn discard(srv: &mut Server, old: Libraries) {
     if old.len() > 0 {
         forget(vm(srv), old.into_libraries());
     }

@@ -268,18 +268,26 @@ fn take(srv: &mut Server) -> Taken {
     match srv.repl.link.wants() {
         Wants::Nothing => Taken::Needs(0),
         Wants::Line => take_line(srv),
-        Wants::Bulk(most) => {
-            let mut input = std::mem::take(&mut srv.master_link.input);
-            if input.is_empty() {
-                srv.master_link.input = input;
-                return Taken::Needs(most.min(PIECE));
-            }
-            let n = input.len().min(most);
-            event(srv, Event::Bulk(&input[..n]));
-            give_back(srv, &mut input, n);
-            Taken::Some
-        }
+        Wants::Bulk(most) => take_bulk(srv, most),
     }
+}
+
+/// What stands behind goes back before the machine is told: it may hand the connection to a client, or open
+/// another one.
+fn take_bulk(srv: &mut Server, most: usize) -> Taken {
+    let mut input = std::mem::take(&mut srv.master_link.input);
+    if input.is_empty() {
+        srv.master_link.input = input;
+        return Taken::Needs(most.min(PIECE));
+    }
+    srv.master_link.input = input.split_off(input.len().min(most));
+    event(srv, Event::Bulk(&input));
+    if srv.master_link.input.capacity() == 0 && srv.master_link.stream.is_some() {
+        // Only its room.
+        input.clear();
+        srv.master_link.input = input;
+    }
+    Taken::Some
 }
 
 fn take_line(srv: &mut Server) -> Taken {
@@ -295,20 +303,11 @@ fn take_line(srv: &mut Server) -> Taken {
         }
         ReplyLine::Whole(line, n) => {
             let line = line.to_vec();
-            // What stands behind goes back first: the answer may hand the connection to a client.
             input.drain(..n);
             srv.master_link.input = input;
             event(srv, Event::Line(&line));
             Taken::Some
         }
-    }
-}
-
-/// The room stays with the connection, if there still is one.
-fn give_back(srv: &mut Server, input: &mut Vec<u8>, done: usize) {
-    if srv.master_link.stream.is_some() && srv.master_link.input.is_empty() {
-        input.drain(..done);
-        srv.master_link.input = std::mem::take(input);
     }
 }
 

@@ -538,7 +538,7 @@ pub fn ask_for_acks(srv: &mut Server) {
 }
 
 /// Appends a command that no client has sent. A replica adds nothing to the stream of its master.
-fn originate(srv: &mut Server, command: &[u8]) {
+pub fn originate(srv: &mut Server, command: &[u8]) {
     if srv.repl.link.is_on() {
         return;
     }

@@ -146,7 +146,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if srv.expire_cycle.is_under_way() && srv.execution.owns_data() {
         expire_cycle::go_on(srv);
     }
-    if srv.aof.rewrite.handover.is_some() && srv.execution.owns_data() {
+    if (srv.aof.rewrite.handover.is_some() || srv.aof.rewrite.awaited) && srv.execution.owns_data() {
         rewrite::proceed(srv);
     }
     if srv.clock.mono_ms >= srv.cron.next_ms {

@@ -18,7 +18,8 @@
 
 use super::aof::{self, LogPlace, shown};
 use super::child;
-use super::{Server, function, jobs};
+use super::{Server, blocking, function, jobs};
+use crate::blocked::Wait;
 use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::persist::aof::encode;
@@ -155,6 +156,12 @@ pub fn ring(waker: &mio::Waker) {
 pub fn proceed(srv: &mut Server) {
     if srv.aof.rewrite.handover.as_ref().is_some_and(Handover::is_done) {
         next_step(srv, true);
+    }
+    if srv.aof.rewrite.awaited && !is_opening(srv) {
+        srv.aof.rewrite.awaited = false;
+        for id in srv.blocked.waiting(Wait::Rewrite) {
+            blocking::retry(srv, id);
+        }
     }
 }
 

@@ -111,6 +111,17 @@ pub fn before_flush(srv: &mut Server, db: Option<usize>, lazy: bool) {
     }
 }
 
+/// All databases have been replaced: clients may be blocked on keys that are there now.
+pub fn after_exchange(srv: &mut Server) {
+    for db in 0..srv.ks.databases() {
+        for key in srv.blocked.keys_of(db) {
+            if srv.ks.peek(db, Key::new(&key)).is_some() {
+                srv.blocked.signal(db, &key, true);
+            }
+        }
+    }
+}
+
 /// Two databases are about to change places.
 pub fn before_swap(srv: &mut Server, a: usize, b: usize) {
     replaced(srv, a, Some(b));

@@ -17,13 +17,16 @@
 //! history (async loading); data of another one are not shown.
 
 use super::jobs::{LoadFor, LoadStep, SnapshotLoad, Unread};
-use super::{Server, ServerStates, aof, child, jobs, link, link_client, loading, policy, role, settle};
+use super::{
+    Server, ServerStates, aof, child, function, jobs, link, link_client, loading, policy, role, settle,
+};
 use crate::config::DisklessLoad;
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::keyspace::{Db, Junk};
 use crate::persist::rdb::source::{Fed, Window};
 use crate::replication::link::{Action, Event};
+use crate::scripting::library::Libraries;
 use crate::sys::clock::mono_ns;
 use crate::sys::errno;
 use crate::{notice, warning};
@@ -48,7 +51,7 @@ pub struct SocketLoad {
     load: Option<SnapshotLoad<Fed>>,
     head: Vec<u8>,
     /// The new databases, beside those that are served.
-    side: Option<Vec<Db>>,
+    side: Option<Side>,
     /// What has come does not make another item.
     hungry: bool,
     over: Over,
@@ -143,7 +146,27 @@ fn flush(srv: &mut Server) {
     let lazy = srv.config.replica_lazy_flush;
     settle::before_flush(srv, None, lazy);
     srv.ks.flush(None, lazy);
+    function::flush(srv);
     settle::sweep(srv);
+}
+
+/// A dataset beside the one that is served: its databases, and its functions.
+struct Side {
+    dbs: Vec<Db>,
+    libraries: Libraries,
+}
+
+impl Side {
+    fn new(srv: &Server) -> Side {
+        let dbs = (0..srv.ks.databases()).map(|_| Db::default()).collect();
+        Side { dbs, libraries: Libraries::default() }
+    }
+
+    /// Changes places with the one that is served.
+    fn exchange(&mut self, srv: &mut Server) {
+        srv.ks.exchange_all(&mut self.dbs);
+        std::mem::swap(&mut srv.scripting.libraries, &mut self.libraries);
+    }
 }
 
 /// `rdb-del-sync-files`: a replica without persistence leaves nothing on the disk.
@@ -174,7 +197,7 @@ pub fn begin_to_read(srv: &mut Server, replid: Option<&str>, total: u64) {
     }
     notice!("MASTER <-> REPLICA sync: Loading DB in memory");
     loading::start_beside(srv, total, side && same);
-    let side = side.then(|| (0..srv.ks.databases()).map(|_| Db::default()).collect());
+    let side = side.then(|| Side::new(srv));
     srv.master_link.load = Some(SyncLoad::Socket(SocketLoad {
         load: None,
         head: Vec::new(),
@@ -216,7 +239,7 @@ pub fn abort(srv: &mut Server) {
     loading::stop(srv);
 }
 
-fn drop_loaded(srv: &mut Server, side: Option<Vec<Db>>) {
+fn drop_loaded(srv: &mut Server, side: Option<Side>) {
     match side {
         Some(side) => {
             discard(srv, side);
@@ -227,17 +250,18 @@ fn drop_loaded(srv: &mut Server, side: Option<Vec<Db>>) {
     }
 }
 
-fn discard(srv: &mut Server, dbs: Vec<Db>) {
-    for db in dbs.into_iter().filter(Db::has_room) {
+fn discard(srv: &mut Server, old: Side) {
+    for db in old.dbs.into_iter().filter(Db::has_room) {
         srv.ks.junk.push((Junk::Dict(Box::new(db)), true));
     }
+    function::discard(srv, old.libraries);
     settle::sweep(srv);
 }
 
 /// Loads what has come, with the new databases in the place of the old ones meanwhile.
 fn step_of_socket(srv: &mut Server, mut s: SocketLoad) {
     if let Some(side) = &mut s.side {
-        srv.ks.exchange_all(side);
+        side.exchange(srv);
     }
     let beside = srv.states.has(ServerStates::ASYNC_LOADING);
     if beside {
@@ -246,7 +270,7 @@ fn step_of_socket(srv: &mut Server, mut s: SocketLoad) {
     }
     let step = s.step(srv);
     if let Some(side) = &mut s.side {
-        srv.ks.exchange_all(side);
+        side.exchange(srv);
     }
     if beside {
         srv.states.put(ServerStates::LOADING, false);
@@ -296,13 +320,14 @@ impl SocketLoad {
 }
 
 /// The new databases are whole: they take the place of the old ones.
-fn take_place(srv: &mut Server, side: Option<Vec<Db>>) {
+fn take_place(srv: &mut Server, side: Option<Side>) {
     if let Some(mut side) = side {
         leave_history(srv);
         notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
         settle::before_flush(srv, None, true);
-        srv.ks.exchange_all(&mut side);
+        side.exchange(srv);
         srv.ks.own_ttls.clear();
+        settle::after_exchange(srv);
         discard(srv, side);
         notice!("MASTER <-> REPLICA sync: Discarding old DB in background");
     }
@@ -364,7 +389,7 @@ fn end(srv: &mut Server) {
 }
 
 /// The reason is in the log.
-fn failed(srv: &mut Server, _why: Unread, side: Option<Vec<Db>>) {
+fn failed(srv: &mut Server, _why: Unread, side: Option<Side>) {
     drop_loaded(srv, side);
     loading::stop(srv);
     link::event(srv, Event::LoadFailed);

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod legal;
 pub mod literals;
 pub mod lua;
+pub mod permissions;
 pub mod rules;
 pub mod scenes;
 pub mod scripts;

@@ -296,11 +296,11 @@ fn parts(text: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// A real server sends the line feeds inside an error that a script raises as they are, which clients may
+/// A real server sends the ends of lines inside an error that a script raises as they are, which clients may
 /// take for the end of the reply; ours sends blanks.
 fn same(ours: &Value, theirs: &Value) -> bool {
     let in_one_line = |v: &Value| match v {
-        Error(text) => shown(&Error(text.replace('\n', " "))),
+        Error(text) => shown(&Error(text.replace(['\r', '\n'], " "))),
         _ => shown(v),
     };
     ours == theirs || shown(ours) == in_one_line(theirs)

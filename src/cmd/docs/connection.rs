@@ -153,10 +153,10 @@ pub static CLIENT_TRACKING: Docs = doc(
     Arg::oneof("status", &[Arg::word("on", "ON"), Arg::word("off", "OFF")]),
     Arg::integer("client-id").token("REDIRECT").optional(),
     Arg::string("prefix").token("PREFIX").optional().multiple_token(),
-    Arg::word("BCAST", "BCAST").optional(),
-    Arg::word("OPTIN", "OPTIN").optional(),
-    Arg::word("OPTOUT", "OPTOUT").optional(),
-    Arg::word("NOLOOP", "NOLOOP").optional(),
+    Arg::word("bcast", "BCAST").optional(),
+    Arg::word("optin", "OPTIN").optional(),
+    Arg::word("optout", "OPTOUT").optional(),
+    Arg::word("noloop", "NOLOOP").optional(),
 ]);
 
 pub static CLIENT_TRACKINGINFO: Docs =

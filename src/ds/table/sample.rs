@@ -1,23 +1,33 @@
 //! One element of a table by chance.
 //!
 //! ```text
+//!   during a rehash: old or new, as likely as each holds elements
 //!   a random number ─► bucket i, and k below the length of the longest chain
 //!                        └─ the chain of i has more than k elements?  yes: its k-th   no: again
 //! ```
 //!
-//! Every element is found by exactly one pair (i, k), so all are as likely. A pair costs one access to
-//! memory; in a table that is nearly empty it takes many pairs, so several buckets are fetched at once.
-//! The longest chain is `depth`, which falls back to one bucket when no bucket has a child: a table that
-//! has lost most of its elements is sampled as if it had never been full.
+//! Every element of an array is found by exactly one pair (i, k), so all are as likely. A pair costs one
+//! access to memory; in an array that is nearly empty it takes many pairs, so several buckets are fetched at
+//! once, and where even those would find nothing the buckets are walked instead. The longest chain is
+//! `depth`, which falls back to one bucket when no bucket has a child: an array that has lost most of its
+//! elements is sampled as if it had never been full. What a rehash has emptied of the old one is left out.
 
 use super::{Array, Elem, Table, chain_len, prefetch, slots};
 
 /// Pairs that are tried one by one: in a table as full as most are, the first is often good.
 const SINGLE: usize = 3;
-/// Buckets that are fetched at once after those, and how often: a table in which so many pairs find
+/// Buckets that are fetched at once after those, and how often: an array in which so many pairs find
 /// nothing is nearly empty, and more of them cost more than to walk to the next taken bucket.
 const GROUP: usize = 16;
 const GROUPS: usize = 12;
+/// With more pairs than this for each element the groups would most likely find nothing.
+const SPARSE: usize = 2 * GROUPS * GROUP;
+
+/// An array and its first bucket that may hold an element.
+struct Part<'a> {
+    array: &'a Array,
+    from: usize,
+}
 
 impl<E: Elem> Table<E> {
     /// A fair sample: every element is as likely as every other. `random` gives uniform numbers.
@@ -25,46 +35,58 @@ impl<E: Elem> Table<E> {
         if self.is_empty() {
             return None;
         }
+        let part = self.part_by_chance(&mut random);
         for _ in 0..SINGLE {
-            let (a, i, k) = self.pair(random());
-            if let Some(e) = nth_of_chain(a, i, k) {
+            let (i, k) = part.pair(random());
+            if let Some(e) = nth_of_chain(part.array, i, k) {
                 return Some(e);
             }
         }
-        for _ in 0..self.groups() {
-            let pairs: [_; GROUP] = std::array::from_fn(|_| self.pair(random()));
-            pairs.iter().for_each(|(a, i, _)| prefetch(a.at(*i).as_ptr()));
-            if let Some(e) = pairs.iter().find_map(|(a, i, k)| nth_of_chain(a, *i, *k)) {
+        for _ in 0..if part.pairs_each() > SPARSE { 0 } else { GROUPS } {
+            let pairs: [_; GROUP] = std::array::from_fn(|_| part.pair(random()));
+            pairs.iter().for_each(|(i, _)| prefetch(part.array.at(*i).as_ptr()));
+            if let Some(e) = pairs.iter().find_map(|(i, k)| nth_of_chain(part.array, *i, *k)) {
                 return Some(e);
             }
         }
-        self.random_sparse(random())
+        part.walk(random())
     }
 
-    /// How many groups are worth trying: none where all of them would most likely find nothing.
-    fn groups(&self) -> usize {
-        let (count, depth) = (self.old.count() + self.new.count(), self.old.depth.max(self.new.depth));
-        let pairs_each = count.saturating_mul(depth as usize) / (self.old.used + self.new.used).max(1);
-        if pairs_each > 2 * GROUPS * GROUP { 0 } else { GROUPS }
+    fn part_by_chance(&self, random: &mut impl FnMut() -> u64) -> Part<'_> {
+        let (old, new) = (self.old.used, self.new.used);
+        if old > 0 && below(random(), old + new) < old {
+            Part { array: &self.old, from: self.rehashed() }
+        } else {
+            Part { array: &self.new, from: 0 }
+        }
     }
+}
 
+/// A number below `n` by the high half of a random one.
+#[inline]
+fn below(r: u64, n: usize) -> usize {
+    ((u128::from(r) * n as u128) >> 64) as usize
+}
+
+impl Part<'_> {
     /// A bucket by the high half of a random number, and a place in its chain by the low half.
     #[inline]
-    fn pair(&self, r: u64) -> (&Array, usize, usize) {
-        let (old, new) = (self.old.count() - self.rehashed(), self.new.count());
-        let depth = u64::from(self.old.depth.max(self.new.depth));
-        let n = ((u128::from(r) * (old + new) as u128) >> 64) as usize;
-        let k = (((r & 0xffff_ffff) * depth) >> 32) as usize;
-        if n < old { (&self.old, self.rehashed() + n, k) } else { (&self.new, n - old, k) }
+    fn pair(&self, r: u64) -> (usize, usize) {
+        let k = ((r & 0xffff_ffff) * u64::from(self.array.depth)) >> 32;
+        (self.from + below(r, self.array.count() - self.from), k as usize)
     }
 
-    /// For tables so empty that pairs do not end soon: the next taken bucket after a random one.
+    /// How many pairs there are for each element.
+    fn pairs_each(&self) -> usize {
+        (self.array.count() - self.from).saturating_mul(self.array.depth as usize)
+            / self.array.used.max(1)
+    }
+
+    /// For arrays so empty that pairs do not end soon: the next taken bucket after a random one.
     #[cold]
-    fn random_sparse(&self, r: u64) -> Option<E> {
-        let (old, total) = (self.old.count(), self.old.count() + self.new.count());
-        let start = (r >> 16) as usize % total;
-        (start..total).chain(0..start).find_map(|n| {
-            let (a, i) = if n < old { (&self.old, n) } else { (&self.new, n - old) };
+    fn walk<E: Elem>(&self, r: u64) -> Option<E> {
+        let (a, start) = (self.array, self.pair(r).0);
+        (start..a.count()).chain(self.from..start).find_map(|i| {
             let len = chain_len(a, i);
             if len == 0 { None } else { nth_of_chain(a, i, (r & 0xffff) as usize % len) }
         })

@@ -215,6 +215,25 @@ fn samples_of_a_table_that_was_full_are_fair_and_found_soon() {
 }
 
 #[test]
+fn samples_in_the_midst_of_a_rehash_are_fair() {
+    let (mut t, mut r) = (Table::new(), Seeded(5));
+    (0..8_000u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
+    while t.rehash(100) {}
+    for n in 100..8_000u64 {
+        assert!(t.remove(hash(item(n).name()), item(n)));
+    }
+    assert!(t.shrink());
+    t.rehash(400);
+    assert!(t.is_rehashing());
+    let mut counts = HashMap::<Vec<u8>, u32>::new();
+    for _ in 0..100_000 {
+        *counts.entry(t.random(|| r.next()).expect("not empty").name().to_vec()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 100);
+    assert!(counts.values().all(|&n| (500..1800).contains(&n)), "{counts:?}");
+}
+
+#[test]
 fn some_gives_as_many_as_there_are() {
     let mut t = Table::new();
     (0..37u64).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
@@ -239,4 +258,25 @@ fn memory_comes_back() {
     assert!(full > 70_000 * 6 && full < 70_000 * 24, "{full} bytes for 70,000 elements");
     t.clear();
     assert_eq!(crate::sys::alloc::mine(), before);
+}
+
+#[test]
+fn a_sample_may_begin_anywhere_and_holds_no_element_twice() {
+    const N: u64 = 3000;
+    let mut t = Table::default();
+    (0..N).for_each(|n| put(&mut t, hash(item(n).name()), item(n)));
+    let mut seen: HashMap<&[u8], u32> = (0..N).map(|n| (item(n).name(), 0)).collect();
+    let mut rng = Seeded(9);
+    for _ in 0..60_000 {
+        let mut sample = HashSet::new();
+        t.some(5, rng.next(), |e| assert!(sample.insert(e.name()), "twice"));
+        assert_eq!(sample.len(), 5);
+        sample.iter().for_each(|name| *seen.get_mut(name).expect("one of them") += 1);
+    }
+    // A hundred times each on average.
+    let (least, most) = (seen.values().min().expect("many"), seen.values().max().expect("many"));
+    assert!(*least > 10 && *most < 1000, "{least} to {most}");
+    let mut all = HashSet::new();
+    t.some(usize::MAX, rng.next(), |e| assert!(all.insert(e.name()), "twice"));
+    assert_eq!(all.len() as u64, N);
 }

@@ -55,7 +55,7 @@ unsafe fn flagged(l: *mut lua_State, name: &CStr) -> bool {
     }
 }
 
-/// What the error value at the top says.
+/// What the error value at the top says, each text as C has it: up to its first NUL.
 ///
 /// # Safety
 /// A live state, natively, with a value at the top and room for another.
@@ -63,12 +63,13 @@ pub(super) unsafe fn failure(l: *mut lua_State) -> Failure {
     // SAFETY: by contract.
     unsafe {
         if lua::lua_type(l, -1) != lua::LUA_TTABLE {
-            let message = bytes_at(l, -1).unwrap_or(b"execution failure").to_vec();
+            let message = c_text(bytes_at(l, -1).unwrap_or(b"execution failure")).to_vec();
             return Failure { message, place: None, counted: false, raw: true };
         }
+        let told = |name| text_field(l, name, true).map(|text| c_text(&text).to_vec());
         Failure {
-            message: text_field(l, c"err", true).unwrap_or_else(|| b"ERR unknown error".to_vec()),
-            place: text_field(l, c"source", true).zip(text_field(l, c"line", true)),
+            message: told(c"err").unwrap_or_else(|| b"ERR unknown error".to_vec()),
+            place: told(c"source").zip(told(c"line")),
             counted: flagged(l, c"ignore_error_stats_update"),
             raw: false,
         }
@@ -115,14 +116,19 @@ fn flat(text: &[u8]) -> Vec<u8> {
 
 /// A text up to its first NUL, without the ends of lines that follow it.
 fn trimmed(text: &[u8]) -> &[u8] {
-    let text = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
+    let text = c_text(text);
     let end = text.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |last| last + 1);
     &text[..end]
 }
 
-/// As C strings go into replies: up to the first NUL, in one line.
+/// A text as C reads it: up to its first NUL.
+fn c_text(text: &[u8]) -> &[u8] {
+    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
+}
+
+/// As C strings go into replies: in one line.
 fn one_line(text: &[u8]) -> Vec<u8> {
-    flat(&text[..memchr::memchr(0, text).unwrap_or(text.len())])
+    flat(c_text(text))
 }
 
 /// Replies with a table that says what it is; false when it does not.
