@@ -7,7 +7,6 @@ use crate::cmd::row::flag::*;
 use crate::proto::error::CmdError;
 use crate::replication::failover::Wish;
 use crate::replication::link::Target;
-use crate::replication::replicas::Stage;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{failover, master};
 
@@ -100,7 +99,7 @@ fn replica(ctx: &Ctx<'_>, host: &[u8], port: i64) -> Result<Target, CmdError> {
         .find(|(r, ip)| ip.as_bytes().eq_ignore_ascii_case(host) && r.facts.port == port);
     let unknown = CmdError::Msg(&"ERR FAILOVER target HOST and PORT is not a replica.");
     let Some((r, ip)) = named else { return Err(unknown) };
-    if r.stage != Stage::Online {
+    if !r.is_online() {
         return Err(CmdError::Msg(&"ERR FAILOVER target replica is not online."));
     }
     let port = u16::try_from(port).map_err(|_| unknown)?;

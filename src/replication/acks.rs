@@ -8,7 +8,7 @@
 //! Only replicas that are online count. What is on the disk here is known by the fsync that has covered it
 //! (`jobs::aof::Aof::fsynced`), and not at all while there is no log.
 
-use super::replicas::{Replica, Replicas, Stage};
+use super::replicas::{Replica, Replicas};
 
 /// A client's last write, and how safe it is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl AckWait {
     pub fn count(&self, all: &Replicas, fsynced: Option<u64>) -> AckCount {
         let by = |r: &Replica| if self.disk.is_some() { r.aof_acked } else { r.acked };
         let offset = self.offset.cast_signed();
-        let have = all.iter().filter(|r| r.stage == Stage::Online && by(r) >= offset).count();
+        let have = all.iter().filter(|r| r.is_online() && by(r) >= offset).count();
         AckCount {
             local: fsynced.is_some_and(|at| at >= self.offset),
             replicas: i64::try_from(have).unwrap_or(i64::MAX),
@@ -48,6 +48,7 @@ impl AckWait {
 mod tests {
     use super::*;
     use crate::clients::ClientId;
+    use crate::replication::replicas::Stage;
 
     #[test]
     fn each_kind_of_wait_counts_what_it_asks_for() {

@@ -19,6 +19,8 @@ use std::io::IoSlice;
 const BLOCK: usize = 16 * 1024;
 /// The longest block while the size is not known yet (a sixteenth of the default size).
 const LONGEST: usize = 64 * 1024;
+/// Places for blocks that are kept when there are few.
+const KEEP: usize = 16;
 /// Blocks that go at once; the next command takes the next ones along.
 const TRIM: usize = 64;
 
@@ -92,14 +94,17 @@ impl Backlog {
     pub fn trim(&mut self, size: u64, wanted: u64) {
         self.longest = usize::try_from(size / 16).unwrap_or(usize::MAX).max(BLOCK);
         for _ in 0..TRIM {
-            let Some(first) = self.blocks.front() else { return };
+            let Some(first) = self.blocks.front() else { break };
             let next = first.end();
             if next > wanted || self.end - next < size {
-                return;
+                break;
             }
             self.footprint -= first.bytes.capacity();
             self.start = next;
             self.blocks.pop_front();
+        }
+        if self.blocks.capacity() > KEEP.max(4 * self.blocks.len()) {
+            self.blocks.shrink_to(KEEP);
         }
     }
 

@@ -480,7 +480,7 @@ impl Sim {
         let Some(r) = self.nodes[n].repl.replicas.get(id) else { return };
         let next = r.next(end);
         let bytes: Vec<u8> = match next {
-            Next::Nothing => return,
+            Next::Nothing | Next::Piece(_) => return,
             Next::Stream(_) if waits => return,
             Next::Head => r.head.iter().copied().take(most).collect(),
             Next::Bulk(at) => match &r.bulk {

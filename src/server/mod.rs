@@ -53,6 +53,7 @@ pub mod sync_load;
 pub mod targets;
 pub mod tracking;
 pub mod transaction;
+pub mod transfer;
 pub mod users;
 
 use crate::acl::Acl;
@@ -115,6 +116,8 @@ pub struct Server {
     pub ops: Ops,
     pub repl: Replication,
     pub master_link: link::MasterLink,
+    /// A full sync without a file.
+    pub transfer: Option<transfer::Transfer>,
     /// Kept connections of MIGRATE.
     pub targets: targets::Targets,
     pub scripting: Scripting,
