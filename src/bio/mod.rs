@@ -14,13 +14,36 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+/// How far a log is synced, in positions of the stream. Each log has its own: a late sync of the one before
+/// says nothing about this one.
+#[derive(Clone, Default)]
+pub struct SyncedOffset(Arc<AtomicU64>);
+
+impl SyncedOffset {
+    pub fn new(at: u64) -> SyncedOffset {
+        SyncedOffset(Arc::new(AtomicU64::new(at)))
+    }
+
+    /// A sync has succeeded, of a file with all that stands before this position.
+    pub fn reached(&self, at: u64) {
+        self.0.fetch_max(at, Ordering::Release);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Where the stream ended behind all that is written to a file, and what a sync of it is reported to.
+type Covered = (SyncedOffset, u64);
+
 enum Job {
-    Sync(Arc<File>),
+    Sync(Arc<File>, Covered),
     /// The last that is done with a file of the log: synced first.
-    SyncAndClose(Arc<File>),
+    SyncAndClose(Arc<File>, Covered),
     Close(File),
     /// Anything else.
     Work(Box<dyn FnOnce() + Send>),
@@ -75,13 +98,13 @@ impl Bio {
         assert!(self.jobs.send(job).is_ok(), "the thread ends with the process");
     }
 
-    pub fn sync(&self, file: &Arc<File>) {
+    pub fn sync(&self, file: &Arc<File>, covered: (SyncedOffset, u64)) {
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
-        self.send(Job::Sync(file.clone()));
+        self.send(Job::Sync(file.clone(), covered));
     }
 
-    pub fn sync_and_close(&self, file: Arc<File>) {
-        self.send(Job::SyncAndClose(file));
+    pub fn sync_and_close(&self, file: Arc<File>, covered: (SyncedOffset, u64)) {
+        self.send(Job::SyncAndClose(file, covered));
     }
 
     /// Has something done on the thread; `wake` is called when it is done.
@@ -144,11 +167,11 @@ fn work(inbox: Receiver<Job>, shared: &Shared, cpus: Option<Vec<u8>>) {
     }
     for job in inbox {
         match job {
-            Job::Sync(file) => {
-                sync(shared, &file);
+            Job::Sync(file, covered) => {
+                sync(shared, &file, &covered);
                 shared.syncs.fetch_sub(1, Ordering::Release);
             }
-            Job::SyncAndClose(file) => sync(shared, &file),
+            Job::SyncAndClose(file, covered) => sync(shared, &file, &covered),
             Job::Close(file) => drop(file),
             Job::Work(work) => work(),
         }
@@ -156,10 +179,14 @@ fn work(inbox: Receiver<Job>, shared: &Shared, cpus: Option<Vec<u8>>) {
     }
 }
 
-fn sync(shared: &Shared, file: &File) {
-    match file.sync_data() {
+fn sync(shared: &Shared, file: &File, (synced, at): &Covered) {
+    let done = file.sync_data();
+    // What cannot be synced at all (a device) need not be.
+    if done.as_ref().map_or_else(|e| e.raw_os_error() == Some(libc::EINVAL), |()| true) {
+        synced.reached(*at);
+    }
+    match done {
         Ok(()) => shared.failed.store(0, Ordering::Relaxed),
-        // What cannot be synced at all (a device) need not be.
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
         Err(e) => {
             let number = e.raw_os_error().unwrap_or(libc::EIO);
@@ -183,14 +210,15 @@ mod tests {
         let mut file = File::create(&path).expect("writable");
         file.write_all(b"text").expect("room");
         let (bio, file) = (Bio::start(None), Arc::new(file));
+        let covered = (SyncedOffset::new(3), 7);
         for _ in 0..10 {
-            bio.sync(&file);
+            bio.sync(&file, covered.clone());
         }
-        bio.sync_and_close(file);
+        bio.sync_and_close(file, covered.clone());
         bio.unlink(&path).expect("it is there");
         assert!(!path.exists(), "the name is gone at once");
         bio.drain();
-        assert_eq!((bio.syncing(), bio.failed()), (0, None));
+        assert_eq!((bio.syncing(), bio.failed(), covered.0.get()), (0, None, 7));
         assert!(bio.unlink(&path).is_err());
     }
 
@@ -211,7 +239,8 @@ mod tests {
         let bio = Bio::start(None);
         bio.shared.failed.store(libc::EIO, Ordering::Relaxed);
         assert_eq!(bio.failed(), Some(libc::EIO));
-        bio.sync(&Arc::new(File::create(dir.join("file")).expect("writable")));
+        let file = Arc::new(File::create(dir.join("file")).expect("writable"));
+        bio.sync(&file, (SyncedOffset::default(), 1));
         bio.drain();
         assert_eq!(bio.failed(), None);
     }

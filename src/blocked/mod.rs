@@ -13,6 +13,7 @@
 //! that ten thousand clients blocked on one key cost a push no more than one does.
 
 use crate::clients::ClientId;
+use crate::replication::acks::AckWait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 /// What a client waits for.
@@ -21,8 +22,7 @@ pub enum Wait {
     /// A key of this type; `any_change` also wakes on deletion and change of type (XREADGROUP).
     Key { ty: u8, any_change: bool },
     /// WAIT and WAITAOF.
-    #[allow(dead_code, reason = "there is no WAIT yet")]
-    Replicas,
+    Replicas(AckWait),
     /// The work of a module.
     #[allow(dead_code, reason = "there are no modules yet")]
     Module,
@@ -42,7 +42,7 @@ impl Wait {
         match self {
             Wait::Key { ty: wanted, any_change } => any_change || ty == Some(wanted),
             Wait::Module => ty.is_some(),
-            Wait::Replicas | Wait::Shutdown | Wait::Rewrite => false,
+            Wait::Replicas(_) | Wait::Shutdown | Wait::Rewrite => false,
         }
     }
 }
@@ -77,6 +77,8 @@ pub struct Blocked {
     /// By database.
     lines: Vec<HashMap<Box<[u8]>, Line>>,
     timeouts: BTreeSet<(i64, ClientId)>,
+    /// Those that wait for replicas or the disk.
+    acks: BTreeMap<u64, ClientId>,
     ready: VecDeque<(usize, Box<[u8]>)>,
     in_ready: HashSet<(usize, Box<[u8]>)>,
     /// How many wait for a key of each type.
@@ -115,6 +117,15 @@ impl Blocked {
         all.map(|(id, _)| *id).collect()
     }
 
+    pub fn waits_for_acks(&self) -> bool {
+        !self.acks.is_empty()
+    }
+
+    /// The clients in WAIT and WAITAOF, the newest first.
+    pub fn acks_waiting(&self) -> Vec<ClientId> {
+        self.acks.values().rev().copied().collect()
+    }
+
     /// Number of blocked clients with a timeout.
     pub fn with_timeout(&self) -> usize {
         self.timeouts.len()
@@ -128,7 +139,7 @@ impl Blocked {
         match wait {
             Wait::Key { ty, .. } => self.by_type.get_mut(usize::from(ty)),
             Wait::Module => Some(&mut self.modules),
-            Wait::Replicas | Wait::Shutdown | Wait::Rewrite => None,
+            Wait::Replicas(_) | Wait::Shutdown | Wait::Rewrite => None,
         }
     }
 
@@ -152,6 +163,9 @@ impl Blocked {
         if let Some(n) = self.count(b.wait) {
             *n += 1;
         }
+        if matches!(b.wait, Wait::Replicas(_)) {
+            self.acks.insert(seq, id);
+        }
         self.clients.insert(id, (seq, b));
     }
 
@@ -167,6 +181,7 @@ impl Blocked {
             }
         }
         self.timeouts.remove(&(b.deadline, id));
+        self.acks.remove(&seq);
         if let Some(n) = self.count(b.wait) {
             *n -= 1;
         }

@@ -158,6 +158,8 @@ pub struct Client {
     pub reply_class: u32,
     pub reply_peak: u32,
     pub reply_peak_ms: i64,
+    /// Where the stream ended behind the last write of this client.
+    pub woff: u64,
     pub conn: Conn,
     /// Pushed by others while this client executes; follows its reply.
     pub pushes: Option<Box<Reply>>,
@@ -211,6 +213,7 @@ impl Client {
             reply_class: crate::proto::reply::CHUNK as u32,
             reply_peak: 0,
             reply_peak_ms: now_ms,
+            woff: 0,
             conn: Conn::new((now_ms / 1000) as u32),
             pushes: None,
             extra: None,

@@ -26,7 +26,6 @@ pub mod action {
 pub enum Purpose {
     Command,
     Shutdown,
-    #[allow(dead_code, reason = "FAILOVER pauses by it")]
     Failover,
 }
 

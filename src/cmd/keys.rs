@@ -302,7 +302,6 @@ fn xread_with(args: &[&[u8]], flags: u32, keys: &mut Keys) -> Option<()> {
 }
 
 /// MIGRATE: the fourth argument, or when that is empty what follows KEYS.
-#[allow(dead_code, reason = "there is no MIGRATE yet")]
 pub fn migrate(args: &[&[u8]], keys: &mut Keys) -> Option<()> {
     let flags = key::RW | key::ACCESS | key::DELETE;
     let mut i = 6;

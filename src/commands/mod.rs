@@ -13,6 +13,7 @@ pub mod databases;
 pub mod debug;
 pub mod dump;
 pub mod expire;
+pub mod failover;
 pub mod function;
 pub mod generic;
 pub mod geo;
@@ -25,6 +26,7 @@ pub mod list;
 pub mod list_block;
 pub mod lolwut;
 pub mod memory;
+pub mod migrate;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
@@ -45,6 +47,7 @@ pub mod string;
 pub mod string_incr;
 pub mod timeout;
 pub mod transactions;
+pub mod wait;
 pub mod zset;
 pub mod zset_combine;
 pub mod zset_pop;
@@ -67,6 +70,7 @@ pub fn families() -> &'static [&'static [Command]] {
         geo::ROWS,
         hyperloglog::ROWS,
         generic::ROWS,
+        wait::ROWS,
         list::ROWS,
         list_block::ROWS,
         stream::ROWS,
@@ -78,6 +82,7 @@ pub fn families() -> &'static [&'static [Command]] {
         set::ROWS,
         sort::ROWS,
         dump::ROWS,
+        migrate::ROWS,
         command::ROWS,
         config::ROWS,
         expire::ROWS,
@@ -92,6 +97,7 @@ pub fn families() -> &'static [&'static [Command]] {
         client::ROWS,
         server::ROWS,
         replication::ROWS,
+        failover::ROWS,
         persistence::ROWS,
         slowlog::ROWS,
         latency::ROWS,

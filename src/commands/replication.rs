@@ -9,7 +9,6 @@ use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::replication::link::Target;
-use crate::replication::replicas::Stage;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{client_info, link_client, master, role};
 use crate::{notice, warning};
@@ -79,6 +78,9 @@ fn may_attach(ctx: &mut Ctx<'_>) -> Result<bool, CmdError> {
         take_over(ctx)?;
     }
     let (srv, id) = (&mut *ctx.srv, ctx.client);
+    if srv.repl.failover.is_on() {
+        return Err(CmdError::Msg(&"NOMASTERLINK Can't SYNC while failing over"));
+    }
     if srv.repl.link.is_on() && !srv.repl.link.is_online() {
         return Err(CmdError::Msg(&"NOMASTERLINK Can't SYNC while not connected with my master"));
     }
@@ -257,12 +259,17 @@ fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
         aof = parse_i64(on_disk);
     }
     let now = ctx.srv.clock.unix_secs();
-    ctx.srv.repl.replicas.acknowledge(ctx.client, offset, aof, now);
+    if ctx.srv.repl.replicas.acknowledge(ctx.client, offset, aof, now) {
+        ctx.srv.clients.wants_write(ctx.client);
+    }
 }
 
 fn replicaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.srv.config.cluster_enabled {
         return Err(CmdError::Msg(&"ERR REPLICAOF not allowed in cluster mode."));
+    }
+    if ctx.srv.repl.failover.is_on() {
+        return Err(CmdError::Msg(&"ERR REPLICAOF not allowed while failing over."));
     }
     let line = client_info::line(ctx.srv, ctx.client, &[]);
     let is = |i: usize, word: &[u8]| ctx.args[i].eq_ignore_ascii_case(word);
@@ -310,7 +317,7 @@ fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.array(3);
     ctx.out.bulk(b"master");
     ctx.out.int(srv.repl.offset().cast_signed());
-    let online: Vec<_> = master::known(srv).filter(|(r, _)| r.stage == Stage::Online).collect();
+    let online: Vec<_> = master::known(srv).filter(|(r, _)| r.is_online()).collect();
     ctx.out.array(online.len());
     for (r, ip) in online {
         ctx.out.array(3);

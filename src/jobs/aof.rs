@@ -1,6 +1,6 @@
 //! The append only file, as state: its files, how far it is written and synced, and its rewrites.
 
-use crate::bio::Handed;
+use crate::bio::{Handed, SyncedOffset};
 use crate::persist::aof::manifest::Manifest;
 use crate::warning;
 use std::fs::File;
@@ -26,6 +26,10 @@ pub struct Aof {
     /// Bytes of the increment that is written, and of them those that a sync was asked for.
     pub increment_size: u64,
     pub synced_size: u64,
+    /// The position of the stream up to which all is in a log on the disk; None without a log.
+    pub fsynced: Option<u64>,
+    /// The same, as syncs report it. Before the first base is written it does not count yet.
+    pub syncs: SyncedOffset,
     /// In Unix seconds.
     pub last_sync: i64,
     pub postponed_since: Option<i64>,

@@ -2,6 +2,7 @@
 
 pub mod busy_poll;
 pub mod connect;
+pub mod dialogue;
 pub mod listener;
 pub mod listeners;
 pub mod reactor;

@@ -26,6 +26,8 @@ pub const SIGNALS: usize = 0;
 const WAKER: usize = 1;
 /// The connection to the master, until a client reads the stream.
 pub const LINK: usize = 2;
+/// The pipe of a full sync without a file.
+pub const TRANSFER: usize = 3;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

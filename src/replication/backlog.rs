@@ -7,7 +7,8 @@
 //!   └─ gone as soon as the rest is as long as the backlog shall be, and no replica waits for it
 //! ```
 //!
-//! Small commands share a block; a long one has its own of exact size. Blocks never move and never grow,
+//! Small commands share a block; a long one has its own of exact size, or several: a block is at most a
+//! sixteenth of the backlog, or a huge command could not leave in pieces. Blocks never move and never grow,
 //! so that appending costs what is appended. A block goes whole or not at all: the history is kept a
 //! little longer than asked for, never shorter.
 
@@ -16,6 +17,10 @@ use std::io::IoSlice;
 
 /// A block for commands that are short (PROTO_REPLY_CHUNK_BYTES).
 const BLOCK: usize = 16 * 1024;
+/// The longest block while the size is not known yet (a sixteenth of the default size).
+const LONGEST: usize = 64 * 1024;
+/// Places for blocks that are kept when there are few.
+const KEEP: usize = 16;
 /// Blocks that go at once; the next command takes the next ones along.
 const TRIM: usize = 64;
 
@@ -36,12 +41,14 @@ pub struct Backlog {
     start: u64,
     end: u64,
     footprint: usize,
+    /// Bytes of the longest block that is made.
+    longest: usize,
 }
 
 impl Backlog {
     /// Empty; its first byte will stand at this position.
     pub fn new(at: u64) -> Backlog {
-        Backlog { blocks: VecDeque::new(), start: at, end: at, footprint: 0 }
+        Backlog { blocks: VecDeque::new(), start: at, end: at, footprint: 0, longest: LONGEST }
     }
 
     /// Position of the first byte that is kept.
@@ -72,27 +79,33 @@ impl Backlog {
             self.end += now.len() as u64;
             bytes = rest;
         }
-        if bytes.is_empty() {
-            return;
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(self.longest));
+            let mut block = Vec::with_capacity(now.len().max(BLOCK));
+            block.extend_from_slice(now);
+            self.footprint += block.capacity();
+            self.blocks.push_back(Block { start: self.end, bytes: block });
+            self.end += now.len() as u64;
+            bytes = rest;
         }
-        let mut block = Vec::with_capacity(bytes.len().max(BLOCK));
-        block.extend_from_slice(bytes);
-        self.footprint += block.capacity();
-        self.blocks.push_back(Block { start: self.end, bytes: block });
-        self.end += bytes.len() as u64;
     }
 
-    /// Drops old blocks: at least `size` bytes of history stay, and all from `wanted` on.
+    /// Drops old blocks, and takes note of the size: at least `size` bytes of history stay, and all from
+    /// `wanted` on.
     pub fn trim(&mut self, size: u64, wanted: u64) {
+        self.longest = usize::try_from(size / 16).unwrap_or(usize::MAX).max(BLOCK);
         for _ in 0..TRIM {
-            let Some(first) = self.blocks.front() else { return };
+            let Some(first) = self.blocks.front() else { break };
             let next = first.end();
             if next > wanted || self.end - next < size {
-                return;
+                break;
             }
             self.footprint -= first.bytes.capacity();
             self.start = next;
             self.blocks.pop_front();
+        }
+        if self.blocks.capacity() > KEEP.max(4 * self.blocks.len()) {
+            self.blocks.shrink_to(KEEP);
         }
     }
 
@@ -139,6 +152,20 @@ mod tests {
             b.trim(0, b.end());
             assert!(b.len() == 0 && b.footprint == 0, "nothing is left behind");
         }
+    }
+
+    #[test]
+    fn a_huge_command_leaves_in_pieces() {
+        let mut b = Backlog::new(0);
+        b.push(&vec![7; 10 * LONGEST + 1]);
+        assert_eq!(b.blocks.len(), 11);
+        b.trim(1 << 20, 5 * LONGEST as u64);
+        assert_eq!(b.start(), 0, "a sixteenth of it is no reason to forget");
+        b.trim(0, 5 * LONGEST as u64 + 1);
+        assert_eq!(b.start(), 5 * LONGEST as u64);
+        b.push(&[1; 3 * BLOCK]);
+        assert_eq!(text(&b, b.start()).len(), 5 * LONGEST + 1 + 3 * BLOCK);
+        assert!(b.blocks.iter().rev().take(3).all(|block| block.bytes.len() <= BLOCK));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Terms<'a> {
     pub timeout: u64,
     /// The snapshot is loaded as it arrives.
     pub parser: bool,
+    /// The other one is a replica that is asked to take the place of this server.
+    pub failover: bool,
 }
 
 /// What has happened.
@@ -125,6 +127,8 @@ pub enum Action<'a> {
     },
     /// Closes the client that reads the stream: the master is silent.
     Detach,
+    /// The other one has answered whether it takes over. When it does not, this is the last action.
+    TakenOver(bool),
     /// Tells the master how far the stream is applied.
     Ack,
     /// A sign of life.
@@ -557,7 +561,7 @@ impl Link {
             State::Answers(answers) => {
                 let answer = answers.pop_front();
                 let last = answers.is_empty();
-                self.answered(answer, last, line, out);
+                self.answered(answer, last, line, terms, out);
             }
             State::Psync => self.psync_answered(line, terms, out),
             State::Size { .. } => self.size(line, now, out),
@@ -594,7 +598,14 @@ impl Link {
         self.state = State::Answers(answers);
     }
 
-    fn answered(&mut self, answer: Option<Answer>, last: bool, line: &[u8], out: Out<'_, '_>) {
+    fn answered(
+        &mut self,
+        answer: Option<Answer>,
+        last: bool,
+        line: &[u8],
+        terms: &Terms,
+        out: Out<'_, '_>,
+    ) {
         if line.starts_with(b"-") {
             let text = shown(line);
             match answer {
@@ -611,11 +622,11 @@ impl Link {
             }
         }
         if last {
-            self.psync(out);
+            self.psync(terms, out);
         }
     }
 
-    fn psync(&mut self, out: Out<'_, '_>) {
+    fn psync(&mut self, terms: &Terms, out: Out<'_, '_>) {
         let (id, next) = match &self.cached {
             Some(at) => {
                 let next = at.offset.saturating_add(1).to_string();
@@ -628,14 +639,20 @@ impl Link {
                 ("?", "-1".to_string())
             }
         };
-        out.push(Action::Send(command(&[b"PSYNC", id.as_bytes(), next.as_bytes()])));
+        let words: [&[u8]; 4] = [b"PSYNC", id.as_bytes(), next.as_bytes(), b"FAILOVER"];
+        out.push(Action::Send(command(&words[..3 + usize::from(terms.failover)])));
         self.state = State::Psync;
     }
 
     fn psync_answered(&mut self, line: &[u8], terms: &Terms, out: Out<'_, '_>) {
         if line.is_empty() {
             // Alive, and still thinking.
-        } else if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
+            return;
+        }
+        if terms.failover && [&b"+FULLRESYNC"[..], b"+CONTINUE"].iter().any(|w| line.starts_with(w)) {
+            out.push(Action::TakenOver(true));
+        }
+        if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
             let origin = origin(rest);
             match &origin {
                 Some((id, at)) => say(out, Notice, format!("Full resync from master: {id}:{at}")),
@@ -651,6 +668,9 @@ impl Link {
                 Notice,
                 format!("Master is currently unable to PSYNC but should be in the future: {text}"),
             );
+            if terms.failover {
+                return out.push(Action::TakenOver(false));
+            }
             self.give_up(out);
         } else {
             let text = shown(line);
@@ -661,6 +681,9 @@ impl Link {
                     format!("Master does not support PSYNC or is in error state (reply: {text})"),
                 ),
                 false => say(out, Warning, format!("Unexpected reply to PSYNC from master: {text}")),
+            }
+            if terms.failover {
+                return out.push(Action::TakenOver(false));
             }
             say(out, Notice, "Retrying with SYNC...");
             out.push(Action::Send(b"SYNC\r\n".to_vec()));

@@ -17,13 +17,17 @@
 //! * `ops`      what leaves a unit, and the sinks it leaves to
 //! * `backlog`  the bytes of the stream, and which of them may go
 //! * `replicas` what is known of each replica and what it is sent next; decides, and does no I/O
+//! * `acks`     what WAIT and WAITAOF wait for
+//! * `failover` how a master hands its place to a replica
 //! * `link`     the way to the master of a replica, from the connection to the stream; decides as well
 //! * `master`   the master's side: attaches, feeds, writes, forgets
 //!
 //! Positions count the bytes before them. On the wire an offset names a byte and the first one is 1:
 //! `PSYNC id n` asks for position n - 1, and `FULLRESYNC id n` says that the stream goes on behind n.
 
+pub mod acks;
 pub mod backlog;
+pub mod failover;
 pub mod link;
 pub mod ops;
 pub mod replicas;
@@ -32,6 +36,7 @@ mod sim;
 
 use crate::algo::rng::random_hex;
 use backlog::Backlog;
+use failover::Failover;
 use link::Link;
 use replicas::Replicas;
 
@@ -69,10 +74,15 @@ pub struct Replication {
     pub replicas: Replicas,
     /// The way to the master, while this server is a replica.
     pub link: Link,
+    pub failover: Failover,
     /// A command of the stream of the master runs.
     pub applying: bool,
     /// The stream has grown since the replicas were last marked for writing.
     pub grown: bool,
+    /// A client has begun to wait for replicas: they are to be asked how far they are.
+    pub wants_acks: bool,
+    /// Where the stream ended when replicas were last written inside of a batch.
+    pub pushed_at: u64,
     /// Where the stream ended when it was last asked how far replicas are behind.
     pub measured_at: u64,
     /// The second in which the last replica left.
@@ -93,8 +103,11 @@ impl Default for Replication {
             rests_at: 0,
             replicas: Replicas::default(),
             link: Link::default(),
+            failover: Failover::None,
             applying: false,
             grown: false,
+            wants_acks: false,
+            pushed_at: 0,
             measured_at: 0,
             alone_since: 0,
             file_for_replicas: false,
@@ -107,6 +120,13 @@ impl Replication {
     /// Bytes of the stream so far.
     pub fn offset(&self) -> u64 {
         self.backlog.as_ref().map_or(self.rests_at, Backlog::end)
+    }
+
+    /// So many ops have left while no stream is kept. They move its end all the same: what the log has on
+    /// the disk is known by this position.
+    pub fn pass_by(&mut self, ops: u64) {
+        debug_assert!(self.backlog.is_none());
+        self.rests_at += ops;
     }
 
     /// Begins a new history: no replica can go on from an old one.
@@ -135,7 +155,7 @@ impl Replication {
         debug_assert!(self.replicas.is_empty(), "replicas are in the middle of another history");
         (self.replid, self.replid2, self.second_offset) = (replid, NO_ID.into(), -1);
         self.backlog = None;
-        (self.rests_at, self.measured_at) = (offset, offset);
+        (self.rests_at, self.measured_at, self.pushed_at) = (offset, offset, offset);
         self.open_backlog();
     }
 

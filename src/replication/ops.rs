@@ -160,6 +160,8 @@ pub struct Ops {
     pub aof: Option<Log>,
     /// The state of the stream to replicas, whose bytes are the backlog.
     pub replicas: Option<Selected>,
+    /// Ops that the stream would have taken if it were kept.
+    unkept: u64,
 }
 
 impl Ops {
@@ -213,6 +215,8 @@ impl Ops {
         {
             selected.select(db, backlog);
             backlog.put(bytes);
+        } else {
+            self.unkept += u64::from(mask & to::REPLICAS != 0);
         }
     }
 
@@ -229,6 +233,11 @@ impl Ops {
         self.instead = bytes;
     }
 
+    /// The number of ops that no stream has taken since the last call.
+    pub fn take_unkept(&mut self) -> u64 {
+        std::mem::take(&mut self.unkept)
+    }
+
     /// The unit is over: its ops leave.
     pub fn flush(&mut self, now: Option<i64>, backlog: Option<&mut Backlog>) {
         let wrap = !std::mem::take(&mut self.bare);
@@ -241,6 +250,9 @@ impl Ops {
         }
         if let (Some(selected), Some(backlog)) = (&mut self.replicas, backlog) {
             unit.copy(to::REPLICAS, wrap, selected, backlog);
+        } else {
+            let ops = unit.ops.iter().filter(|o| o.mask & to::REPLICAS != 0).count() as u64;
+            self.unkept += if wrap && ops > 1 { ops + 2 } else { ops };
         }
         unit.clear();
     }

@@ -6,6 +6,9 @@
 //!                  head: +FULLRESYNC
 //! ```
 //!
+//! Without a file: WaitStart ─ begin ─► Transfer ─ the child has ended ─► WaitAck ─ ACK ─► Online. What is
+//! sent comes in pieces that all replicas of the transfer share (`offer`).
+//!
 //! A replica that wants nothing of the data (`filtered`) goes from WaitStart to SendBulk in one step:
 //! there is nothing to save.
 //!
@@ -40,6 +43,10 @@ pub enum Stage {
     WaitStart,
     WaitEnd,
     SendBulk,
+    /// The snapshot comes from the child, piece by piece.
+    Transfer,
+    /// It has the snapshot. The stream may begin when it has said so.
+    WaitAck,
     Online,
 }
 
@@ -47,9 +54,9 @@ impl Stage {
     /// As INFO names it.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::WaitStart | Stage::WaitEnd => "wait_bgsave",
+            Stage::WaitStart | Stage::WaitEnd | Stage::Transfer => "wait_bgsave",
             Stage::SendBulk => "send_bulk",
-            Stage::Online => "online",
+            Stage::WaitAck | Stage::Online => "online",
         }
     }
 }
@@ -80,6 +87,10 @@ pub struct Replica {
     pub at: u64,
     pub head: Vec<u8>,
     pub bulk: Option<Bulk>,
+    /// Bytes of the piece of a transfer that it has taken, and how many there are.
+    piece: (usize, usize),
+    /// Since when it takes nothing of a piece, in Unix seconds.
+    pub stalled_since: Option<i64>,
     /// What it has applied, and what is on its disk, by its own word.
     pub acked: i64,
     pub aof_acked: i64,
@@ -93,6 +104,8 @@ pub enum Next {
     Head,
     /// The file from this byte on.
     Bulk(u64),
+    /// The piece of a transfer from this byte on.
+    Piece(usize),
     /// The stream from this position on.
     Stream(u64),
     Nothing,
@@ -108,10 +121,23 @@ impl Replica {
             at: 0,
             head: Vec::new(),
             bulk: None,
+            piece: (0, 0),
+            stalled_since: None,
             acked: 0,
             aof_acked: 0,
             ack_at: 0,
         }
+    }
+
+    /// Does it count as online?
+    pub fn is_online(&self) -> bool {
+        matches!(self.stage, Stage::Online | Stage::WaitAck)
+    }
+
+    /// The next piece of a transfer has so many bytes.
+    pub fn offer(&mut self, len: usize) {
+        debug_assert!(self.stage == Stage::Transfer && self.piece.0 == self.piece.1);
+        self.piece = (0, len);
     }
 
     /// Does the stream keep what this one has not got yet?
@@ -152,6 +178,7 @@ impl Replica {
         }
         match (self.stage, &self.bulk) {
             (Stage::SendBulk, Some(b)) => Next::Bulk(b.sent),
+            (Stage::Transfer, _) if self.piece.0 < self.piece.1 => Next::Piece(self.piece.0),
             (Stage::Online, _) if self.at < end => Next::Stream(self.at),
             _ => Next::Nothing,
         }
@@ -162,6 +189,10 @@ impl Replica {
         match what {
             Next::Head => drop(self.head.drain(..n)),
             Next::Stream(_) => self.at += n as u64,
+            Next::Piece(_) => {
+                self.piece.0 += n;
+                self.stalled_since = (self.piece.0 < self.piece.1).then_some(now);
+            }
             Next::Bulk(_) => {
                 let Some(b) = &mut self.bulk else { return false };
                 b.sent += n as u64;
@@ -184,10 +215,16 @@ impl Replica {
             && (!other.facts.psync2 || self.facts.psync2)
     }
 
-    fn acknowledge(&mut self, offset: i64, aof: Option<i64>, now: i64) {
+    /// True when the stream begins with that.
+    fn acknowledge(&mut self, offset: i64, aof: Option<i64>, now: i64) -> bool {
         self.acked = self.acked.max(offset);
         self.aof_acked = self.aof_acked.max(aof.unwrap_or(0));
         self.ack_at = now;
+        let begins = self.stage == Stage::WaitAck;
+        if begins {
+            self.stage = Stage::Online;
+        }
+        begins
     }
 }
 
@@ -280,11 +317,9 @@ impl Replicas {
         true
     }
 
-    /// REPLCONF ACK.
-    pub fn acknowledge(&mut self, id: ClientId, offset: i64, aof: Option<i64>, now: i64) {
-        if let Some(r) = self.get_mut(id) {
-            r.acknowledge(offset, aof, now);
-        }
+    /// REPLCONF ACK. True when the replica is to be sent the stream from now on.
+    pub fn acknowledge(&mut self, id: ClientId, offset: i64, aof: Option<i64>, now: i64) -> bool {
+        self.get_mut(id).is_some_and(|r| r.acknowledge(offset, aof, now))
     }
 
     /// The first position that a replica still has to be sent; `end` when there is none.
@@ -295,7 +330,7 @@ impl Replicas {
     /// The number of replicas that are online and have acknowledged in the last `lag` seconds.
     pub fn good(&self, now: i64, lag: u64) -> u64 {
         let fresh = |r: &&Replica| u64::try_from((now - r.ack_at).max(0)).is_ok_and(|l| l <= lag);
-        self.list.iter().filter(|r| r.stage == Stage::Online).filter(fresh).count() as u64
+        self.list.iter().filter(|r| r.is_online()).filter(fresh).count() as u64
     }
 }
 
@@ -336,6 +371,27 @@ mod tests {
         assert_eq!((r.next(100), r.stage, r.ack_at), (Next::Stream(40), Stage::Online, 77));
         assert!(!r.sent(Next::Stream(40), 60, 78));
         assert_eq!(r.next(100), Next::Nothing);
+    }
+
+    #[test]
+    fn behind_a_transfer_the_stream_waits_for_an_acknowledgement() {
+        let mut all = Replicas::default();
+        let r = all.attach(id(1), false, Stage::WaitStart);
+        r.begin(40, "abc");
+        r.stage = Stage::Transfer;
+        let n = r.head.len();
+        assert!(!r.sent(Next::Head, n, 1) && !r.keep_alive(), "nothing may stand inside the snapshot");
+        assert_eq!(r.next(100), Next::Nothing);
+        r.offer(10);
+        assert_eq!(r.next(100), Next::Piece(0));
+        assert!(!r.sent(Next::Piece(0), 4, 7));
+        assert_eq!((r.next(100), r.stalled_since), (Next::Piece(4), Some(7)));
+        assert!(!r.sent(Next::Piece(4), 6, 8));
+        assert_eq!((r.next(100), r.stalled_since), (Next::Nothing, None));
+        r.stage = Stage::WaitAck;
+        assert_eq!((r.next(100), r.stage.name(), r.is_fed()), (Next::Nothing, "online", true));
+        assert!(all.acknowledge(id(1), 40, None, 9) && !all.acknowledge(id(1), 41, None, 9));
+        assert_eq!(all.get(id(1)).map(|r| r.next(100)), Some(Next::Stream(40)));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 const DBS: usize = 3;
 const STEPS: u64 = 250;
 const TERMS: Terms<'_> =
-    Terms { user: None, password: None, port: 1, ip: None, timeout: 20, parser: false };
+    Terms { user: None, password: None, port: 1, ip: None, timeout: 20, parser: false, failover: false };
 
 type Data = [Vec<u64>; DBS];
 
@@ -183,6 +183,7 @@ impl Sim {
                 self.disconnect_replicas(n);
                 self.nodes[n].repl.close_backlog();
             }
+            Action::TakenOver(_) => unreachable!("no failover"),
             Action::Parse { .. } | Action::EndOfSnapshot { .. } => unreachable!("files only"),
             Action::Inherit(id) => {
                 self.nodes[n].repl.shift_id(id);
@@ -479,7 +480,7 @@ impl Sim {
         let Some(r) = self.nodes[n].repl.replicas.get(id) else { return };
         let next = r.next(end);
         let bytes: Vec<u8> = match next {
-            Next::Nothing => return,
+            Next::Nothing | Next::Piece(_) => return,
             Next::Stream(_) if waits => return,
             Next::Head => r.head.iter().copied().take(most).collect(),
             Next::Bulk(at) => match &r.bulk {

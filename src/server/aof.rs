@@ -20,6 +20,7 @@
 
 use super::child;
 use super::{Server, policy, rewrite, slow};
+use crate::bio::SyncedOffset;
 use crate::config::AppendFsync;
 use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::ChildKind;
@@ -186,6 +187,7 @@ pub fn open_at_start(srv: &mut Server) -> bool {
     let verb = if new { "Creating" } else { "Opening" };
     notice!("{verb} AOF incr file {} on server start", shown(&name));
     feed(srv, true);
+    srv.aof.fsynced = Some(0);
     true
 }
 
@@ -215,6 +217,8 @@ pub fn gather(srv: &mut Server) -> bool {
     }
     let Some((file, _)) = open_file(srv, &name, true) else { return false };
     switch_to(srv, file, &name);
+    // The base will hold what was before; until it is there nothing is safe.
+    (srv.aof.fsynced, srv.aof.syncs) = (Some(0), SyncedOffset::new(srv.repl.offset()));
     true
 }
 
@@ -248,7 +252,7 @@ pub fn may_switch(srv: &Server) -> bool {
 pub fn switch_to(srv: &mut Server, file: Arc<File>, name: &[u8]) {
     notice!("Creating AOF incr file {} on background rewrite", shown(name));
     if let Some(old) = srv.aof.file.take() {
-        srv.bio.sync_and_close(old);
+        srv.bio.sync_and_close(old, (srv.aof.syncs.clone(), srv.repl.offset()));
         srv.aof.last_sync = srv.clock.unix_secs();
     }
     adopt(srv, (file, 0));
@@ -356,6 +360,7 @@ pub fn stop(srv: &mut Server) {
     srv.aof.state = AofState::Off;
     srv.aof.rewrite.scheduled = false;
     (srv.aof.increment_size, srv.aof.synced_size) = (0, 0);
+    (srv.aof.fsynced, srv.aof.syncs) = (None, SyncedOffset::default());
     feed(srv, false);
 }
 
@@ -380,6 +385,14 @@ fn exit_for(always_failed: &str) -> ! {
 pub fn flush(srv: &mut Server, force: bool) {
     if srv.aof.file.is_some() {
         flush_open(srv, force);
+        learn_synced(srv);
+    }
+}
+
+/// What syncs have reached counts when the log can be loaded.
+pub fn learn_synced(srv: &mut Server) {
+    if srv.aof.state == AofState::On && srv.aof.fsynced.is_some() {
+        srv.aof.fsynced = Some(srv.aof.syncs.get());
     }
 }
 
@@ -528,11 +541,12 @@ fn sync(srv: &mut Server, syncing: bool) {
             srv.stats.eventloop_aof_us += spent / 1000;
             srv.aof.synced_size = srv.aof.increment_size;
             srv.aof.last_sync = now;
+            srv.aof.syncs.reached(srv.repl.offset());
             slow::sample(srv, "aof-fsync-always", spent / 1_000_000);
         }
         AppendFsync::EverySec if now > srv.aof.last_sync => {
             if !syncing {
-                srv.bio.sync(file);
+                srv.bio.sync(file, (srv.aof.syncs.clone(), srv.repl.offset()));
                 srv.aof.synced_size = srv.aof.increment_size;
                 srv.aof.last_sync = now;
             }

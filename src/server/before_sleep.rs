@@ -2,7 +2,8 @@
 //! freed.
 
 use super::{
-    Server, ServerStates, disk, evict, expire_cycle, kill, limits, master, policy, settle, tracking,
+    Server, ServerStates, acks, disk, evict, expire_cycle, failover, kill, limits, master, policy,
+    settle, tracking,
 };
 use crate::clients::conn::{IoCtx, Sent};
 use crate::clients::{ClientId, flag};
@@ -17,6 +18,12 @@ pub fn run(srv: &mut Server) {
         }
     }
     super::aof::flush(srv, false);
+    if srv.execution.between_passes() {
+        acks::serve(srv);
+        if srv.repl.failover.is_on() {
+            failover::look(srv);
+        }
+    }
     disk::refresh(srv);
     flush_replies(srv);
     if srv.states.has(ServerStates::CLIENT_EVICTION) {

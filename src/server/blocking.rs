@@ -6,7 +6,7 @@
 //! timeout or CLIENT UNBLOCK ─► the reply of nothing, or UNBLOCKED
 //! ```
 
-use super::{Server, batch, call, dispatch, pause, policy, slow};
+use super::{Server, acks, batch, call, dispatch, pause, policy, slow};
 use crate::blocked::{Block, Wait};
 use crate::clients::{ClientId, flag};
 use crate::cmd::row::Flow;
@@ -156,18 +156,18 @@ pub fn expire(srv: &mut Server) {
     }
 }
 
-/// Ends a wait without the key: with the error, or with the reply of nothing.
+/// Ends a wait without the key: with the error, with the reply of nothing, or with what WAIT has reached.
 pub fn release(srv: &mut Server, id: ClientId, error: Option<&str>) -> bool {
     let Some(b) = unpark(srv, id) else { return false };
     // The duration of the call is that of its attempts, without the time it waited.
     call::count_call(srv, b.cmd, b.spent);
     srv.cmdstats[usize::from(b.cmd)].failed += u64::from(error.is_some());
     log_slow(srv, id, &b, b.spent);
-    let c = &mut srv.clients[id];
-    let mut out = std::mem::take(&mut c.conn.out);
-    match error {
-        Some(e) => out.error(e),
-        None => out.null_array(),
+    let mut out = std::mem::take(&mut srv.clients[id].conn.out);
+    match (error, b.wait) {
+        (Some(e), _) => out.error(e),
+        (None, Wait::Replicas(w)) => acks::answer(&mut out, &w, acks::count(srv, &w)),
+        (None, _) => out.null_array(),
     }
     for e in out.take_errors() {
         srv.stats.count_error(&e);

@@ -465,6 +465,8 @@ fn build(
         ops: Default::default(),
         repl: Default::default(),
         master_link: Default::default(),
+        transfer: None,
+        targets: Default::default(),
         scripting: Default::default(),
         jobs: Default::default(),
         aof: Default::default(),

@@ -78,7 +78,7 @@ pub fn call(
         settle::observed(srv, id, cmd, args, spent, flow == Flow::Block);
     }
     if srv.execution.between_units() {
-        settle::unit_end(srv, cmd, end);
+        settle::unit_end(srv, id, cmd, end);
     }
     flow
 }

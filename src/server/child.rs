@@ -32,6 +32,9 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
         Fork::Child => {
             drop(reports);
             let (title, cpus) = match kind {
+                ChildKind::Snapshot if srv.transfer.is_some() => {
+                    ("redis-rdb-to-slaves", &srv.config.bgsave_cpulist)
+                }
                 ChildKind::Snapshot => ("redis-rdb-bgsave", &srv.config.bgsave_cpulist),
                 ChildKind::Rewrite => ("redis-aof-rewrite", &srv.config.aof_rewrite_cpulist),
             };
@@ -51,6 +54,9 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
             srv.stats.total_forks += 1;
             super::slow::sample(srv, "fork", us / 1000);
             match kind {
+                ChildKind::Snapshot if srv.transfer.is_some() => {
+                    crate::notice!("Background RDB transfer started by pid {pid}");
+                }
                 ChildKind::Snapshot => crate::notice!("Background saving started by pid {pid}"),
                 ChildKind::Rewrite => {
                     crate::notice!("Background append only file rewriting started by pid {pid}");

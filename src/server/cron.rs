@@ -2,7 +2,7 @@
 
 use super::{
     Server, ServerStates, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite,
-    shutdown, tracking,
+    shutdown, targets, tracking,
 };
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
@@ -71,6 +71,10 @@ pub fn run(srv: &mut Server) {
         if srv.cron.loops.is_multiple_of(hz) {
             link::tick(srv);
             master::cron(srv);
+            targets::cron(srv);
+        } else if srv.repl.failover.is_in_progress() && srv.cron.loops.is_multiple_of((hz / 10).max(1)) {
+            // Clients wait for the new master.
+            link::tick(srv);
         }
     }
     tracking::limit(srv);

@@ -7,7 +7,7 @@
 //! ```
 
 use super::child;
-use super::{Server, ServerStates, function, link_client, loading, master, rewrite, role};
+use super::{Server, ServerStates, function, link_client, loading, master, rewrite, role, transfer};
 use crate::algo::num::{loose, parse_i64};
 use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
@@ -481,6 +481,9 @@ pub fn kill_child(srv: &mut Server) {
     if let Some(pid) = child::kill(srv, ChildKind::Snapshot) {
         // Gone already, when the child got as far as renaming it.
         let _ = std::fs::remove_file(temp_of(pid));
+        if srv.transfer.is_some() {
+            return transfer::done(srv, Exit::Signal(libc::SIGUSR1));
+        }
         master::saved(srv, false);
     }
 }
@@ -488,6 +491,9 @@ pub fn kill_child(srv: &mut Server) {
 /// The child has ended.
 pub fn done(srv: &mut Server, child: &Child, end: Exit) {
     srv.jobs.last_seconds = (unix_ms() - child.started_ms) / 1000;
+    if srv.transfer.is_some() {
+        return transfer::done(srv, end);
+    }
     match end {
         Exit::Good => {
             crate::notice!("Background saving terminated with success");

@@ -16,7 +16,7 @@
 //! name of that snapshot before the old data go, so that a full disk costs nothing.
 
 use super::sync_load::SyncLoad;
-use super::{Server, info, link_client, role, sync_load};
+use super::{Server, failover, info, link_client, role, sync_load};
 use crate::clients::ClientId;
 use crate::net::connect::{self, Connecting};
 use crate::net::reactor::{EXTRA, LINK};
@@ -92,6 +92,7 @@ pub fn event(srv: &mut Server, event: Event<'_>) {
         ip: c.replica_announce_ip.as_deref().filter(|ip| !ip.is_empty()),
         timeout: c.repl_timeout,
         parser: sync_load::reads_socket(srv),
+        failover: srv.repl.failover.is_in_progress(),
     };
     let mut actions = Vec::new();
     srv.repl.link.on(event, &terms, srv.clock.unix_secs(), &mut actions);
@@ -122,6 +123,7 @@ fn perform(srv: &mut Server, action: Action<'_>) {
         }
         Action::Attach { full, position, ack } => link_client::attach(srv, full, position, ack),
         Action::Detach => link_client::detach(srv),
+        Action::TakenOver(accepted) => failover::answered(srv, accepted),
         Action::Ack => link_client::acknowledge(srv),
         // The master may have closed its end meanwhile, which is found when the stream is read.
         Action::Newline => drop(srv.master_link.stream.as_mut().map(|s| s.write(b"\n"))),

@@ -192,12 +192,16 @@ pub fn disk_fails(srv: &mut Server) {
 /// Tells the master how far the stream is applied.
 pub fn acknowledge(srv: &mut Server) {
     let Some(id) = srv.master_link.client else { return };
-    let offset = srv.repl.offset().cast_signed();
+    let (offset, fsynced) = (srv.repl.offset().cast_signed(), srv.aof.fsynced);
     srv.clients.push(id, |out| {
-        out.array(3);
+        out.array(if fsynced.is_some() { 5 } else { 3 });
         out.bulk(b"REPLCONF");
         out.bulk(b"ACK");
         out.bulk_int(offset);
+        if let Some(at) = fsynced {
+            out.bulk(b"FACK");
+            out.bulk_int(at.cast_signed());
+        }
     });
 }
 

@@ -11,7 +11,8 @@
 //! there was answered to a replica that has no business to ask, and closes it.
 
 use super::child;
-use super::{Server, ServerStates, client_info, jobs, kill, limits, rewrite, role};
+use super::{Server, ServerStates, client_info, jobs, kill, limits, rewrite, role, transfer};
+use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
@@ -27,6 +28,8 @@ use std::os::unix::fs::FileExt;
 const MAX_WRITE: usize = 1024 * 1024;
 /// Bytes of a snapshot read at once.
 const PIECE: usize = 64 * 1024;
+/// Inside of a long pipeline replicas are written each time the stream has grown by as much.
+const PUSHED: u64 = 64 * 1024;
 /// Replicas that are so far behind are measured each time the stream has grown by as much; others once a
 /// second, like every client.
 const MEASURED: u64 = 16 * 1024;
@@ -94,6 +97,8 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     attach(srv, id, silent, Stage::WaitStart);
     if srv.repl.replicas.facts(id).is_some_and(|a| a.filtered) {
         without_keys(srv, id);
+    } else if srv.transfer.is_some() {
+        notice!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
     } else if child::runs(srv, ChildKind::Snapshot) {
         let replid = srv.repl.replid.clone();
         if srv.repl.replicas.join(id, &replid) {
@@ -103,6 +108,12 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
         } else {
             notice!("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC");
         }
+    } else if srv.config.repl_diskless_sync
+        && srv.config.repl_diskless_sync_delay > 0
+        && srv.repl.replicas.facts(id).is_some_and(|f| f.eof)
+    {
+        // Others may come meanwhile, and share the child.
+        notice!("Delay next BGSAVE for diskless SYNC");
     } else if srv.jobs.child.is_some() || rewrite::is_opening(srv) {
         notice!(
             "No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed"
@@ -159,9 +170,13 @@ fn select_again(srv: &mut Server) {
 /// Begins a snapshot for all replicas that wait for one.
 fn start_save(srv: &mut Server) {
     debug_assert!(srv.ops.is_empty(), "what is in the snapshot must not stand in the stream behind it");
-    notice!("Starting BGSAVE for SYNC with target: disk");
     let waiting = srv.repl.replicas.at_stage(Stage::WaitStart);
-    if jobs::save_in_background(srv).is_err() {
+    let eof = srv.repl.replicas.iter().all(|r| r.stage != Stage::WaitStart || r.facts.eof);
+    let direct = srv.config.repl_diskless_sync && eof;
+    let target = if direct { "replicas sockets" } else { "disk" };
+    notice!("Starting BGSAVE for SYNC with target: {target}");
+    let begun = if direct { transfer::begin(srv, &waiting) } else { jobs::save_in_background(srv) };
+    if begun.is_err() {
         warning!("BGSAVE for replication failed");
         for id in waiting {
             srv.repl.replicas.forget(id);
@@ -169,6 +184,10 @@ fn start_save(srv: &mut Server) {
             srv.clients.push(id, |out| out.error("ERR BGSAVE failed, replication can't continue"));
             srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
         }
+        return;
+    }
+    select_again(srv);
+    if direct {
         return;
     }
     srv.repl.file_for_replicas = srv.config.rdb_del_sync_files;
@@ -179,15 +198,40 @@ fn start_save(srv: &mut Server) {
         }
         srv.clients.wants_write(id);
     }
-    select_again(srv);
 }
 
 /// No child is there any more: replicas that had to wait for that have their snapshot begun.
 pub fn start_pending(srv: &mut Server) {
-    let free = srv.jobs.child.is_none() && !rewrite::is_opening(srv);
-    if free && !srv.repl.replicas.at_stage(Stage::WaitStart).is_empty() {
+    if srv.jobs.child.is_none() && !rewrite::is_opening(srv) && is_due(srv) {
         start_save(srv);
     }
+}
+
+/// Have replicas waited long enough for others to share their child, or are there enough of them?
+fn is_due(srv: &Server) -> bool {
+    let waiting = srv.repl.replicas.at_stage(Stage::WaitStart);
+    let c = &srv.config;
+    if waiting.is_empty() || !c.repl_diskless_sync {
+        return !waiting.is_empty();
+    }
+    let enough = c.repl_diskless_sync_max_replicas;
+    let now = srv.clock.unix_secs();
+    let waits = |id: &ClientId| srv.clients.get(*id).map_or(0, |c| now - i64::from(c.conn.last_seen));
+    let longest = waiting.iter().map(waits).max().unwrap_or(0);
+    enough > 0 && waiting.len() as u64 >= enough
+        || u64::try_from(longest).is_ok_and(|s| s >= c.repl_diskless_sync_delay)
+}
+
+/// A replica has its snapshot from the child, to the end.
+pub fn streamed(srv: &mut Server, id: ClientId) {
+    let (now, name) = (srv.clock.unix_secs(), name(srv, id));
+    notice!(
+        "Streamed RDB transfer with replica {name} succeeded (socket). Waiting for REPLCONF ACK from \
+         replica to enable streaming"
+    );
+    let Some(r) = srv.repl.replicas.get_mut(id) else { return };
+    (r.stage, r.ack_at) = (Stage::WaitAck, now);
+    online(srv, id);
 }
 
 /// A snapshot has been written (`good`) or has failed: replicas that waited for it are sent it, or closed.
@@ -220,7 +264,11 @@ pub fn saved(srv: &mut Server, good: bool) {
 /// bytes the lag of replicas is checked against their limits, and the backlog is trimmed.
 pub fn feed(srv: &mut Server) {
     srv.repl.grown = false;
+    let unkept = srv.ops.take_unkept();
     let Some(end) = srv.repl.backlog.as_ref().map(crate::replication::backlog::Backlog::end) else {
+        if !srv.repl.link.is_on() {
+            srv.repl.pass_by(unkept);
+        }
         return;
     };
     for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
@@ -229,9 +277,45 @@ pub fn feed(srv: &mut Server) {
             srv.clients.wants_write(r.id);
         }
     }
+    if end.saturating_sub(srv.repl.pushed_at) >= PUSHED {
+        srv.repl.pushed_at = end;
+        push(srv);
+    }
     if end.saturating_sub(srv.repl.measured_at) >= MEASURED {
         srv.repl.measured_at = end;
         measure(srv, end);
+    }
+}
+
+/// One write to each replica that is online: the loop may not sleep for long, and a replica that reads fast
+/// enough must not hit a limit before its first chance.
+#[cold]
+fn push(srv: &mut Server) {
+    for id in srv.repl.replicas.at_stage(Stage::Online) {
+        let Some(c) = srv.clients.get(id).filter(|c| !c.has(flag::DYING) && !c.conn.write_blocked)
+        else {
+            continue;
+        };
+        if c.conn.out.is_empty() && !c.conn.out.over {
+            let outcome = step(srv, id);
+            ended(srv, id, outcome);
+        }
+    }
+}
+
+/// What follows from a write.
+fn ended(srv: &mut Server, id: ClientId, outcome: Result<usize, WriteOutcome>) {
+    match outcome {
+        Ok(n) => srv.stats.net_repl_output += n as u64,
+        Err(WriteOutcome::More | WriteOutcome::Rests) => {}
+        Err(WriteOutcome::Full) => {
+            srv.clients[id].conn.write_blocked = true;
+            crate::server::before_sleep::blocked(srv, id);
+        }
+        Err(WriteOutcome::Failed(why)) => {
+            warning!("{why}");
+            kill::kill(srv, id);
+        }
     }
 }
 
@@ -290,17 +374,23 @@ pub fn write(srv: &mut Server, id: ClientId) {
     };
     srv.stats.net_repl_output += written as u64;
     srv.stats.traffic.writes += 1;
-    match outcome {
-        WriteOutcome::Rests => {}
-        WriteOutcome::More => srv.clients.wants_write(id),
-        WriteOutcome::Full => {
-            srv.clients[id].conn.write_blocked = true;
-            crate::server::before_sleep::blocked(srv, id);
-        }
-        WriteOutcome::Failed(why) => {
-            warning!("{why}");
-            kill::kill(srv, id);
-        }
+    if srv.transfer.is_some() {
+        wrote_piece(srv, id, matches!(outcome, WriteOutcome::Full));
+    }
+    if matches!(outcome, WriteOutcome::More) {
+        srv.clients.wants_write(id);
+    }
+    ended(srv, id, Err(outcome));
+}
+
+/// A replica of a transfer has taken what it could: all of its piece, or it is waited for.
+#[cold]
+fn wrote_piece(srv: &mut Server, id: ClientId, full: bool) {
+    let now = srv.clock.unix_secs();
+    let Some(r) = srv.repl.replicas.get_mut(id).filter(|r| r.stage == Stage::Transfer) else { return };
+    match full {
+        true => r.stalled_since = r.stalled_since.or(Some(now)),
+        false => transfer::ready(srv),
     }
 }
 
@@ -318,6 +408,10 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, WriteOutcome> {
         Next::Head => stream.write(&r.head),
         Next::Stream(at) => match &srv.repl.backlog {
             Some(b) => stream.write_vectored(&b.slices(at, Stream::PIECES)),
+            None => return Ok(0),
+        },
+        Next::Piece(at) => match &srv.transfer {
+            Some(t) => stream.write(t.piece(at)),
             None => return Ok(0),
         },
         Next::Bulk(at) => {
@@ -338,7 +432,7 @@ fn step(srv: &mut Server, id: ClientId) -> Result<usize, WriteOutcome> {
         Err(e) => {
             let what = match what {
                 Next::Head => "RDB preamble",
-                Next::Bulk(_) => "DB",
+                Next::Bulk(_) | Next::Piece(_) => "DB",
                 _ => "stream",
             };
             Err(WriteOutcome::Failed(format!(
@@ -401,6 +495,9 @@ pub fn left(srv: &mut Server, r: &Replica) {
     if srv.repl.replicas.is_empty() {
         srv.repl.alone_since = srv.clock.unix_secs();
     }
+    if r.stage == Stage::Transfer {
+        transfer::ready(srv);
+    }
     let waited = r.stage == Stage::WaitEnd;
     let needless = waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
     if needless && srv.config.save.is_empty() {
@@ -420,7 +517,9 @@ pub fn cron(srv: &mut Server) {
         remove_file(srv);
         return age(srv);
     }
-    if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) {
+    // A PING would move the end that the replica has to reach in time.
+    let still = srv.repl.failover.is_timed() && srv.pause.has(action::REPLICA);
+    if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) && !still {
         originate(srv, b"*1\r\n$4\r\nPING\r\n");
     }
     for r in srv.repl.replicas.iter_mut() {
@@ -432,9 +531,18 @@ pub fn cron(srv: &mut Server) {
     // A replica that loads sends line ends and acknowledges nothing.
     let spoke = |r: &Replica| srv.clients.get(r.id).map_or(0, |c| i64::from(c.conn.last_seen));
     let late = |r: &Replica| u64::try_from(now - r.ack_at.max(spoke(r))).is_ok_and(|s| s > most);
-    let gone = |r: &&Replica| r.stage == Stage::Online && !r.silent && late(r);
+    let gone = |r: &&Replica| r.is_online() && !r.silent && late(r);
     for id in srv.repl.replicas.iter().filter(gone).map(|r| r.id).collect::<Vec<_>>() {
         warning!("Disconnecting timedout replica (streaming sync): {}", name(srv, id));
+        kill::kill(srv, id);
+    }
+    // One that takes nothing holds up the child, and all that share it.
+    let stalled = |r: &&Replica| {
+        let since = r.stalled_since.filter(|_| r.stage == Stage::Transfer);
+        since.is_some_and(|s| u64::try_from(now - s).is_ok_and(|s| s > most))
+    };
+    for id in srv.repl.replicas.iter().filter(stalled).map(|r| r.id).collect::<Vec<_>>() {
+        warning!("Disconnecting timedout replica (full sync): {}", name(srv, id));
         kill::kill(srv, id);
     }
     start_pending(srv);
@@ -519,7 +627,7 @@ pub fn tell_lagging(srv: &mut Server) {
     let late: Vec<_> = lagging(srv).map(|r| (r.id, r.stage, r.acked, r.ack_at)).collect();
     for &(id, stage, acked, ack_at) in &late {
         let behind = i64::try_from(end).unwrap_or(i64::MAX).saturating_sub(acked);
-        let lag = if stage == Stage::Online { now - ack_at } else { 0 };
+        let lag = if matches!(stage, Stage::Online | Stage::WaitAck) { now - ack_at } else { 0 };
         let (name, state) = (name(srv, id), stage.name());
         notice!(
             "Lagging replica {name} reported offset {behind} behind master, lag={lag}, state={state}."

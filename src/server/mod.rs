@@ -1,5 +1,6 @@
 //! The composition root: one field per subsystem, no logic.
 
+pub mod acks;
 pub mod admit;
 pub mod adopt;
 pub mod aof;
@@ -21,6 +22,7 @@ pub mod dispatch;
 pub mod evict;
 pub mod execution;
 pub mod expire_cycle;
+pub mod failover;
 pub mod function;
 pub mod info;
 pub mod jobs;
@@ -48,8 +50,10 @@ pub mod shutdown;
 pub mod slow;
 pub mod switches;
 pub mod sync_load;
+pub mod targets;
 pub mod tracking;
 pub mod transaction;
+pub mod transfer;
 pub mod users;
 
 use crate::acl::Acl;
@@ -112,6 +116,10 @@ pub struct Server {
     pub ops: Ops,
     pub repl: Replication,
     pub master_link: link::MasterLink,
+    /// A full sync without a file.
+    pub transfer: Option<transfer::Transfer>,
+    /// Kept connections of MIGRATE.
+    pub targets: targets::Targets,
     pub scripting: Scripting,
     pub jobs: Jobs,
     pub aof: Aof,
@@ -145,7 +153,7 @@ impl ServerStates {
     pub const MIN_REPLICAS: u32 = 1 << 8;
     pub const MONITORS: u32 = 1 << 9;
     /// Clients cache keys: reads are remembered, and the table may be too large.
-    pub const TRACKING: u32 = 1 << 10;
+    pub const TRACKING: u32 = 1 << 11;
 
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0

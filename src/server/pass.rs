@@ -15,7 +15,7 @@
 
 use super::{
     Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
-    link, rewrite,
+    link, rewrite, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -86,7 +86,8 @@ fn until_due(srv: &Server, patience: Duration) -> Duration {
     }
     let busy =
         srv.execution.between_passes() && (srv.eviction.running || srv.expire_cycle.is_under_way());
-    let syncs = srv.master_link.has_work();
+    let transfers = srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work);
+    let syncs = srv.master_link.has_work() || transfers;
     match srv.clients.to_read.is_empty() && srv.clients.to_write.is_empty() && !busy && !syncs {
         true => timeout,
         false => Duration::ZERO,
@@ -133,6 +134,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if srv.master_link.has_work() && srv.execution.owns_data() {
         link::drive(srv);
     }
+    if srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work) {
+        transfer::drive(srv);
+    }
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
         srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
@@ -173,6 +177,7 @@ fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
         Source::Extra(reactor::LINK) => link::ready(srv),
+        Source::Extra(reactor::TRANSFER) => transfer::ready(srv),
         Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {

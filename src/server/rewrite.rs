@@ -332,6 +332,7 @@ fn installed(srv: &mut Server, pid: u32, manifest: Option<Manifest>) {
     notice!("Background AOF rewrite finished successfully");
     if srv.aof.state == AofState::WaitRewrite {
         srv.aof.state = AofState::On;
+        aof::learn_synced(srv);
     }
     over(srv, pid);
 }

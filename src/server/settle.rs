@@ -174,13 +174,13 @@ pub fn own_op(srv: &mut Server, cmd: CmdId, db: usize, args: Args, prop: Propaga
         (true, _) if alone => {
             let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
             srv.ops.leave_instead(db, mask, now, backlog);
-            srv.repl.grown = srv.ops.replicas.is_some();
+            srv.repl.grown = true;
         }
         (true, _) => srv.ops.push_instead(db, mask),
         (false, Some(bytes)) => {
             let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
             srv.ops.leave(db, mask, bytes, now, backlog);
-            srv.repl.grown = srv.ops.replicas.is_some();
+            srv.repl.grown = true;
         }
         (false, None) => srv.ops.push(db, mask, &args),
     }
@@ -207,13 +207,14 @@ pub fn observed(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, ticks: u
 
 /// The end of a top-level execution unit: what waited for it leaves, the clock moves.
 #[inline]
-pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
+pub fn unit_end(srv: &mut Server, id: ClientId, cmd: CmdId, now: u64) {
     if !srv.ops.is_empty() {
         srv.ops.bare = srv.table.get(cmd).flags & cf::TOUCHES_ARBITRARY_KEYS != 0;
         ops_leave(srv);
     }
     if srv.repl.grown {
         master::feed(srv);
+        srv.clients[id].woff = srv.repl.offset();
     }
     if !srv.ks.junk.is_empty() {
         sweep(srv);
@@ -228,7 +229,7 @@ pub fn unit_end(srv: &mut Server, cmd: CmdId, now: u64) {
 fn ops_leave(srv: &mut Server) {
     let (now, backlog) = (stamp(srv), srv.repl.backlog.as_mut());
     srv.ops.flush(now, backlog);
-    srv.repl.grown = srv.ops.replicas.is_some();
+    srv.repl.grown = true;
 }
 
 /// The end of a unit that no command began: a key that expired or was evicted by itself. Its op goes

@@ -260,6 +260,7 @@ fn launch(binary: &Path, port: u16, dir: &Path, options: &[String]) -> Child {
     Command::new(binary)
         .args(file)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args(["--repl-diskless-sync-delay", "0"])
         .arg("--dir")
         .arg(dir)
         .args(options)

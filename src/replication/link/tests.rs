@@ -2,7 +2,8 @@ use super::*;
 
 const ID: &str = "0123456789012345678901234567890123456789";
 const OTHER: &str = "abcdefghijabcdefghijabcdefghijabcdefghij";
-const TERMS: Terms = Terms { user: None, password: None, port: 7, ip: None, timeout: 60, parser: false };
+const TERMS: Terms =
+    Terms { user: None, password: None, port: 7, ip: None, timeout: 60, parser: false, failover: false };
 
 fn target() -> Target {
     Target { host: "h".into(), port: 1 }

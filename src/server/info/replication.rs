@@ -3,7 +3,6 @@
 use super::{fields, line};
 use crate::replication::backlog::Backlog;
 use crate::replication::link::{Progress, Target};
-use crate::replication::replicas::Stage;
 use crate::server::{Server, link_client, master};
 
 pub fn write(srv: &mut Server, out: &mut String) {
@@ -16,7 +15,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
     }
     replicas(srv, out);
     fields!(out,
-        "master_failover_state" => "no-failover",
+        "master_failover_state" => r.failover.name(),
         "master_replid" => r.replid,
         "master_replid2" => r.replid2,
         "master_repl_offset" => r.offset(),
@@ -74,7 +73,7 @@ fn link(srv: &Server, out: &mut String) {
 fn replicas(srv: &Server, out: &mut String) {
     let now = srv.clock.unix_secs();
     for (n, (r, ip)) in master::known(srv).enumerate() {
-        let lag = if r.stage == Stage::Online { now - r.ack_at } else { 0 };
+        let lag = if r.is_online() { now - r.ack_at } else { 0 };
         let (port, state, acked) = (r.facts.port, r.stage.name(), r.acked);
         line(out, format_args!("slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag}"));
     }

@@ -43,7 +43,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "pubsubshard_channels" => srv.pubsub.distinct(SubscriptionKind::Shard),
         "latest_fork_usec" => srv.jobs.fork_us,
         "total_forks" => s.total_forks,
-        "migrate_cached_sockets" => 0,
+        "migrate_cached_sockets" => srv.targets.len(),
         "slave_expires_tracked_keys" => srv.ks.own_ttls.len(),
         "active_defrag_hits" => 0,
         "active_defrag_misses" => 0,
