@@ -460,3 +460,22 @@ fn a_message_reaches_every_subscriber_whole_in_its_own_protocol() {
         }
     }
 }
+
+#[test]
+fn a_client_that_kills_itself_in_exec_still_gets_the_messages_from_before() {
+    let srv = Server::start();
+    let mut c = srv.connect();
+    c.run("HELLO 3");
+    c.run("SUBSCRIBE news");
+    let id = c.run("CLIENT ID").int();
+    c.run("MULTI");
+    for line in ["PUBLISH news before", &format!("CLIENT KILL ID {id} SKIPME no"), "PUBLISH news after"]
+    {
+        c.run(line);
+    }
+    // The reply of the third command is missing, so that a push stands in its place.
+    let reply = c.run("EXEC");
+    assert_eq!(reply.items()[..2], [Int(1), Int(1)]);
+    assert_eq!(reply.items()[2].items()[2], Value::bulk("before"));
+    assert!(c.at_end());
+}

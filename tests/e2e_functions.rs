@@ -65,7 +65,8 @@ fn a_library_is_loaded_listed_called_and_deleted() {
         Array(vec![bulk("name"), bulk("f"), bulk("description"), Null, bulk("flags"), Array(vec![])]);
     let flags = Array(vec![Status("no-writes".into()), Status("allow-oom".into())]);
     let g = vec![bulk("name"), bulk("G"), bulk("description"), bulk("says"), bulk("flags"), flags];
-    assert_eq!(l[5], Array(vec![f, Array(g)]));
+    assert_eq!(l[5].items().len(), 2);
+    assert!(l[5].items().contains(&f) && l[5].items().contains(&Array(g)), "{:?}", l[5]);
     assert_eq!(c.cmd(&["FUNCTION", "LIST", "LIBRARYNAME", "x*"]), Array(vec![]));
     assert_eq!((c.figure("number_of_functions"), c.figure("number_of_libraries")), (2, 1));
     for field in ["used_memory_functions", "used_memory_vm_functions"] {

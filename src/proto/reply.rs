@@ -159,6 +159,14 @@ impl Reply {
         self.muted = muted || silent || self.over;
     }
 
+    /// What was pushed while the reply was lent out: behind it, also where it is muted or has ended, since
+    /// the pushes came before that.
+    pub fn append_pushes(&mut self, pushes: Reply) {
+        let muted = std::mem::replace(&mut self.muted, self.over);
+        self.append(pushes);
+        self.muted = muted || self.over;
+    }
+
     /// Pieces behind the first buffer, and bytes they hold in memory; of a reply that was dropped, what
     /// they held.
     pub fn list(&self) -> (usize, usize) {

@@ -398,7 +398,7 @@ fn limits(srv: &Server, id: ClientId) -> ParseLimits {
 #[inline]
 pub(super) fn take_pushes(srv: &mut Server, id: ClientId, out: &mut Reply) {
     if let Some(p) = srv.clients.get_mut(id).and_then(|c| c.pushes.take()) {
-        out.aloud(|out| out.append(*p));
+        out.append_pushes(*p);
     }
 }
 

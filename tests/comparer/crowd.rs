@@ -330,7 +330,7 @@ impl Crowd {
         };
         let addresses: Vec<String> = self.people.iter().map(end).collect();
         let talk = if ours { Some(&p.ours) } else { p.theirs.as_ref() };
-        let mut text = talk.map_or(vec![], |t| without_addresses(&t.heard, &addresses));
+        let mut text = talk.map_or(vec![], |t| one_null(&without_addresses(&t.heard, &addresses)));
         if p.ours.closed {
             text.truncate(without_last_heads(&text));
         }
@@ -404,6 +404,18 @@ fn without_last_heads(text: &[u8]) -> usize {
         }
     }
     end
+}
+
+/// After a flush the invalidation of all keys is the same whoever's it is, but for its null, which is that of
+/// the tracking client's protocol. Several may come to one listener, and a real server, which turns its list
+/// of clients round as time goes by, sends them in any order.
+fn one_null(heard: &[u8]) -> Vec<u8> {
+    const RESP3: &[u8] = b"invalidate\r\n_\r\n";
+    let mut text = heard.to_vec();
+    while let Some(at) = text.windows(RESP3.len()).position(|w| w == RESP3) {
+        text.splice(at..at + RESP3.len(), *b"invalidate\r\n$-1\r\n");
+    }
+    text
 }
 
 /// MONITOR's lines tell a time and an address: people have numbers there; what others said is left out.
