@@ -90,7 +90,8 @@ impl Backlog {
         }
     }
 
-    /// Drops old blocks, and takes note of the size: at least `size` bytes of history stay, and all from `wanted` on.
+    /// Drops old blocks, and takes note of the size: at least `size` bytes of history stay, and all from
+    /// `wanted` on.
     pub fn trim(&mut self, size: u64, wanted: u64) {
         self.longest = usize::try_from(size / 16).unwrap_or(usize::MAX).max(BLOCK);
         for _ in 0..TRIM {
