@@ -67,8 +67,17 @@ fn read_snapshot(conn: &mut Conn) -> Vec<u8> {
         first = conn.take(1);
     }
     assert_eq!(first, b"$");
-    let len = String::from_utf8(conn.line()).expect("digits").parse().expect("a length");
-    conn.take(len)
+    let len = String::from_utf8(conn.line()).expect("text");
+    let Some(mark) = len.strip_prefix("EOF:") else {
+        return conn.take(len.parse().expect("a length"));
+    };
+    // From the child, without a file: a mark ends it.
+    let mut all = conn.take(mark.len());
+    while !all.ends_with(mark.as_bytes()) {
+        all.extend(conn.take(1));
+    }
+    all.truncate(all.len() - mark.len());
+    all
 }
 
 fn quiet() -> Server {

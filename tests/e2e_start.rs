@@ -46,7 +46,6 @@ fn code(out: &Output) -> i32 {
 fn a_configuration_that_cannot_be_followed_ends_the_start() {
     let dir = own_folder();
     for (line, sentence) in [
-        ("replicaof 127.0.0.1 9", "This build cannot be a replica"),
         ("tls-port 1", "This build has no TLS."),
         ("cluster-enabled yes", "This build has no cluster mode"),
         ("loadmodule /m.so", "This build cannot load modules."),

@@ -251,7 +251,9 @@ impl Selector {
         if row.parent.is_some() {
             return Err(RuleError::ArgumentOfSubcommand);
         }
-        if argument.is_empty() || has_blanks(argument) {
+        // A quote could not be read again from within the brackets of a selector.
+        let quotes = argument.iter().any(|b| matches!(b, b'"' | b'\''));
+        if argument.is_empty() || quotes || has_blanks(argument) {
             return Err(RuleError::Syntax);
         }
         if row.has_subs() {

@@ -164,11 +164,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         "are read for a connection with TLS, and what would open one ends the start",
     ),
     (
-        &["repl-diskless-sync", "repl-diskless-sync-delay", "repl-diskless-sync-max-replicas"],
-        "replicas get the snapshot by way of a file whatever is asked for, which costs the disk and no \
-         replica can tell from slow writing",
-    ),
-    (
         &[
             "cluster-config-file",
             "cluster-node-timeout",

@@ -31,15 +31,15 @@ pub enum Broken {
     Lost,
 }
 
-/// When a step that may take so long has to be done (monotonic clock, nanoseconds).
-fn until(within: Duration) -> u64 {
-    mono_ns().saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
+/// The time left of a step; none is an error.
+fn left(until_ns: u64) -> Result<Duration, Broken> {
+    let left = until_ns.saturating_sub(mono_ns());
+    if left == 0 { Err(Broken::TimedOut) } else { Ok(Duration::from_nanos(left)) }
 }
 
-/// The time left of a step; none is an error.
-fn left(until: u64) -> Result<Duration, Broken> {
-    let left = Duration::from_nanos(until.saturating_sub(mono_ns()));
-    if left.is_zero() { Err(Broken::TimedOut) } else { Ok(left) }
+/// When a step ends that begins now.
+fn end_of(within: Duration) -> u64 {
+    mono_ns().saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn broken(e: &io::Error) -> Broken {
@@ -66,7 +66,7 @@ impl Dialogue {
     }
 
     pub fn write_all(&mut self, mut bytes: &[u8], within: Duration) -> Result<(), Broken> {
-        let until = until(within);
+        let until = end_of(within);
         while !bytes.is_empty() {
             self.stream.set_write_timeout(Some(left(until)?)).map_err(|e| broken(&e))?;
             match self.stream.write(bytes) {
@@ -81,7 +81,7 @@ impl Dialogue {
 
     /// The next line, without its end.
     pub fn line(&mut self, within: Duration) -> Result<Vec<u8>, Broken> {
-        let until = until(within);
+        let until = end_of(within);
         loop {
             match reply_in::line(&self.input) {
                 ReplyLine::TooLong => return Err(Broken::Lost),

@@ -1,10 +1,10 @@
 //! FAILOVER: a master hands its place to one of its replicas. Decides; `server::failover` does it.
 //!
 //! ```text
-//! None ─ begin ─► WaitForSync ─ a replica has all of the stream ────┐
-//!  ▲                  │       ─ the time is over, and it is forced ─┼─► InProgress ─ PSYNC accepted ─► None
-//!  │                  └ the time is over: aborted                   │       └ refused: master again
-//!  └── FAILOVER ABORT, from either                                  └ this server follows the replica
+//! None ─ begin ─► WaitForSync ─ a replica has all of the stream ──────┐
+//!  ▲                  │       ─ the time is over, and it is forced ───┴─► InProgress
+//!  │                  └ the time is over: aborted                           │  PSYNC accepted: None
+//!  └── FAILOVER ABORT, from either                                          └ refused: aborted, master again
 //! ```
 //!
 //! Writes rest from the beginning to the end, so the stream that the replica has to reach stands still. A

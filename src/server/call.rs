@@ -111,7 +111,7 @@ fn count_errors(srv: &mut Server, id: ClientId, cmd: CmdId, out: &mut Reply) {
         srv.stats.count_error(&e);
         if reads_log {
             aof_load::complain(srv, id, &e);
-        } else if srv.clients[id].has(flag::MASTER) {
+        } else if srv.clients[id].has(flag::MASTER | flag::REPLICA) {
             link_client::complain(srv, id, &e);
         }
     }

@@ -170,7 +170,7 @@ pub fn reject(
     }
     for e in out.take_errors() {
         srv.stats.count_error(&e);
-        if srv.clients[id].has(flag::MASTER) {
+        if srv.clients[id].has(flag::MASTER | flag::REPLICA) {
             link_client::complain(srv, id, &e);
         }
     }

@@ -223,7 +223,7 @@ pub fn inline(srv: &mut Server, id: ClientId) {
     broken(srv, id, "Master using the inline protocol. Desync?");
 }
 
-/// A command of the stream has failed.
+/// A command of the stream has failed, or one that a replica has no business to send.
 #[cold]
 pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
     srv.stats.unexpected_errors += 1;
@@ -232,10 +232,17 @@ pub fn complain(srv: &mut Server, id: ClientId, why: &str) {
         cmd => srv.table.get(cmd).name.to_string(),
     };
     let why = super::aof_load::as_logged(why.trim_ascii_end().as_bytes());
+    let (from, to) = match srv.clients[id].has(flag::MASTER) {
+        true => ("replica", "master"),
+        false => ("master", "replica"),
+    };
     warning!(
-        "== CRITICAL == This replica is sending an error to its master: '{why}' after processing the \
-         command '{cmd}'"
+        "== CRITICAL == This {from} is sending an error to its {to}: '{why}' after processing the command \
+         '{cmd}'"
     );
+    if to == "replica" {
+        return;
+    }
     show_backlog(srv);
     let panics = srv.config.propagation_error_behavior != PropagationError::Ignore;
     assert!(
