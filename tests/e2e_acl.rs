@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Conn, PATIENCE, Server, Value, free_port, own_folder, wait_blocked, wait_until};
+use common::{Conn, Server, Value, free_port, own_folder, run_to_end, wait_blocked, wait_until};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// A connection of a user that is made by these rules.
 fn login(s: &Server, name: &str, rules: &str) -> Conn {
@@ -24,22 +24,7 @@ fn denied_key(reply: &Value) -> bool {
 
 /// What a start says that ends by itself.
 fn failed_start(dir: &Path, args: &[&str]) -> String {
-    let mut child = Command::new(common::binary())
-        .args(args)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary is there");
-    let begun = std::time::Instant::now();
-    while child.try_wait().expect("our own child").is_none() {
-        if begun.elapsed() > PATIENCE {
-            child.kill().expect("our own child");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let out = child.wait_with_output().expect("it has ended");
+    let out = run_to_end(&common::binary(), dir, args, Stdio::null());
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Conn, PATIENCE, Server, Value, free_port, own_folder, wait_until};
+use common::{Conn, Server, Value, free_port, own_folder, run_to_end, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,26 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Runs the server in a folder until it ends by itself.
 fn run(dir: &Path, args: &[&str]) -> Output {
-    run_as(&common::binary(), dir, args, Stdio::null())
-}
-
-fn run_as(binary: &Path, dir: &Path, args: &[&str], input: Stdio) -> Output {
-    let mut child = Command::new(binary)
-        .args(args)
-        .current_dir(dir)
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary is there");
-    let begun = std::time::Instant::now();
-    while child.try_wait().expect("our own child").is_none() {
-        if begun.elapsed() > PATIENCE {
-            child.kill().expect("our own child");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    child.wait_with_output().expect("it has ended")
+    run_to_end(&common::binary(), dir, args, Stdio::null())
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -125,7 +106,7 @@ fn a_configuration_that_cannot_be_read_is_told_by_the_log() {
     assert!(fs::read_to_string(&log).expect("the log").ends_with(line));
     // A folder can be opened and not be read.
     let folder = fs::File::open(&dir).expect("our folder");
-    let out = run_as(&common::binary(), &dir, &["-", "--port", "0"], folder.into());
+    let out = run_to_end(&common::binary(), &dir, &["-", "--port", "0"], folder.into());
     assert_eq!(code(&out), 1);
     let said = text(&out.stdout);
     assert!(
@@ -168,7 +149,7 @@ fn the_installed_names_are_programs() {
         .collect();
     assert_eq!(names, expected);
     for name in names {
-        let told = run_as(&bin.join(&name), &dir, &["--version"], Stdio::null());
+        let told = run_to_end(&bin.join(&name), &dir, &["--version"], Stdio::null());
         let said = text(&told.stdout) + &text(&told.stderr);
         let is_server = said.starts_with("Redis server v=7.2.6 ");
         assert_eq!(is_server, name.ends_with("-server"), "{name}: {said}");
@@ -177,7 +158,7 @@ fn the_installed_names_are_programs() {
     assert_eq!(old & 0o777, 0o755);
     for name in ["redis-sentinel", "valkey-sentinel"] {
         std::os::unix::fs::symlink(common::binary(), bin.join(name)).expect("our folder");
-        assert_no_sentinel(&run_as(&bin.join(name), &dir, &["s.conf"], Stdio::null()));
+        assert_no_sentinel(&run_to_end(&bin.join(name), &dir, &["s.conf"], Stdio::null()));
     }
     assert_no_sentinel(&run(&dir, &["s.conf", "--sentinel"]));
     fs::remove_dir_all(dir).expect("our folder");
@@ -273,7 +254,7 @@ fn want_of_memory_is_told_before_the_report() {
         "--dir",
         dir.to_str().expect("UTF-8"),
     ];
-    assert_eq!(code(&run_as(&start, &dir, &args, Stdio::null())), 0);
+    assert_eq!(code(&run_to_end(&start, &dir, &args, Stdio::null())), 0);
     let read = || fs::read_to_string(&log).unwrap_or_default();
     wait_until("the start", || read().contains("Ready to accept connections"));
     let pid = fs::read_to_string(dir.join("pid")).expect("the pid file").trim().to_owned();

@@ -20,7 +20,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 enum Trash {
     Junk(Junk),
-    #[allow(dead_code, reason = "what is freed today are values and databases")]
     Other(Box<dyn Send>),
 }
 
@@ -68,7 +67,6 @@ impl LazyFree {
     }
 
     /// Hands over anything else: `objects` as upstream counts them, and about how many bytes it holds.
-    #[allow(dead_code, reason = "what is freed today are values and databases")]
     pub fn free_other(&mut self, thing: Box<dyn Send>, objects: usize, bytes: usize) {
         self.send(Trash::Other(thing), objects, bytes as isize);
     }

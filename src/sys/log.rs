@@ -77,7 +77,6 @@ pub const FACILITIES: [(&str, i32); 9] = [
 pub enum Role {
     #[allow(dead_code, reason = "there is no sentinel yet")]
     Sentinel = b'X',
-    #[allow(dead_code, reason = "a server is a master until it can follow one")]
     Replica = b'S',
     Master = b'M',
 }
@@ -167,7 +166,6 @@ pub fn enabled(level: Level) -> bool {
     level as u8 >= LEVEL.load(Relaxed)
 }
 
-#[allow(dead_code, reason = "a server is a master until it can follow one")]
 pub fn set_role(role: Role) {
     ROLE.store(role as u8, Relaxed);
 }

@@ -22,7 +22,6 @@ pub enum OomMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Master = 0,
-    #[allow(dead_code, reason = "a server is a master until it can follow one")]
     Replica = 1,
     Child = 2,
 }

@@ -24,12 +24,32 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a binary in a folder until it ends by itself.
+pub fn run_to_end(binary: &Path, dir: &Path, args: &[&str], input: Stdio) -> Output {
+    let mut child = Command::new(binary)
+        .args(args)
+        .current_dir(dir)
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is there");
+    let begun = Instant::now();
+    while child.try_wait().expect("our own child").is_none() {
+        if begun.elapsed() > PATIENCE {
+            child.kill().expect("our own child");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("it has ended")
+}
 
 /// Asks again and again until `happened` is true.
 #[track_caller]
