@@ -56,11 +56,29 @@ const FADES: u64 = 16;
 /// The usual wait before the first hit of a trial: a poll then lasts as long as it may.
 const UNKNOWN: u64 = u64::MAX;
 
-/// How long a poll may last by the directive (`bound`). `lone`: the last two batches of events were one event
-/// each, of the same source.
-#[inline]
-pub fn longest(bound: u64, lone: bool) -> u64 {
-    if lone { bound } else { bound.min(MANY) }
+/// Whether one source alone makes the load: the last two batches were one event each, of the same source.
+#[derive(Debug, Default)]
+pub struct Lone {
+    /// The source of the last batch, if it was one event.
+    single: Option<usize>,
+    lone: bool,
+}
+
+impl Lone {
+    /// A batch of events has come, from these sources. False when there was none.
+    #[inline]
+    pub fn batch(&mut self, mut sources: impl Iterator<Item = usize>) -> bool {
+        let Some(first) = sources.next() else { return false };
+        let single = sources.next().is_none().then_some(first);
+        (self.lone, self.single) = (single.is_some() && single == self.single, single);
+        true
+    }
+
+    /// How long a poll may last, in nanoseconds, by the directive (`bound`).
+    #[inline]
+    pub fn longest(&self, bound: u64) -> u64 {
+        if self.lone { bound } else { bound.min(MANY) }
+    }
 }
 
 #[derive(Debug)]
@@ -181,6 +199,27 @@ mod tests {
             }
         }
         (polls, hits, spent)
+    }
+
+    #[test]
+    fn only_a_lone_source_gets_the_whole_bound() {
+        let mut lone = Lone::default();
+        let bound = 5 * MANY;
+        assert!(!lone.batch([].into_iter()));
+        assert_eq!(lone.longest(bound), MANY);
+        assert!(lone.batch([7].into_iter()));
+        assert_eq!(lone.longest(bound), MANY, "one batch is no sign yet");
+        lone.batch([7].into_iter());
+        assert_eq!(lone.longest(bound), bound);
+        lone.batch([].into_iter());
+        assert_eq!(lone.longest(bound), bound, "a wait without events says nothing");
+        lone.batch([8].into_iter());
+        assert_eq!(lone.longest(bound), MANY, "another source");
+        lone.batch([8, 7].into_iter());
+        lone.batch([8].into_iter());
+        assert_eq!(lone.longest(bound), MANY, "two sources in between");
+        lone.batch([8].into_iter());
+        assert_eq!(lone.longest(MANY / 2), MANY / 2);
     }
 
     #[test]

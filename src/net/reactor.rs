@@ -8,7 +8,7 @@
 //! Events are edge-triggered: after one the socket is read until it is drained, or the client stands on a
 //! list of those that are not (`Clients::to_read`).
 
-use super::busy_poll::{self, BusyPoll};
+use super::busy_poll::{BusyPoll, Lone};
 use crate::sys::clock::{Clock, ticks};
 use crate::sys::cpu;
 use mio::{Events, Poll, Registry, Token, Waker};
@@ -62,9 +62,7 @@ pub struct Reactor {
     /// Events that the kernel reported and no pass has dealt with yet, in order.
     queue: VecDeque<Ready>,
     busy_poll: BusyPoll,
-    /// The source of the last batch of events, if it was one event; and whether the batch before was, too.
-    single: Option<Token>,
-    lone: bool,
+    lone: Lone,
     /// Events have come since the last wait that was allowed to block: the loop has work.
     worked: bool,
     processors: Processors,
@@ -107,8 +105,7 @@ impl Reactor {
             events: Events::with_capacity(1024),
             queue: VecDeque::new(),
             busy_poll: BusyPoll::default(),
-            single: None,
-            lone: false,
+            lone: Lone::default(),
             worked: false,
             processors: Processors::default(),
         })
@@ -136,7 +133,7 @@ impl Reactor {
             self.worked = self.take_events(timeout);
             if self.worked && polled.is_none() {
                 let slept = clock.ns(ticks().saturating_sub(begun));
-                self.busy_poll.slept(slept, busy_poll::longest(bound, self.lone));
+                self.busy_poll.slept(slept, self.lone.longest(bound));
             }
         }
         polled
@@ -147,7 +144,7 @@ impl Reactor {
         if bound == 0 || !self.worked || !self.busy_poll.begins(|| processors.spare(clock)) {
             return None;
         }
-        let patience = self.busy_poll.patience(busy_poll::longest(bound, self.lone));
+        let patience = self.busy_poll.patience(self.lone.longest(bound));
         let (begun, most) = (ticks(), clock.ticks_in(patience));
         loop {
             let hit = self.take_events(Duration::ZERO);
@@ -172,11 +169,7 @@ impl Reactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => panic!("epoll_wait: {e}"),
         }
-        let mut tokens = self.events.iter().map(|e| e.token());
-        let Some(first) = tokens.next() else { return false };
-        let single = tokens.next().is_none().then_some(first);
-        (self.lone, self.single) = (single.is_some() && single == self.single, single);
-        true
+        self.lone.batch(self.events.iter().map(|e| e.token().0))
     }
 
     /// The next event that no pass has dealt with.
