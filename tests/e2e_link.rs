@@ -168,15 +168,21 @@ fn a_snapshot_with_a_mark_arrives_in_any_pieces() {
 fn a_snapshot_that_is_broken_is_asked_for_again() {
     let (srv, master) = (Server::start(), Master::new());
     let mut r = srv.connect();
-    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
     let rdb = snapshot();
     let mut bad = rdb.clone();
     bad[60] ^= 0x55;
+    let mut _retry = None;
     for bytes in [&rdb[..0], &rdb[..5], &rdb[..40], &rdb[..rdb.len() - 1], &bad] {
+        // An order begins the row of failures anew: the next try is made at once.
+        r.run("REPLICAOF NO ONE");
+        r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
         let (mut m, _) = master.accept();
         m.send(format!("+FULLRESYNC {ID} 100\r\n${}\r\n", bytes.len()).as_bytes());
         m.send(bytes);
+        _retry = Some(master.accept());
     }
+    r.run("REPLICAOF NO ONE");
+    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
     for cut in [0, 7, rdb.len() - 1] {
         let (mut m, _) = master.accept();
         m.send(format!("+FULLRESYNC {ID} 100\r\n${}\r\n", rdb.len()).as_bytes());

@@ -11,8 +11,8 @@
 //!    └──── the link's client has gone: its position is kept, and connected again at once ───────┘
 //! ```
 //!
-//! A failed transfer and a lost client connect again at once; a failed handshake waits for the next tick,
-//! which comes once a second.
+//! A lost client connects again at once, and so does a failed transfer, which rests when that fails again
+//! and again (`backoff`). A failed handshake waits for the next tick, which comes once a second.
 //!
 //! - The position is where the stream goes on: the history and the bytes of it that were applied. It is kept
 //!   while the link is down and given up when a full sync begins to load, on promotion, and when the master
@@ -26,6 +26,7 @@
 //! - Of a snapshot that came by SYNC, or behind an answer without a position, nothing can be continued: the
 //!   link then acknowledges nothing and keeps no position.
 
+use super::backoff::Backoff;
 use super::{Position, is_id};
 use crate::algo::num::parse_i64;
 use crate::sys::log::Level::{self, Notice, Warning};
@@ -88,7 +89,10 @@ pub enum Event<'a> {
     Loaded {
         db: Option<usize>,
     },
-    LoadFailed,
+    /// It could not be loaded; `cut`: only because the connection has ended in the middle of it.
+    LoadFailed {
+        cut: bool,
+    },
     /// The client that reads the stream has gone; None when its position is worth nothing.
     Lost(Option<Position>),
 }
@@ -209,11 +213,20 @@ pub struct Link {
     last_io: i64,
     /// Since when there is no link; 0 before there was one.
     down_since: i64,
+    /// When a full sync may be tried again.
+    backoff: Backoff,
 }
 
 impl Default for Link {
     fn default() -> Self {
-        Link { target: None, state: State::Off, cached: None, last_io: 0, down_since: 0 }
+        Link {
+            target: None,
+            state: State::Off,
+            cached: None,
+            last_io: 0,
+            down_since: 0,
+            backoff: Backoff::default(),
+        }
     }
 }
 
@@ -353,31 +366,20 @@ impl Link {
             }
             Event::Closed(why) => self.closed(why, now, out),
             Event::FileFailed => {
-                let transfers = matches!(self.state, State::Transfer(_) | State::Loading { .. });
+                let syncs = matches!(
+                    self.state,
+                    State::Size { .. } | State::Transfer(_) | State::Loading { .. }
+                );
                 self.give_up(out);
-                if transfers {
-                    self.again(now, out);
+                if syncs {
+                    self.again("the snapshot could not be stored", false, now, out);
                 }
             }
             Event::Loaded { db } => self.loaded(db, now, out),
-            Event::LoadFailed => {
-                let from = match &self.state {
-                    State::Loading { parser: false, .. } => "disk",
-                    _ => "socket",
-                };
-                say(
-                    out,
-                    Warning,
-                    format!(
-                        "Failed trying to load the MASTER synchronization DB from {from}, check server logs."
-                    ),
-                );
-                self.give_up(out);
-                self.again(now, out);
-            }
+            Event::LoadFailed { cut } => self.load_failed(cut, now, out),
             Event::Lost(position) => {
                 self.lost(position, now, out);
-                self.reconnect(now, out);
+                self.reconnect("", now, out);
             }
         }
     }
@@ -402,6 +404,7 @@ impl Link {
         }
         say(out, Notice, format!("Connecting to MASTER {}:{}", target.host, target.port));
         self.target = Some(target);
+        self.backoff.reset();
         self.connect(now, out);
     }
 
@@ -414,6 +417,7 @@ impl Link {
             _ => self.give_up(out),
         }
         self.discard(out);
+        self.backoff.reset();
         (self.target, self.state, self.down_since) = (None, State::Off, 0);
     }
 
@@ -429,7 +433,7 @@ impl Link {
             State::Connecting | State::Ping | State::Answers(_) | State::Psync if late => {
                 say(out, Warning, "Timeout connecting to the MASTER...");
                 self.give_up(out);
-                self.again(now, out);
+                self.reconnect(" after failure", now, out);
             }
             State::Size { .. } | State::Transfer(_) if late => {
                 say(
@@ -438,8 +442,9 @@ impl Link {
                     "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
                      'repl-timeout' parameter in redis.conf to a larger value.",
                 );
+                let progress = self.has_read();
                 self.give_up(out);
-                self.again(now, out);
+                self.again("the master was silent", progress, now, out);
             }
             State::Online { silent } => {
                 if late {
@@ -452,7 +457,7 @@ impl Link {
             State::Loading { .. } | State::Transfer(Transfer { parser: true, .. }) => {
                 out.push(Action::Newline);
             }
-            State::Connect => {
+            State::Connect if self.backoff.is_over(now) => {
                 if let Some(Target { host, port }) = &self.target {
                     say(out, Notice, format!("Connecting to MASTER {host}:{port}"));
                 }
@@ -484,19 +489,50 @@ impl Link {
         self.state = State::Connect;
     }
 
-    /// Tries again at once: waiting for the tick may cost the place in the backlog.
-    fn again(&mut self, now: i64, out: Out<'_, '_>) {
+    /// Tries a full sync again that has failed: at once, or later when that does not help. `progress`: bytes
+    /// of it have come, and nothing but the connection was bad.
+    fn again(&mut self, why: &str, progress: bool, now: i64, out: Out<'_, '_>) {
+        let rest = self.backoff.failed(progress, now);
+        let Some(Target { host, port }) = self.target.as_ref().filter(|_| rest > 0) else {
+            return self.reconnect(" after failure", now, out);
+        };
+        let failures = self.backoff.failures();
+        say(
+            out,
+            Warning,
+            format!(
+                "Synchronization with MASTER {host}:{port} has failed {failures} times in a row, the last \
+                 time because {why}: the next try is made in {rest} seconds"
+            ),
+        );
+    }
+
+    /// Have bytes of a snapshot come?
+    fn has_read(&self) -> bool {
+        self.progress().is_some_and(|p| p.read > 0)
+    }
+
+    fn reconnect(&mut self, after: &str, now: i64, out: Out<'_, '_>) {
         if let Some(Target { host, port }) = &self.target {
-            say(out, Notice, format!("Reconnecting to MASTER {host}:{port} after failure"));
+            say(out, Notice, format!("Reconnecting to MASTER {host}:{port}{after}"));
             self.connect(now, out);
         }
     }
 
-    fn reconnect(&mut self, now: i64, out: Out<'_, '_>) {
-        if let Some(Target { host, port }) = &self.target {
-            say(out, Notice, format!("Reconnecting to MASTER {host}:{port}"));
-            self.connect(now, out);
-        }
+    fn load_failed(&mut self, cut: bool, now: i64, out: Out<'_, '_>) {
+        let from = match &self.state {
+            State::Loading { parser: false, .. } => "disk",
+            _ => "socket",
+        };
+        say(
+            out,
+            Warning,
+            format!("Failed trying to load the MASTER synchronization DB from {from}, check server logs."),
+        );
+        let progress = cut && self.has_read();
+        self.give_up(out);
+        let why = if cut { "the connection was lost" } else { "the snapshot could not be loaded" };
+        self.again(why, progress, now, out);
     }
 
     fn lost(&mut self, position: Option<Position>, now: i64, out: Out<'_, '_>) {
@@ -526,7 +562,7 @@ impl Link {
             State::Size { .. } => {
                 say(out, Warning, format!("I/O error reading bulk count from MASTER: {why}"));
                 self.give_up(out);
-                self.again(now, out);
+                self.again("the connection was lost before the snapshot began", false, now, out);
             }
             // The loader says what it has, and fails for it.
             State::Transfer(Transfer { parser: true, .. }) => {
@@ -534,8 +570,9 @@ impl Link {
             }
             State::Transfer(_) => {
                 say(out, Warning, format!("I/O error trying to sync with MASTER: {why}"));
+                let progress = self.has_read();
                 self.give_up(out);
-                self.again(now, out);
+                self.again("the connection was lost", progress, now, out);
             }
             // Nothing is read while a snapshot is loaded; what has ended meanwhile is found afterwards.
             State::Off | State::Connect | State::Loading { .. } | State::Online { .. } => {}
@@ -705,6 +742,7 @@ impl Link {
             out.push(Action::Inherit(id));
         }
         (self.state, self.down_since) = (State::Online { silent: false }, 0);
+        self.backoff.reset();
         out.push(Action::Attach { full: false, position: Some(position), ack: false });
         say(out, Notice, "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
     }
@@ -748,7 +786,7 @@ impl Link {
                 ),
             }
             self.give_up(out);
-            return self.again(now, out);
+            return self.again("the master has announced no snapshot", false, now, out);
         };
         let (origin, parser) = (origin.take(), *parser);
         let to = if parser { "to parser" } else { "to disk" };
@@ -774,7 +812,7 @@ impl Link {
                 let text = shown(line);
                 say(out, Warning, format!("Bad length of the snapshot from MASTER: '{text}'"));
                 self.give_up(out);
-                return self.again(now, out);
+                return self.again("the master has announced no snapshot", false, now, out);
             }
         };
         if parser {
@@ -830,6 +868,7 @@ impl Link {
         let position = origin.map(|(replid, offset)| Position { replid, offset, db });
         debug_assert!(self.cached.is_none());
         (self.state, self.down_since, self.last_io) = (State::Online { silent }, 0, now);
+        self.backoff.reset();
         out.push(Action::Attach { full: true, position, ack: ack && !silent });
         say(out, Notice, "MASTER <-> REPLICA sync: Finished with success");
     }

@@ -20,6 +20,7 @@
 //! * `acks`     what WAIT and WAITAOF wait for
 //! * `failover` how a master hands its place to a replica
 //! * `link`     the way to the master of a replica, from the connection to the stream; decides as well
+//! * `backoff`  how long a replica rests between full syncs that fail
 //! * `master`   the master's side: attaches, feeds, writes, forgets
 //!
 //! Positions count the bytes before them. On the wire an offset names a byte and the first one is 1:
@@ -27,6 +28,7 @@
 
 pub mod acks;
 pub mod backlog;
+pub mod backoff;
 pub mod failover;
 pub mod link;
 pub mod ops;

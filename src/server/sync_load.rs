@@ -112,14 +112,14 @@ pub fn begin(srv: &mut Server) {
         Ok(opened) => opened,
         Err(e) => {
             warning!("Can't open the RDB file received from the master: {}", errno::text(&e));
-            return link::event(srv, Event::LoadFailed);
+            return link::event(srv, Event::LoadFailed { cut: false });
         }
     };
     loading::start(srv, total);
     let source = Window::new(file, total, jobs::sums(srv));
     match SnapshotLoad::begin(srv, source, LoadFor::Sync) {
         Ok(load) => srv.master_link.load = Some(SyncLoad::File(load)),
-        Err(why) => failed(srv, why, None),
+        Err(_) => failed(srv, false, None),
     }
 }
 
@@ -280,10 +280,10 @@ fn step_of_socket(srv: &mut Server, mut s: SocketLoad) {
         Ok(()) if s.loaded && s.over == Over::Whole => take_place(srv, s.side),
         Ok(()) if s.loaded && s.over == Over::Cut => {
             warning!("Replication stream EOF marker is broken");
-            failed(srv, Unread::Cut, s.side);
+            failed(srv, true, s.side);
         }
         Ok(()) => srv.master_link.load = Some(SyncLoad::Socket(s)),
-        Err(why) => failed(srv, why, s.side),
+        Err(_) => failed(srv, s.over == Over::Cut, s.side),
     }
 }
 
@@ -349,8 +349,7 @@ pub fn step(srv: &mut Server) {
                 end(srv);
             }
             // A file has all that it will ever have.
-            Ok(LoadStep::NeedsMore) => failed(srv, Unread::Cut, None),
-            Err(why) => failed(srv, why, None),
+            Ok(LoadStep::NeedsMore) | Err(_) => failed(srv, false, None),
         },
         Some(SyncLoad::Socket(s)) => step_of_socket(srv, s),
         None => {}
@@ -388,10 +387,10 @@ fn end(srv: &mut Server) {
     }
 }
 
-/// The reason is in the log.
-fn failed(srv: &mut Server, _why: Unread, side: Option<Side>) {
+/// The reason is in the log. `cut`: the connection has ended before all of it was there.
+fn failed(srv: &mut Server, cut: bool, side: Option<Side>) {
     drop_loaded(srv, side);
     loading::stop(srv);
-    link::event(srv, Event::LoadFailed);
+    link::event(srv, Event::LoadFailed { cut });
     remove_file(srv);
 }
