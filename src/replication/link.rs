@@ -211,6 +211,8 @@ pub struct Link {
     cached: Option<Position>,
     /// When the master was heard of last, in Unix seconds.
     last_io: i64,
+    /// When the stream was heard of last, or the data stood for themselves, in Unix seconds.
+    fresh_at: Option<i64>,
     /// Since when there is no link; 0 before there was one.
     down_since: i64,
     /// When a full sync may be tried again.
@@ -224,6 +226,7 @@ impl Default for Link {
             state: State::Off,
             cached: None,
             last_io: 0,
+            fresh_at: None,
             down_since: 0,
             backoff: Backoff::default(),
         }
@@ -288,6 +291,11 @@ impl Link {
 
     pub fn down_since(&self) -> i64 {
         self.down_since
+    }
+
+    /// Seconds since the stream was heard of; None when it never was.
+    pub fn silence(&self, now: i64) -> Option<u64> {
+        self.fresh_at.map(|at| now.saturating_sub(at).max(0).unsigned_abs())
     }
 
     /// As ROLE names the state.
@@ -388,7 +396,7 @@ impl Link {
         match self.state {
             State::Off => {
                 self.discard(out);
-                self.cached = at;
+                (self.cached, self.fresh_at) = (at, Some(now));
                 say(
                     out,
                     Notice,
@@ -600,7 +608,7 @@ impl Link {
                 let last = answers.is_empty();
                 self.answered(answer, last, line, terms, out);
             }
-            State::Psync => self.psync_answered(line, terms, out),
+            State::Psync => self.psync_answered(line, terms, now, out),
             State::Size { .. } => self.size(line, now, out),
             _ => debug_assert!(false, "no line was wanted"),
         }
@@ -681,7 +689,7 @@ impl Link {
         self.state = State::Psync;
     }
 
-    fn psync_answered(&mut self, line: &[u8], terms: &Terms, out: Out<'_, '_>) {
+    fn psync_answered(&mut self, line: &[u8], terms: &Terms, now: i64, out: Out<'_, '_>) {
         if line.is_empty() {
             // Alive, and still thinking.
             return;
@@ -697,7 +705,7 @@ impl Link {
             }
             self.receive(origin, terms, out);
         } else if let Some(rest) = line.strip_prefix(b"+CONTINUE") {
-            self.go_on(rest, out);
+            self.go_on(rest, now, out);
         } else if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
             let text = shown(line);
             say(
@@ -728,7 +736,7 @@ impl Link {
         }
     }
 
-    fn go_on(&mut self, rest: &[u8], out: Out<'_, '_>) {
+    fn go_on(&mut self, rest: &[u8], now: i64, out: Out<'_, '_>) {
         let Some(mut position) = self.cached.take() else {
             say(out, Warning, "Master continues a stream that was not asked for.");
             return self.give_up(out);
@@ -742,6 +750,7 @@ impl Link {
             out.push(Action::Inherit(id));
         }
         (self.state, self.down_since) = (State::Online { silent: false }, 0);
+        self.heard(now);
         self.backoff.reset();
         out.push(Action::Attach { full: false, position: Some(position), ack: false });
         say(out, Notice, "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
@@ -867,7 +876,8 @@ impl Link {
         let silent = origin.is_none();
         let position = origin.map(|(replid, offset)| Position { replid, offset, db });
         debug_assert!(self.cached.is_none());
-        (self.state, self.down_since, self.last_io) = (State::Online { silent }, 0, now);
+        (self.state, self.down_since) = (State::Online { silent }, 0);
+        self.heard(now);
         self.backoff.reset();
         out.push(Action::Attach { full: true, position, ack: ack && !silent });
         say(out, Notice, "MASTER <-> REPLICA sync: Finished with success");
@@ -876,6 +886,7 @@ impl Link {
     /// The stream was heard of.
     pub fn heard(&mut self, at: i64) {
         self.last_io = self.last_io.max(at);
+        self.fresh_at = self.fresh_at.max(Some(at));
     }
 }
 

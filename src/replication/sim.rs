@@ -440,10 +440,10 @@ impl Sim {
             node.repl.open_backlog();
             node.selected = None;
         }
-        if let Some(at) = node.repl.can_continue(replid.as_bytes(), offset) {
+        if let Ok(at) = node.repl.can_continue(replid.as_bytes(), offset) {
             let line = format!("+CONTINUE {}\r\n", node.repl.replid);
             let r = node.repl.replicas.attach(id, false, Stage::Online);
-            (r.at, r.ack_at) = (at, now);
+            r.go_on(at, now);
             r.head.extend_from_slice(line.as_bytes());
             return;
         }
@@ -455,7 +455,7 @@ impl Sim {
         let at = Position { replid: node.repl.replid.clone(), offset: node.repl.offset(), db: Some(db) };
         let mut bytes = snapshot(&node.data, &at);
         let r = node.repl.replicas.attach(id, false, Stage::WaitStart);
-        r.begin(at.offset, &at.replid);
+        r.begin(at.offset, &at.replid, now);
         if eof {
             let mark = random_id();
             assert_eq!(mark.len(), MARK);
