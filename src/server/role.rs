@@ -30,13 +30,20 @@ const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instan
 pub fn refresh(srv: &mut Server) {
     let (on, online) = (srv.repl.link.is_on(), srv.repl.link.is_online());
     srv.states.put(ServerStates::REPLICA, on);
-    srv.states.put(ServerStates::STALE, on && !online && !srv.config.replica_serve_stale_data);
+    srv.states.put(ServerStates::STALE, on && (!online && !srv.config.replica_serve_stale_data || lags(srv)));
     // The stream of a master begins with SELECT; a replica hands on that of its master.
     let feeds = !on && srv.repl.backlog.is_some();
     if feeds != srv.ops.replicas.is_some() {
         srv.ops.replicas = feeds.then(Selected::default);
     }
     policy::refresh(srv);
+}
+
+/// Was nothing heard of the stream of the master for longer than `replica-max-lag`?
+pub fn lags(srv: &Server) -> bool {
+    let most = srv.config.replica_max_lag;
+    let silence = srv.repl.link.silence(srv.clock.unix_secs());
+    srv.repl.link.is_on() && most > 0 && silence.is_none_or(|seconds| seconds > most)
 }
 
 /// A command of the stream begins, or has ended.
