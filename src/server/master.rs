@@ -17,7 +17,7 @@ use crate::clients::{Client, ClientId, ClientKind, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::net::stream::{Stream, Written};
-use crate::replication::absent;
+use crate::replication::{Position, absent};
 use crate::replication::forecast::{self, BufferLimit};
 use crate::replication::replicas::{Next, ReplconfFacts, Replica, Source, Stage};
 use crate::sys::errno;
@@ -107,8 +107,11 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
         notice!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
     } else if child::runs(srv, ChildKind::Snapshot) {
         let replid = srv.repl.replid.clone();
-        if srv.repl.replicas.join(id, &replid) {
+        let joined = srv.repl.replicas.join(id, &replid);
+        if joined {
             select_again(srv);
+        }
+        if joined || join_child(srv, id) {
             srv.clients.wants_write(id);
             notice!("Waiting for end of BGSAVE for SYNC");
         } else {
@@ -127,6 +130,23 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     } else {
         start_save(srv);
     }
+}
+
+/// Lets a replica have the snapshot that a child writes for other reasons, when all that was propagated since
+/// its fork is still kept. The snapshot tells which database was selected in the stream then, which a replica
+/// of this age understands.
+fn join_child(srv: &mut Server, id: ClientId) -> bool {
+    let Some(child) = &srv.jobs.child else { return false };
+    let Some(Position { replid, offset, .. }) = child.stands.clone() else { return false };
+    let begun = child.started_ms / 1000;
+    let kept = srv.repl.backlog.as_ref().is_some_and(|b| b.start() <= offset);
+    let same = replid == srv.repl.replid && kept;
+    let Some(r) = srv.repl.replicas.get_mut(id).filter(|_| same) else { return false };
+    if r.silent || !r.facts.psync2 || r.facts.rdb_only {
+        return false;
+    }
+    r.begin(offset, &replid, begun);
+    true
 }
 
 /// The replica gets a snapshot without keys, which needs no child.
@@ -196,6 +216,9 @@ fn start_save(srv: &mut Server) {
     select_again(srv);
     if direct {
         return;
+    }
+    if let Some(child) = &mut srv.jobs.child {
+        child.for_replicas = true;
     }
     srv.repl.file_for_replicas = srv.config.rdb_del_sync_files;
     let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
@@ -549,7 +572,8 @@ pub fn left(srv: &mut Server, r: &Replica) {
         transfer::ready(srv);
     }
     let waited = r.stage == Stage::WaitEnd;
-    let needless = waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
+    let ours = srv.jobs.child.as_ref().is_some_and(|c| c.for_replicas);
+    let needless = ours && waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
     if needless && srv.config.save.is_empty() {
         // No other replica waits for the file, and no save point asked for it.
         jobs::kill_child(srv);
