@@ -11,6 +11,7 @@
 //! follow ends, by a full sync or under a new id, and then learn of it when they ask again.
 
 use super::{Server, ServerStates, aof, apply, blocking, kill, link, link_client, master, policy};
+use crate::blocked::Wait;
 use crate::clients::{ClientId, flag};
 use crate::config::MasterAddr;
 use crate::jobs::aof::AofState;
@@ -151,12 +152,13 @@ pub fn disconnect_replicas(srv: &mut Server) {
     }
 }
 
-/// What clients wait for will not happen here any more. Those that only wait for the end of a pause try
-/// again by themselves.
+/// What clients wait for will not happen here any more. Those that only wait for the end of a pause, or for a
+/// rewrite to begin, try again by themselves.
 fn unblock_all(srv: &mut Server) {
+    let rewriting = srv.blocked.waiting(Wait::Rewrite);
     for id in srv.clients.ids() {
         let waits = srv.clients.live(id).is_some_and(|c| c.has(flag::BLOCKED) && !c.has(flag::PAUSED));
-        if waits && blocking::release(srv, id, Some(UNBLOCKED)) {
+        if waits && !rewriting.contains(&id) && blocking::release(srv, id, Some(UNBLOCKED)) {
             srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
         }
     }
