@@ -270,6 +270,28 @@ fn a_replica_refuses_writes_and_without_its_master_what_is_stale() {
 }
 
 #[test]
+fn a_replica_that_has_heard_nothing_for_too_long_refuses_to_answer() {
+    let (srv, master) = (Server::start(), Master::new());
+    let (mut r, mut m) = master.synced(&srv);
+    r.run("CONFIG SET replica-max-lag 1");
+    let lags = "MASTERDOWN Nothing was heard of MASTER for longer than replica-max-lag allows.";
+    wait_until("the silence to be noticed", || r.run("GET old") == Value::Error(lags.into()));
+    assert_eq!(r.fact("master_link_status"), "up");
+    assert!(r.figure("replica_lag_seconds") > 1);
+    wait_until("an answer", || {
+        m.send(&stream(&["PING"]));
+        r.run("GET old") == Value::bulk("1")
+    });
+    assert_eq!(r.figure("replica_lag_bytes"), 0);
+    wait_until("the silence to be noticed", || r.run("GET old") == Value::Error(lags.into()));
+    r.run("CONFIG SET replica-max-lag 0");
+    assert_eq!(r.run("GET old"), Value::bulk("1"));
+    r.run("CONFIG SET replica-max-lag 1");
+    r.run("REPLICAOF NO ONE");
+    assert_eq!(r.run("GET old"), Value::bulk("1"), "a master does not lag");
+}
+
+#[test]
 fn keys_go_when_the_master_says_so() {
     let (srv, master) = (Server::start(), Master::new());
     let (mut r, mut m) = master.synced(&srv);

@@ -240,3 +240,107 @@ fn a_save_goes_on_when_a_replica_that_shared_it_leaves() {
     assert_eq!(c.fact("rdb_last_bgsave_status"), "ok");
     drop(f);
 }
+
+// ---- on the replica ----------------------------------------------------------------------------
+
+fn follows(c: &mut Conn, host: &str, port: u16) {
+    assert_eq!(c.run(&format!("REPLICAOF {host} {port}")), Value::ok());
+    wait_until("the link", || c.fact("master_link_status") == "up");
+}
+
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let all = std::fs::read_dir(dir).map(|d| d.filter_map(Result::ok).collect::<Vec<_>>());
+    all.unwrap_or_default().iter().map(|f| f.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn log_is_on(c: &mut Conn) {
+    wait_until("the log", || c.figure("aof_rewrite_in_progress") + c.figure("aof_rewrite_scheduled") == 0);
+}
+
+#[test]
+fn the_snapshot_of_the_master_becomes_the_base_of_the_log() {
+    let debug = ["--enable-debug-command", "yes"];
+    let top = quiet(&debug);
+    let mut t = top.connect();
+    t.run("DEBUG POPULATE 1000 key 100");
+    t.pipeline(&["SELECT 5", "RPUSH l a b c", "FUNCTION FLUSH"]);
+    let lib = "#!lua name=l\nredis.register_function('f', function() return 1 end)";
+    t.cmd(&["FUNCTION", "LOAD", lib]);
+    let mut low = Server::with(&[&debug[..], &["--appendonly", "yes"]].concat());
+    let mut l = low.connect();
+    l.run("SET old 1");
+    for round in 1..=3 {
+        follows(&mut l, "127.0.0.1", top.port);
+        log_is_on(&mut l);
+        assert_eq!(l.figure("total_forks"), 0, "no child was needed");
+        assert_eq!(l.figure("aof_enabled"), 1);
+        t.run(&format!("RPUSH l {round}"));
+        wait_until("the same dataset", || t.run("DEBUG DIGEST") == l.run("DEBUG DIGEST"));
+        assert!(low.log().contains("dump.rdb becomes the base of the AOF"));
+        low.wait_logged();
+        low.kill();
+        low.restart();
+        l = low.connect();
+        assert_eq!(t.run("DEBUG DIGEST"), l.run("DEBUG DIGEST"), "the log has all of it");
+        assert_eq!(l.cmd(&["FCALL", "f", "0"]), Value::Int(1));
+    }
+    let left = names(&low.dir.join("appendonlydir"));
+    assert!(!left.iter().any(|n| n.starts_with("temp-")), "{left:?}");
+    assert_eq!(left.iter().filter(|n| n.ends_with(".base.rdb")).count(), 1, "{left:?}");
+    // A save takes the place of the snapshot and not of the base.
+    assert_eq!(l.run("SAVE"), Value::ok());
+    l.run("FLUSHALL");
+    assert_eq!(l.run("SAVE"), Value::ok());
+    low.wait_logged();
+    low.kill();
+    low.restart();
+    assert_eq!(low.connect().run("DBSIZE"), Value::Int(0));
+}
+
+#[test]
+fn without_a_preamble_the_log_of_a_replica_is_rewritten() {
+    let top = quiet(&[]);
+    let low = Server::with(&["--appendonly", "yes", "--aof-use-rdb-preamble", "no"]);
+    let mut l = low.connect();
+    follows(&mut l, "127.0.0.1", top.port);
+    log_is_on(&mut l);
+    assert_eq!(l.figure("total_forks"), 1);
+}
+
+#[test]
+fn a_master_is_found_by_its_name() {
+    let (top, low) = (quiet(&[]), Server::start());
+    let (mut t, mut l) = (top.connect(), low.connect());
+    t.run("SET k v");
+    assert_eq!(l.run("REPLICAOF no.such.host.invalid 7"), Value::ok());
+    wait_until("the failure", || low.log().contains("Unable to connect to MASTER"));
+    follows(&mut l, "localhost", top.port);
+    assert_eq!(l.run("GET k"), Value::bulk("v"));
+}
+
+#[test]
+fn what_was_gathered_for_a_log_goes_when_the_log_is_switched_off() {
+    let srv = Server::with(&["--rdb-key-save-delay", "100000"]);
+    let mut c = srv.connect();
+    c.pipeline(&["SET a 1", "SET b 1", "SET c 1"]);
+    assert_eq!(c.run("CONFIG SET appendonly yes"), Value::ok());
+    wait_until("the child", || c.figure("aof_rewrite_in_progress") == 1);
+    let gathered = |srv: &Server| names(&srv.dir.join("appendonlydir"));
+    assert!(gathered(&srv).iter().any(|n| n.starts_with("temp-")), "{:?}", gathered(&srv));
+    assert_eq!(c.run("CONFIG SET appendonly no"), Value::ok());
+    assert!(!gathered(&srv).iter().any(|n| n.starts_with("temp-")), "{:?}", gathered(&srv));
+}
+
+#[test]
+fn a_rewrite_that_was_asked_for_begins_whatever_the_role() {
+    let srv = Server::with(&["--appendonly", "yes"]);
+    let (mut a, mut b) = (srv.connect(), srv.connect());
+    for round in 0..30 {
+        a.put(&["BGREWRITEAOF"]);
+        b.put(&["REPLICAOF", "127.0.0.1", if round % 2 == 0 { "1" } else { "2" }]);
+        let answer = a.read();
+        assert!(matches!(&answer, Value::Status(s) if s.starts_with("Background")), "{answer:?}");
+        assert_eq!(b.read(), Value::ok());
+        wait_until("the end", || b.figure("aof_rewrite_in_progress") == 0);
+    }
+}

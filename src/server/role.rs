@@ -20,6 +20,7 @@ use crate::replication::ops::Selected;
 use crate::replication::{Position, random_id};
 use crate::sys::log;
 use crate::{notice, warning};
+use std::fs::Metadata;
 
 /// The log is tried to be switched on again so many times, once a second.
 const AOF_TRIES: u32 = 10;
@@ -98,7 +99,7 @@ pub fn promote(srv: &mut Server) -> bool {
     }
     changed(srv);
     if srv.config.appendonly && srv.aof.state == AofState::Off {
-        start_aof(srv);
+        start_aof(srv, None);
     }
     true
 }
@@ -164,12 +165,14 @@ fn unblock_all(srv: &mut Server) {
     }
 }
 
-/// The append only file was switched off for a full sync and begins anew, with the dataset that has come.
-pub fn start_aof(srv: &mut Server) {
+/// The append only file was switched off for a full sync and begins anew, with the dataset that has come; with
+/// its file, if that can be the base.
+pub fn start_aof(srv: &mut Server, base: Option<&Metadata>) {
     if srv.aof.state != AofState::Off {
         return;
     }
-    srv.master_link.aof_tries = if aof::start(srv) {
+    let begun = base.is_some_and(|file| aof::start_with(srv, file)) || aof::start(srv);
+    srv.master_link.aof_tries = if begun {
         None
     } else {
         warning!(
@@ -192,7 +195,7 @@ pub fn retry_aof(srv: &mut Server) {
         );
         std::process::exit(1);
     }
-    start_aof(srv);
+    start_aof(srv, None);
     if let Some(failed) = &mut srv.master_link.aof_tries {
         *failed = tries + 1;
     }
