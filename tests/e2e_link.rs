@@ -449,6 +449,29 @@ fn a_snapshot_is_loaded_as_it_arrives() {
 }
 
 #[test]
+fn the_watchdog_may_strike_while_a_snapshot_arrives() {
+    let debug = ["--repl-diskless-load", "on-empty-db", "--enable-debug-command", "yes"];
+    let (srv, master) = (Server::with(&debug), Master::new());
+    let mut r = srv.connect();
+    r.run("CONFIG SET watchdog-period 200");
+    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    let (mut m, _) = master.accept();
+    let rdb = snapshot();
+    m.send(format!("+FULLRESYNC {ID} 100\r\n$EOF:{MARK}\r\n").as_bytes());
+    let (first, rest) = rdb.split_at(rdb.len() / 2);
+    m.send(first);
+    wait_until("the load", || r.figure("loading") == 1);
+    wait_until("the watchdog", || {
+        assert_eq!(r.run("DEBUG SLEEP 0.5"), Value::ok());
+        srv.log().contains("WATCHDOG TIMER EXPIRED")
+    });
+    assert_eq!(r.figure("loading"), 1);
+    m.send(&[rest, MARK.as_bytes()].concat());
+    assert_eq!(acked(&mut m), 100);
+    assert!(!srv.log().contains("Reconnecting to MASTER"));
+}
+
+#[test]
 fn a_snapshot_that_breaks_off_leaves_what_was_served_before() {
     let (srv, master) = (Server::with(&["--repl-diskless-load", "swapdb"]), Master::new());
     let (mut r, m) = master.synced(&srv);

@@ -214,7 +214,11 @@ fn a_snapshot_that_is_being_saved_serves_a_replica_that_comes() {
     let snapshot = take_snapshot(&mut late);
     let has = |s: &[u8]| snapshot.windows(s.len()).any(|w| w == s);
     assert!(has(b"key:99") && !has(b"during") && has(b"repl-stream-db"));
-    assert_eq!(late.read(), Value::bulks(&["SET", "during", "snapshot"]), "no SELECT: the snapshot has it");
+    assert_eq!(
+        late.read(),
+        Value::bulks(&["SET", "during", "snapshot"]),
+        "no SELECT: the snapshot has it"
+    );
     assert_eq!(late.read(), Value::bulks(&["SET", "during", "later"]));
     assert_eq!(c.figure("total_forks"), 2);
 }
@@ -254,7 +258,9 @@ fn names(dir: &std::path::Path) -> Vec<String> {
 }
 
 fn log_is_on(c: &mut Conn) {
-    wait_until("the log", || c.figure("aof_rewrite_in_progress") + c.figure("aof_rewrite_scheduled") == 0);
+    wait_until("the log", || {
+        c.figure("aof_rewrite_in_progress") + c.figure("aof_rewrite_scheduled") == 0
+    });
 }
 
 #[test]

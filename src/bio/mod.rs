@@ -8,8 +8,8 @@
 //! ```
 //!
 //! While a sync is pending a write to the same file may have to wait for it, which is why the AOF asks
-//! `syncing` before it writes. The jobs of a thread are done in their order. A file that was removed is handed
-//! over open: its blocks are freed when the thread drops it.
+//! `syncing` before it writes. The jobs of a thread are done in their order. A file that was removed is
+//! handed over open: its blocks are freed when the thread drops it.
 //!
 //! What waits for others than the disk (the addresses of a name) gets a thread of its own: `aside`.
 
@@ -111,6 +111,7 @@ struct Shared {
 }
 
 /// A thread, and what it is to do.
+#[derive(Clone)]
 struct Queue {
     jobs: Sender<Job>,
     shared: Arc<Shared>,
@@ -141,6 +142,22 @@ impl Queue {
         while self.shared.jobs.load(Ordering::Acquire) > 0 {
             std::thread::sleep(std::time::Duration::from_micros(100));
         }
+    }
+}
+
+/// Removes files from whatever thread.
+#[derive(Clone)]
+pub struct Remover(Queue);
+
+impl Remover {
+    /// As `Bio::unlink`.
+    pub fn unlink(&self, path: &Path) -> io::Result<()> {
+        let open = File::open(path);
+        std::fs::remove_file(path)?;
+        if let Ok(file) = open {
+            self.0.send(Job::Close(file));
+        }
+        Ok(())
     }
 }
 
@@ -191,12 +208,12 @@ impl Bio {
 
     /// Takes the name of a file away at once and frees its blocks on the thread.
     pub fn unlink(&self, path: &Path) -> io::Result<()> {
-        let open = File::open(path);
-        std::fs::remove_file(path)?;
-        if let Ok(file) = open {
-            self.files.send(Job::Close(file));
-        }
-        Ok(())
+        self.remover().unlink(path)
+    }
+
+    /// What removes files, for the thread of the log.
+    pub fn remover(&self) -> Remover {
+        Remover(self.files.clone())
     }
 
     /// Syncs that were asked for and are not done.

@@ -22,8 +22,8 @@ pub enum Connecting {
     Failed(io::Error),
 }
 
-/// Begins to connect to one of these. `from` is the address to come from (`bind-source-addr`); where the system does not let
-/// the socket have it, the connection is made without.
+/// Begins to connect to one of these. `from` is the address to come from (`bind-source-addr`); where the
+/// system does not let the socket have it, the connection is made without.
 pub fn start(all: &[SocketAddr], from: Option<&str>) -> io::Result<Stream> {
     let from = match from {
         None => None,

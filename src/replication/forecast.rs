@@ -1,7 +1,7 @@
 //! Will a replica be cut in the middle of its full sync, for the stream that gathers meanwhile?
 //!
-//! A sync that takes longer than the output limit allows begins again and ends the same way: it is told before
-//! the fork, with the number that would do.
+//! A sync that takes longer than the output limit allows begins again and ends the same way: it is told
+//! before the fork, with the number that would do.
 
 /// The output limit of replicas; 0 is none.
 #[derive(Clone, Copy, Debug)]

@@ -535,7 +535,9 @@ impl Link {
         say(
             out,
             Warning,
-            format!("Failed trying to load the MASTER synchronization DB from {from}, check server logs."),
+            format!(
+                "Failed trying to load the MASTER synchronization DB from {from}, check server logs."
+            ),
         );
         let progress = cut && self.has_read();
         self.give_up(out);

@@ -76,19 +76,13 @@ pub enum Refusal {
     /// No history of this server has the id.
     OtherHistory,
     /// It has so many bytes of the history before this one that this server never had.
-    BehindTheTurn {
-        by: u64,
-    },
+    BehindTheTurn { by: u64 },
     /// Nothing of the stream is kept.
     NoBacklog,
     /// The stream is kept from so many bytes further on.
-    TooOld {
-        missing: u64,
-    },
+    TooOld { missing: u64 },
     /// The stream ends so many bytes before.
-    Ahead {
-        by: u64,
-    },
+    Ahead { by: u64 },
 }
 
 pub struct Replication {
@@ -231,7 +225,8 @@ impl Replication {
             return Err(Refusal::BehindTheTurn { by });
         }
         let Some(b) = &self.backlog else { return Err(Refusal::NoBacklog) };
-        let missing = |from: u64| u64::try_from(i128::from(from) + 1 - i128::from(offset)).unwrap_or(u64::MAX);
+        let missing =
+            |from: u64| u64::try_from(i128::from(from) + 1 - i128::from(offset)).unwrap_or(u64::MAX);
         match u64::try_from(offset).ok().and_then(|o| o.checked_sub(1)) {
             Some(at) if at > b.end() => Err(Refusal::Ahead { by: at - b.end() }),
             Some(at) if at >= b.start() => Ok(at),

@@ -36,9 +36,8 @@ const NO_REPLICAS: CmdError = CmdError::Msg(&"NOREPLICAS Not enough good replica
 const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a read only replica.");
 const MASTER_DOWN: CmdError =
     CmdError::Msg(&"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
-const LAGS: CmdError = CmdError::Msg(
-    &"MASTERDOWN Nothing was heard of MASTER for longer than replica-max-lag allows.",
-);
+const LAGS: CmdError =
+    CmdError::Msg(&"MASTERDOWN Nothing was heard of MASTER for longer than replica-max-lag allows.");
 const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
 const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
 

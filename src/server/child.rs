@@ -80,8 +80,8 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
     }
 }
 
-/// Where the snapshot that the child writes to a file stands in the stream. What a running unit has changed is
-/// in the snapshot and not in the stream yet: then nowhere.
+/// Where the snapshot that the child writes to a file stands in the stream. What a running unit has changed
+/// is in the snapshot and not in the stream yet: then nowhere.
 fn stands(srv: &Server, kind: ChildKind) -> Option<Position> {
     let to_file = kind == ChildKind::Snapshot && srv.transfer.is_none();
     let settled = srv.ops.is_empty() && srv.repl.backlog.is_some();

@@ -9,8 +9,8 @@
 use super::child;
 use super::{Server, ServerStates, function, link_client, loading, master, rewrite, role, transfer};
 use crate::algo::num::{loose, parse_i64};
-use crate::config::{REDIS_VERSION, SanitizeDump};
 use crate::config::special::SavePoint;
+use crate::config::{REDIS_VERSION, SanitizeDump};
 use crate::ds::entry::EntryRef;
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::keyspace::Keyspace;

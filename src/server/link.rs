@@ -12,9 +12,9 @@
 //! read beyond the last answer. Inside a command nothing of this is done: what has arrived waits for the
 //! next pass (`pending`), because a full sync replaces the data under the command.
 //!
-//! The file lies beside the snapshot of this server and is brought to the disk while it arrives. It takes the
-//! name of that snapshot before the old data go, so that a full disk costs nothing. What waits for the disk or
-//! for the addresses of a name is done by other threads: `placing`, `naming`.
+//! The file lies beside the snapshot of this server and is brought to the disk while it arrives. It takes
+//! the name of that snapshot before the old data go, so that a full disk costs nothing. What waits for the
+//! disk or for the addresses of a name is done by other threads: `placing`, `naming`.
 
 use super::rewrite::ring;
 use super::sync_load::SyncLoad;
@@ -88,7 +88,10 @@ impl MasterLink {
 
     /// Is there work that no event announces?
     pub fn has_work(&self) -> bool {
-        self.is_placed() || self.is_named() || self.pending || self.load.as_ref().is_some_and(SyncLoad::has_work)
+        self.is_placed()
+            || self.is_named()
+            || self.pending
+            || self.load.as_ref().is_some_and(SyncLoad::has_work)
     }
 }
 

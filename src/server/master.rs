@@ -17,9 +17,9 @@ use crate::clients::{Client, ClientId, ClientKind, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::net::stream::{Stream, Written};
-use crate::replication::{Position, absent};
 use crate::replication::forecast::{self, BufferLimit};
 use crate::replication::replicas::{Next, ReplconfFacts, Replica, Source, Stage};
+use crate::replication::{Position, absent};
 use crate::sys::errno;
 use crate::{notice, warning};
 use std::fs::File;
@@ -230,8 +230,8 @@ fn start_save(srv: &mut Server) {
     }
 }
 
-/// A full sync that takes as long as the last one may be cut by the output limit, and begin again without end:
-/// the log says so, with the number to set.
+/// A full sync that takes as long as the last one may be cut by the output limit, and begin again without
+/// end: the log says so, with the number to set.
 fn warn_of_limit(srv: &Server) {
     let fed = srv.repl.replicas.iter().any(|r| r.stage == Stage::WaitStart && !r.facts.rdb_only);
     let Some(seconds) = srv.repl.replicas.last_sync.filter(|_| fed) else { return };
@@ -392,8 +392,8 @@ pub fn trim(srv: &mut Server) {
     }
 }
 
-/// Bytes that are kept for replicas that are expected back: some times the size of the backlog, no more than a
-/// connected replica may hold, and no more than the size where memory is short.
+/// Bytes that are kept for replicas that are expected back: some times the size of the backlog, no more
+/// than a connected replica may hold, and no more than the size where memory is short.
 fn held_for_absent(srv: &Server) -> u64 {
     let size = srv.config.repl_backlog_size;
     let max = srv.config.maxmemory;

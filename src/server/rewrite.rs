@@ -21,6 +21,7 @@
 use super::aof::{self, LogPlace, shown};
 use super::child;
 use super::{Server, blocking, function, jobs};
+use crate::bio::Remover;
 use crate::blocked::Wait;
 use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::{Child, ChildKind, Exit};
@@ -119,7 +120,8 @@ pub fn begin(srv: &mut Server) -> bool {
 }
 
 /// The snapshot that was loaded a moment ago becomes the base, by another name of its file: no child has to
-/// write the dataset again. `loaded` says which file that is. False when it cannot be; nothing has changed then.
+/// write the dataset again. `loaded` says which file that is. False when it cannot be; nothing has changed
+/// then.
 pub fn begin_with(srv: &mut Server, loaded: &Metadata) -> bool {
     debug_assert_eq!(srv.aof.state, AofState::WaitRewrite);
     let busy = srv.jobs.child.is_some() || srv.aof.rewrite.handover.is_some();
@@ -294,10 +296,12 @@ fn install(srv: &mut Server, pid: u32) {
     m.retire_increments(srv.aof.state != AofState::Off);
     let (place, waker) = (LogPlace::of(srv), srv.reactor.waker());
     let keeps_history = srv.config.aof_disable_auto_gc;
+    // Syncs of the log do not wait until the blocks of a big file are free.
+    let files = srv.bio.remover();
     let work = move || {
-        put_in_place(&place, pid, &base, gathered, &mut m).then(|| {
+        put_in_place(&place, pid, &base, gathered, &mut m, &files).then(|| {
             if !keeps_history {
-                aof::drop_history(&place, &mut m, |path| std::fs::remove_file(path));
+                aof::drop_history(&place, &mut m, |path| files.unlink(path));
             }
             m
         })
@@ -313,6 +317,7 @@ fn put_in_place(
     base: &[u8],
     gathered: Option<(Vec<u8>, Vec<u8>)>,
     m: &mut Manifest,
+    files: &Remover,
 ) -> bool {
     let base_path = place.path_of(base);
     if !rename(&temp_of(pid), &base_path, "base", base) {
@@ -320,20 +325,20 @@ fn put_in_place(
     }
     if let Err(e) = fsx::sync_folder_of(&base_path) {
         warning!("Fail to fsync AOF directory {}: {}.", base_path.display(), errno::text(&e));
-        aof::unlink(place, base, |path| std::fs::remove_file(path));
+        aof::unlink(place, base, |path| files.unlink(path));
         return false;
     }
     let mut made = vec![base.to_vec()];
     if let Some((temp, name)) = gathered {
         if !rename(&place.path_of(&temp), &place.path_of(&name), "incr", &name) {
-            aof::unlink(place, base, |path| std::fs::remove_file(path));
+            aof::unlink(place, base, |path| files.unlink(path));
             return false;
         }
         made.push(name);
     }
     if !aof::persist(place, m) {
         if !aof::may_be_named_on_disk(place, base) {
-            made.iter().for_each(|name| aof::unlink(place, name, |path| std::fs::remove_file(path)));
+            made.iter().for_each(|name| aof::unlink(place, name, |path| files.unlink(path)));
         }
         return false;
     }

@@ -32,7 +32,8 @@ const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instan
 pub fn refresh(srv: &mut Server) {
     let (on, online) = (srv.repl.link.is_on(), srv.repl.link.is_online());
     srv.states.put(ServerStates::REPLICA, on);
-    srv.states.put(ServerStates::STALE, on && (!online && !srv.config.replica_serve_stale_data || lags(srv)));
+    srv.states
+        .put(ServerStates::STALE, on && (!online && !srv.config.replica_serve_stale_data || lags(srv)));
     // The stream of a master begins with SELECT; a replica hands on that of its master.
     let feeds = !on && srv.repl.backlog.is_some();
     if feeds != srv.ops.replicas.is_some() {
@@ -165,8 +166,8 @@ fn unblock_all(srv: &mut Server) {
     }
 }
 
-/// The append only file was switched off for a full sync and begins anew, with the dataset that has come; with
-/// its file, if that can be the base.
+/// The append only file was switched off for a full sync and begins anew, with the dataset that has come;
+/// with its file, if that can be the base.
 pub fn start_aof(srv: &mut Server, base: Option<&Metadata>) {
     if srv.aof.state != AofState::Off {
         return;

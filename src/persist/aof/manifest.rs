@@ -166,8 +166,8 @@ impl Manifest {
         name
     }
 
-    /// The next names are passed over: files of these names were made, and a manifest on the disk that could not
-    /// be made durable may name them. They must not be replaced by others.
+    /// The next names are passed over: files of these names were made, and a manifest on the disk that
+    /// could not be made durable may name them. They must not be replaced by others.
     pub fn pass_over_names(&mut self) {
         self.base_seq += 1;
         self.increment_seq += 1;

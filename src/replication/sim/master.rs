@@ -382,9 +382,10 @@ impl Sim {
                 continue;
             }
             let all: Vec<Target> = self.followers(n).into_iter().map(|r| self.target(r)).collect();
-            let step = self.nodes[n].repl.failover.look(self.now * 1000, |wanted| {
-                all.into_iter().find(|t| wanted.is_none_or(|w| w == t))
-            });
+            let step = self.nodes[n]
+                .repl
+                .failover
+                .look(self.now * 1000, |wanted| all.into_iter().find(|t| wanted.is_none_or(|w| w == t)));
             match step {
                 Step::Wait => {}
                 Step::Abort(_) => self.abort_failover(n),
@@ -408,7 +409,10 @@ impl Sim {
         let to = self.nodes[n].repl.link.target().map(|t| usize::from(t.port));
         let (old, new) = (&self.nodes[n], &self.nodes[to.expect("it follows the new master")]);
         for (old, new) in old.data.iter().zip(&new.data) {
-            assert!(old.iter().eq(new.iter().take(old.len())) || self.nodes[n].forced, "writes are lost");
+            assert!(
+                old.iter().eq(new.iter().take(old.len())) || self.nodes[n].forced,
+                "writes are lost"
+            );
         }
     }
 }
