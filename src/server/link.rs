@@ -49,6 +49,8 @@ pub struct MasterLink {
     /// The stream may have more, which no event announces.
     pending: bool,
     file: Option<Incoming>,
+    /// Files opened so far: a thread may still have one when the next is opened.
+    files: u64,
     /// The file is whole, and a thread puts it in its place.
     placing: Option<Handed<Result<File, (String, io::Error)>>>,
     /// A thread looks for the addresses of this master; and whether that is waited for.
@@ -373,7 +375,9 @@ fn take_line(srv: &mut Server) -> Taken {
 
 fn open_file(srv: &mut Server) {
     drop_file(srv);
-    let path = PathBuf::from(format!("temp-{}.{}.rdb", srv.clock.unix_secs(), std::process::id()));
+    srv.master_link.files += 1;
+    let (secs, pid, n) = (srv.clock.unix_secs(), std::process::id(), srv.master_link.files);
+    let path = PathBuf::from(format!("temp-{secs}.{pid}.{n}.rdb"));
     let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
     match opened {
         Ok(file) => {
