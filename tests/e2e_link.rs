@@ -168,15 +168,21 @@ fn a_snapshot_with_a_mark_arrives_in_any_pieces() {
 fn a_snapshot_that_is_broken_is_asked_for_again() {
     let (srv, master) = (Server::start(), Master::new());
     let mut r = srv.connect();
-    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
     let rdb = snapshot();
     let mut bad = rdb.clone();
     bad[60] ^= 0x55;
+    let mut _retry = None;
     for bytes in [&rdb[..0], &rdb[..5], &rdb[..40], &rdb[..rdb.len() - 1], &bad] {
+        // An order begins the row of failures anew: the next try is made at once.
+        r.run("REPLICAOF NO ONE");
+        r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
         let (mut m, _) = master.accept();
         m.send(format!("+FULLRESYNC {ID} 100\r\n${}\r\n", bytes.len()).as_bytes());
         m.send(bytes);
+        _retry = Some(master.accept());
     }
+    r.run("REPLICAOF NO ONE");
+    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
     for cut in [0, 7, rdb.len() - 1] {
         let (mut m, _) = master.accept();
         m.send(format!("+FULLRESYNC {ID} 100\r\n${}\r\n", rdb.len()).as_bytes());
@@ -261,6 +267,28 @@ fn a_replica_refuses_writes_and_without_its_master_what_is_stale() {
     r.run("DISCARD");
     r.run("REPLICAOF NO ONE");
     assert_eq!(r.run("GET a"), Value::bulk("1"));
+}
+
+#[test]
+fn a_replica_that_has_heard_nothing_for_too_long_refuses_to_answer() {
+    let (srv, master) = (Server::start(), Master::new());
+    let (mut r, mut m) = master.synced(&srv);
+    r.run("CONFIG SET replica-max-lag 1");
+    let lags = "MASTERDOWN Nothing was heard of MASTER for longer than replica-max-lag allows.";
+    wait_until("the silence to be noticed", || r.run("GET old") == Value::Error(lags.into()));
+    assert_eq!(r.fact("master_link_status"), "up");
+    assert!(r.figure("replica_lag_seconds") > 1);
+    wait_until("an answer", || {
+        m.send(&stream(&["PING"]));
+        r.run("GET old") == Value::bulk("1")
+    });
+    assert_eq!(r.figure("replica_lag_bytes"), 0);
+    wait_until("the silence to be noticed", || r.run("GET old") == Value::Error(lags.into()));
+    r.run("CONFIG SET replica-max-lag 0");
+    assert_eq!(r.run("GET old"), Value::bulk("1"));
+    r.run("CONFIG SET replica-max-lag 1");
+    r.run("REPLICAOF NO ONE");
+    assert_eq!(r.run("GET old"), Value::bulk("1"), "a master does not lag");
 }
 
 #[test]
@@ -418,6 +446,29 @@ fn a_snapshot_is_loaded_as_it_arrives() {
         assert!(low.log().contains(if how == "swapdb" { "Swapping active DB" } else { "to disk" }));
         wait_until("the same dataset", || t.run("DEBUG DIGEST") == l.run("DEBUG DIGEST"));
     }
+}
+
+#[test]
+fn the_watchdog_may_strike_while_a_snapshot_arrives() {
+    let debug = ["--repl-diskless-load", "on-empty-db", "--enable-debug-command", "yes"];
+    let (srv, master) = (Server::with(&debug), Master::new());
+    let mut r = srv.connect();
+    r.run("CONFIG SET watchdog-period 200");
+    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    let (mut m, _) = master.accept();
+    let rdb = snapshot();
+    m.send(format!("+FULLRESYNC {ID} 100\r\n$EOF:{MARK}\r\n").as_bytes());
+    let (first, rest) = rdb.split_at(rdb.len() / 2);
+    m.send(first);
+    wait_until("the load", || r.figure("loading") == 1);
+    wait_until("the watchdog", || {
+        assert_eq!(r.run("DEBUG SLEEP 0.5"), Value::ok());
+        srv.log().contains("WATCHDOG TIMER EXPIRED")
+    });
+    assert_eq!(r.figure("loading"), 1);
+    m.send(&[rest, MARK.as_bytes()].concat());
+    assert_eq!(acked(&mut m), 100);
+    assert!(!srv.log().contains("Reconnecting to MASTER"));
 }
 
 #[test]

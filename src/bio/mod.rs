@@ -1,13 +1,17 @@
-//! A thread for what the disk takes long to do: fsync of the append only file, closing big files, and steps
-//! of several files that belong together (a rewrite's end).
+//! Threads for what the disk takes long to do: one for the append only file, its syncs and the steps of
+//! several files that belong together (a rewrite's end); another one for everything else. Closing a big file
+//! that was removed takes seconds, in which the log must be synced all the same.
 //!
 //! ```text
-//! main: sync(file) ──► channel ──► thread: fdatasync ──► pending - 1, the error if there was one
+//! main: sync(file)  ──► channel ──► bio_aof:        fdatasync ──► pending - 1, the error if there was one
+//! main: unlink(path) ─► channel ──► bio_close_file: closes, which frees the blocks
 //! ```
 //!
 //! While a sync is pending a write to the same file may have to wait for it, which is why the AOF asks
-//! `syncing` before it writes. Jobs are done in their order. A file that was removed is handed over
-//! open: its blocks are freed when the thread drops it.
+//! `syncing` before it writes. The jobs of a thread are done in their order. A file that was removed is
+//! handed over open: its blocks are freed when the thread drops it.
+//!
+//! What waits for others than the disk (the addresses of a name) gets a thread of its own: `aside`.
 
 use crate::sys::{alloc, cpu, crash, errno};
 use std::fs::File;
@@ -67,6 +71,37 @@ impl<T> Handed<T> {
     }
 }
 
+/// Work for another thread, and where its outcome is found.
+fn handed<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    wake: impl FnOnce() + Send + 'static,
+) -> (Handed<T>, impl FnOnce() + Send + 'static) {
+    let (result, outcome) = channel();
+    let done = Arc::new(AtomicBool::new(false));
+    let theirs = done.clone();
+    let job = move || {
+        // Without a receiver the outcome is not wanted any more.
+        let _taken = result.send(work());
+        theirs.store(true, Ordering::Release);
+        wake();
+    };
+    (Handed { done, outcome }, job)
+}
+
+/// Has something done on a thread of its own; `wake` is called when it is done.
+pub fn aside<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    wake: impl FnOnce() + Send + 'static,
+) -> io::Result<Handed<T>> {
+    let (handed, job) = handed(work, wake);
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        crash::adopt_worker();
+        job();
+    })?;
+    Ok(handed)
+}
+
 #[derive(Default)]
 struct Shared {
     syncs: AtomicUsize,
@@ -75,22 +110,26 @@ struct Shared {
     failed: AtomicI32,
 }
 
-pub struct Bio {
+/// A thread, and what it is to do.
+#[derive(Clone)]
+struct Queue {
     jobs: Sender<Job>,
     shared: Arc<Shared>,
 }
 
-impl Bio {
-    /// Starts the thread, on the processors of `cpus` (`bio_cpulist`).
-    pub fn start(cpus: Option<&[u8]>) -> Bio {
+impl Queue {
+    fn start(name: &str, slot: usize, cpus: Option<&[u8]>) -> Queue {
         let (jobs, inbox) = channel();
         let shared = Arc::new(Shared::default());
         let (theirs, cpus) = (shared.clone(), cpus.map(<[u8]>::to_vec));
         std::thread::Builder::new()
-            .name("bio_aof".into())
-            .spawn(move || work(inbox, &theirs, cpus))
+            .name(name.into())
+            .spawn(move || {
+                alloc::register_thread(slot);
+                work(inbox, &theirs, cpus);
+            })
             .expect("a server that cannot start a thread cannot run");
-        Bio { jobs, shared }
+        Queue { jobs, shared }
     }
 
     fn send(&self, job: Job) {
@@ -98,72 +137,111 @@ impl Bio {
         assert!(self.jobs.send(job).is_ok(), "the thread ends with the process");
     }
 
-    pub fn sync(&self, file: &Arc<File>, covered: (SyncedOffset, u64)) {
-        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
-        self.send(Job::Sync(file.clone(), covered));
-    }
-
-    pub fn sync_and_close(&self, file: Arc<File>, covered: (SyncedOffset, u64)) {
-        self.send(Job::SyncAndClose(file, covered));
-    }
-
-    /// Has something done on the thread; `wake` is called when it is done.
-    pub fn hand_over<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-        wake: impl FnOnce() + Send + 'static,
-    ) -> Handed<T> {
-        let (result, outcome) = channel();
-        let done = Arc::new(AtomicBool::new(false));
-        let theirs = done.clone();
-        self.send(Job::Work(Box::new(move || {
-            // Without a receiver the process is about to end.
-            let _taken = result.send(work());
-            theirs.store(true, Ordering::Release);
-            wake();
-        })));
-        Handed { done, outcome }
-    }
-
-    /// Takes the name of a file away at once and frees its blocks on the thread.
-    pub fn unlink(&self, path: &Path) -> io::Result<()> {
-        let open = File::open(path);
-        std::fs::remove_file(path)?;
-        if let Ok(file) = open {
-            self.send(Job::Close(file));
-        }
-        Ok(())
-    }
-
-    /// Syncs that were asked for and are not done.
-    pub fn syncing(&self) -> usize {
-        self.shared.syncs.load(Ordering::Acquire)
-    }
-
-    /// The error of the last sync, by the system's number.
-    pub fn failed(&self) -> Option<i32> {
-        Some(self.shared.failed.load(Ordering::Relaxed)).filter(|e| *e != 0)
-    }
-
-    pub fn forget_failure(&self) {
-        self.shared.failed.store(0, Ordering::Relaxed);
-    }
-
     /// Waits until everything is done that was asked for.
-    pub fn drain(&self) {
+    fn drain(&self) {
         while self.shared.jobs.load(Ordering::Acquire) > 0 {
             std::thread::sleep(std::time::Duration::from_micros(100));
         }
     }
 }
 
+/// Removes files from whatever thread.
+#[derive(Clone)]
+pub struct Remover(Queue);
+
+impl Remover {
+    /// As `Bio::unlink`.
+    pub fn unlink(&self, path: &Path) -> io::Result<()> {
+        let open = File::open(path);
+        std::fs::remove_file(path)?;
+        if let Ok(file) = open {
+            self.0.send(Job::Close(file));
+        }
+        Ok(())
+    }
+}
+
+pub struct Bio {
+    log: Queue,
+    files: Queue,
+}
+
+impl Bio {
+    /// Starts the threads, on the processors of `cpus` (`bio_cpulist`).
+    pub fn start(cpus: Option<&[u8]>) -> Bio {
+        Bio {
+            log: Queue::start("bio_aof", alloc::slot::DISK, cpus),
+            files: Queue::start("bio_close_file", alloc::slot::FILES, cpus),
+        }
+    }
+
+    pub fn sync(&self, file: &Arc<File>, covered: (SyncedOffset, u64)) {
+        self.log.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        self.log.send(Job::Sync(file.clone(), covered));
+    }
+
+    pub fn sync_and_close(&self, file: Arc<File>, covered: (SyncedOffset, u64)) {
+        self.log.send(Job::SyncAndClose(file, covered));
+    }
+
+    /// Has something done with the files of the log; `wake` is called when it is done.
+    pub fn hand_over<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> Handed<T> {
+        let (handed, job) = handed(work, wake);
+        self.log.send(Job::Work(Box::new(job)));
+        handed
+    }
+
+    /// The same, with other files.
+    pub fn hand_over_file<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> Handed<T> {
+        let (handed, job) = handed(work, wake);
+        self.files.send(Job::Work(Box::new(job)));
+        handed
+    }
+
+    /// Takes the name of a file away at once and frees its blocks on the thread.
+    pub fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.remover().unlink(path)
+    }
+
+    /// What removes files, for the thread of the log.
+    pub fn remover(&self) -> Remover {
+        Remover(self.files.clone())
+    }
+
+    /// Syncs that were asked for and are not done.
+    pub fn syncing(&self) -> usize {
+        self.log.shared.syncs.load(Ordering::Acquire)
+    }
+
+    /// The error of the last sync, by the system's number.
+    pub fn failed(&self) -> Option<i32> {
+        Some(self.log.shared.failed.load(Ordering::Relaxed)).filter(|e| *e != 0)
+    }
+
+    pub fn forget_failure(&self) {
+        self.log.shared.failed.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits until everything is done that was asked for with the log.
+    pub fn drain(&self) {
+        self.log.drain();
+    }
+}
+
 fn work(inbox: Receiver<Job>, shared: &Shared, cpus: Option<Vec<u8>>) {
-    alloc::register_thread(alloc::slot::DISK);
     crash::adopt_worker();
     if let Some(cpus) = cpus
         && let Err(e) = cpu::bind(&cpus)
     {
-        crate::warning!("Can't bind the disk thread to its processors: {e}");
+        crate::warning!("Can't bind a disk thread to its processors: {e}");
     }
     for job in inbox {
         match job {
@@ -218,6 +296,7 @@ mod tests {
         bio.unlink(&path).expect("it is there");
         assert!(!path.exists(), "the name is gone at once");
         bio.drain();
+        bio.files.drain();
         assert_eq!((bio.syncing(), bio.failed(), covered.0.get()), (0, None, 7));
         assert!(bio.unlink(&path).is_err());
     }
@@ -234,10 +313,27 @@ mod tests {
     }
 
     #[test]
+    fn the_log_does_not_wait_for_other_files() {
+        let dir = TempDir::new("bio-two");
+        let bio = Bio::start(None);
+        let (go, gate) = channel();
+        // A file that takes long to close.
+        let slow = bio.hand_over_file(move || gate.recv().expect("the test ends it"), || ());
+        let file = Arc::new(File::create(dir.join("file")).expect("writable"));
+        let covered = (SyncedOffset::default(), 5);
+        bio.sync(&file, covered.clone());
+        bio.drain();
+        assert_eq!((covered.0.get(), slow.is_done()), (5, false));
+        go.send(7).expect("it waits");
+        assert_eq!(slow.outcome(), 7);
+        assert_eq!(aside("test", || 3, || ()).expect("a thread").outcome(), 3);
+    }
+
+    #[test]
     fn a_failed_sync_is_remembered_until_one_succeeds() {
         let dir = TempDir::new("bio-fail");
         let bio = Bio::start(None);
-        bio.shared.failed.store(libc::EIO, Ordering::Relaxed);
+        bio.log.shared.failed.store(libc::EIO, Ordering::Relaxed);
         assert_eq!(bio.failed(), Some(libc::EIO));
         let file = Arc::new(File::create(dir.join("file")).expect("writable"));
         bio.sync(&file, (SyncedOffset::default(), 1));

@@ -8,6 +8,7 @@ use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
+use crate::replication::Refusal;
 use crate::replication::link::Target;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::{client_info, link_client, master, role};
@@ -129,11 +130,13 @@ fn psync(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         warning!("Replica {name} asks for synchronization but with a wrong offset");
     })?;
     let srv = &mut *ctx.srv;
-    if let Some(at) = srv.repl.can_continue(replid, offset) {
-        master::go_on(srv, id, at, offset);
-        return Ok(Flow::Done);
+    match srv.repl.can_continue(replid, offset) {
+        Ok(at) => {
+            master::go_on(srv, id, at, offset);
+            return Ok(Flow::Done);
+        }
+        Err(why) => refused(ctx, replid, offset, why),
     }
-    refused(ctx, replid, offset);
     if !replid.starts_with(b"?") {
         ctx.srv.stats.sync_partial_err += 1;
     }
@@ -141,34 +144,38 @@ fn psync(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     Ok(Flow::Done)
 }
 
-/// The log says why a replica cannot go on where it was.
-fn refused(ctx: &mut Ctx<'_>, replid: &[u8], offset: i64) {
+/// The log says why a replica cannot go on where it was, and by how many bytes it missed that.
+fn refused(ctx: &mut Ctx<'_>, replid: &[u8], offset: i64, why: Refusal) {
     let name = master::name(ctx.srv, ctx.client);
     let r = &ctx.srv.repl;
-    let shown = String::from_utf8_lossy(replid);
-    let first = replid.eq_ignore_ascii_case(r.replid.as_bytes());
-    let second = replid.eq_ignore_ascii_case(r.replid2.as_bytes());
     if replid.starts_with(b"?") {
-        notice!("Full resync requested by replica {name}");
-    } else if !first && !second {
-        notice!(
-            "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for \
-             '{shown}', my replication IDs are '{}' and '{}')",
-            r.replid,
-            r.replid2
-        );
-    } else if !first && offset > r.second_offset {
-        notice!(
-            "Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I \
-             can reply up to {}",
-            r.second_offset
-        );
-    } else {
+        return notice!("Full resync requested by replica {name}");
+    }
+    let lack = |why: String| {
         notice!(
             "Unable to partial resync with replica {name} for lack of backlog (Replica request was: \
-             {offset})."
+             {offset}): {why}."
         );
-        if u64::try_from(offset).is_ok_and(|o| o > r.offset()) {
+    };
+    match why {
+        Refusal::OtherHistory => notice!(
+            "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for '{}', my \
+             replication IDs are '{}' and '{}')",
+            String::from_utf8_lossy(replid),
+            r.replid,
+            r.replid2
+        ),
+        Refusal::BehindTheTurn { by } => notice!(
+            "Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I \
+             can reply up to {}, which is {by} bytes less",
+            r.second_offset
+        ),
+        Refusal::NoBacklog => lack("no backlog is kept".into()),
+        Refusal::TooOld { missing } => {
+            lack(format!("{missing} bytes of the stream are not kept any more, see repl-backlog-size"));
+        }
+        Refusal::Ahead { by } => {
+            lack(format!("that is {by} bytes behind the end of the stream"));
             warning!(
                 "Warning: replica {name} tried to PSYNC with an offset that is greater than the master \
                  replication offset."

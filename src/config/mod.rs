@@ -331,6 +331,8 @@ config! {
     masteruser: Maybe,
     masterauth: Maybe,
     replica_serve_stale_data: bool,
+    /// Seconds; 0 is off.
+    replica_max_lag: u64,
     replica_read_only: bool,
     repl_diskless_sync: bool,
     /// Seconds.

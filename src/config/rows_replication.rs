@@ -15,6 +15,7 @@ pub static REPLICATION: &[DirectiveRow] = &[
     flag("replica-serve-stale-data", at!(replica_serve_stale_data), true)
         .alias("slave-serve-stale-data")
         .apply(Apply::ReplicaServes),
+    uint("replica-max-lag", at!(replica_max_lag), 0..=INT, 0).apply(Apply::ReplicaServes),
     flag("replica-read-only", at!(replica_read_only), true)
         .alias("slave-read-only")
         .with(DEBUG)

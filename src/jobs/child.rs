@@ -2,6 +2,7 @@
 //! time; `server/child` forks it and waits for its end.
 
 use super::loading::delay;
+use crate::replication::Position;
 use crate::sys::clock::unix_ms;
 use crate::sys::process::{self, ChildInfo, Ended, InfoKind, InfoReader, InfoWriter};
 
@@ -44,6 +45,10 @@ pub struct Child {
     pub started_ms: i64,
     /// `ks.dirty` when it began.
     pub dirty: u64,
+    /// Where the dataset that it saves stands in the stream, when that was kept and a file is written.
+    pub stands: Option<Position>,
+    /// Nothing but replicas asked for it.
+    pub for_replicas: bool,
     pub progress: Progress,
     pub reports: InfoReader,
     pub read_ms: i64,

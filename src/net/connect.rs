@@ -6,9 +6,8 @@
 //!                                                                     └─ Pending: a deadline is the caller's
 //! ```
 //!
-//! Nothing here waits for the peer. The name of a host is resolved in place, as upstream does it, which an
-//! address (the usual case) makes a matter of no time. Of several addresses the first is taken to which a
-//! connection can be begun.
+//! Nothing here waits for the peer. The addresses of a name are found beforehand (`resolve`, which may take
+//! long for anything but an address). Of several the first is taken to which a connection can be begun.
 
 use super::stream::Stream;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -23,9 +22,9 @@ pub enum Connecting {
     Failed(io::Error),
 }
 
-/// Begins to connect. `from` is the address to come from (`bind-source-addr`); where the system does not let
-/// the socket have it, the connection is made without.
-pub fn start(host: &str, port: u16, from: Option<&str>) -> io::Result<Stream> {
+/// Begins to connect to one of these. `from` is the address to come from (`bind-source-addr`); where the
+/// system does not let the socket have it, the connection is made without.
+pub fn start(all: &[SocketAddr], from: Option<&str>) -> io::Result<Stream> {
     let from = match from {
         None => None,
         Some(text) => {
@@ -33,7 +32,7 @@ pub fn start(host: &str, port: u16, from: Option<&str>) -> io::Result<Stream> {
         }
     };
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
-    for to in resolve(host, port)? {
+    for &to in all {
         let fits = from.filter(|ip| ip.is_ipv4() == to.is_ipv4());
         let begun = match fits {
             Some(ip) => begin(to, Some(ip)).or_else(|_| begin(to, None)),
@@ -47,10 +46,15 @@ pub fn start(host: &str, port: u16, from: Option<&str>) -> io::Result<Stream> {
     Err(last)
 }
 
-/// The addresses of a host.
-pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+/// The address that a text is, if it is no name.
+pub fn address(host: &str, port: u16) -> Option<SocketAddr> {
+    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
+}
+
+/// The addresses of a host. Waits for the system to find those of a name.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Some(address) = address(host, port) {
+        return Ok(vec![address]);
     }
     Ok((host, port).to_socket_addrs()?.collect())
 }
@@ -88,6 +92,10 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    fn start_to(host: &str, port: u16, from: Option<&str>) -> io::Result<Stream> {
+        start(&resolve(host, port)?, from)
+    }
+
     fn settled(stream: &Stream) -> Connecting {
         loop {
             match state(stream) {
@@ -103,7 +111,7 @@ mod tests {
         let port = listener.local_addr().expect("bound").port();
         for (host, from) in [("127.0.0.1", None), ("localhost", None), ("127.0.0.1", Some("127.0.0.2"))]
         {
-            let stream = start(host, port, from).expect("a listener is there");
+            let stream = start_to(host, port, from).expect("a listener is there");
             let (_, peer) = listener.accept().expect("it has connected");
             assert!(matches!(settled(&stream), Connecting::Open));
             assert_eq!(peer.ip().to_string(), from.unwrap_or("127.0.0.1"));
@@ -115,7 +123,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
-        let why = match start("127.0.0.1", port, None) {
+        let why = match start_to("127.0.0.1", port, None) {
             Ok(stream) => match settled(&stream) {
                 Connecting::Failed(e) => e,
                 other => panic!("{other:?}"),
@@ -129,8 +137,8 @@ mod tests {
     fn an_address_that_the_socket_cannot_have_is_passed_over() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        assert!(start("127.0.0.1", port, Some("192.0.2.1")).is_ok(), "best effort");
-        assert!(start("127.0.0.1", port, Some("no address")).is_err());
-        assert!(start("no.such.host.invalid", port, None).is_err());
+        assert!(start_to("127.0.0.1", port, Some("192.0.2.1")).is_ok(), "best effort");
+        assert!(start_to("127.0.0.1", port, Some("no address")).is_err());
+        assert!(start_to("no.such.host.invalid", port, None).is_err());
     }
 }

@@ -11,8 +11,8 @@
 //!    └──── the link's client has gone: its position is kept, and connected again at once ───────┘
 //! ```
 //!
-//! A failed transfer and a lost client connect again at once; a failed handshake waits for the next tick,
-//! which comes once a second.
+//! A lost client connects again at once, and so does a failed transfer, which rests when that fails again
+//! and again (`backoff`). A failed handshake waits for the next tick, which comes once a second.
 //!
 //! - The position is where the stream goes on: the history and the bytes of it that were applied. It is kept
 //!   while the link is down and given up when a full sync begins to load, on promotion, and when the master
@@ -26,6 +26,7 @@
 //! - Of a snapshot that came by SYNC, or behind an answer without a position, nothing can be continued: the
 //!   link then acknowledges nothing and keeps no position.
 
+use super::backoff::Backoff;
 use super::{Position, is_id};
 use crate::algo::num::parse_i64;
 use crate::sys::log::Level::{self, Notice, Warning};
@@ -88,7 +89,10 @@ pub enum Event<'a> {
     Loaded {
         db: Option<usize>,
     },
-    LoadFailed,
+    /// It could not be loaded; `cut`: only because the connection has ended in the middle of it.
+    LoadFailed {
+        cut: bool,
+    },
     /// The client that reads the stream has gone; None when its position is worth nothing.
     Lost(Option<Position>),
 }
@@ -207,13 +211,25 @@ pub struct Link {
     cached: Option<Position>,
     /// When the master was heard of last, in Unix seconds.
     last_io: i64,
+    /// When the stream was heard of last, or the data stood for themselves, in Unix seconds.
+    fresh_at: Option<i64>,
     /// Since when there is no link; 0 before there was one.
     down_since: i64,
+    /// When a full sync may be tried again.
+    backoff: Backoff,
 }
 
 impl Default for Link {
     fn default() -> Self {
-        Link { target: None, state: State::Off, cached: None, last_io: 0, down_since: 0 }
+        Link {
+            target: None,
+            state: State::Off,
+            cached: None,
+            last_io: 0,
+            fresh_at: None,
+            down_since: 0,
+            backoff: Backoff::default(),
+        }
     }
 }
 
@@ -275,6 +291,11 @@ impl Link {
 
     pub fn down_since(&self) -> i64 {
         self.down_since
+    }
+
+    /// Seconds since the stream was heard of; None when it never was.
+    pub fn silence(&self, now: i64) -> Option<u64> {
+        self.fresh_at.map(|at| now.saturating_sub(at).max(0).unsigned_abs())
     }
 
     /// As ROLE names the state.
@@ -353,31 +374,20 @@ impl Link {
             }
             Event::Closed(why) => self.closed(why, now, out),
             Event::FileFailed => {
-                let transfers = matches!(self.state, State::Transfer(_) | State::Loading { .. });
+                let syncs = matches!(
+                    self.state,
+                    State::Size { .. } | State::Transfer(_) | State::Loading { .. }
+                );
                 self.give_up(out);
-                if transfers {
-                    self.again(now, out);
+                if syncs {
+                    self.again("the snapshot could not be stored", false, now, out);
                 }
             }
             Event::Loaded { db } => self.loaded(db, now, out),
-            Event::LoadFailed => {
-                let from = match &self.state {
-                    State::Loading { parser: false, .. } => "disk",
-                    _ => "socket",
-                };
-                say(
-                    out,
-                    Warning,
-                    format!(
-                        "Failed trying to load the MASTER synchronization DB from {from}, check server logs."
-                    ),
-                );
-                self.give_up(out);
-                self.again(now, out);
-            }
+            Event::LoadFailed { cut } => self.load_failed(cut, now, out),
             Event::Lost(position) => {
                 self.lost(position, now, out);
-                self.reconnect(now, out);
+                self.reconnect("", now, out);
             }
         }
     }
@@ -386,7 +396,7 @@ impl Link {
         match self.state {
             State::Off => {
                 self.discard(out);
-                self.cached = at;
+                (self.cached, self.fresh_at) = (at, Some(now));
                 say(
                     out,
                     Notice,
@@ -402,6 +412,7 @@ impl Link {
         }
         say(out, Notice, format!("Connecting to MASTER {}:{}", target.host, target.port));
         self.target = Some(target);
+        self.backoff.reset();
         self.connect(now, out);
     }
 
@@ -414,6 +425,7 @@ impl Link {
             _ => self.give_up(out),
         }
         self.discard(out);
+        self.backoff.reset();
         (self.target, self.state, self.down_since) = (None, State::Off, 0);
     }
 
@@ -429,7 +441,7 @@ impl Link {
             State::Connecting | State::Ping | State::Answers(_) | State::Psync if late => {
                 say(out, Warning, "Timeout connecting to the MASTER...");
                 self.give_up(out);
-                self.again(now, out);
+                self.reconnect(" after failure", now, out);
             }
             State::Size { .. } | State::Transfer(_) if late => {
                 say(
@@ -438,8 +450,9 @@ impl Link {
                     "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
                      'repl-timeout' parameter in redis.conf to a larger value.",
                 );
+                let progress = self.has_read();
                 self.give_up(out);
-                self.again(now, out);
+                self.again("the master was silent", progress, now, out);
             }
             State::Online { silent } => {
                 if late {
@@ -452,7 +465,7 @@ impl Link {
             State::Loading { .. } | State::Transfer(Transfer { parser: true, .. }) => {
                 out.push(Action::Newline);
             }
-            State::Connect => {
+            State::Connect if self.backoff.is_over(now) => {
                 if let Some(Target { host, port }) = &self.target {
                     say(out, Notice, format!("Connecting to MASTER {host}:{port}"));
                 }
@@ -484,19 +497,52 @@ impl Link {
         self.state = State::Connect;
     }
 
-    /// Tries again at once: waiting for the tick may cost the place in the backlog.
-    fn again(&mut self, now: i64, out: Out<'_, '_>) {
+    /// Tries a full sync again that has failed: at once, or later when that does not help. `progress`: bytes
+    /// of it have come, and nothing but the connection was bad.
+    fn again(&mut self, why: &str, progress: bool, now: i64, out: Out<'_, '_>) {
+        let rest = self.backoff.failed(progress, now);
+        let Some(Target { host, port }) = self.target.as_ref().filter(|_| rest > 0) else {
+            return self.reconnect(" after failure", now, out);
+        };
+        let failures = self.backoff.failures();
+        say(
+            out,
+            Warning,
+            format!(
+                "Synchronization with MASTER {host}:{port} has failed {failures} times in a row, the last \
+                 time because {why}: the next try is made in {rest} seconds"
+            ),
+        );
+    }
+
+    /// Have bytes of a snapshot come?
+    fn has_read(&self) -> bool {
+        self.progress().is_some_and(|p| p.read > 0)
+    }
+
+    fn reconnect(&mut self, after: &str, now: i64, out: Out<'_, '_>) {
         if let Some(Target { host, port }) = &self.target {
-            say(out, Notice, format!("Reconnecting to MASTER {host}:{port} after failure"));
+            say(out, Notice, format!("Reconnecting to MASTER {host}:{port}{after}"));
             self.connect(now, out);
         }
     }
 
-    fn reconnect(&mut self, now: i64, out: Out<'_, '_>) {
-        if let Some(Target { host, port }) = &self.target {
-            say(out, Notice, format!("Reconnecting to MASTER {host}:{port}"));
-            self.connect(now, out);
-        }
+    fn load_failed(&mut self, cut: bool, now: i64, out: Out<'_, '_>) {
+        let from = match &self.state {
+            State::Loading { parser: false, .. } => "disk",
+            _ => "socket",
+        };
+        say(
+            out,
+            Warning,
+            format!(
+                "Failed trying to load the MASTER synchronization DB from {from}, check server logs."
+            ),
+        );
+        let progress = cut && self.has_read();
+        self.give_up(out);
+        let why = if cut { "the connection was lost" } else { "the snapshot could not be loaded" };
+        self.again(why, progress, now, out);
     }
 
     fn lost(&mut self, position: Option<Position>, now: i64, out: Out<'_, '_>) {
@@ -526,7 +572,7 @@ impl Link {
             State::Size { .. } => {
                 say(out, Warning, format!("I/O error reading bulk count from MASTER: {why}"));
                 self.give_up(out);
-                self.again(now, out);
+                self.again("the connection was lost before the snapshot began", false, now, out);
             }
             // The loader says what it has, and fails for it.
             State::Transfer(Transfer { parser: true, .. }) => {
@@ -534,8 +580,9 @@ impl Link {
             }
             State::Transfer(_) => {
                 say(out, Warning, format!("I/O error trying to sync with MASTER: {why}"));
+                let progress = self.has_read();
                 self.give_up(out);
-                self.again(now, out);
+                self.again("the connection was lost", progress, now, out);
             }
             // Nothing is read while a snapshot is loaded; what has ended meanwhile is found afterwards.
             State::Off | State::Connect | State::Loading { .. } | State::Online { .. } => {}
@@ -563,7 +610,7 @@ impl Link {
                 let last = answers.is_empty();
                 self.answered(answer, last, line, terms, out);
             }
-            State::Psync => self.psync_answered(line, terms, out),
+            State::Psync => self.psync_answered(line, terms, now, out),
             State::Size { .. } => self.size(line, now, out),
             _ => debug_assert!(false, "no line was wanted"),
         }
@@ -644,7 +691,7 @@ impl Link {
         self.state = State::Psync;
     }
 
-    fn psync_answered(&mut self, line: &[u8], terms: &Terms, out: Out<'_, '_>) {
+    fn psync_answered(&mut self, line: &[u8], terms: &Terms, now: i64, out: Out<'_, '_>) {
         if line.is_empty() {
             // Alive, and still thinking.
             return;
@@ -660,7 +707,7 @@ impl Link {
             }
             self.receive(origin, terms, out);
         } else if let Some(rest) = line.strip_prefix(b"+CONTINUE") {
-            self.go_on(rest, out);
+            self.go_on(rest, now, out);
         } else if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
             let text = shown(line);
             say(
@@ -691,7 +738,7 @@ impl Link {
         }
     }
 
-    fn go_on(&mut self, rest: &[u8], out: Out<'_, '_>) {
+    fn go_on(&mut self, rest: &[u8], now: i64, out: Out<'_, '_>) {
         let Some(mut position) = self.cached.take() else {
             say(out, Warning, "Master continues a stream that was not asked for.");
             return self.give_up(out);
@@ -705,6 +752,8 @@ impl Link {
             out.push(Action::Inherit(id));
         }
         (self.state, self.down_since) = (State::Online { silent: false }, 0);
+        self.heard(now);
+        self.backoff.reset();
         out.push(Action::Attach { full: false, position: Some(position), ack: false });
         say(out, Notice, "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
     }
@@ -748,7 +797,7 @@ impl Link {
                 ),
             }
             self.give_up(out);
-            return self.again(now, out);
+            return self.again("the master has announced no snapshot", false, now, out);
         };
         let (origin, parser) = (origin.take(), *parser);
         let to = if parser { "to parser" } else { "to disk" };
@@ -774,7 +823,7 @@ impl Link {
                 let text = shown(line);
                 say(out, Warning, format!("Bad length of the snapshot from MASTER: '{text}'"));
                 self.give_up(out);
-                return self.again(now, out);
+                return self.again("the master has announced no snapshot", false, now, out);
             }
         };
         if parser {
@@ -829,7 +878,9 @@ impl Link {
         let silent = origin.is_none();
         let position = origin.map(|(replid, offset)| Position { replid, offset, db });
         debug_assert!(self.cached.is_none());
-        (self.state, self.down_since, self.last_io) = (State::Online { silent }, 0, now);
+        (self.state, self.down_since) = (State::Online { silent }, 0);
+        self.heard(now);
+        self.backoff.reset();
         out.push(Action::Attach { full: true, position, ack: ack && !silent });
         say(out, Notice, "MASTER <-> REPLICA sync: Finished with success");
     }
@@ -837,6 +888,7 @@ impl Link {
     /// The stream was heard of.
     pub fn heard(&mut self, at: i64) {
         self.last_io = self.last_io.max(at);
+        self.fresh_at = self.fresh_at.max(Some(at));
     }
 }
 

@@ -17,18 +17,26 @@
 //! * `ops`      what leaves a unit, and the sinks it leaves to
 //! * `backlog`  the bytes of the stream, and which of them may go
 //! * `replicas` what is known of each replica and what it is sent next; decides, and does no I/O
+//! * `absent`   for which replicas that were lost the stream is kept
+//! * `marks`    when the stream was where
+//! * `forecast` will a full sync take longer than the output limit of replicas allows?
 //! * `acks`     what WAIT and WAITAOF wait for
 //! * `failover` how a master hands its place to a replica
 //! * `link`     the way to the master of a replica, from the connection to the stream; decides as well
+//! * `backoff`  how long a replica rests between full syncs that fail
 //! * `master`   the master's side: attaches, feeds, writes, forgets
 //!
 //! Positions count the bytes before them. On the wire an offset names a byte and the first one is 1:
 //! `PSYNC id n` asks for position n - 1, and `FULLRESYNC id n` says that the stream goes on behind n.
 
+pub mod absent;
 pub mod acks;
 pub mod backlog;
+pub mod backoff;
 pub mod failover;
+pub mod forecast;
 pub mod link;
+pub mod marks;
 pub mod ops;
 pub mod replicas;
 #[cfg(test)]
@@ -38,6 +46,7 @@ use crate::algo::rng::random_hex;
 use backlog::Backlog;
 use failover::Failover;
 use link::Link;
+use marks::Marks;
 use replicas::Replicas;
 
 /// Stands where there is no second ID.
@@ -61,6 +70,21 @@ pub fn random_id() -> String {
     String::from_utf8_lossy(&random_hex::<40>()).into_owned()
 }
 
+/// Why a replica cannot go on where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No history of this server has the id.
+    OtherHistory,
+    /// It has so many bytes of the history before this one that this server never had.
+    BehindTheTurn { by: u64 },
+    /// Nothing of the stream is kept.
+    NoBacklog,
+    /// The stream is kept from so many bytes further on.
+    TooOld { missing: u64 },
+    /// The stream ends so many bytes before.
+    Ahead { by: u64 },
+}
+
 pub struct Replication {
     /// Which history of the dataset the offsets belong to.
     pub replid: String,
@@ -72,6 +96,7 @@ pub struct Replication {
     /// Where the stream ended when there was a backlog last.
     rests_at: u64,
     pub replicas: Replicas,
+    pub marks: Marks,
     /// The way to the master, while this server is a replica.
     pub link: Link,
     pub failover: Failover,
@@ -102,6 +127,7 @@ impl Default for Replication {
             backlog: None,
             rests_at: 0,
             replicas: Replicas::default(),
+            marks: Marks::default(),
             link: Link::default(),
             failover: Failover::None,
             applying: false,
@@ -148,6 +174,7 @@ impl Replication {
         debug_assert!(self.replicas.is_empty(), "replicas read from it");
         self.rests_at = self.offset();
         self.backlog = None;
+        self.replicas.absent.clear();
     }
 
     /// The dataset has been replaced by that of a master: its history is ours from here on.
@@ -155,6 +182,8 @@ impl Replication {
         debug_assert!(self.replicas.is_empty(), "replicas are in the middle of another history");
         (self.replid, self.replid2, self.second_offset) = (replid, NO_ID.into(), -1);
         self.backlog = None;
+        self.replicas.absent.clear();
+        self.marks.clear();
         (self.rests_at, self.measured_at, self.pushed_at) = (offset, offset, offset);
         self.open_backlog();
     }
@@ -184,16 +213,25 @@ impl Replication {
         }
     }
 
-    /// The position behind which `replid` and `offset` of a PSYNC go on, when it can be served.
-    pub fn can_continue(&self, replid: &[u8], offset: i64) -> Option<u64> {
+    /// The position behind which `replid` and `offset` of a PSYNC go on, or why that cannot be served.
+    pub fn can_continue(&self, replid: &[u8], offset: i64) -> Result<u64, Refusal> {
         let ours = replid.eq_ignore_ascii_case(self.replid.as_bytes());
         let before = replid.eq_ignore_ascii_case(self.replid2.as_bytes());
-        if !(ours || before && offset <= self.second_offset) {
-            return None;
+        if !ours && !before {
+            return Err(Refusal::OtherHistory);
         }
-        let at = u64::try_from(offset).ok()?.checked_sub(1)?;
-        let b = self.backlog.as_ref()?;
-        (b.start() <= at && at <= b.end()).then_some(at)
+        if !ours && offset > self.second_offset {
+            let by = offset.abs_diff(self.second_offset);
+            return Err(Refusal::BehindTheTurn { by });
+        }
+        let Some(b) = &self.backlog else { return Err(Refusal::NoBacklog) };
+        let missing =
+            |from: u64| u64::try_from(i128::from(from) + 1 - i128::from(offset)).unwrap_or(u64::MAX);
+        match u64::try_from(offset).ok().and_then(|o| o.checked_sub(1)) {
+            Some(at) if at > b.end() => Err(Refusal::Ahead { by: at - b.end() }),
+            Some(at) if at >= b.start() => Ok(at),
+            _ => Err(Refusal::TooOld { missing: missing(b.start()) }),
+        }
     }
 
     /// Bytes of the stream that a client has not been sent yet.
@@ -227,9 +265,10 @@ mod tests {
         r.shift_id(random_id());
         r.backlog.as_mut().expect("open").push(b"01234");
         let new = r.replid.clone();
-        let ask = |id: &str, offset| r.can_continue(id.as_bytes(), offset);
+        let ask = |id: &str, offset| r.can_continue(id.as_bytes(), offset).ok();
         assert_eq!((r.replid2.clone(), r.second_offset), (old.clone(), 111));
         assert_eq!([ask(&old, 101), ask(&old, 111), ask(&old, 112)], [Some(100), Some(110), None]);
+        assert_eq!(r.can_continue(old.as_bytes(), 115), Err(Refusal::BehindTheTurn { by: 4 }));
         assert_eq!([ask(&new, 112), ask(&new, 116), ask(&new, 117)], [Some(111), Some(115), None]);
     }
 
@@ -239,29 +278,32 @@ mod tests {
         let mut replica = Replication::default();
         replica.restore(at(&id, 50), true);
         assert_eq!((replica.offset(), replica.link.cached()), (50, Some(&at(&id, 50))));
-        assert_eq!(replica.can_continue(id.as_bytes(), 51), Some(50));
+        assert_eq!(replica.can_continue(id.as_bytes(), 51), Ok(50));
         let mut master = Replication::default();
         master.open_backlog();
         master.backlog.as_mut().expect("just opened").push(b"DEL");
         master.restore(at(&id, 50), false);
         assert_eq!((master.offset(), master.second_offset), (53, 51));
-        assert_eq!(master.can_continue(id.as_bytes(), 51), Some(50), "it gets what the load has caused");
-        assert_eq!(master.can_continue(id.as_bytes(), 52), None);
+        assert_eq!(master.can_continue(id.as_bytes(), 51), Ok(50), "it gets what the load has caused");
+        assert!(master.can_continue(id.as_bytes(), 52).is_err());
     }
 
     #[test]
     fn a_replica_goes_on_where_the_stream_is_still_kept() {
         let mut r = Replication::default();
         let id = r.replid.clone();
-        assert_eq!(r.can_continue(id.as_bytes(), 1), None, "nothing is kept");
+        assert_eq!(r.can_continue(id.as_bytes(), 1), Err(Refusal::NoBacklog));
         r.open_backlog();
         let id = id.to_uppercase();
         r.backlog.as_mut().expect("just opened").push(b"0123456789");
         let ask = |offset| r.can_continue(id.as_bytes(), offset);
-        assert_eq!([ask(1), ask(7), ask(11)], [Some(0), Some(6), Some(10)]);
-        assert_eq!([ask(0), ask(-1), ask(12), ask(i64::MIN), ask(i64::MAX)], [None; 5]);
-        assert_eq!(r.can_continue(NO_ID.as_bytes(), -5), None);
-        assert_eq!(r.can_continue(b"?", -1), None);
+        assert_eq!([ask(1), ask(7), ask(11)], [Ok(0), Ok(6), Ok(10)]);
+        let old = |missing| Err(Refusal::TooOld { missing });
+        assert_eq!([ask(0), ask(-1), ask(i64::MIN)], [old(1), old(2), old(1 + (1 << 63))]);
+        assert_eq!(ask(12), Err(Refusal::Ahead { by: 1 }));
+        assert_eq!(ask(i64::MAX), Err(Refusal::Ahead { by: i64::MAX.unsigned_abs() - 11 }));
+        assert!(r.can_continue(NO_ID.as_bytes(), -5).is_err());
+        assert_eq!(r.can_continue(b"?", -1), Err(Refusal::OtherHistory));
     }
 
     #[test]
@@ -274,6 +316,7 @@ mod tests {
         r.open_backlog();
         r.backlog.as_mut().expect("just opened").push(b"0");
         assert_eq!(r.offset(), 11);
-        assert_eq!(r.can_continue(r.replid.clone().as_bytes(), 5), None, "it is not kept any more");
+        let gone = r.can_continue(r.replid.clone().as_bytes(), 5);
+        assert_eq!(gone, Err(Refusal::TooOld { missing: 6 }), "it is not kept any more");
     }
 }

@@ -17,6 +17,7 @@
 //!
 //! A new stage: a variant, its name for INFO in `Stage::name`, what it is sent in `Replica::next`.
 
+use super::absent::Absentees;
 use crate::clients::ClientId;
 use std::collections::HashMap;
 use std::fs::File;
@@ -79,12 +80,18 @@ pub struct Bulk {
 #[derive(Debug)]
 pub struct Replica {
     pub id: ClientId,
+    /// Its address, as the log names it; it has the same one when it comes again.
+    pub name: String,
     pub facts: ReplconfFacts,
     /// It came by SYNC and will never acknowledge anything.
     pub silent: bool,
     pub stage: Stage,
     /// Position in the stream that it is sent next; from the fork on.
     pub at: u64,
+    /// Position at which it began.
+    from: u64,
+    /// When its full sync has begun, in Unix seconds, until it has acknowledged that.
+    pub begun_at: Option<i64>,
     pub head: Vec<u8>,
     pub bulk: Option<Bulk>,
     /// Bytes of the piece of a transfer that it has taken, and how many there are.
@@ -115,10 +122,13 @@ impl Replica {
     fn new(id: ClientId, facts: ReplconfFacts, silent: bool, stage: Stage) -> Replica {
         Replica {
             id,
+            name: String::new(),
             facts,
             silent,
             stage,
             at: 0,
+            from: 0,
+            begun_at: None,
             head: Vec::new(),
             bulk: None,
             piece: (0, 0),
@@ -134,6 +144,21 @@ impl Replica {
         matches!(self.stage, Stage::Online | Stage::WaitAck)
     }
 
+    /// Up to here it has the stream, as far as is known.
+    pub fn has(&self) -> u64 {
+        self.from.max(u64::try_from(self.acked).unwrap_or(0))
+    }
+
+    /// Will it ask to go on where it was, when it is lost now?
+    fn is_expected_back(&self) -> bool {
+        self.is_online() && !self.silent && !self.facts.rdb_only
+    }
+
+    /// It goes on where it was.
+    pub fn go_on(&mut self, at: u64, now: i64) {
+        (self.stage, self.at, self.from, self.ack_at) = (Stage::Online, at, at, now);
+    }
+
     /// The next piece of a transfer has so many bytes.
     pub fn offer(&mut self, len: usize) {
         debug_assert!(self.stage == Stage::Transfer && self.piece.0 == self.piece.1);
@@ -145,10 +170,10 @@ impl Replica {
         self.stage != Stage::WaitStart && !self.facts.rdb_only
     }
 
-    /// A snapshot of the moment in which the stream ended at `at` is being written.
-    pub fn begin(&mut self, at: u64, replid: &str) {
+    /// A snapshot of the moment in which the stream ended at `at` is being written, since `now`.
+    pub fn begin(&mut self, at: u64, replid: &str, now: i64) {
         debug_assert_eq!(self.stage, Stage::WaitStart);
-        (self.stage, self.at) = (Stage::WaitEnd, at);
+        (self.stage, self.at, self.from, self.begun_at) = (Stage::WaitEnd, at, at, Some(now));
         if !self.silent {
             self.head.extend_from_slice(format!("+FULLRESYNC {replid} {at}\r\n").as_bytes());
         }
@@ -235,6 +260,11 @@ pub struct Replicas {
     known: HashMap<ClientId, ReplconfFacts>,
     /// Killed, and what follows from it not done yet.
     left: Vec<Replica>,
+    /// Those that were lost, and may come back for what they lack.
+    pub absent: Absentees,
+    /// Seconds that the last full sync has taken, from the fork to the first acknowledgement or the loss of
+    /// the replica.
+    pub last_sync: Option<u64>,
 }
 
 impl Replicas {
@@ -280,12 +310,20 @@ impl Replicas {
         }
     }
 
-    /// The client is a replica from now on.
+    /// The client is a replica from now on; `named` says which one.
     pub fn attach(&mut self, id: ClientId, silent: bool, stage: Stage) -> &mut Replica {
         debug_assert!(self.get(id).is_none(), "attached twice");
         let facts = self.known.remove(&id).unwrap_or_default();
         self.list.push(Replica::new(id, facts, silent, stage));
         self.list.last_mut().expect("just pushed")
+    }
+
+    /// Where a replica that has just attached comes from. It is not missed any more.
+    pub fn named(&mut self, id: ClientId, name: String) {
+        self.absent.back(&name);
+        if let Some(r) = self.get_mut(id) {
+            r.name = name;
+        }
     }
 
     /// The client is no replica any more; returns what it was.
@@ -298,6 +336,9 @@ impl Replicas {
     /// The client has been killed: what it was waits for `take_left`.
     pub fn leave(&mut self, id: ClientId) {
         if let Some(replica) = self.forget(id) {
+            if replica.is_expected_back() {
+                self.absent.lost(replica.name.clone(), replica.has());
+            }
             self.left.push(replica);
         }
     }
@@ -312,14 +353,27 @@ impl Replicas {
     /// can use.
     pub fn join(&mut self, id: ClientId, replid: &str) -> bool {
         let Some(new) = self.get(id) else { return false };
-        let Some(at) = self.list.iter().find(|r| new.can_join(r)).map(|r| r.at) else { return false };
-        self.get_mut(id).expect("looked at above").begin(at, replid);
+        let Some(other) = self.list.iter().find(|r| new.can_join(r)) else { return false };
+        let (at, begun) = (other.at, other.begun_at.unwrap_or(0));
+        self.get_mut(id).expect("looked at above").begin(at, replid, begun);
         true
     }
 
     /// REPLCONF ACK. True when the replica is to be sent the stream from now on.
     pub fn acknowledge(&mut self, id: ClientId, offset: i64, aof: Option<i64>, now: i64) -> bool {
-        self.get_mut(id).is_some_and(|r| r.acknowledge(offset, aof, now))
+        let Some(r) = self.get_mut(id) else { return false };
+        let begins = r.acknowledge(offset, aof, now);
+        if r.is_online()
+            && let Some(begun) = r.begun_at.take()
+        {
+            self.took(begun, now);
+        }
+        begins
+    }
+
+    /// A full sync that began at `begun` is over.
+    pub fn took(&mut self, begun: i64, now: i64) {
+        self.last_sync = Some(now.saturating_sub(begun).max(0).unsigned_abs());
     }
 
     /// The first position that a replica still has to be sent; `end` when there is none.
@@ -352,7 +406,7 @@ mod tests {
         let r = all.attach(id(1), false, Stage::WaitStart);
         assert!(r.keep_alive() && !r.keep_alive(), "one sign of life at a time");
         assert!(!r.is_fed());
-        r.begin(40, "abc");
+        r.begin(40, "abc", 1);
         assert_eq!(r.head, b"\n+FULLRESYNC abc 40\r\n");
         let n = r.head.len();
         assert!(!r.sent(Next::Head, n, 1));
@@ -377,7 +431,7 @@ mod tests {
     fn behind_a_transfer_the_stream_waits_for_an_acknowledgement() {
         let mut all = Replicas::default();
         let r = all.attach(id(1), false, Stage::WaitStart);
-        r.begin(40, "abc");
+        r.begin(40, "abc", 1);
         r.stage = Stage::Transfer;
         let n = r.head.len();
         assert!(!r.sent(Next::Head, n, 1) && !r.keep_alive(), "nothing may stand inside the snapshot");
@@ -390,7 +444,9 @@ mod tests {
         assert_eq!((r.next(100), r.stalled_since), (Next::Nothing, None));
         r.stage = Stage::WaitAck;
         assert_eq!((r.next(100), r.stage.name(), r.is_fed()), (Next::Nothing, "online", true));
-        assert!(all.acknowledge(id(1), 40, None, 9) && !all.acknowledge(id(1), 41, None, 9));
+        assert_eq!(all.last_sync, None);
+        assert!(all.acknowledge(id(1), 40, None, 9) && !all.acknowledge(id(1), 41, None, 19));
+        assert_eq!(all.last_sync, Some(8), "from the fork to the first acknowledgement");
         assert_eq!(all.get(id(1)).map(|r| r.next(100)), Some(Next::Stream(40)));
     }
 
@@ -398,7 +454,7 @@ mod tests {
     fn a_snapshot_is_shared_by_those_who_understand_it() {
         let mut all = Replicas::default();
         all.facts_mut(id(1)).psync2 = true;
-        all.attach(id(1), false, Stage::WaitStart).begin(7, "x");
+        all.attach(id(1), false, Stage::WaitStart).begin(7, "x", 1);
         all.attach(id(2), true, Stage::WaitStart);
         assert!(!all.join(id(2), "x"), "it understands less than the first");
         all.facts_mut(id(3)).psync2 = true;
@@ -418,7 +474,7 @@ mod tests {
     fn who_wants_the_snapshot_only_holds_nothing_of_the_stream() {
         let mut all = Replicas::default();
         all.facts_mut(id(1)).rdb_only = true;
-        all.attach(id(1), true, Stage::WaitStart).begin(3, "x");
+        all.attach(id(1), true, Stage::WaitStart).begin(3, "x", 1);
         assert_eq!(all.wanted(9), 9);
         all.attach(id(2), true, Stage::WaitStart);
         assert!(!all.join(id(2), "x"), "nobody keeps the stream for it");
@@ -434,5 +490,23 @@ mod tests {
         let r = all.get(id(1)).expect("attached");
         assert_eq!((r.acked, r.aof_acked, r.ack_at), (50, 20, 101));
         assert_eq!([all.good(101, 0), all.good(111, 10), all.good(112, 10)], [1, 1, 0]);
+    }
+
+    #[test]
+    fn replicas_that_followed_are_missed_and_others_are_not() {
+        let mut all = Replicas::default();
+        for (n, stage) in [(1, Stage::Online), (2, Stage::WaitStart), (3, Stage::Online)] {
+            all.attach(id(n), n == 3, stage);
+            all.named(id(n), n.to_string());
+        }
+        all.get_mut(id(1)).expect("attached").go_on(30, 5);
+        (1..=3).for_each(|n| all.leave(id(n)));
+        assert_eq!(all.absent.wanted(100, 100, 5, 10), Some(30));
+        all.attach(id(4), false, Stage::Online).go_on(35, 6);
+        all.named(id(4), "1".into());
+        assert!(all.absent.is_empty(), "it is back");
+        all.acknowledge(id(4), 40, None, 7);
+        all.leave(id(4));
+        assert_eq!(all.absent.wanted(100, 100, 5, 10), Some(40), "it has told how far it is");
     }
 }

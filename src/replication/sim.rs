@@ -2,25 +2,37 @@
 //! backlog, the ids) over a small dataset of numbered writes, on a network that delays, cuts and loses.
 //!
 //! ```text
-//! seed ─► actions: write, transaction, deliver some bytes, cut, tick, restart, REPLICAOF, NO ONE, overrun
-//!      ─► quiet: one tree, all bytes arrive ─► all nodes are equal, and a cut costs no full sync any more
+//! seed ─► moves: write, transaction, deliver some bytes, cut, tick, save, restart, REPLICAOF, NO ONE,
+//!                overrun, FAILOVER, WAIT
+//!      ─► quiet: one tree, all bytes arrive ─► all nodes are equal, a cut costs no full sync any more, and
+//!                what WAIT has counted outlives the master
 //! ```
 //!
-//! Looked at after every step: nodes at the same place of the same history hold the same data, and what a
-//! replica acknowledges it has. Every write has a number of its own and is appended, so a write that is lost
-//! or applied twice differs.
+//! Looked at after every move: nodes at the same place of the same history hold the same data, what a replica
+//! acknowledges it has, and no offset falls but by a full sync. Every write has a number of its own and is
+//! appended, so a write that is lost or applied twice differs.
 //!
-//! `SEEDS` and `FIRST_SEED` ask for more. A failing seed is printed.
+//! * `replica` the replica's half of a node
+//! * `master`  the master's half: snapshots by way of a file and without one, WAIT, FAILOVER
+//! * `shrink`  drops the moves that a failing schedule does not need
+//!
+//! A move has all its chance from its own number, so that the others mean the same without it. `SEEDS` and
+//! `FIRST_SEED` ask for more. Of a failing seed the moves are printed that it takes.
 
-use super::link::{Action, Event, MARK, Target, Terms, Wants};
-use super::replicas::{Bulk, Next, Source, Stage};
+mod master;
+mod replica;
+mod shrink;
+
+use super::failover::Failover;
+use super::link::{Event, Target, Terms};
 use super::{Position, Replication, random_id};
 use crate::algo::rng::Rng;
 use crate::clients::ClientId;
 use crate::persist::aof::push_command;
-use crate::proto::parse::{ParseLimits, ParseState, Parsed};
-use crate::proto::reply_in::{self, ReplyLine};
+use shrink::shrink;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const DBS: usize = 3;
 const STEPS: u64 = 250;
@@ -54,8 +66,12 @@ struct Peer {
     input: Vec<u8>,
     id: ClientId,
     psync: bool,
-    /// Nothing of the stream goes before the first acknowledgement.
-    waits_for_ack: bool,
+}
+
+/// A transfer without a file: what the child has written, and the piece of it that the replicas take now.
+struct Group {
+    bytes: Vec<u8>,
+    piece: Range<usize>,
 }
 
 /// The reader of the stream on a replica.
@@ -81,7 +97,18 @@ struct Node {
     disk: Option<(Data, Option<Position>)>,
     loading: bool,
     full_syncs: usize,
+    /// What a child saves, and where that stands.
+    child: Option<(Vec<u8>, Position)>,
+    group: Option<Group>,
+    /// The last handover did not wait for the rest of the stream.
+    forced: bool,
+    /// The offset is not below that.
+    floor: u64,
 }
+
+/// Something that happens: what, and the number from which all of its chance comes.
+#[derive(Clone, Copy, Debug)]
+struct Move(u64, u64);
 
 struct Sim {
     rng: Rng,
@@ -91,6 +118,8 @@ struct Sim {
     serial: u64,
     backlog_size: u64,
     next_id: u32,
+    /// Nothing fails any more.
+    quiet: bool,
     /// The data at each place of each history.
     seen: HashMap<(String, u64), u64>,
 }
@@ -140,6 +169,7 @@ impl Sim {
             serial: 0,
             backlog_size,
             next_id: 0,
+            quiet: false,
             seen: HashMap::new(),
         }
     }
@@ -148,410 +178,12 @@ impl Sim {
         self.rng.below(self.nodes.len() as u64) as usize
     }
 
-    // ---- the replica's half ------------------------------------------------------------------------
-
-    fn event(&mut self, n: usize, event: Event<'_>) {
-        let mut out = Vec::new();
-        self.nodes[n].repl.link.on(event, &TERMS, self.now, &mut out);
-        for action in out {
-            self.perform(n, action);
-        }
-    }
-
-    fn perform(&mut self, n: usize, action: Action<'_>) {
-        match action {
-            Action::Say(..) | Action::Newline => {}
-            Action::Connect(target) => self.connect(n, usize::from(target.port)),
-            Action::Send(bytes) => {
-                if let Some(w) = self.nodes[n].wire {
-                    self.wires[w].up.extend_from_slice(&bytes);
-                }
-            }
-            Action::Close => {
-                if let Some(w) = self.nodes[n].wire.take() {
-                    self.wires[w].open = false;
-                }
-                self.nodes[n].input.clear();
-            }
-            Action::OpenFile | Action::DropFile => self.nodes[n].file.clear(),
-            Action::Append(bytes) => self.nodes[n].file.extend_from_slice(&bytes),
-            Action::Load => {
-                let node = &mut self.nodes[n];
-                node.repl.link.begins_to_load(&mut Vec::new());
-                node.data = Data::default();
-                node.loading = true;
-                self.disconnect_replicas(n);
-                self.nodes[n].repl.close_backlog();
-            }
-            Action::TakenOver(_) => unreachable!("no failover"),
-            Action::Parse { .. } | Action::EndOfSnapshot { .. } => unreachable!("files only"),
-            Action::Inherit(id) => {
-                self.nodes[n].repl.shift_id(id);
-                self.disconnect_replicas(n);
-            }
-            Action::Attach { full, position, ack } => self.attach(n, full, position, ack),
-            Action::Detach => self.detach(n),
-            Action::Ack => self.acknowledge(n),
-        }
-    }
-
-    fn connect(&mut self, n: usize, to: usize) {
-        self.wires.push(Wire { replica: n, master: to, up: vec![], down: vec![], open: true });
-        let wire = self.wires.len() - 1;
-        self.nodes[n].wire = Some(wire);
-        self.event(n, Event::Begun);
-        if self.rng.below(10) == 0 {
-            self.wires[wire].open = false;
-            return self.event(n, Event::Closed("refused"));
-        }
-        self.next_id += 1;
-        let id = ClientId { index: self.next_id, generation: 1 };
-        let peer = Peer { wire, input: vec![], id, psync: false, waits_for_ack: false };
-        self.nodes[to].peers.push(peer);
-        self.event(n, Event::Connected);
-    }
-
-    fn attach(&mut self, n: usize, full: bool, position: Option<Position>, ack: bool) {
-        let node = &mut self.nodes[n];
-        let p = position.expect("every master here has positions");
-        if full {
-            node.repl.rebase(p.replid.clone(), p.offset);
-        } else {
-            assert_eq!(
-                (&node.repl.replid, node.repl.offset()),
-                (&p.replid, p.offset),
-                "it goes on there"
-            );
-            if node.repl.backlog.is_none() {
-                node.repl.open_backlog();
-            }
-        }
-        let wire = node.wire.take().expect("the connection is there");
-        let input = std::mem::take(&mut node.input);
-        node.reader = Some(Reader { wire, input, db: p.db.unwrap_or(usize::MAX), ..Reader::default() });
-        if ack {
-            self.acknowledge(n);
-        }
-        self.apply(n);
-    }
-
-    fn detach(&mut self, n: usize) {
-        let Some(reader) = self.nodes[n].reader.take() else { return };
-        self.wires[reader.wire].open = false;
-        if self.nodes[n].repl.link.is_online() {
-            let position = self.position(n, reader.db);
-            self.event(n, Event::Lost(Some(position)));
-        }
-    }
-
-    fn position(&self, n: usize, db: usize) -> Position {
-        let r = &self.nodes[n].repl;
-        Position { replid: r.replid.clone(), offset: r.offset(), db: (db < DBS).then_some(db) }
-    }
-
-    fn acknowledge(&mut self, n: usize) {
-        let node = &self.nodes[n];
-        if let Some(r) = &node.reader {
-            let ack = encoded(&["REPLCONF", "ACK", &node.repl.offset().to_string()]);
-            self.wires[r.wire].up.extend_from_slice(&ack);
-        }
-    }
-
-    /// What came from the master: up to `most` bytes of it.
-    fn receive(&mut self, w: usize, most: usize) {
-        let n = self.wires[w].replica;
-        let take = self.wires[w].down.len().min(most);
-        if let Some(r) = self.nodes[n].reader.as_mut().filter(|r| r.wire == w) {
-            r.input.extend(self.wires[w].down.drain(..take));
-            self.nodes[n].repl.link.heard(self.now);
-            return self.apply(n);
-        }
-        if self.nodes[n].wire != Some(w) || self.nodes[n].loading {
-            return;
-        }
-        let bytes: Vec<u8> = self.wires[w].down.drain(..take).collect();
-        self.nodes[n].input.extend(bytes);
-        while self.nodes[n].wire == Some(w) {
-            let mut input = std::mem::take(&mut self.nodes[n].input);
-            let done = match self.nodes[n].repl.link.wants() {
-                Wants::Nothing => None,
-                Wants::Line => match reply_in::line(&input) {
-                    ReplyLine::Whole(line, used) => {
-                        let line = line.to_vec();
-                        self.nodes[n].input = input.split_off(used);
-                        self.event(n, Event::Line(&line));
-                        continue;
-                    }
-                    _ => None,
-                },
-                Wants::Bulk(most) if !input.is_empty() => Some(most.min(input.len())),
-                Wants::Bulk(_) => None,
-            };
-            match done {
-                None => {
-                    self.nodes[n].input = input;
-                    return;
-                }
-                Some(used) => {
-                    let rest = input.split_off(used);
-                    self.nodes[n].input = rest;
-                    self.event(n, Event::Bulk(&input));
-                }
-            }
-        }
-    }
-
-    fn loaded(&mut self, n: usize) {
-        let (data, position) = restored(&std::mem::take(&mut self.nodes[n].file));
-        self.nodes[n].data = data;
-        self.nodes[n].loading = false;
-        self.event(n, Event::Loaded { db: position.db });
-        let w = self.nodes[n].reader.as_ref().map(|r| r.wire);
-        if let Some(w) = w.filter(|w| !self.wires[*w].open) {
-            self.cut(w);
-        }
-    }
-
-    /// Runs what is complete of the stream.
-    fn apply(&mut self, n: usize) {
-        loop {
-            let node = &mut self.nodes[n];
-            let Some(r) = &mut node.reader else { return };
-            let (mut spans, mut state) = (Vec::new(), ParseState::default());
-            let limits = ParseLimits { max_bulk: i64::MAX, authenticated: true };
-            let Parsed::Multibulk { len } = state.next(&r.input, &limits, &mut spans) else { break };
-            let raw: Vec<u8> = r.input.drain(..len).collect();
-            let words: Vec<Vec<u8>> = spans.iter().map(|s| raw[s.off..s.off + s.len].to_vec()).collect();
-            let mut asked = false;
-            match (&words[0][..], &mut r.queue) {
-                (b"MULTI", queue) => *queue = Some(Vec::new()),
-                (b"EXEC", queue) => {
-                    for words in queue.take().expect("MULTI came before") {
-                        run(&mut node.data, &mut r.db, &words);
-                    }
-                }
-                (_, Some(queue)) => queue.push(words),
-                (b"REPLCONF", _) => asked = true,
-                (_, None) => run(&mut node.data, &mut r.db, &words),
-            }
-            if asked {
-                self.acknowledge(n);
-            }
-            let node = &mut self.nodes[n];
-            let r = node.reader.as_mut().expect("still there");
-            if r.queue.is_some() {
-                r.unfinished.extend_from_slice(&raw);
-            } else {
-                let b = node.repl.backlog.as_mut().expect("a replica keeps its stream");
-                b.push(&std::mem::take(&mut r.unfinished));
-                b.push(&raw);
-                self.look(n);
-            }
-        }
-        self.trim(n);
-    }
-
-    // ---- the master's half -------------------------------------------------------------------------
-
-    fn disconnect_replicas(&mut self, n: usize) {
-        for peer in std::mem::take(&mut self.nodes[n].peers) {
-            if peer.psync {
-                self.nodes[n].repl.replicas.forget(peer.id);
-                self.wires[peer.wire].open = false;
-            } else {
-                self.nodes[n].peers.push(peer);
-            }
-        }
-    }
-
-    fn trim(&mut self, n: usize) {
-        let size = self.backlog_size;
-        let r = &mut self.nodes[n].repl;
-        let wanted = r.replicas.wanted(r.offset());
-        if let Some(b) = &mut r.backlog {
-            b.trim(size, wanted);
-        }
-    }
-
-    fn serve(&mut self, w: usize, most: usize) {
-        let n = self.wires[w].master;
-        let Some(i) = self.nodes[n].peers.iter().position(|p| p.wire == w) else {
-            self.wires[w].up.clear();
-            return;
-        };
-        let take = self.wires[w].up.len().min(most);
-        let bytes: Vec<u8> = self.wires[w].up.drain(..take).collect();
-        self.nodes[n].peers[i].input.extend(bytes);
-        while let Some(i) = self.nodes[n].peers.iter().position(|p| p.wire == w) {
-            let p = &mut self.nodes[n].peers[i];
-            let (mut spans, mut state) = (Vec::new(), ParseState::default());
-            let limits = ParseLimits { max_bulk: i64::MAX, authenticated: true };
-            let Parsed::Multibulk { len } = state.next(&p.input, &limits, &mut spans) else { return };
-            let raw: Vec<u8> = p.input.drain(..len).collect();
-            let words: Vec<String> = spans
-                .iter()
-                .map(|s| String::from_utf8_lossy(&raw[s.off..s.off + s.len]).into_owned())
-                .collect();
-            self.answer(n, i, &words);
-        }
-    }
-
-    fn answer(&mut self, n: usize, i: usize, words: &[String]) {
-        let (id, w) = (self.nodes[n].peers[i].id, self.nodes[n].peers[i].wire);
-        let text: &[u8] = match words[0].as_str() {
-            "PING" if self.nodes[n].loading => b"-LOADING x\r\n",
-            "PING" => b"+PONG\r\n",
-            "REPLCONF" if words[1] == "ACK" => return self.acknowledged(n, i, &words[2]),
-            "REPLCONF" => b"+OK\r\n",
-            "PSYNC" => {
-                let link = &self.nodes[n].repl.link;
-                if self.nodes[n].loading || link.is_on() && !link.is_online() {
-                    b"-NOMASTERLINK x\r\n"
-                } else {
-                    return self.psync(n, i, &words[1], words[2].parse().expect("a number"));
-                }
-            }
-            other => panic!("{other}"),
-        };
-        assert!(self.nodes[n].repl.replicas.get(id).is_none(), "a replica only acknowledges");
-        self.wires[w].down.extend_from_slice(text);
-    }
-
-    fn acknowledged(&mut self, n: usize, i: usize, offset: &str) {
-        let (now, p) = (self.now, &mut self.nodes[n].peers[i]);
-        p.waits_for_ack = false;
-        let (id, w) = (p.id, p.wire);
-        let offset: i64 = offset.parse().expect("a number");
-        self.nodes[n].repl.replicas.acknowledge(id, offset, None, now);
-        let replica = &self.nodes[self.wires[w].replica].repl;
-        if replica.replid == self.nodes[n].repl.replid && self.wires[w].open {
-            assert!(replica.offset().cast_signed() >= offset, "what was acknowledged is there");
-        }
-    }
-
-    fn psync(&mut self, n: usize, i: usize, replid: &str, offset: i64) {
-        let now = self.now;
-        let eof = self.rng.below(2) == 0;
-        let node = &mut self.nodes[n];
-        node.peers[i].psync = true;
-        let id = node.peers[i].id;
-        if node.repl.backlog.is_none() {
-            node.repl.change_id();
-            node.repl.open_backlog();
-            node.selected = None;
-        }
-        if let Some(at) = node.repl.can_continue(replid.as_bytes(), offset) {
-            let line = format!("+CONTINUE {}\r\n", node.repl.replid);
-            let r = node.repl.replicas.attach(id, false, Stage::Online);
-            (r.at, r.ack_at) = (at, now);
-            r.head.extend_from_slice(line.as_bytes());
-            return;
-        }
-        node.full_syncs += 1;
-        let db = match &node.reader {
-            Some(r) => r.db.min(DBS - 1),
-            None => node.selected.take().unwrap_or(0),
-        };
-        let at = Position { replid: node.repl.replid.clone(), offset: node.repl.offset(), db: Some(db) };
-        let mut bytes = snapshot(&node.data, &at);
-        let r = node.repl.replicas.attach(id, false, Stage::WaitStart);
-        r.begin(at.offset, &at.replid);
-        if eof {
-            let mark = random_id();
-            assert_eq!(mark.len(), MARK);
-            r.stage = Stage::SendBulk;
-            r.head.extend_from_slice(format!("$EOF:{mark}\r\n").as_bytes());
-            bytes.extend_from_slice(mark.as_bytes());
-            let len = bytes.len() as u64;
-            r.bulk = Some(Bulk { source: Source::Memory(bytes), len, sent: 0 });
-            node.peers[i].waits_for_ack = true;
-        } else {
-            let len = bytes.len() as u64;
-            r.transfer(Source::Memory(bytes), len);
-        }
-    }
-
-    /// Sends a replica what is its turn.
-    fn write(&mut self, n: usize, i: usize, most: usize) {
-        let (id, w) = (self.nodes[n].peers[i].id, self.nodes[n].peers[i].wire);
-        let waits = self.nodes[n].peers[i].waits_for_ack;
-        let end = self.nodes[n].repl.offset();
-        let Some(b) = &self.nodes[n].repl.backlog else { return };
-        let Some(r) = self.nodes[n].repl.replicas.get(id) else { return };
-        let next = r.next(end);
-        let bytes: Vec<u8> = match next {
-            Next::Nothing | Next::Piece(_) => return,
-            Next::Stream(_) if waits => return,
-            Next::Head => r.head.iter().copied().take(most).collect(),
-            Next::Bulk(at) => match &r.bulk {
-                Some(Bulk { source: Source::Memory(m), .. }) => {
-                    m[at as usize..].iter().copied().take(most).collect()
-                }
-                _ => return,
-            },
-            Next::Stream(at) => b.slices(at, 4).iter().flat_map(|s| s.to_vec()).take(most).collect(),
-        };
-        let now = self.now;
-        let r = self.nodes[n].repl.replicas.get_mut(id).expect("just seen");
-        r.sent(next, bytes.len(), now);
-        self.wires[w].down.extend_from_slice(&bytes);
-        self.trim(n);
-    }
-
-    /// A master writes: one write, or a transaction of several.
-    fn work(&mut self, n: usize) {
-        if self.nodes[n].repl.link.is_on() || self.nodes[n].loading {
-            return;
-        }
-        let writes = if self.rng.below(3) == 0 { 1 + self.rng.below(5) } else { 1 };
-        let mut stream = Vec::new();
-        if writes > 1 {
-            stream.extend(encoded(&["MULTI"]));
-        }
-        for _ in 0..writes {
-            self.serial += 1;
-            let db = self.rng.below(DBS as u64) as usize;
-            let node = &mut self.nodes[n];
-            if node.selected != Some(db) {
-                node.selected = Some(db);
-                stream.extend(encoded(&["SELECT", &db.to_string()]));
-            }
-            stream.extend(encoded(&["PUSH", &self.serial.to_string()]));
-            node.data[db].push(self.serial);
-        }
-        if writes > 1 {
-            stream.extend(encoded(&["EXEC"]));
-        }
-        let node = &mut self.nodes[n];
-        match &mut node.repl.backlog {
-            Some(b) => b.push(&stream),
-            None => {
-                node.selected = None;
-                return;
-            }
-        }
-        self.trim(n);
-        self.look(n);
-    }
-
-    fn originate(&mut self, n: usize, words: &[&str]) {
-        let node = &mut self.nodes[n];
-        if !node.repl.link.is_on()
-            && let Some(b) = &mut node.repl.backlog
-        {
-            b.push(&encoded(words));
-            self.look(n);
-        }
-    }
-
-    // ---- what happens ------------------------------------------------------------------------------
-
     fn cut(&mut self, w: usize) {
         self.wires[w].open = false;
         let (replica, master) = (self.wires[w].replica, self.wires[w].master);
         if let Some(i) = self.nodes[master].peers.iter().position(|p| p.wire == w) {
             let peer = self.nodes[master].peers.remove(i);
-            self.nodes[master].repl.replicas.forget(peer.id);
+            self.lost_replica(master, peer.id);
         }
         if self.nodes[replica].wire == Some(w) {
             if !self.nodes[replica].loading {
@@ -562,12 +194,21 @@ impl Sim {
         }
     }
 
+    fn target(&self, n: usize) -> Target {
+        Target { host: "h".into(), port: u16::try_from(n).expect("few nodes") }
+    }
+
+    /// REPLICAOF.
     fn follow(&mut self, n: usize, to: usize) {
-        let was_master = !self.nodes[n].repl.link.is_on();
-        let same = self.nodes[n].repl.link.target().is_some_and(|t| usize::from(t.port) == to);
-        if to == n || same || self.nodes[n].loading {
+        let same = self.nodes[n].repl.link.target() == Some(&self.target(to));
+        if to == n || same || self.nodes[n].loading || self.nodes[n].repl.failover.is_on() {
             return;
         }
+        self.obey(n, to);
+    }
+
+    fn obey(&mut self, n: usize, to: usize) {
+        let was_master = !self.nodes[n].repl.link.is_on();
         let at = match &self.nodes[n].reader {
             Some(r) => Some(self.position(n, r.db)),
             None => was_master.then(|| self.position(n, usize::MAX)),
@@ -575,12 +216,19 @@ impl Sim {
         if was_master && self.nodes[n].repl.backlog.is_none() {
             self.nodes[n].repl.open_backlog();
         }
-        let target = Target { host: "h".into(), port: to as u16 };
+        let target = self.target(to);
         self.event(n, Event::Order { target, at });
     }
 
+    /// REPLICAOF NO ONE.
     fn promote(&mut self, n: usize) {
-        if !self.nodes[n].repl.link.is_on() || self.nodes[n].loading {
+        if !self.nodes[n].loading && !self.nodes[n].repl.failover.is_on() {
+            self.become_master(n);
+        }
+    }
+
+    fn become_master(&mut self, n: usize) {
+        if !self.nodes[n].repl.link.is_on() {
             return;
         }
         self.event(n, Event::Release);
@@ -618,9 +266,11 @@ impl Sim {
         }
         if let Some((data, position)) = disk {
             self.nodes[n].data = data;
-            if let Some(p) = position {
+            // A log has the data and no position.
+            if let Some(p) = position.filter(|_| self.rng.below(3) > 0) {
                 let replica = self.nodes[n].repl.link.is_on();
                 self.nodes[n].repl.restore(p, replica);
+                self.nodes[n].floor = self.nodes[n].repl.offset();
             }
         }
         for w in wires {
@@ -645,9 +295,13 @@ impl Sim {
         self.now += 1;
         for n in 0..self.nodes.len() {
             self.event(n, Event::Tick);
-            if self.rng.below(3) == 0 {
+            let end = self.nodes[n].repl.offset();
+            self.nodes[n].repl.marks.note(self.now, end);
+            if self.rng.below(3) == 0 && !self.nodes[n].repl.failover.is_timed() {
                 self.originate(n, &["PING"]);
             }
+            self.begin_group(n);
+            self.trim(n);
         }
     }
 
@@ -664,39 +318,50 @@ impl Sim {
         assert_eq!(first, d, "node {n} differs at {place:?}");
     }
 
-    fn step(&mut self) {
+    fn perform_move(&mut self, Move(what, chance): Move) {
+        self.rng = Rng::seeded(chance);
         let n = self.any();
         let wires = self.wires.len() as u64;
-        match self.rng.below(100) {
-            0..20 => self.work(n),
-            20..75 if wires > 0 => {
+        match what {
+            0..18 => self.work(n),
+            18..70 if wires > 0 => {
                 // The latest connections are those that live.
                 let back = self.rng.below(wires.min(8));
                 let most = 1 + self.rng.below(400) as usize;
                 self.deliver((wires - 1 - back) as usize, most);
             }
-            75..82 => self.tick(),
-            82..86 if self.nodes[n].loading => self.loaded(n),
-            86..89 if wires > 0 => {
+            70..78 => self.tick(),
+            78..82 if self.nodes[n].loading => self.loaded(n),
+            82..85 if wires > 0 => {
                 let back = self.rng.below(wires.min(8));
                 let w = (wires - 1 - back) as usize;
                 if self.wires[w].open {
                     self.cut(w);
                 }
             }
-            89..91 => {
+            85..87 => {
                 let to = self.any();
                 self.follow(n, to);
             }
-            91 => self.promote(n),
-            92 => self.save(n),
-            93 => self.restart(n),
-            94 => (0..30).for_each(|_| self.work(n)),
-            95 => self.originate(n, &["REPLCONF", "GETACK", "*"]),
+            87 => self.promote(n),
+            88 => self.save(n),
+            89 => self.restart(n),
+            90 => (0..30).for_each(|_| self.work(n)),
+            91 => self.originate(n, &["REPLCONF", "GETACK", "*"]),
+            92 => self.begin_child(n),
+            93..95 => self.end_child(n),
+            95 => self.wait(n),
+            96..98 => self.fail_over(n),
+            98 => self.abort_failover(n),
             _ => {}
         }
-        let n = self.any();
-        self.look(n);
+        self.look_at_failovers();
+        for n in 0..self.nodes.len() {
+            self.look(n);
+            let node = &mut self.nodes[n];
+            assert!(node.repl.offset() >= node.floor, "the offset of node {n} falls");
+            node.floor = node.repl.offset();
+        }
     }
 
     /// All that is on its way arrives.
@@ -706,12 +371,14 @@ impl Sim {
                 if self.nodes[n].loading {
                     self.loaded(n);
                 }
+                self.end_child(n);
             }
             for w in self.wires.len().saturating_sub(40)..self.wires.len() {
                 if self.wires[w].open {
                     (0..4).for_each(|_| self.deliver(w, 100_000));
                 }
             }
+            self.look_at_failovers();
             self.tick();
         }
     }
@@ -725,22 +392,34 @@ impl Sim {
         })
     }
 
-    fn ends_well(&mut self) {
-        self.backlog_size = 1 << 20;
+    /// Quiet nodes become equal, and stay online.
+    fn settles(&mut self, what: &str) {
         let all = self.nodes.len();
-        // Loads end, since REPLICAOF is refused meanwhile.
+        let tree = |s: &Sim| {
+            let online = (0..all).filter(|n| s.nodes[*n].repl.link.is_online()).count();
+            online == all - 1 && s.equal()
+        };
+        let rounds = (0..20).find(|_| {
+            self.settle();
+            tree(self)
+        });
+        assert!(rounds.is_some(), "{what}: {:?}", self.states());
+    }
+
+    fn ends_well(&mut self, chance: u64) {
+        self.rng = Rng::seeded(chance);
+        (self.backlog_size, self.quiet) = (1 << 20, true);
+        let all = self.nodes.len();
+        // Loads and handovers end, since REPLICAOF is refused meanwhile.
+        self.settle();
+        (0..all).for_each(|n| self.abort_failover(n));
         self.settle();
         self.promote(0);
         for n in 1..all {
             let to = self.rng.below(n as u64) as usize;
             self.follow(n, to);
         }
-        let tree = |s: &Sim| (1..all).all(|n| s.nodes[n].repl.link.is_online()) && s.equal();
-        let rounds = (0..20).find(|_| {
-            self.settle();
-            tree(self)
-        });
-        assert!(rounds.is_some(), "quiet nodes become equal: {:?}", self.states());
+        self.settles("quiet nodes become equal");
         let full: usize = self.nodes.iter().map(|n| n.full_syncs).sum();
         for w in 0..self.wires.len() {
             if self.wires[w].open {
@@ -748,13 +427,28 @@ impl Sim {
                 self.work(0);
             }
         }
-        let rounds = (0..20).find(|_| {
-            self.settle();
-            tree(self)
-        });
-        assert!(rounds.is_some(), "and again after a cut: {:?}", self.states());
+        self.settles("and again after a cut");
         let again: usize = self.nodes.iter().map(|n| n.full_syncs).sum();
         assert_eq!(full, again, "a cut costs no full sync while the backlog has it all");
+        self.outlives_the_master();
+    }
+
+    /// What WAIT has counted is not lost when the master is, and a replica takes its place that was counted.
+    fn outlives_the_master(&mut self) {
+        self.work(0);
+        let counted = self.serial;
+        self.settle();
+        let Some(&next) = self.followers(0).first() else { return };
+        self.work(0);
+        self.nodes[0].disk = None;
+        self.restart(0);
+        self.promote(next);
+        for n in 0..self.nodes.len() {
+            self.follow(n, next);
+        }
+        self.settles("a replica takes the place of the master");
+        let has = |data: &Data| data.iter().any(|list| list.contains(&counted));
+        assert!(self.nodes.iter().all(|n| has(&n.data)), "write {counted} is lost: {:?}", self.states());
     }
 
     fn states(&self) -> BTreeMap<usize, String> {
@@ -767,26 +461,20 @@ impl Sim {
     }
 }
 
-fn run(data: &mut Data, db: &mut usize, words: &[Vec<u8>]) {
-    let number = |w: &[u8]| String::from_utf8_lossy(w).parse::<u64>().expect("a number");
-    match &words[0][..] {
-        b"SELECT" => *db = number(&words[1]) as usize,
-        b"PUSH" => data[*db].push(number(&words[1])),
-        b"PING" | b"REPLCONF" => {}
-        other => panic!("{}", String::from_utf8_lossy(other)),
-    }
+/// The nodes of a seed, and what happens to them.
+fn schedule(seed: u64) -> Vec<Move> {
+    let mut rng = Rng::seeded(seed ^ 0x5eed);
+    (0..STEPS).map(|_| Move(rng.below(100), rng.next_u64())).collect()
 }
 
-fn play(seed: u64) {
+fn play(seed: u64, moves: &[Move]) {
     let mut sim = Sim::new(seed);
     for n in 1..sim.nodes.len() {
         let to = sim.rng.below(n as u64) as usize;
         sim.follow(n, to);
     }
-    for _ in 0..STEPS {
-        sim.step();
-    }
-    sim.ends_well();
+    moves.iter().for_each(|m| sim.perform_move(*m));
+    sim.ends_well(seed);
 }
 
 #[test]
@@ -796,9 +484,14 @@ fn nodes_agree_whatever_happens_to_them() {
     };
     let (first, count) = (asked("FIRST_SEED", 0), asked("SEEDS", 300));
     for seed in first..first + count {
-        if let Err(why) = std::panic::catch_unwind(|| play(seed)) {
-            eprintln!("seed {seed} failed");
-            std::panic::resume_unwind(why);
+        let moves = schedule(seed);
+        let fails = |moves: &[Move]| catch_unwind(AssertUnwindSafe(|| play(seed, moves))).is_err();
+        if fails(&moves) {
+            // Each try that fails is told by the panic: the last one is that of the moves that are left.
+            let needed = shrink(&moves, fails);
+            eprintln!("seed {seed} fails with these of its {} moves: {needed:?}", moves.len());
+            play(seed, &needed);
+            unreachable!("it has failed before");
         }
     }
 }

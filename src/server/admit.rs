@@ -17,7 +17,7 @@
 //! request may skip all of this is one test of three words: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits, link_client, script, tracking};
+use super::{Server, ServerStates, auth, disk, evict, limits, link_client, role, script, tracking};
 use crate::acl::denials::DeniedIn;
 use crate::acl::selector::Denied;
 use crate::clients::pause::action;
@@ -36,6 +36,8 @@ const NO_REPLICAS: CmdError = CmdError::Msg(&"NOREPLICAS Not enough good replica
 const READ_ONLY: CmdError = CmdError::Msg(&"READONLY You can't write against a read only replica.");
 const MASTER_DOWN: CmdError =
     CmdError::Msg(&"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+const LAGS: CmdError =
+    CmdError::Msg(&"MASTERDOWN Nothing was heard of MASTER for longer than replica-max-lag allows.");
 const LOADING: CmdError = CmdError::Msg(&"LOADING Redis is loading the dataset in memory");
 const LISTENS: CmdError = CmdError::Msg(&"ERR Replica can't interact with the keyspace");
 
@@ -282,7 +284,7 @@ fn state_refuses(srv: &Server, c: &Client, e: &CommandRow, acts: Acts) -> Option
         )));
     }
     if states.has(ServerStates::STALE) && acts.lacks & cf::STALE != 0 {
-        return Some(MASTER_DOWN);
+        return Some(master_down(srv));
     }
     if states.has(ServerStates::LOADING) && acts.lacks & cf::LOADING != 0 {
         return Some(LOADING);
@@ -343,6 +345,11 @@ fn of_link(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
     if queues { Verdict::Queue } else { Verdict::Run }
 }
 
+/// Why a stale replica does not answer.
+fn master_down(srv: &Server) -> CmdError {
+    if role::lags(srv) { LAGS } else { MASTER_DOWN }
+}
+
 // ---- scripts ----------------------------------------------------------------------------------------
 
 /// May a script begin that says by `flags` what it does? `caller` asked for it, by a command that only
@@ -350,10 +357,10 @@ fn of_link(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict {
 pub fn script(srv: &Server, caller: ClientId, flags: Flags, by_ro: bool) -> Option<CmdError> {
     let stale = srv.states.has(ServerStates::STALE);
     if flags.has(Flags::COMPAT) {
-        return stale.then_some(MASTER_DOWN);
+        return stale.then(|| master_down(srv));
     }
     if stale && !flags.has(Flags::ALLOW_STALE) {
-        return Some(SCRIPT_MASTER_DOWN);
+        return Some(if role::lags(srv) { LAGS } else { SCRIPT_MASTER_DOWN });
     }
     let obeyed = srv.clients[caller].has(flag::OBEYED);
     if flags.has(Flags::NO_CLUSTER) && srv.config.cluster_enabled {

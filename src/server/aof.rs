@@ -30,7 +30,7 @@ use crate::sys::clock::mono_ns;
 use crate::sys::{errno, fsx};
 use crate::{notice, warning};
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -336,6 +336,24 @@ pub fn start(srv: &mut Server) -> bool {
             return false;
         }
     }
+    reopened(srv);
+    true
+}
+
+/// As `start`, with the snapshot that was loaded a moment ago as the base. False when that cannot be.
+pub fn start_with(srv: &mut Server, loaded: &Metadata) -> bool {
+    debug_assert_eq!(srv.aof.state, AofState::Off);
+    rewrite::stop(srv);
+    srv.aof.state = AofState::WaitRewrite;
+    if !rewrite::begin_with(srv, loaded) {
+        srv.aof.state = AofState::Off;
+        return false;
+    }
+    reopened(srv);
+    true
+}
+
+fn reopened(srv: &mut Server) {
     srv.aof.last_sync = srv.clock.unix_secs();
     if srv.bio.failed().is_some() {
         warning!("AOF reopen, just ignore the AOF fsync error in bio job");
@@ -344,13 +362,13 @@ pub fn start(srv: &mut Server) -> bool {
     if srv.aof.write_error.take().is_some() {
         warning!("AOF reopen, just ignore the last error.");
     }
-    true
 }
 
 /// CONFIG SET appendonly no.
 pub fn stop(srv: &mut Server) {
     debug_assert_ne!(srv.aof.state, AofState::Off);
     rewrite::stop(srv);
+    let gathers = srv.aof.state == AofState::WaitRewrite;
     flush(srv, true);
     if let Some(file) = srv.aof.file.take()
         && let Err(e) = file.sync_data()
@@ -362,6 +380,16 @@ pub fn stop(srv: &mut Server) {
     (srv.aof.increment_size, srv.aof.synced_size) = (0, 0);
     (srv.aof.fsynced, srv.aof.syncs) = (None, SyncedOffset::default());
     feed(srv, false);
+    if gathers {
+        drop_gathered(srv);
+    }
+}
+
+/// What was gathered belongs to a base that there will not be.
+pub fn drop_gathered(srv: &Server) {
+    let temp = temp_increment(srv);
+    notice!("Removing the temp incr aof file {} in the background", shown(&temp));
+    unlink(&LogPlace::of(srv), &temp, |path| srv.bio.unlink(path));
 }
 
 /// At the end: all of it, and onto the disk.

@@ -11,9 +11,10 @@
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
-use super::{Server, apply, jobs, listen, master, rewrite, script_debug};
+use super::{Server, apply, jobs, link_client, listen, master, rewrite, script_debug};
 use crate::ds::table::{Resize, set_resize};
 use crate::jobs::child::{Child, ChildKind, Exit, Progress, REPORT_MS, Report};
+use crate::replication::Position;
 use crate::sys::clock::{mono_ns, unix_ms};
 use crate::sys::process::{self, Ended, Fork};
 use crate::sys::{cpu, signals};
@@ -67,6 +68,8 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
                 kind,
                 started_ms: unix_ms(),
                 dirty: srv.ks.dirty,
+                stands: stands(srv, kind),
+                for_replicas: false,
                 progress: Progress { keys_total: total, ..Progress::default() },
                 reports,
                 read_ms: unix_ms(),
@@ -75,6 +78,14 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
             Ok(None)
         }
     }
+}
+
+/// Where the snapshot that the child writes to a file stands in the stream. What a running unit has changed
+/// is in the snapshot and not in the stream yet: then nowhere.
+fn stands(srv: &Server, kind: ChildKind) -> Option<Position> {
+    let to_file = kind == ChildKind::Snapshot && srv.transfer.is_none();
+    let settled = srv.ops.is_empty() && srv.repl.backlog.is_some();
+    if to_file && settled { link_client::position(srv) } else { None }
 }
 
 /// While the child lives, pages are shared with it: nothing is moved about without need.

@@ -9,14 +9,15 @@
 use super::child;
 use super::{Server, ServerStates, function, link_client, loading, master, rewrite, role, transfer};
 use crate::algo::num::{loose, parse_i64};
-use crate::config::SanitizeDump;
 use crate::config::special::SavePoint;
+use crate::config::{REDIS_VERSION, SanitizeDump};
 use crate::ds::entry::EntryRef;
 use crate::jobs::child::{Child, ChildKind, Exit};
 use crate::keyspace::Keyspace;
 use crate::keyspace::store::{New, Ttl};
 use crate::persist::aof::push_command;
 use crate::persist::check;
+use crate::persist::rdb::VERSION;
 use crate::persist::rdb::error::Error;
 use crate::persist::rdb::load::{Checks, Loaded, Loader, RdbItem};
 use crate::persist::rdb::save::{SaveOptions, UsageSaved, save};
@@ -41,7 +42,7 @@ pub fn file_of(srv: &Server) -> PathBuf {
 /// `base`: the file will be the base of an AOF.
 pub fn options(srv: &Server, base: bool) -> SaveOptions {
     let mut aux = vec![
-        ("redis-ver", "7.2.6".to_string()),
+        ("redis-ver", REDIS_VERSION.to_string()),
         ("redis-bits", usize::BITS.to_string()),
         ("ctime", srv.clock.unix_secs().to_string()),
         ("used-mem", crate::sys::alloc::used().to_string()),
@@ -296,6 +297,11 @@ impl<S: Source> SnapshotLoad<S> {
         self.loader.at()
     }
 
+    /// Was it written by a server of this version?
+    pub fn is_of_this_version(&self) -> bool {
+        self.load.of_this_version && self.loader.version() == VERSION
+    }
+
     /// To feed what arrives.
     pub fn source(&mut self) -> &mut S {
         self.loader.source()
@@ -349,6 +355,7 @@ struct Load {
     stream_db: Option<u64>,
     replid: Option<String>,
     offset: Option<u64>,
+    of_this_version: bool,
 }
 
 impl Load {
@@ -416,6 +423,10 @@ impl Load {
         match (name, number) {
             (b"repl-stream-db", Some(Ok(n))) => self.stream_db = Some(n),
             (b"repl-offset", Some(Ok(n))) => self.offset = Some(n),
+            (b"redis-ver", _) => {
+                self.of_this_version = value == REDIS_VERSION;
+                aux(srv, name, value);
+            }
             (b"repl-id", _) if is_id(value.as_bytes()) => self.replid = Some(value.into()),
             _ => aux(srv, name, value),
         }

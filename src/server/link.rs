@@ -12,11 +12,14 @@
 //! read beyond the last answer. Inside a command nothing of this is done: what has arrived waits for the
 //! next pass (`pending`), because a full sync replaces the data under the command.
 //!
-//! The file lies beside the snapshot of this server and is brought to the disk while it arrives. It takes the
-//! name of that snapshot before the old data go, so that a full disk costs nothing.
+//! The file lies beside the snapshot of this server and is brought to the disk while it arrives. It takes
+//! the name of that snapshot before the old data go, so that a full disk costs nothing. What waits for the
+//! disk or for the addresses of a name is done by other threads: `placing`, `naming`.
 
+use super::rewrite::ring;
 use super::sync_load::SyncLoad;
 use super::{Server, failover, info, link_client, role, sync_load};
+use crate::bio::{self, Handed};
 use crate::clients::ClientId;
 use crate::net::connect::{self, Connecting};
 use crate::net::reactor::{EXTRA, LINK};
@@ -28,7 +31,8 @@ use crate::sys::{errno, fsx};
 use crate::warning;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// Bytes read at once while the master answers; of a snapshot.
 const LINES: usize = 4 * 1024;
@@ -45,6 +49,13 @@ pub struct MasterLink {
     /// The stream may have more, which no event announces.
     pending: bool,
     file: Option<Incoming>,
+    /// Files opened so far: a thread may still have one when the next is opened.
+    files: u64,
+    /// The file is whole, and a thread puts it in its place.
+    placing: Option<Handed<Result<File, (String, io::Error)>>>,
+    /// A thread looks for the addresses of this master; and whether that is waited for.
+    naming: Option<(Target, Handed<io::Result<Vec<SocketAddr>>>)>,
+    awaits_name: bool,
     pub(super) load: Option<SyncLoad>,
     /// The client that reads the stream of commands, and what it has run of an open transaction.
     pub(super) client: Option<ClientId>,
@@ -69,9 +80,20 @@ impl MasterLink {
         self.client
     }
 
+    fn is_placed(&self) -> bool {
+        self.placing.as_ref().is_some_and(Handed::is_done)
+    }
+
+    fn is_named(&self) -> bool {
+        self.awaits_name && self.naming.as_ref().is_some_and(|(_, addresses)| addresses.is_done())
+    }
+
     /// Is there work that no event announces?
     pub fn has_work(&self) -> bool {
-        self.pending || self.load.as_ref().is_some_and(SyncLoad::has_work)
+        self.is_placed()
+            || self.is_named()
+            || self.pending
+            || self.load.as_ref().is_some_and(SyncLoad::has_work)
     }
 }
 
@@ -150,8 +172,35 @@ pub fn tick(srv: &mut Server) {
 
 fn connect_to(srv: &mut Server, to: &Target) {
     close(srv);
+    if let Some(address) = connect::address(&to.host, to.port) {
+        return connect_at(srv, &[address]);
+    }
+    let link = &mut srv.master_link;
+    // A thread that still looks for them is waited for. What it has found for an earlier try may be old.
+    if link.naming.as_ref().is_none_or(|(target, addresses)| target != to || addresses.is_done()) {
+        let (host, port, waker) = (to.host.clone(), to.port, srv.reactor.waker());
+        let found = bio::aside("resolver", move || connect::resolve(&host, port), move || ring(&waker));
+        match found {
+            Ok(addresses) => link.naming = Some((to.clone(), addresses)),
+            Err(e) => return event(srv, Event::Refused(&errno::text(&e))),
+        }
+    }
+    srv.master_link.awaits_name = true;
+}
+
+/// The addresses of the master have been found, or none.
+fn named(srv: &mut Server) {
+    srv.master_link.awaits_name = false;
+    let Some((_, addresses)) = srv.master_link.naming.take() else { return };
+    match addresses.outcome() {
+        Ok(all) => connect_at(srv, &all),
+        Err(e) => event(srv, Event::Refused(&errno::text(&e))),
+    }
+}
+
+fn connect_at(srv: &mut Server, all: &[SocketAddr]) {
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
-    let begun = connect::start(&to.host, to.port, from.as_deref()).and_then(|mut stream| {
+    let begun = connect::start(all, from.as_deref()).and_then(|mut stream| {
         stream.register(srv.reactor.registry(), mio::Token(EXTRA + LINK))?;
         Ok(stream)
     });
@@ -179,7 +228,7 @@ fn send(srv: &mut Server, bytes: &[u8]) {
 fn close(srv: &mut Server) {
     let link = &mut srv.master_link;
     link.input = Vec::new();
-    link.pending = false;
+    (link.pending, link.awaits_name) = (false, false);
     if let Some(mut stream) = link.stream.take() {
         stream.deregister(srv.reactor.registry());
         // A child has copies of all descriptors: a mere close would leave the master waiting.
@@ -205,7 +254,11 @@ pub fn ready(srv: &mut Server) {
 
 /// Once per pass, outside of commands: reads what has come, and goes on with a load.
 pub fn drive(srv: &mut Server) {
-    if srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work) {
+    if srv.master_link.is_named() {
+        named(srv);
+    } else if srv.master_link.is_placed() {
+        placed(srv);
+    } else if srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work) {
         // What has come is loaded before more is read: memory holds one share of it at a time.
         sync_load::step(srv);
     } else if srv.master_link.pending {
@@ -215,7 +268,10 @@ pub fn drive(srv: &mut Server) {
 
 fn read(srv: &mut Server) {
     if srv.repl.link.state_name() == "connecting" {
-        let Some(stream) = &srv.master_link.stream else { return };
+        let Some(stream) = &srv.master_link.stream else {
+            srv.master_link.pending = false;
+            return;
+        };
         match connect::state(stream) {
             Connecting::Pending => {
                 srv.master_link.pending = false;
@@ -319,8 +375,10 @@ fn take_line(srv: &mut Server) -> Taken {
 
 fn open_file(srv: &mut Server) {
     drop_file(srv);
-    let path = PathBuf::from(format!("temp-{}.{}.rdb", srv.clock.unix_secs(), std::process::id()));
-    let opened = File::options().write(true).create(true).truncate(true).open(&path);
+    srv.master_link.files += 1;
+    let (secs, pid, n) = (srv.clock.unix_secs(), std::process::id(), srv.master_link.files);
+    let path = PathBuf::from(format!("temp-{secs}.{pid}.{n}.rdb"));
+    let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
     match opened {
         Ok(file) => {
             srv.master_link.file = Some(Incoming { file, path, strides: fsx::Strides::default() });
@@ -349,6 +407,8 @@ fn append(srv: &mut Server, bytes: &[u8]) {
 }
 
 fn drop_file(srv: &mut Server) {
+    // What is put in its place already stays there, as after a crash: it is a whole snapshot.
+    srv.master_link.placing = None;
     if let Some(Incoming { path, .. }) = srv.master_link.file.take()
         && let Err(e) = srv.bio.unlink(&path)
         && e.kind() != io::ErrorKind::NotFound
@@ -367,20 +427,39 @@ fn load(srv: &mut Server) {
         return event(srv, Event::FileFailed);
     };
     sync_load::kill_save(srv);
-    let placed = file.sync_all().map_err(|e| ("sync the temp DB to disk".to_string(), e));
-    drop(file);
-    let to = super::jobs::file_of(srv);
+    let (to, waker) = (super::jobs::file_of(srv), srv.reactor.waker());
+    let work = move || put_in_place(file, &path, &to);
+    srv.master_link.placing = Some(srv.bio.hand_over_file(work, move || ring(&waker)));
+}
+
+/// On the thread: the file is brought to the disk and gets its name. A failure says what was tried.
+fn put_in_place(file: File, path: &Path, to: &Path) -> Result<File, (String, io::Error)> {
     let shown = to.display();
-    let placed = placed
+    let placed = file
+        .sync_all()
+        .map_err(|e| ("sync the temp DB to disk".to_string(), e))
         .and_then(|()| {
-            std::fs::rename(&path, &to).map_err(|e| (format!("rename the temp DB into {shown}"), e))
+            std::fs::rename(path, to).map_err(|e| (format!("rename the temp DB into {shown}"), e))
         })
-        .and_then(|()| fsx::sync_folder_of(&to).map_err(|e| (format!("sync DB directory {shown}"), e)));
-    if let Err((what, e)) = placed {
-        warning!("Failed trying to {what} in MASTER <-> REPLICA synchronization: {}", errno::text(&e));
+        .and_then(|()| fsx::sync_folder_of(to).map_err(|e| (format!("sync DB directory {shown}"), e)));
+    if placed.is_err() {
         // Gone already, when only the folder could not be synced.
-        let _ = std::fs::remove_file(&path);
-        return event(srv, Event::FileFailed);
+        let _ = std::fs::remove_file(path);
     }
-    sync_load::begin(srv);
+    placed.map(|()| file)
+}
+
+/// The thread is done.
+fn placed(srv: &mut Server) {
+    let Some(done) = srv.master_link.placing.take() else { return };
+    debug_assert!(srv.repl.link.loads());
+    match done.outcome() {
+        // By its handle: the name may stand for a snapshot of this server by now.
+        Ok(file) => sync_load::begin(srv, file),
+        Err((what, e)) => {
+            let why = errno::text(&e);
+            warning!("Failed trying to {what} in MASTER <-> REPLICA synchronization: {why}");
+            event(srv, Event::FileFailed);
+        }
+    }
 }

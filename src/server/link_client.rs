@@ -17,7 +17,7 @@
 //!   the end of the backlog.
 
 use super::call::{CallSource, call};
-use super::{Server, client_info, disk, kill, link, master, policy, role, settle};
+use super::{Server, ServerStates, client_info, disk, kill, link, master, policy, role, settle};
 use crate::algo::quote::repr;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;
@@ -144,6 +144,9 @@ pub fn read_offset(srv: &Server) -> u64 {
 pub fn apply(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
     let now = srv.clock.unix_secs();
     srv.repl.link.heard(now);
+    if srv.states.has(ServerStates::STALE) {
+        role::refresh(srv);
+    }
     role::applying(srv, true);
     let flow = call(srv, id, cmd, args, out, CallSource::Client);
     role::applying(srv, false);

@@ -13,11 +13,13 @@
 use super::child;
 use super::{Server, ServerStates, client_info, jobs, kill, limits, rewrite, role, transfer};
 use crate::clients::pause::action;
-use crate::clients::{Client, ClientId, flag};
+use crate::clients::{Client, ClientId, ClientKind, flag};
 use crate::jobs::aof::AofState;
 use crate::jobs::child::ChildKind;
 use crate::net::stream::{Stream, Written};
+use crate::replication::forecast::{self, BufferLimit};
 use crate::replication::replicas::{Next, ReplconfFacts, Replica, Source, Stage};
+use crate::replication::{Position, absent};
 use crate::sys::errno;
 use crate::{notice, warning};
 use std::fs::File;
@@ -30,6 +32,8 @@ const MAX_WRITE: usize = 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 /// Inside of a long pipeline replicas are written each time the stream has grown by as much.
 const PUSHED: u64 = 64 * 1024;
+/// Over so many seconds the rate of the stream is measured.
+const RATE_SECONDS: i64 = 60;
 /// Replicas that are so far behind are measured each time the stream has grown by as much; others once a
 /// second, like every client.
 const MEASURED: u64 = 16 * 1024;
@@ -76,6 +80,8 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
         s.set_nodelay(false);
     }
     srv.repl.replicas.attach(id, silent, stage);
+    let name = name(srv, id);
+    srv.repl.replicas.named(id, name);
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
         // A new history: what was written while no stream was kept is missing in the old one.
@@ -101,8 +107,11 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
         notice!("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
     } else if child::runs(srv, ChildKind::Snapshot) {
         let replid = srv.repl.replid.clone();
-        if srv.repl.replicas.join(id, &replid) {
+        let joined = srv.repl.replicas.join(id, &replid);
+        if joined {
             select_again(srv);
+        }
+        if joined || join_child(srv, id) {
             srv.clients.wants_write(id);
             notice!("Waiting for end of BGSAVE for SYNC");
         } else {
@@ -123,16 +132,33 @@ pub fn full_resync(srv: &mut Server, id: ClientId, silent: bool) {
     }
 }
 
+/// Lets a replica have the snapshot that a child writes for other reasons, when all that was propagated since
+/// its fork is still kept. The snapshot tells which database was selected in the stream then, which a replica
+/// of this age understands.
+fn join_child(srv: &mut Server, id: ClientId) -> bool {
+    let Some(child) = &srv.jobs.child else { return false };
+    let Some(Position { replid, offset, .. }) = child.stands.clone() else { return false };
+    let begun = child.started_ms / 1000;
+    let kept = srv.repl.backlog.as_ref().is_some_and(|b| b.start() <= offset);
+    let same = replid == srv.repl.replid && kept;
+    let Some(r) = srv.repl.replicas.get_mut(id).filter(|_| same) else { return false };
+    if r.silent || !r.facts.psync2 || r.facts.rdb_only {
+        return false;
+    }
+    r.begin(offset, &replid, begun);
+    true
+}
+
 /// The replica gets a snapshot without keys, which needs no child.
 fn without_keys(srv: &mut Server, id: ClientId) {
     debug_assert!(srv.ops.is_empty(), "what the snapshot stands for must not stand behind it");
     let functions = srv.repl.replicas.facts(id).is_some_and(|a| a.functions);
     let snapshot = jobs::snapshot_without_keys(srv, functions);
-    let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
+    let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
     let name = name(srv, id);
     notice!("Replica {name} wants no keys: its snapshot goes without a BGSAVE");
     let r = srv.repl.replicas.get_mut(id).expect("just attached");
-    r.begin(at, &replid);
+    r.begin(at, &replid, now);
     let len = snapshot.len() as u64;
     r.transfer(Source::Memory(snapshot), len);
     select_again(srv);
@@ -147,7 +173,7 @@ pub fn go_on(srv: &mut Server, id: ClientId, at: u64, asked: i64) {
     let now = srv.clock.unix_secs();
     let replid = srv.repl.replid.clone();
     let r = srv.repl.replicas.get_mut(id).expect("just attached");
-    (r.at, r.ack_at) = (at, now);
+    r.go_on(at, now);
     let line = if r.facts.psync2 { format!("+CONTINUE {replid}\r\n") } else { "+CONTINUE\r\n".into() };
     r.head.extend_from_slice(line.as_bytes());
     srv.clients.wants_write(id);
@@ -174,6 +200,7 @@ fn start_save(srv: &mut Server) {
     let eof = srv.repl.replicas.iter().all(|r| r.stage != Stage::WaitStart || r.facts.eof);
     let direct = srv.config.repl_diskless_sync && eof;
     let target = if direct { "replicas sockets" } else { "disk" };
+    warn_of_limit(srv);
     notice!("Starting BGSAVE for SYNC with target: {target}");
     let begun = if direct { transfer::begin(srv, &waiting) } else { jobs::save_in_background(srv) };
     if begun.is_err() {
@@ -190,13 +217,35 @@ fn start_save(srv: &mut Server) {
     if direct {
         return;
     }
+    if let Some(child) = &mut srv.jobs.child {
+        child.for_replicas = true;
+    }
     srv.repl.file_for_replicas = srv.config.rdb_del_sync_files;
-    let (at, replid) = (srv.repl.offset(), srv.repl.replid.clone());
+    let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
     for id in waiting {
         if let Some(r) = srv.repl.replicas.get_mut(id) {
-            r.begin(at, &replid);
+            r.begin(at, &replid, now);
         }
         srv.clients.wants_write(id);
+    }
+}
+
+/// A full sync that takes as long as the last one may be cut by the output limit, and begin again without
+/// end: the log says so, with the number to set.
+fn warn_of_limit(srv: &Server) {
+    let fed = srv.repl.replicas.iter().any(|r| r.stage == Stage::WaitStart && !r.facts.rdb_only);
+    let Some(seconds) = srv.repl.replicas.last_sync.filter(|_| fed) else { return };
+    let c = &srv.config.client_output_buffer_limit[ClientKind::Replica as usize];
+    let hard = srv.clients.output_limits[ClientKind::Replica as usize] as u64;
+    let limit = BufferLimit { hard, soft: c.soft, soft_seconds: c.soft_seconds };
+    let rate = srv.repl.marks.rate(srv.repl.offset(), srv.clock.unix_secs(), RATE_SECONDS);
+    if let Some(bytes) = forecast::excess(rate, seconds, limit) {
+        warning!(
+            "The full sync that begins may be cut by the output limit of replicas: at {rate} bytes a second, \
+             and when it takes {seconds} seconds as the last one, {bytes} bytes gather meanwhile. Consider \
+             'client-output-buffer-limit replica {} 0 0' or more.",
+            bytes.saturating_mul(2)
+        );
     }
 }
 
@@ -331,9 +380,30 @@ fn measure(srv: &mut Server, end: u64) {
 
 /// Drops what of the stream is older than it is to be kept.
 pub fn trim(srv: &mut Server) {
-    let wanted = srv.repl.replicas.wanted(srv.repl.offset());
+    let end = srv.repl.offset();
+    let mut wanted = srv.repl.replicas.wanted(end);
+    if !srv.repl.replicas.absent.is_empty() {
+        let (most, now) = (held_for_absent(srv), srv.clock.unix_secs());
+        let absent = srv.repl.replicas.absent.wanted(end, most, now, srv.config.repl_timeout);
+        wanted = wanted.min(absent.unwrap_or(end));
+    }
     if let Some(b) = &mut srv.repl.backlog {
         b.trim(srv.config.repl_backlog_size, wanted);
+    }
+}
+
+/// Bytes that are kept for replicas that are expected back: some times the size of the backlog, no more
+/// than a connected replica may hold, and no more than the size where memory is short.
+fn held_for_absent(srv: &Server) -> u64 {
+    let size = srv.config.repl_backlog_size;
+    let max = srv.config.maxmemory;
+    if max > 0 && crate::sys::alloc::used() as u64 > max {
+        return size;
+    }
+    let most = size.saturating_mul(absent::HOLDS);
+    match srv.clients.output_limits[ClientKind::Replica as usize] as u64 {
+        0 => most,
+        hard => most.min(hard),
     }
 }
 
@@ -492,6 +562,9 @@ fn answered(srv: &mut Server, id: ClientId) {
 /// A replica has been killed.
 pub fn left(srv: &mut Server, r: &Replica) {
     notice!("Connection with replica {} lost.", name_of(srv, r.id, &r.facts));
+    if let Some(begun) = r.begun_at {
+        srv.repl.replicas.took(begun, srv.clock.unix_secs());
+    }
     if srv.repl.replicas.is_empty() {
         srv.repl.alone_since = srv.clock.unix_secs();
     }
@@ -499,7 +572,8 @@ pub fn left(srv: &mut Server, r: &Replica) {
         transfer::ready(srv);
     }
     let waited = r.stage == Stage::WaitEnd;
-    let needless = waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
+    let ours = srv.jobs.child.as_ref().is_some_and(|c| c.for_replicas);
+    let needless = ours && waited && srv.repl.replicas.at_stage(Stage::WaitEnd).is_empty();
     if needless && srv.config.save.is_empty() {
         // No other replica waits for the file, and no save point asked for it.
         jobs::kill_child(srv);
@@ -513,8 +587,12 @@ pub fn left(srv: &mut Server, r: &Replica) {
 pub fn cron(srv: &mut Server) {
     let beat = srv.repl.beats;
     srv.repl.beats += 1;
+    if let Some(b) = &srv.repl.backlog {
+        srv.repl.marks.note(srv.clock.unix_secs(), b.end());
+    }
     if srv.repl.replicas.is_empty() {
         remove_file(srv);
+        trim(srv);
         return age(srv);
     }
     // A PING would move the end that the replica has to reach in time.

@@ -13,12 +13,15 @@
 //! A crash at any moment leaves a manifest whose files together are the whole log: before `done` the old
 //! base with all increments, after it the new base with the last one.
 //!
+//! After a full sync by way of a file, that file is the base: `begin_with` goes straight to `install`.
+//!
 //! After three failures in a row the next try waits, a minute at first and twice as long each time, up
 //! to an hour.
 
 use super::aof::{self, LogPlace, shown};
 use super::child;
 use super::{Server, blocking, function, jobs};
+use crate::bio::Remover;
 use crate::blocked::Wait;
 use crate::jobs::aof::{AofState, Handover};
 use crate::jobs::child::{Child, ChildKind, Exit};
@@ -28,8 +31,9 @@ use crate::persist::rdb::save::save;
 use crate::sys::clock::unix_ms;
 use crate::sys::{errno, fsx, process};
 use crate::{notice, warning};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,6 +117,34 @@ pub fn begin(srv: &mut Server) -> bool {
     srv.aof.rewrite.last_ok &= begun;
     srv.aof.rewrite.scheduled &= !begun;
     begun
+}
+
+/// The snapshot that was loaded a moment ago becomes the base, by another name of its file: no child has to
+/// write the dataset again. `loaded` says which file that is. False when it cannot be; nothing has changed
+/// then.
+pub fn begin_with(srv: &mut Server, loaded: &Metadata) -> bool {
+    debug_assert_eq!(srv.aof.state, AofState::WaitRewrite);
+    let busy = srv.jobs.child.is_some() || srv.aof.rewrite.handover.is_some();
+    if busy || !srv.config.aof_use_rdb_preamble || !aof::make_folder(srv) {
+        return false;
+    }
+    let (pid, from) = (std::process::id(), jobs::file_of(srv));
+    remove_temps(pid);
+    let temp = temp_of(pid);
+    let linked = std::fs::hard_link(&from, &temp).and_then(|()| std::fs::metadata(&temp));
+    // By now the name may stand for another file.
+    let same = linked.map(|m| (m.dev(), m.ino()) == (loaded.dev(), loaded.ino()));
+    if !matches!(same, Ok(true)) || !aof::gather(srv) {
+        let why = same.map_or_else(|e| errno::text(&e), |_| "it is not the file that was loaded".into());
+        notice!("{} does not become the base of the AOF: {why}", from.display());
+        remove_temps(pid);
+        return false;
+    }
+    notice!("{} becomes the base of the AOF, without a rewrite", from.display());
+    srv.bio.drain();
+    aof::feed(srv, true);
+    install(srv, pid);
+    true
 }
 
 /// The child begins to write.
@@ -248,11 +280,8 @@ pub fn done(srv: &mut Server, child: &Child, end: Exit) {
 fn over(srv: &mut Server, pid: u32) {
     remove_temps(pid);
     if srv.aof.state == AofState::WaitRewrite {
-        // What was gathered belongs to a base that does not exist.
         aof::feed(srv, false);
-        let temp = aof::temp_increment(srv);
-        notice!("Removing the temp incr aof file {} in the background", shown(&temp));
-        aof::unlink(&LogPlace::of(srv), &temp, |path| srv.bio.unlink(path));
+        aof::drop_gathered(srv);
         srv.aof.rewrite.scheduled = true;
     }
 }
@@ -267,10 +296,12 @@ fn install(srv: &mut Server, pid: u32) {
     m.retire_increments(srv.aof.state != AofState::Off);
     let (place, waker) = (LogPlace::of(srv), srv.reactor.waker());
     let keeps_history = srv.config.aof_disable_auto_gc;
+    // Syncs of the log do not wait until the blocks of a big file are free.
+    let files = srv.bio.remover();
     let work = move || {
-        put_in_place(&place, pid, &base, gathered, &mut m).then(|| {
+        put_in_place(&place, pid, &base, gathered, &mut m, &files).then(|| {
             if !keeps_history {
-                aof::drop_history(&place, &mut m, |path| std::fs::remove_file(path));
+                aof::drop_history(&place, &mut m, |path| files.unlink(path));
             }
             m
         })
@@ -286,6 +317,7 @@ fn put_in_place(
     base: &[u8],
     gathered: Option<(Vec<u8>, Vec<u8>)>,
     m: &mut Manifest,
+    files: &Remover,
 ) -> bool {
     let base_path = place.path_of(base);
     if !rename(&temp_of(pid), &base_path, "base", base) {
@@ -293,20 +325,20 @@ fn put_in_place(
     }
     if let Err(e) = fsx::sync_folder_of(&base_path) {
         warning!("Fail to fsync AOF directory {}: {}.", base_path.display(), errno::text(&e));
-        aof::unlink(place, base, |path| std::fs::remove_file(path));
+        aof::unlink(place, base, |path| files.unlink(path));
         return false;
     }
     let mut made = vec![base.to_vec()];
     if let Some((temp, name)) = gathered {
         if !rename(&place.path_of(&temp), &place.path_of(&name), "incr", &name) {
-            aof::unlink(place, base, |path| std::fs::remove_file(path));
+            aof::unlink(place, base, |path| files.unlink(path));
             return false;
         }
         made.push(name);
     }
     if !aof::persist(place, m) {
         if !aof::may_be_named_on_disk(place, base) {
-            made.iter().for_each(|name| aof::unlink(place, name, |path| std::fs::remove_file(path)));
+            made.iter().for_each(|name| aof::unlink(place, name, |path| files.unlink(path)));
         }
         return false;
     }
@@ -316,6 +348,7 @@ fn put_in_place(
 /// The disk thread has put the new base in its place, or could not.
 fn installed(srv: &mut Server, pid: u32, manifest: Option<Manifest>) {
     let Some(m) = manifest else {
+        srv.aof.manifest.pass_over_names();
         srv.aof.rewrite.failed();
         return over(srv, pid);
     };

@@ -11,6 +11,7 @@
 //! follow ends, by a full sync or under a new id, and then learn of it when they ask again.
 
 use super::{Server, ServerStates, aof, apply, blocking, kill, link, link_client, master, policy};
+use crate::blocked::Wait;
 use crate::clients::{ClientId, flag};
 use crate::config::MasterAddr;
 use crate::jobs::aof::AofState;
@@ -19,6 +20,7 @@ use crate::replication::ops::Selected;
 use crate::replication::{Position, random_id};
 use crate::sys::log;
 use crate::{notice, warning};
+use std::fs::Metadata;
 
 /// The log is tried to be switched on again so many times, once a second.
 const AOF_TRIES: u32 = 10;
@@ -30,13 +32,21 @@ const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instan
 pub fn refresh(srv: &mut Server) {
     let (on, online) = (srv.repl.link.is_on(), srv.repl.link.is_online());
     srv.states.put(ServerStates::REPLICA, on);
-    srv.states.put(ServerStates::STALE, on && !online && !srv.config.replica_serve_stale_data);
+    srv.states
+        .put(ServerStates::STALE, on && (!online && !srv.config.replica_serve_stale_data || lags(srv)));
     // The stream of a master begins with SELECT; a replica hands on that of its master.
     let feeds = !on && srv.repl.backlog.is_some();
     if feeds != srv.ops.replicas.is_some() {
         srv.ops.replicas = feeds.then(Selected::default);
     }
     policy::refresh(srv);
+}
+
+/// Was nothing heard of the stream of the master for longer than `replica-max-lag`?
+pub fn lags(srv: &Server) -> bool {
+    let most = srv.config.replica_max_lag;
+    let silence = srv.repl.link.silence(srv.clock.unix_secs());
+    srv.repl.link.is_on() && most > 0 && silence.is_none_or(|seconds| seconds > most)
 }
 
 /// A command of the stream begins, or has ended.
@@ -90,7 +100,7 @@ pub fn promote(srv: &mut Server) -> bool {
     }
     changed(srv);
     if srv.config.appendonly && srv.aof.state == AofState::Off {
-        start_aof(srv);
+        start_aof(srv, None);
     }
     true
 }
@@ -144,23 +154,26 @@ pub fn disconnect_replicas(srv: &mut Server) {
     }
 }
 
-/// What clients wait for will not happen here any more. Those that only wait for the end of a pause try
-/// again by themselves.
+/// What clients wait for will not happen here any more. Those that only wait for the end of a pause, or for a
+/// rewrite to begin, try again by themselves.
 fn unblock_all(srv: &mut Server) {
+    let rewriting = srv.blocked.waiting(Wait::Rewrite);
     for id in srv.clients.ids() {
         let waits = srv.clients.live(id).is_some_and(|c| c.has(flag::BLOCKED) && !c.has(flag::PAUSED));
-        if waits && blocking::release(srv, id, Some(UNBLOCKED)) {
+        if waits && !rewriting.contains(&id) && blocking::release(srv, id, Some(UNBLOCKED)) {
             srv.clients[id].set(flag::CLOSE_AFTER_REPLY);
         }
     }
 }
 
-/// The append only file was switched off for a full sync and begins anew, with the dataset that has come.
-pub fn start_aof(srv: &mut Server) {
+/// The append only file was switched off for a full sync and begins anew, with the dataset that has come;
+/// with its file, if that can be the base.
+pub fn start_aof(srv: &mut Server, base: Option<&Metadata>) {
     if srv.aof.state != AofState::Off {
         return;
     }
-    srv.master_link.aof_tries = if aof::start(srv) {
+    let begun = base.is_some_and(|file| aof::start_with(srv, file)) || aof::start(srv);
+    srv.master_link.aof_tries = if begun {
         None
     } else {
         warning!(
@@ -183,7 +196,7 @@ pub fn retry_aof(srv: &mut Server) {
         );
         std::process::exit(1);
     }
-    start_aof(srv);
+    start_aof(srv, None);
     if let Some(failed) = &mut srv.master_link.aof_tries {
         *failed = tries + 1;
     }

@@ -30,7 +30,8 @@ use crate::scripting::library::Libraries;
 use crate::sys::clock::mono_ns;
 use crate::sys::errno;
 use crate::{notice, warning};
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io::Seek;
 
 /// A pass loads for so long at most.
 const SHARE_NS: u64 = 2_000_000;
@@ -41,8 +42,14 @@ const HEAD: usize = 9;
 
 /// The load under way.
 pub enum SyncLoad {
-    File(SnapshotLoad<Window<File>>),
+    File(FileLoad),
     Socket(SocketLoad),
+}
+
+/// A load of a file that has arrived; which one it is, since it may become the base of the log.
+pub struct FileLoad {
+    load: SnapshotLoad<Window<File>>,
+    file: Metadata,
 }
 
 /// A load of what arrives.
@@ -101,25 +108,27 @@ pub fn reads_socket(srv: &Server) -> bool {
 // ---- by way of a file --------------------------------------------------------------------------
 
 /// The file is in its place: the old data go, and the load begins.
-pub fn begin(srv: &mut Server) {
+pub fn begin(srv: &mut Server, file: File) {
+    // It may have begun while the file was brought to the disk.
+    kill_save(srv);
     stop_log(srv);
     leave_history(srv);
     notice!("MASTER <-> REPLICA sync: Flushing old data");
     flush(srv);
     notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-    let opened = File::open(jobs::file_of(srv)).and_then(|f| f.metadata().map(|m| (f, m.len())));
-    let (file, total) = match opened {
-        Ok(opened) => opened,
+    let rewound = (&file).rewind().and_then(|()| file.metadata());
+    let known = match rewound {
+        Ok(known) => known,
         Err(e) => {
-            warning!("Can't open the RDB file received from the master: {}", errno::text(&e));
-            return link::event(srv, Event::LoadFailed);
+            warning!("Can't read the RDB file received from the master: {}", errno::text(&e));
+            return link::event(srv, Event::LoadFailed { cut: false });
         }
     };
-    loading::start(srv, total);
-    let source = Window::new(file, total, jobs::sums(srv));
+    loading::start(srv, known.len());
+    let source = Window::new(file, known.len(), jobs::sums(srv));
     match SnapshotLoad::begin(srv, source, LoadFor::Sync) {
-        Ok(load) => srv.master_link.load = Some(SyncLoad::File(load)),
-        Err(why) => failed(srv, why, None),
+        Ok(load) => srv.master_link.load = Some(SyncLoad::File(FileLoad { load, file: known })),
+        Err(_) => failed(srv, false, None),
     }
 }
 
@@ -280,10 +289,10 @@ fn step_of_socket(srv: &mut Server, mut s: SocketLoad) {
         Ok(()) if s.loaded && s.over == Over::Whole => take_place(srv, s.side),
         Ok(()) if s.loaded && s.over == Over::Cut => {
             warning!("Replication stream EOF marker is broken");
-            failed(srv, Unread::Cut, s.side);
+            failed(srv, true, s.side);
         }
         Ok(()) => srv.master_link.load = Some(SyncLoad::Socket(s)),
-        Err(why) => failed(srv, why, s.side),
+        Err(_) => failed(srv, s.over == Over::Cut, s.side),
     }
 }
 
@@ -332,7 +341,7 @@ fn take_place(srv: &mut Server, side: Option<Side>) {
         notice!("MASTER <-> REPLICA sync: Discarding old DB in background");
     }
     srv.ks.dirty += 1;
-    end(srv);
+    end(srv, None);
 }
 
 // ---- both --------------------------------------------------------------------------------------
@@ -340,17 +349,17 @@ fn take_place(srv: &mut Server, side: Option<Side>) {
 /// Loads for a while.
 pub fn step(srv: &mut Server) {
     match srv.master_link.load.take() {
-        Some(SyncLoad::File(mut load)) => match a_share(srv, &mut load) {
-            Ok(LoadStep::Item) => srv.master_link.load = Some(SyncLoad::File(load)),
+        Some(SyncLoad::File(mut f)) => match a_share(srv, &mut f.load) {
+            Ok(LoadStep::Item) => srv.master_link.load = Some(SyncLoad::File(f)),
             Ok(LoadStep::Done) => {
-                load.end(srv);
+                let may_be_base = f.load.is_of_this_version();
+                f.load.end(srv);
                 srv.jobs.dirty_saved = srv.ks.dirty;
                 remove_file(srv);
-                end(srv);
+                end(srv, Some(&f.file).filter(|_| may_be_base));
             }
             // A file has all that it will ever have.
-            Ok(LoadStep::NeedsMore) => failed(srv, Unread::Cut, None),
-            Err(why) => failed(srv, why, None),
+            Ok(LoadStep::NeedsMore) | Err(_) => failed(srv, false, None),
         },
         Some(SyncLoad::Socket(s)) => step_of_socket(srv, s),
         None => {}
@@ -377,21 +386,21 @@ fn a_share<S: crate::persist::rdb::source::Source>(
     }
 }
 
-/// The dataset is that of the master.
-fn end(srv: &mut Server) {
+/// The dataset is that of the master. `base`: the file that it is in, which the log may begin with.
+fn end(srv: &mut Server, base: Option<&Metadata>) {
     loading::stop(srv);
     let db = srv.jobs.loaded_at.as_ref().and_then(|p| p.db);
     link::event(srv, Event::Loaded { db });
-    link_client::online(srv);
     if srv.config.appendonly {
-        role::start_aof(srv);
+        role::start_aof(srv, base);
     }
+    link_client::online(srv);
 }
 
-/// The reason is in the log.
-fn failed(srv: &mut Server, _why: Unread, side: Option<Side>) {
+/// The reason is in the log. `cut`: the connection has ended before all of it was there.
+fn failed(srv: &mut Server, cut: bool, side: Option<Side>) {
     drop_loaded(srv, side);
     loading::stop(srv);
-    link::event(srv, Event::LoadFailed);
+    link::event(srv, Event::LoadFailed { cut });
     remove_file(srv);
 }

@@ -42,6 +42,7 @@ static USED: [Slot; SLOTS] = [const { Slot(AtomicIsize::new(0)) }; SLOTS];
 pub mod slot {
     pub const LAZYFREE: usize = 1;
     pub const DISK: usize = 2;
+    pub const FILES: usize = 3;
     /// From here on: one for each test that counts.
     #[cfg(test)]
     pub const TESTS: usize = 9;

@@ -166,6 +166,13 @@ impl Manifest {
         name
     }
 
+    /// The next names are passed over: files of these names were made, and a manifest on the disk that
+    /// could not be made durable may name them. They must not be replaced by others.
+    pub fn pass_over_names(&mut self) {
+        self.base_seq += 1;
+        self.increment_seq += 1;
+    }
+
     /// The increment that is appended to: the last one, or a new one.
     pub fn last_increment(&mut self, log: &[u8]) -> Vec<u8> {
         match self.increments.last() {
@@ -236,6 +243,17 @@ mod tests {
         m.add_increment(LOG);
         m.add_base(LOG, false);
         assert_eq!(Manifest::parse(&m.text()), Ok(saved(m)));
+    }
+
+    #[test]
+    fn names_that_were_passed_over_are_not_given_again() {
+        let mut m = Manifest::default();
+        m.add_base(LOG, true);
+        m.add_increment(LOG);
+        m.pass_over_names();
+        assert_eq!(m.add_base(LOG, true), b"appendonly.aof.3.base.rdb");
+        assert_eq!(m.add_increment(LOG), b"appendonly.aof.3.incr.aof");
+        assert_eq!(Manifest::parse(&m.text()), Ok(saved(m)), "gaps harm nothing");
     }
 
     #[test]

@@ -210,6 +210,11 @@ impl<S: Source> Loader<S> {
         })
     }
 
+    /// The version of the format that it is written in.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
     /// How far it has read.
     pub fn at(&self) -> u64 {
         self.decoder.source.at()

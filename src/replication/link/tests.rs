@@ -200,6 +200,55 @@ fn a_transfer_that_fails_begins_again_at_once() {
     }
 }
 
+/// A transfer that has begun, of four bytes.
+fn begin_transfer(b: &mut Bench) {
+    b.on(Event::Connected);
+    b.on(Event::Line(b"+PONG"));
+    b.on(Event::Line(b"+OK"));
+    b.on(Event::Line(b"+OK"));
+    b.on(Event::Line(format!("+FULLRESYNC {ID} 10").as_bytes()));
+    b.on(Event::Line(b"$4"));
+}
+
+#[test]
+fn a_snapshot_that_fails_again_and_again_is_asked_for_ever_more_seldom() {
+    let mut b = Bench::new();
+    b.on(Event::Order { target: target(), at: None });
+    let connects = |actions: Vec<Action>| actions.contains(&Action::Connect(target()));
+    for rest in [0, 1, 2, 4, 8, 16, 30, 30] {
+        begin_transfer(&mut b);
+        b.on(Event::Bulk(b"text"));
+        assert_eq!(connects(b.on(Event::LoadFailed { cut: false })), rest == 0);
+        if rest > 0 {
+            b.now += rest - 1;
+            assert!(b.on(Event::Tick).is_empty(), "{rest} seconds are not over");
+            b.now += 1;
+            assert!(connects(b.on(Event::Tick)), "after {rest} seconds");
+        }
+    }
+    begin_transfer(&mut b);
+    let said = b.said(Event::Closed("gone"));
+    assert!(said.contains("has failed 9 times in a row, the last time because the connection was lost"));
+    assert!(said.contains("in 30 seconds"));
+    let order = Event::Order { target: target(), at: None };
+    assert!(connects(b.on(order)), "an order does not wait");
+    for _ in 0..20 {
+        begin_transfer(&mut b);
+        b.on(Event::Bulk(b"te"));
+        assert!(connects(b.on(Event::Closed("gone"))), "what made progress is tried again at once");
+    }
+    begin_transfer(&mut b);
+    assert!(!connects(b.on(Event::FileFailed)), "a full disk is full the next time, too");
+    b.now += 30;
+    assert!(connects(b.on(Event::Tick)));
+    begin_transfer(&mut b);
+    b.on(Event::Bulk(b"text"));
+    b.on(Event::Loaded { db: None });
+    b.on(Event::Lost(None));
+    begin_transfer(&mut b);
+    assert!(connects(b.on(Event::FileFailed)), "a sync that has ended well is the end of the row");
+}
+
 #[test]
 fn silence_ends_every_state_after_the_timeout() {
     let mut b = Bench::asked(None);
@@ -332,7 +381,7 @@ fn a_snapshot_for_the_loader_fails_and_ends_where_the_loader_says() {
     b.on(Event::Bulk(b"REDIS"));
     assert_eq!(b.on(Event::Closed("gone")), [Action::EndOfSnapshot { whole: false }]);
     assert_eq!(
-        b.said(Event::LoadFailed).split('|').next().map(|s| s.contains("from socket")),
+        b.said(Event::LoadFailed { cut: true }).split('|').next().map(|s| s.contains("from socket")),
         Some(true)
     );
     assert_eq!((b.link.state_name(), b.link.cached()), ("connecting", Some(&at(5))));

@@ -67,14 +67,27 @@ fn link(srv: &Server, out: &mut String) {
         "slave_priority" => srv.config.replica_priority,
         "slave_read_only" => u8::from(srv.config.replica_read_only),
         "replica_announced" => u8::from(srv.config.replica_announced),
+        "replica_lag_bytes" => offsets.0 - offsets.1,
+        "replica_lag_seconds" => link.silence(now).map_or(-1, u64::cast_signed),
     );
 }
 
 fn replicas(srv: &Server, out: &mut String) {
-    let now = srv.clock.unix_secs();
+    let (now, end) = (srv.clock.unix_secs(), srv.repl.offset());
     for (n, (r, ip)) in master::known(srv).enumerate() {
         let lag = if r.is_online() { now - r.ack_at } else { 0 };
         let (port, state, acked) = (r.facts.port, r.stage.name(), r.acked);
-        line(out, format_args!("slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag}"));
+        // Behind the fields of upstream: what it lacks, and what of the stream is kept for it.
+        let counts = r.is_fed() || r.is_online();
+        let (has, at) = if counts { (r.has(), r.at) } else { (end, end) };
+        let (lacks, unsent) = (end.saturating_sub(has), end.saturating_sub(at));
+        let age = srv.repl.marks.age(has, end, now);
+        line(
+            out,
+            format_args!(
+                "slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag},lag_bytes={lacks},\
+                 lag_seconds={age},unsent_bytes={unsent}"
+            ),
+        );
     }
 }
