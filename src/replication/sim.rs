@@ -10,8 +10,11 @@
 //! replica acknowledges it has. Every write has a number of its own and is appended, so a write that is lost
 //! or applied twice differs.
 //!
+//! Some nodes have full syncs by two connections; what is held meanwhile has a bound or none.
+//!
 //! `SEEDS` and `FIRST_SEED` ask for more. A failing seed is printed.
 
+use super::held::Held;
 use super::link::{Action, Event, MARK, Target, Terms, Wants};
 use super::replicas::{Bulk, Next, Source, Stage};
 use super::{Position, Replication, random_id};
@@ -24,8 +27,16 @@ use std::collections::{BTreeMap, HashMap};
 
 const DBS: usize = 3;
 const STEPS: u64 = 250;
-const TERMS: Terms<'_> =
-    Terms { user: None, password: None, port: 1, ip: None, timeout: 20, parser: false, failover: false };
+const TERMS: Terms<'_> = Terms {
+    user: None,
+    password: None,
+    port: 1,
+    ip: None,
+    timeout: 20,
+    parser: false,
+    failover: false,
+    dual: false,
+};
 
 type Data = [Vec<u64>; DBS];
 
@@ -75,6 +86,10 @@ struct Node {
     selected: Option<usize>,
     wire: Option<usize>,
     input: Vec<u8>,
+    /// The main channel of a sync by two connections, and what it has brought.
+    main: Option<usize>,
+    main_input: Vec<u8>,
+    held: Held,
     file: Vec<u8>,
     reader: Option<Reader>,
     peers: Vec<Peer>,
@@ -85,6 +100,10 @@ struct Node {
 
 struct Sim {
     rng: Rng,
+    /// Which nodes have full syncs by two connections.
+    dual: Vec<bool>,
+    /// Bytes of the stream that a master holds for a main channel, and a replica before its snapshot.
+    most_held: u64,
     now: i64,
     nodes: Vec<Node>,
     wires: Vec<Wire>,
@@ -132,8 +151,12 @@ impl Sim {
         let mut rng = Rng::seeded(seed);
         let n = 1 + rng.below(5) as usize;
         let backlog_size = [100, 2_000, 1_000_000][rng.below(3) as usize];
+        let dual = (0..n).map(|_| rng.below(3) > 0).collect();
+        let most_held = [0, 300, 5_000][rng.below(3) as usize];
         Sim {
             rng,
+            dual,
+            most_held,
             now: 1000,
             nodes: (0..n).map(|_| Node::default()).collect(),
             wires: Vec::new(),
@@ -152,7 +175,8 @@ impl Sim {
 
     fn event(&mut self, n: usize, event: Event<'_>) {
         let mut out = Vec::new();
-        self.nodes[n].repl.link.on(event, &TERMS, self.now, &mut out);
+        let terms = Terms { dual: self.dual[n], ..TERMS };
+        self.nodes[n].repl.link.on(event, &terms, self.now, &mut out);
         for action in out {
             self.perform(n, action);
         }
@@ -167,13 +191,36 @@ impl Sim {
                     self.wires[w].up.extend_from_slice(&bytes);
                 }
             }
-            Action::Close => {
-                if let Some(w) = self.nodes[n].wire.take() {
+            Action::Close => self.close(n),
+            Action::Park => {
+                let node = &mut self.nodes[n];
+                assert!(node.main.is_none(), "one main channel");
+                node.main = node.wire.take();
+                node.main_input = std::mem::take(&mut node.input);
+                node.held.start();
+            }
+            Action::SendMain(bytes) => {
+                if let Some(w) = self.nodes[n].main {
+                    self.wires[w].up.extend_from_slice(&bytes);
+                }
+            }
+            Action::CloseMain => {
+                if let Some(w) = self.nodes[n].main.take() {
                     self.wires[w].open = false;
                 }
-                self.nodes[n].input.clear();
+                self.nodes[n].main_input.clear();
+                self.nodes[n].held.clear();
             }
-            Action::OpenFile | Action::DropFile => self.nodes[n].file.clear(),
+            Action::Rebase(at) => {
+                self.nodes[n].repl.rebase(at.replid, at.offset);
+                self.look(n);
+            }
+            Action::OpenFile => self.nodes[n].file.clear(),
+            // What was loaded of it goes as well.
+            Action::DropFile => {
+                self.nodes[n].file.clear();
+                self.nodes[n].loading = false;
+            }
             Action::Append(bytes) => self.nodes[n].file.extend_from_slice(&bytes),
             Action::Load => {
                 let node = &mut self.nodes[n];
@@ -193,6 +240,13 @@ impl Sim {
             Action::Detach => self.detach(n),
             Action::Ack => self.acknowledge(n),
         }
+    }
+
+    fn close(&mut self, n: usize) {
+        if let Some(w) = self.nodes[n].wire.take() {
+            self.wires[w].open = false;
+        }
+        self.nodes[n].input.clear();
     }
 
     fn connect(&mut self, n: usize, to: usize) {
@@ -226,8 +280,21 @@ impl Sim {
                 node.repl.open_backlog();
             }
         }
-        let wire = node.wire.take().expect("the connection is there");
-        let input = std::mem::take(&mut node.input);
+        let (wire, input) = match node.main.take() {
+            Some(main) => {
+                let mut held = Vec::new();
+                while let Some(block) = node.held.pop() {
+                    held.extend(block);
+                }
+                held.append(&mut node.main_input);
+                self.close(n);
+                (main, held)
+            }
+            None => {
+                (node.wire.take().expect("the connection is there"), std::mem::take(&mut node.input))
+            }
+        };
+        let node = &mut self.nodes[n];
         node.reader = Some(Reader { wire, input, db: p.db.unwrap_or(usize::MAX), ..Reader::default() });
         if ack {
             self.acknowledge(n);
@@ -266,6 +333,9 @@ impl Sim {
             self.nodes[n].repl.link.heard(self.now);
             return self.apply(n);
         }
+        if self.nodes[n].main == Some(w) {
+            return self.receive_main(n, w, take);
+        }
         if self.nodes[n].wire != Some(w) || self.nodes[n].loading {
             return;
         }
@@ -274,7 +344,7 @@ impl Sim {
         while self.nodes[n].wire == Some(w) {
             let mut input = std::mem::take(&mut self.nodes[n].input);
             let done = match self.nodes[n].repl.link.wants() {
-                Wants::Nothing => None,
+                Wants::Nothing | Wants::Stream => None,
                 Wants::Line => match reply_in::line(&input) {
                     ReplyLine::Whole(line, used) => {
                         let line = line.to_vec();
@@ -297,6 +367,37 @@ impl Sim {
                     self.nodes[n].input = rest;
                     self.event(n, Event::Bulk(&input));
                 }
+            }
+        }
+    }
+
+    /// The same by the main channel.
+    fn receive_main(&mut self, n: usize, w: usize, take: usize) {
+        if self.nodes[n].repl.link.wants_main() == Wants::Stream
+            && self.nodes[n].held.is_full(self.most_held)
+        {
+            return;
+        }
+        let bytes: Vec<u8> = self.wires[w].down.drain(..take).collect();
+        self.nodes[n].main_input.extend(bytes);
+        while self.nodes[n].main == Some(w) {
+            let node = &mut self.nodes[n];
+            match node.repl.link.wants_main() {
+                Wants::Line => {
+                    let mut input = std::mem::take(&mut node.main_input);
+                    let ReplyLine::Whole(line, used) = reply_in::line(&input) else {
+                        node.main_input = input;
+                        return;
+                    };
+                    let line = line.to_vec();
+                    node.main_input = input.split_off(used);
+                    self.event(n, Event::Main(&line));
+                }
+                Wants::Stream => {
+                    node.held.push(&std::mem::take(&mut node.main_input));
+                    return;
+                }
+                _ => return,
             }
         }
     }
@@ -356,7 +457,9 @@ impl Sim {
     fn disconnect_replicas(&mut self, n: usize) {
         for peer in std::mem::take(&mut self.nodes[n].peers) {
             if peer.psync {
-                self.nodes[n].repl.replicas.forget(peer.id);
+                let all = &mut self.nodes[n].repl.replicas;
+                all.forget(peer.id);
+                all.holds.release(u64::from(peer.id.index));
                 self.wires[peer.wire].open = false;
             } else {
                 self.nodes[n].peers.push(peer);
@@ -367,6 +470,7 @@ impl Sim {
     fn trim(&mut self, n: usize) {
         let size = self.backlog_size;
         let r = &mut self.nodes[n].repl;
+        r.replicas.holds.over(r.offset(), self.most_held);
         let wanted = r.replicas.wanted(r.offset());
         if let Some(b) = &mut r.backlog {
             b.trim(size, wanted);
@@ -402,7 +506,18 @@ impl Sim {
             "PING" if self.nodes[n].loading => b"-LOADING x\r\n",
             "PING" => b"+PONG\r\n",
             "REPLCONF" if words[1] == "ACK" => return self.acknowledged(n, i, &words[2]),
-            "REPLCONF" => b"+OK\r\n",
+            "REPLCONF" => match self.told(n, i, &words[1..]) {
+                true => b"+OK\r\n",
+                false => b"-ERR Unrecognized RDB client id\r\n",
+            },
+            "SYNC" => {
+                let link = &self.nodes[n].repl.link;
+                if self.nodes[n].loading || link.is_on() && !link.is_online() {
+                    b"-NOMASTERLINK x\r\n"
+                } else {
+                    return self.full_sync(n, i);
+                }
+            }
             "PSYNC" => {
                 let link = &self.nodes[n].repl.link;
                 if self.nodes[n].loading || link.is_on() && !link.is_online() {
@@ -429,8 +544,48 @@ impl Sim {
         }
     }
 
+    /// False for a client that is not known.
+    fn told(&mut self, n: usize, i: usize, words: &[String]) -> bool {
+        let (id, two) = (self.nodes[n].peers[i].id, self.dual[n]);
+        let all = &mut self.nodes[n].repl.replicas;
+        for pair in words.chunks_exact(2) {
+            let facts = all.facts_mut(id);
+            match (pair[0].as_str(), pair[1].as_str()) {
+                ("capa", "dual-channel") => facts.dual = two,
+                ("rdb-channel", _) => (facts.rdb_channel, facts.rdb_only) = (true, true),
+                ("set-rdb-client-id", number) => {
+                    let number = number.parse().expect("a number");
+                    facts.main_of = Some(number);
+                    return all.holds.has(number);
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
     fn psync(&mut self, n: usize, i: usize, replid: &str, offset: i64) {
         let now = self.now;
+        let node = &mut self.nodes[n];
+        let (id, w) = (node.peers[i].id, node.peers[i].wire);
+        if let Some(at) = node.repl.can_continue(replid.as_bytes(), offset) {
+            node.peers[i].psync = true;
+            let line = format!("+CONTINUE {}\r\n", node.repl.replid);
+            let all = &mut node.repl.replicas;
+            let main_of = all.facts(id).and_then(|f| f.main_of);
+            let loads = main_of.is_some_and(|n| all.holds.release(n));
+            let r = all.attach(id, false, if loads { Stage::Load } else { Stage::Online });
+            (r.at, r.ack_at) = (at, now);
+            r.head.extend_from_slice(line.as_bytes());
+            return;
+        }
+        if node.repl.replicas.facts(id).is_some_and(|f| f.dual) {
+            return self.wires[w].down.extend_from_slice(b"+DUALCHANNELSYNC\r\n");
+        }
+        self.full_sync(n, i);
+    }
+
+    fn full_sync(&mut self, n: usize, i: usize) {
         let eof = self.rng.below(2) == 0;
         let node = &mut self.nodes[n];
         node.peers[i].psync = true;
@@ -440,13 +595,6 @@ impl Sim {
             node.repl.open_backlog();
             node.selected = None;
         }
-        if let Some(at) = node.repl.can_continue(replid.as_bytes(), offset) {
-            let line = format!("+CONTINUE {}\r\n", node.repl.replid);
-            let r = node.repl.replicas.attach(id, false, Stage::Online);
-            (r.at, r.ack_at) = (at, now);
-            r.head.extend_from_slice(line.as_bytes());
-            return;
-        }
         node.full_syncs += 1;
         let db = match &node.reader {
             Some(r) => r.db.min(DBS - 1),
@@ -455,7 +603,9 @@ impl Sim {
         let at = Position { replid: node.repl.replid.clone(), offset: node.repl.offset(), db: Some(db) };
         let mut bytes = snapshot(&node.data, &at);
         let r = node.repl.replicas.attach(id, false, Stage::WaitStart);
+        (r.number, r.db) = (u64::from(id.index), db);
         r.begin(at.offset, &at.replid);
+        let rdb_channel = r.facts.rdb_channel;
         if eof {
             let mark = random_id();
             assert_eq!(mark.len(), MARK);
@@ -468,6 +618,9 @@ impl Sim {
         } else {
             let len = bytes.len() as u64;
             r.transfer(Source::Memory(bytes), len);
+        }
+        if rdb_channel {
+            node.repl.replicas.holds.add(u64::from(id.index), at.offset);
         }
     }
 
@@ -493,7 +646,11 @@ impl Sim {
         };
         let now = self.now;
         let r = self.nodes[n].repl.replicas.get_mut(id).expect("just seen");
-        r.sent(next, bytes.len(), now);
+        if r.sent(next, bytes.len(), now) && r.facts.rdb_channel {
+            let all = &mut self.nodes[n].repl.replicas;
+            all.forget(id);
+            all.holds.gone(u64::from(id.index), now);
+        }
         self.wires[w].down.extend_from_slice(&bytes);
         self.trim(n);
     }
@@ -551,12 +708,17 @@ impl Sim {
         let (replica, master) = (self.wires[w].replica, self.wires[w].master);
         if let Some(i) = self.nodes[master].peers.iter().position(|p| p.wire == w) {
             let peer = self.nodes[master].peers.remove(i);
-            self.nodes[master].repl.replicas.forget(peer.id);
+            let all = &mut self.nodes[master].repl.replicas;
+            if all.forget(peer.id).is_some_and(|r| r.facts.rdb_channel) {
+                all.holds.release(u64::from(peer.id.index));
+            }
         }
         if self.nodes[replica].wire == Some(w) {
             if !self.nodes[replica].loading {
                 self.event(replica, Event::Closed("cut"));
             }
+        } else if self.nodes[replica].main == Some(w) {
+            self.event(replica, Event::MainClosed("cut"));
         } else if self.nodes[replica].reader.as_ref().is_some_and(|r| r.wire == w) {
             self.detach(replica);
         }
@@ -644,6 +806,7 @@ impl Sim {
     fn tick(&mut self) {
         self.now += 1;
         for n in 0..self.nodes.len() {
+            self.nodes[n].repl.replicas.holds.expire(self.now);
             self.event(n, Event::Tick);
             if self.rng.below(3) == 0 {
                 self.originate(n, &["PING"]);
@@ -726,7 +889,7 @@ impl Sim {
     }
 
     fn ends_well(&mut self) {
-        self.backlog_size = 1 << 20;
+        (self.backlog_size, self.most_held) = (1 << 20, 0);
         let all = self.nodes.len();
         // Loads end, since REPLICAOF is refused meanwhile.
         self.settle();

@@ -109,8 +109,15 @@ const SHAPED: &[&str] = &[
 ];
 
 /// Fields of INFO and directives that only ours has.
-const OWN: &[&str] =
-    &["server_name", "oxidis_version", "busy_polls", "busy_poll_hits", "busy_poll_usec", "busy-poll-us"];
+const OWN: &[&str] = &[
+    "server_name",
+    "oxidis_version",
+    "busy_polls",
+    "busy_poll_hits",
+    "busy_poll_usec",
+    "busy-poll-us",
+    "dual-channel-replication-enabled",
+];
 
 /// Sections in their order, fields in theirs.
 fn info(c: &mut Conn, f: &mut Facts) {
