@@ -131,6 +131,30 @@ fn where_only_one_side_can_there_is_a_plain_sync() {
 }
 
 #[test]
+fn both_connections_log_in() {
+    let master = Server::with(&with(&["--requirepass", "secret"]));
+    let mut m = master.connect();
+    m.run("AUTH secret");
+    m.run("ACL SETUSER repl on >word +psync +replconf +ping +sync");
+    let replica = Server::with(&with(&["--masteruser", "repl", "--masterauth", "word"]));
+    let mut r = replica.connect();
+    fill(&mut m, 100);
+    follow(&mut r, &master);
+    up(&mut r);
+    same(&mut m, &mut r);
+    assert!(replica.log().contains("initialize RDB channel"));
+    // Where the second connection cannot have what it asks for, the next try does without.
+    m.run("ACL SETUSER repl -sync");
+    m.run("DEBUG CHANGE-REPL-ID");
+    r.run("CLIENT KILL TYPE master");
+    wait_until("the refusal", || {
+        replica.log().contains("Received unexpected $ENDOFF response: -NOPERM")
+    });
+    up(&mut r);
+    same(&mut m, &mut r);
+}
+
+#[test]
 fn two_replicas_share_a_child_and_a_chain_goes_on_below() {
     let master = Server::with(&OPEN);
     let [one, two, low] = [(); 3].map(|()| Server::with(&OPEN));
@@ -512,16 +536,20 @@ fn a_loaded_snapshot_is_gone_on_from_whatever_becomes_of_the_main_channel() {
     assert_eq!(asks, [ID.to_string(), "101".into()]);
     main.send(b"+CONTINUE\r\n");
     up(&mut r);
-    // It ends while it streams: what has come of it is applied.
+    // It ends while the snapshot is loaded: what has come of it is applied.
     r.run("REPLICAOF NO ONE");
+    r.run("CONFIG SET key-load-delay 50000");
     r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
     let (mut main, mut rdb) = master.asked();
     main.send(b"+CONTINUE\r\n");
     let sent = stream(&["SELECT 0", "INCR old", "MULTI", "INCR old"]);
     main.send(&sent);
     wait_until("all of it", || r.figure("replicas_repl_buffer_size") == sent.len() as i64);
-    drop(main);
     rdb.send(&whole);
+    wait_until("the snapshot to be loaded", || {
+        r.figure("loading") == 1 || r.fact("master_link_status") == "up"
+    });
+    drop(main);
     let (mut main, _, asks) = master.main();
     let at = 101 + stream(&["SELECT 0", "INCR old"]).len();
     assert_eq!(asks, [ID.to_string(), at.to_string()], "before the transaction that was cut");

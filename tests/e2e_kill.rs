@@ -81,11 +81,12 @@ fn write(
 ) -> redis::RedisResult<Vec<(String, u64)>> {
     let mut pipe = redis::pipe();
     let mut batch = Vec::new();
-    for i in 0..4 {
+    let all = if disks { 40 } else { 4 };
+    for i in 0..all {
         let n = serial.fetch_add(1, Ordering::Relaxed) as u64;
         let key = format!("w{t}:{}", n % KEYS);
         // The last two stand in one transaction.
-        if i == 2 {
+        if i == all - 2 {
             pipe.cmd("MULTI").ignore();
         }
         pipe.cmd("SET").arg(&key).arg(n).ignore();
@@ -94,7 +95,7 @@ fn write(
     pipe.cmd("EXEC").ignore();
     pipe.query::<()>(c)?;
     let safe = if disks {
-        let (local, replicas): (u64, u64) = redis::cmd("WAITAOF").arg(1).arg(1).arg(500).query(c)?;
+        let (local, replicas): (u64, u64) = redis::cmd("WAITAOF").arg(1).arg(1).arg(5000).query(c)?;
         local == 1 && replicas >= 1
     } else {
         redis::cmd("WAIT").arg(1).arg(500).query::<u64>(c)? >= 1
@@ -137,7 +138,9 @@ fn round(pair: &mut [Server; 2], rng: &mut Rng, serial: &Arc<AtomicUsize>, figur
     let kind = rng.below(3) as usize;
     let [master, replica] = pair;
     let writers = Writers::on(master, serial, kind == 2);
-    writers.wait_for(10 + rng.below(400) as usize);
+    // A disk may take a second, and the word of the other one's disk another.
+    let most = if kind == 2 { 100 } else { 400 };
+    writers.wait_for(10 + rng.below(most) as usize);
     let acked = match kind {
         0 => {
             master.kill();

@@ -403,7 +403,7 @@ impl Link {
                 self.last_io = now;
                 self.main_line(line, now, out);
             }
-            Event::MainClosed(why) => self.main_closed(why, out),
+            Event::MainClosed(why) => self.main_closed(why, now, out),
             Event::FileFailed => {
                 let transfers = matches!(self.state, State::Transfer(_) | State::Loading { .. });
                 self.give_up(out);

@@ -96,6 +96,8 @@ struct Node {
     disk: Option<(Data, Option<Position>)>,
     loading: bool,
     full_syncs: usize,
+    /// Those that came by two connections, as a replica: the stream was there first, or the snapshot.
+    by_two: [usize; 2],
 }
 
 struct Sim {
@@ -282,6 +284,7 @@ impl Sim {
         }
         let (wire, input) = match node.main.take() {
             Some(main) => {
+                node.by_two[usize::from(!full)] += 1;
                 let mut held = Vec::new();
                 while let Some(block) = node.held.pop() {
                     held.extend(block);
@@ -774,7 +777,7 @@ impl Sim {
             .collect();
         let disk = self.nodes[n].disk.take();
         let old = std::mem::take(&mut self.nodes[n]);
-        self.nodes[n].full_syncs = old.full_syncs;
+        (self.nodes[n].full_syncs, self.nodes[n].by_two) = (old.full_syncs, old.by_two);
         if let Some(target) = target {
             self.nodes[n].repl.link.follow(target);
         }
@@ -940,7 +943,8 @@ fn run(data: &mut Data, db: &mut usize, words: &[Vec<u8>]) {
     }
 }
 
-fn play(seed: u64) {
+/// How many syncs came by two connections.
+fn play(seed: u64) -> [usize; 2] {
     let mut sim = Sim::new(seed);
     for n in 1..sim.nodes.len() {
         let to = sim.rng.below(n as u64) as usize;
@@ -950,6 +954,7 @@ fn play(seed: u64) {
         sim.step();
     }
     sim.ends_well();
+    [0, 1].map(|i| sim.nodes.iter().map(|n| n.by_two[i]).sum())
 }
 
 #[test]
@@ -958,10 +963,16 @@ fn nodes_agree_whatever_happens_to_them() {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
     let (first, count) = (asked("FIRST_SEED", 0), asked("SEEDS", 300));
+    let mut by_two = [0; 2];
     for seed in first..first + count {
-        if let Err(why) = std::panic::catch_unwind(|| play(seed)) {
-            eprintln!("seed {seed} failed");
-            std::panic::resume_unwind(why);
+        match std::panic::catch_unwind(|| play(seed)) {
+            Ok(syncs) => (0..2).for_each(|i| by_two[i] += syncs[i]),
+            Err(why) => {
+                eprintln!("seed {seed} failed");
+                std::panic::resume_unwind(why);
+            }
         }
     }
+    assert!(count < 100 || by_two.iter().all(|n| *n > 0), "syncs by two connections: {by_two:?}");
+    println!("syncs by two connections: {by_two:?}");
 }

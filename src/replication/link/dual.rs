@@ -17,8 +17,9 @@
 //!
 //! - Whatever fails before the main channel streams ends both connections. A handshake that failed makes the
 //!   next try a plain one: behind a balancer or a firewall the second connection may never do.
-//! - A main channel that ends while it streams ends nothing: the snapshot is loaded, what was kept of the
-//!   stream is applied, and then the client finds the end and the link goes on from there.
+//! - A main channel that ends while it streams ends a snapshot that is still on its way: begun anew it costs
+//!   no more than what has come of it. One that is all here is loaded, what was kept of the stream is
+//!   applied, and then the client finds the end and the link goes on from there.
 //! - The dataset is never half of anything: behind a loaded snapshot its position is known, whatever
 //!   becomes of the main channel.
 
@@ -212,11 +213,17 @@ impl Link {
         }
     }
 
-    pub(super) fn main_closed(&mut self, why: &str, out: Out<'_, '_>) {
-        if self.dual.as_ref().is_some_and(|d| d.main != MainState::Streams) {
-            say(out, Notice, format!("Main channel of dual channel sync lost: {why}"));
-            self.main_failed(out);
+    pub(super) fn main_closed(&mut self, why: &str, now: i64, out: Out<'_, '_>) {
+        let Some(streams) = self.dual.as_ref().map(|d| d.main == MainState::Streams) else { return };
+        if streams && !matches!(self.state, State::Size { .. } | State::Transfer(_)) {
+            return;
         }
+        say(out, Notice, format!("Main channel of dual channel sync lost: {why}"));
+        if !streams {
+            return self.main_failed(out);
+        }
+        self.give_up(out);
+        self.again(now, out);
     }
 
     /// Behind a loaded snapshot the position is kept, and gone on from.
@@ -443,8 +450,10 @@ mod tests {
     #[test]
     fn a_snapshot_that_is_cut_and_orders_end_both_connections() {
         let again = [Action::Close, Action::DropFile, Action::CloseMain, Action::Connect(target())];
-        let mut link = streams();
-        assert_eq!(on(&mut link, Event::Closed("cut")), again);
+        for cut in [Event::Closed("cut"), Event::MainClosed("cut")] {
+            let mut link = streams();
+            assert_eq!(on(&mut link, cut), again);
+        }
         let mut link = streams();
         loads(&mut link);
         assert_eq!(on(&mut link, Event::LoadFailed), again);
