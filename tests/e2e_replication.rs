@@ -5,6 +5,7 @@
 mod common;
 
 use common::Value::Int;
+use common::load::random_line;
 use common::{Conn, Server, Value, signal, wait_until};
 use oxidis::algo::rng::Rng;
 
@@ -382,27 +383,6 @@ fn a_master_is_told_that_it_is_one() {
         assert_eq!(c.run(line).error(), why);
     }
     assert_eq!(c.run("ROLE"), Value::Array(vec![Value::bulk("master"), Int(0), Value::Array(vec![])]));
-}
-
-/// Small and seeded: the same commands in every run.
-fn random_line(rng: &mut Rng) -> String {
-    let (k, m, v) = (rng.below(40), rng.below(100), rng.below(1 << 20));
-    match rng.below(14) {
-        0 => format!("SET s{k} {v}"),
-        1 => format!("INCRBYFLOAT f{k} {m}.5"),
-        2 => format!("RPUSH l{k} {v} {m}"),
-        3 => format!("LPOP l{k} 2"),
-        4 => format!("SADD m{k} {m} {v}"),
-        5 => format!("SPOP m{k} 2"),
-        6 => format!("ZADD z{k} {m} {v}"),
-        7 => format!("ZPOPMIN z{k} 1"),
-        8 => format!("HSET h{k} {m} {v}"),
-        9 => format!("XADD x{k} * f {v}"),
-        10 => format!("EXPIRE s{k} 1000"),
-        11 => format!("GETEX s{k} PX 500000"),
-        12 => format!("COPY l{k} l{m} REPLACE"),
-        _ => format!("DEL h{m} x{m} s{k}"),
-    }
 }
 
 fn digest(c: &mut Conn) -> Value {

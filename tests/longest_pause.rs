@@ -9,13 +9,12 @@
 
 mod common;
 
+use common::pinger::Pinger;
 use common::{Conn, Server, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Sends `n` pipelined commands and waits for as many replies of one line each.
 fn pipeline(s: &mut TcpStream, n: usize, mut command: impl FnMut(usize, &mut Vec<u8>)) {
@@ -44,26 +43,11 @@ fn words(out: &mut Vec<u8>, words: &[&str]) {
 
 /// The longest time between a ping and its answer while `work` runs.
 fn longest(port: u16, work: impl FnOnce(&mut TcpStream)) -> Duration {
-    let stop = Arc::new(AtomicBool::new(false));
     let mut s = TcpStream::connect(("127.0.0.1", port)).expect("listening");
     s.set_nodelay(true).expect("tcp");
-    let mut p = TcpStream::connect(("127.0.0.1", port)).expect("listening");
-    p.set_nodelay(true).expect("tcp");
-    let until = stop.clone();
-    let pinger = thread::spawn(move || {
-        let (mut worst, mut reply) = (Duration::ZERO, [0u8; 7]);
-        while !until.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            p.write_all(b"*1\r\n$4\r\nPING\r\n").expect("alive");
-            p.read_exact(&mut reply).expect("alive");
-            worst = worst.max(begun.elapsed());
-            thread::sleep(Duration::from_micros(500));
-        }
-        worst
-    });
+    let pinger = Pinger::start(port);
     work(&mut s);
-    stop.store(true, Ordering::Relaxed);
-    pinger.join().expect("the pinger ends")
+    pinger.end()
 }
 
 type Work = fn(&mut TcpStream);

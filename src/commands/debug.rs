@@ -103,6 +103,18 @@ static SUBS: &[Sub] = &[
         ],
         |ctx| restart(ctx, false),
     ),
+    sub(
+        "DELAY-RDB-CLIENT-FREE-SECONDS",
+        3..=3,
+        &[
+            "DELAY-RDB-CLIENT-FREE-SECONDS <seconds>",
+            "    How long the stream is kept for a replica that has its snapshot by a second connection.",
+        ],
+        |ctx| {
+            ctx.srv.repl.replicas.holds.grace = loose(ctx.args[2]);
+            ok(ctx)
+        },
+    ),
     sub("DIGEST", 2..=2, &["DIGEST", "    Show a fingerprint of all data."], digest),
     sub(
         "DIGEST-VALUE",

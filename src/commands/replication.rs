@@ -10,8 +10,9 @@ use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::replication::Refusal;
 use crate::replication::link::Target;
+use crate::replication::replicas::Stage;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{client_info, link_client, master, role};
+use crate::server::{Server, client_info, link_client, master, role};
 use crate::{notice, warning};
 
 pub static ROWS: &[Command] = &[
@@ -140,8 +141,23 @@ fn psync(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if !replid.starts_with(b"?") {
         ctx.srv.stats.sync_partial_err += 1;
     }
+    if has_two_channels(ctx.srv) && ctx.srv.repl.replicas.facts(id).is_some_and(|f| f.dual) {
+        notice!(
+            "Replica {} is capable of dual channel synchronization, and partial sync isn't possible. Full \
+             sync will continue with dedicated RDB channel.",
+            master::name(ctx.srv, id)
+        );
+        ctx.out.status("DUALCHANNELSYNC");
+        return Ok(Flow::Done);
+    }
     master::full_resync(ctx.srv, id, false);
     Ok(Flow::Done)
+}
+
+/// Are snapshots sent by a second connection, if the replica can have that? Without a file only: the child of
+/// one that is written to the disk serves a plain replica as well.
+fn has_two_channels(srv: &Server) -> bool {
+    srv.config.dual_channel_replication_enabled && srv.config.repl_diskless_sync
 }
 
 /// The log says why a replica cannot go on where it was, and by how many bytes it missed that.
@@ -212,6 +228,10 @@ fn replconf(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
     let attached = ctx.srv.repl.replicas.get(ctx.client).is_some();
+    let two = has_two_channels(ctx.srv);
+    if two && option == b"set-rdb-client-id" {
+        return is_main_of(ctx, integer(value)?);
+    }
     let facts = ctx.srv.repl.replicas.facts_mut(ctx.client);
     match option {
         b"listening-port" => facts.port = integer(value)?,
@@ -226,14 +246,16 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
         b"capa" => {
             facts.eof |= value.eq_ignore_ascii_case(b"eof");
             facts.psync2 |= value.eq_ignore_ascii_case(b"psync2");
+            facts.dual |= two && value.eq_ignore_ascii_case(b"dual-channel");
         }
-        b"rdb-only" => match integer(value)? {
-            // Ignored once the replica is attached: it was decided then whether the backlog is kept for it.
-            0..=1 if attached => {}
-            n @ 0..=1 => facts.rdb_only = n == 1,
-            _ => {
-                return Err(CmdError::Msg(&"ERR value is out of range, value must between 0 and 1"));
-            }
+        // Ignored once the replica is attached: it was decided then whether the backlog is kept for it.
+        b"rdb-only" => match zero_or_one(value)? {
+            _ if attached => {}
+            on => facts.rdb_only = on,
+        },
+        b"rdb-channel" if two => match zero_or_one(value)? {
+            _ if attached => {}
+            on => (facts.rdb_channel, facts.rdb_only) = (on, facts.rdb_only || on),
         },
         b"rdb-filter-only" => {
             let Some(words) = split_args(value) else {
@@ -256,6 +278,23 @@ fn set(ctx: &mut Ctx<'_>, option: &[u8], value: &[u8]) -> Result<(), CmdError> {
     Ok(())
 }
 
+fn zero_or_one(value: &[u8]) -> Result<bool, CmdError> {
+    match integer(value)? {
+        n @ 0..=1 => Ok(n == 1),
+        _ => Err(CmdError::Msg(&"ERR value is out of range, value must between 0 and 1")),
+    }
+}
+
+/// The client will read the stream behind the snapshot that the client of this number gets.
+fn is_main_of(ctx: &mut Ctx<'_>, number: i64) -> Result<(), CmdError> {
+    let all = &mut ctx.srv.repl.replicas;
+    let Some(number) = u64::try_from(number).ok().filter(|n| all.holds.has(*n)) else {
+        return Err(CmdError::text(format!("ERR Unrecognized RDB client id {number}")));
+    };
+    all.facts_mut(ctx.client).main_of = Some(number);
+    Ok(())
+}
+
 /// Never answered.
 fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
     let Some(offset) = parse_i64(offset) else { return };
@@ -266,8 +305,13 @@ fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8], rest: &[&[u8]]) {
         aof = parse_i64(on_disk);
     }
     let now = ctx.srv.clock.unix_secs();
-    if ctx.srv.repl.replicas.acknowledge(ctx.client, offset, aof, now) {
+    let all = &mut ctx.srv.repl.replicas;
+    let loaded = all.get(ctx.client).is_some_and(|r| r.stage == Stage::Load);
+    if all.acknowledge(ctx.client, offset, aof, now) {
         ctx.srv.clients.wants_write(ctx.client);
+    }
+    if loaded {
+        master::online(ctx.srv, ctx.client);
     }
 }
 

@@ -338,6 +338,7 @@ config! {
     /// Seconds.
     repl_diskless_sync_delay: u64,
     repl_diskless_sync_max_replicas: u64,
+    dual_channel_replication_enabled: bool,
     repl_diskless_load: DisklessLoad,
     /// Seconds.
     repl_ping_replica_period: u64,

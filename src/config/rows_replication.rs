@@ -23,6 +23,7 @@ pub static REPLICATION: &[DirectiveRow] = &[
     flag("repl-diskless-sync", at!(repl_diskless_sync), true).with(DEBUG),
     uint("repl-diskless-sync-delay", at!(repl_diskless_sync_delay), 0..=INT, 5),
     uint("repl-diskless-sync-max-replicas", at!(repl_diskless_sync_max_replicas), 0..=INT, 0),
+    flag("dual-channel-replication-enabled", at!(dual_channel_replication_enabled), false).with(DEBUG),
     word("repl-diskless-load", word_at!(repl_diskless_load: DisklessLoad), "disabled")
         .with(DEBUG | DENY_LOADING),
     uint("repl-ping-replica-period", at!(repl_ping_replica_period), 1..=INT, 10)

@@ -28,6 +28,8 @@ const WAKER: usize = 1;
 pub const LINK: usize = 2;
 /// The pipe of a full sync without a file.
 pub const TRANSFER: usize = 3;
+/// The second connection to the master, which brings the snapshot alone.
+pub const RDB_CHANNEL: usize = 4;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

@@ -11,6 +11,8 @@
 //!    └──── the link's client has gone: its position is kept, and connected again at once ───────┘
 //! ```
 //!
+//! By two connections (`dual`): Psync ─ +DUALCHANNELSYNC ─► Channel ─ $ENDOFF ─► Size ─► .. ─► Online.
+//!
 //! A lost client connects again at once, and so does a failed transfer, which rests when that fails again
 //! and again (`backoff`). A failed handshake waits for the next tick, which comes once a second.
 //!
@@ -30,11 +32,14 @@ use super::backoff::Backoff;
 use super::{Position, is_id};
 use crate::algo::num::parse_i64;
 use crate::sys::log::Level::{self, Notice, Warning};
+use dual::{Channel, Dual};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// Length of the mark behind a snapshot of unknown length.
 pub const MARK: usize = 40;
+/// The answer to PSYNC of a master that sends the snapshot by a second connection.
+const DUAL: &[u8] = b"+DUALCHANNELSYNC";
 /// A sized snapshot is asked for in pieces of this length, so that other clients have their turn.
 const PIECE: u64 = 1 << 20;
 
@@ -59,6 +64,8 @@ pub struct Terms<'a> {
     pub parser: bool,
     /// The other one is a replica that is asked to take the place of this server.
     pub failover: bool,
+    /// The snapshot may come by a second connection.
+    pub dual: bool,
 }
 
 /// What has happened.
@@ -83,6 +90,9 @@ pub enum Event<'a> {
     Bulk(&'a [u8]),
     /// The connection has ended or failed.
     Closed(&'a str),
+    /// A line of the main channel, and its end.
+    Main(&'a [u8]),
+    MainClosed(&'a str),
     /// The file of the snapshot could not be opened, written or put in its place; the log says why.
     FileFailed,
     /// The snapshot is the dataset; this database was selected in the stream.
@@ -105,6 +115,12 @@ pub enum Action<'a> {
     Send(Vec<u8>),
     /// Closes the connection of a handshake or transfer.
     Close,
+    /// The connection becomes the main channel: it is kept, beside the next one that is made.
+    Park,
+    SendMain(Vec<u8>),
+    CloseMain,
+    /// The history of this server is that of the master, up to here. The stream is still to come.
+    Rebase(Position),
     OpenFile,
     Append(Cow<'a, [u8]>),
     DropFile,
@@ -146,6 +162,8 @@ pub enum Wants {
     Line,
     /// At most so many bytes.
     Bulk(usize),
+    /// Of the main channel: whatever comes, to be kept.
+    Stream,
 }
 
 /// An answer of the handshake.
@@ -197,6 +215,10 @@ enum State {
         total: u64,
         read: u64,
     },
+    /// The second connection of a sync by two.
+    Channel(Channel),
+    /// The dataset is there, and the main channel still has to get its answer.
+    Waiting(Position),
     Online {
         /// The master has no use for acknowledgements.
         silent: bool,
@@ -217,6 +239,10 @@ pub struct Link {
     down_since: i64,
     /// When a full sync may be tried again.
     backoff: Backoff,
+    /// The main channel of a sync by two connections.
+    dual: Option<Dual>,
+    /// The second connection has failed: the next sync goes without.
+    plain_next: bool,
 }
 
 impl Default for Link {
@@ -229,6 +255,8 @@ impl Default for Link {
             fresh_at: None,
             down_since: 0,
             backoff: Backoff::default(),
+            dual: None,
+            plain_next: false,
         }
     }
 }
@@ -304,10 +332,17 @@ impl Link {
             State::Off => "none",
             State::Connect => "connect",
             State::Connecting => "connecting",
-            State::Ping | State::Answers(_) | State::Psync => "handshake",
-            State::Size { .. } | State::Transfer(_) | State::Loading { .. } => "sync",
+            State::Ping | State::Answers(_) | State::Psync | State::Channel(_) => "handshake",
+            State::Size { .. } | State::Transfer(_) | State::Loading { .. } | State::Waiting(_) => {
+                "sync"
+            }
             State::Online { .. } => "connected",
         }
+    }
+
+    /// Is it still to be seen whether the connection can be made?
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting | State::Channel(Channel::Connecting))
     }
 
     /// The transfer under way, loading included.
@@ -325,6 +360,7 @@ impl Link {
     pub fn wants(&self) -> Wants {
         match &self.state {
             State::Ping | State::Answers(_) | State::Psync | State::Size { .. } => Wants::Line,
+            State::Channel(Channel::Answers(_) | Channel::End) => Wants::Line,
             State::Transfer(Transfer { end: End::Length(left), .. }) => {
                 Wants::Bulk(usize::try_from(*left.min(&PIECE)).unwrap_or(0))
             }
@@ -357,13 +393,18 @@ impl Link {
             Event::Tick => self.tick(terms, now, out),
             Event::Begun => {
                 self.last_io = now;
-                say(out, Notice, "MASTER <-> REPLICA sync started");
+                if self.dual.is_none() {
+                    say(out, Notice, "MASTER <-> REPLICA sync started");
+                }
             }
             Event::Refused(why) => {
-                self.state = State::Connect;
                 say(out, Warning, format!("Unable to connect to MASTER: {why}"));
+                match self.dual {
+                    Some(_) => self.fail_dual(out),
+                    None => self.state = State::Connect,
+                }
             }
-            Event::Connected => self.connected(now, out),
+            Event::Connected => self.connected(terms, now, out),
             Event::Line(line) => {
                 self.last_io = now;
                 self.line(line, terms, now, out);
@@ -373,6 +414,11 @@ impl Link {
                 self.bulk(bytes, now, out);
             }
             Event::Closed(why) => self.closed(why, now, out),
+            Event::Main(line) => {
+                self.last_io = now;
+                self.main_line(line, now, out);
+            }
+            Event::MainClosed(why) => self.main_closed(why, now, out),
             Event::FileFailed => {
                 let syncs = matches!(
                     self.state,
@@ -411,7 +457,7 @@ impl Link {
             _ => self.give_up(out),
         }
         say(out, Notice, format!("Connecting to MASTER {}:{}", target.host, target.port));
-        self.target = Some(target);
+        (self.target, self.plain_next) = (Some(target), false);
         self.backoff.reset();
         self.connect(now, out);
     }
@@ -438,7 +484,14 @@ impl Link {
     fn tick(&mut self, terms: &Terms, now: i64, out: Out<'_, '_>) {
         let late = u64::try_from(now - self.last_io).is_ok_and(|s| s > terms.timeout);
         match self.state {
-            State::Connecting | State::Ping | State::Answers(_) | State::Psync if late => {
+            State::Connecting
+            | State::Ping
+            | State::Answers(_)
+            | State::Psync
+            | State::Channel(_)
+            | State::Waiting(_)
+                if late =>
+            {
                 say(out, Warning, "Timeout connecting to the MASTER...");
                 self.give_up(out);
                 self.reconnect(" after failure", now, out);
@@ -483,16 +536,23 @@ impl Link {
 
     /// Ends what was begun with the master, without a new try.
     fn give_up(&mut self, out: Out<'_, '_>) {
-        match self.state {
+        match &self.state {
             State::Off | State::Connect => return,
             State::Online { .. } => debug_assert!(false, "a client has the connection"),
             State::Size { .. } | State::Transfer(_) | State::Loading { .. } => {
                 out.push(Action::Close);
                 out.push(Action::DropFile);
             }
-            State::Connecting | State::Ping | State::Answers(_) | State::Psync => {
+            State::Waiting(position) => {
+                self.cached = Some(position.clone());
                 out.push(Action::Close);
             }
+            State::Connecting | State::Ping | State::Answers(_) | State::Psync | State::Channel(_) => {
+                out.push(Action::Close)
+            }
+        }
+        if self.dual.take().is_some() {
+            out.push(Action::CloseMain);
         }
         self.state = State::Connect;
     }
@@ -584,8 +644,13 @@ impl Link {
                 self.give_up(out);
                 self.again("the connection was lost", progress, now, out);
             }
+            State::Channel(_) => self.channel_closed(why, out),
             // Nothing is read while a snapshot is loaded; what has ended meanwhile is found afterwards.
-            State::Off | State::Connect | State::Loading { .. } | State::Online { .. } => {}
+            State::Off
+            | State::Connect
+            | State::Loading { .. }
+            | State::Waiting(_)
+            | State::Online { .. } => {}
         }
     }
 }
@@ -593,7 +658,11 @@ impl Link {
 // ---- the handshake -----------------------------------------------------------------------------
 
 impl Link {
-    fn connected(&mut self, now: i64, out: Out<'_, '_>) {
+    fn connected(&mut self, terms: &Terms, now: i64, out: Out<'_, '_>) {
+        if matches!(self.state, State::Channel(Channel::Connecting)) {
+            self.last_io = now;
+            return self.channel_connected(terms, out);
+        }
         if !matches!(self.state, State::Connecting) {
             return;
         }
@@ -611,6 +680,7 @@ impl Link {
                 self.answered(answer, last, line, terms, out);
             }
             State::Psync => self.psync_answered(line, terms, now, out),
+            State::Channel(_) => self.channel_line(line, terms, out),
             State::Size { .. } => self.size(line, now, out),
             _ => debug_assert!(false, "no line was wanted"),
         }
@@ -623,15 +693,8 @@ impl Link {
             return self.give_up(out);
         }
         say(out, Notice, "Master replied to PING, replication can continue...");
-        let mut answers = VecDeque::new();
-        let mut bytes = Vec::new();
-        if let Some(password) = terms.password {
-            answers.push_back(Answer::Auth);
-            match terms.user {
-                Some(user) => bytes.extend(command(&[b"AUTH", user, password])),
-                None => bytes.extend(command(&[b"AUTH", password])),
-            }
-        }
+        let (mut answers, mut bytes) = (VecDeque::new(), Vec::new());
+        log_in(terms, &mut answers, &mut bytes);
         let port = terms.port.to_string();
         answers.push_back(Answer::Option("listening-port"));
         bytes.extend(command(&[b"REPLCONF", b"listening-port", port.as_bytes()]));
@@ -640,7 +703,10 @@ impl Link {
             bytes.extend(command(&[b"REPLCONF", b"ip-address", ip]));
         }
         answers.push_back(Answer::Option("capa"));
-        bytes.extend(command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]));
+        let words: [&[u8]; 7] =
+            [b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"dual-channel"];
+        let dual = terms.dual && !std::mem::take(&mut self.plain_next);
+        bytes.extend(command(&words[..if dual { 7 } else { 5 }]));
         out.push(Action::Send(bytes));
         self.state = State::Answers(answers);
     }
@@ -696,7 +762,8 @@ impl Link {
             // Alive, and still thinking.
             return;
         }
-        if terms.failover && [&b"+FULLRESYNC"[..], b"+CONTINUE"].iter().any(|w| line.starts_with(w)) {
+        let agrees = [&b"+FULLRESYNC"[..], b"+CONTINUE", DUAL];
+        if terms.failover && agrees.iter().any(|w| line.starts_with(w)) {
             out.push(Action::TakenOver(true));
         }
         if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
@@ -708,6 +775,8 @@ impl Link {
             self.receive(origin, terms, out);
         } else if let Some(rest) = line.strip_prefix(b"+CONTINUE") {
             self.go_on(rest, now, out);
+        } else if terms.dual && line == DUAL {
+            self.begin_dual(now, out);
         } else if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
             let text = shown(line);
             say(
@@ -756,6 +825,16 @@ impl Link {
         self.backoff.reset();
         out.push(Action::Attach { full: false, position: Some(position), ack: false });
         say(out, Notice, "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+    }
+}
+
+/// AUTH, if there is a password.
+fn log_in(terms: &Terms, answers: &mut VecDeque<Answer>, bytes: &mut Vec<u8>) {
+    let Some(password) = terms.password else { return };
+    answers.push_back(Answer::Auth);
+    match terms.user {
+        Some(user) => bytes.extend(command(&[b"AUTH", user, password])),
+        None => bytes.extend(command(&[b"AUTH", password])),
     }
 }
 
@@ -874,6 +953,10 @@ impl Link {
 
     fn loaded(&mut self, db: Option<usize>, now: i64, out: Out<'_, '_>) {
         let State::Loading { origin, ack, .. } = &mut self.state else { return };
+        debug_assert!(self.cached.is_none());
+        if self.dual.is_some() {
+            return self.dual_loaded(db, now, out);
+        }
         let (origin, ack) = (origin.take(), *ack);
         let silent = origin.is_none();
         let position = origin.map(|(replid, offset)| Position { replid, offset, db });
@@ -906,5 +989,6 @@ fn hold_back<'a>(tail: &mut Vec<u8>, bytes: &'a [u8], out: Out<'_, 'a>) {
     tail.extend_from_slice(later);
 }
 
+mod dual;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@
 //! * `forecast` will a full sync take longer than the output limit of replicas allows?
 //! * `acks`     what WAIT and WAITAOF wait for
 //! * `failover` how a master hands its place to a replica
+//! * `holds`    what of the stream is kept for a replica whose snapshot goes by a second connection
+//! * `held`     what such a replica keeps of the stream until it has its snapshot
 //! * `link`     the way to the master of a replica, from the connection to the stream; decides as well
 //! * `backoff`  how long a replica rests between full syncs that fail
 //! * `master`   the master's side: attaches, feeds, writes, forgets
@@ -35,6 +37,8 @@ pub mod backlog;
 pub mod backoff;
 pub mod failover;
 pub mod forecast;
+pub mod held;
+pub mod holds;
 pub mod link;
 pub mod marks;
 pub mod ops;
@@ -172,6 +176,7 @@ impl Replication {
     /// that no replica goes on from here under the same id.
     pub fn close_backlog(&mut self) {
         debug_assert!(self.replicas.is_empty(), "replicas read from it");
+        self.replicas.holds.clear();
         self.rests_at = self.offset();
         self.backlog = None;
         self.replicas.absent.clear();
@@ -181,6 +186,7 @@ impl Replication {
     pub fn rebase(&mut self, replid: String, offset: u64) {
         debug_assert!(self.replicas.is_empty(), "replicas are in the middle of another history");
         (self.replid, self.replid2, self.second_offset) = (replid, NO_ID.into(), -1);
+        self.replicas.holds.clear();
         self.backlog = None;
         self.replicas.absent.clear();
         self.marks.clear();
@@ -236,8 +242,10 @@ impl Replication {
 
     /// Bytes of the stream that a client has not been sent yet.
     pub fn owed(&self, id: crate::clients::ClientId) -> usize {
-        let Some(r) = self.replicas.get(id).filter(|r| r.is_fed()) else { return 0 };
-        usize::try_from(self.offset().saturating_sub(r.at)).unwrap_or(usize::MAX)
+        let Some(r) = self.replicas.get(id) else { return 0 };
+        let at = if r.is_fed() { Some(r.at) } else { self.replicas.holds.at(r.number) };
+        let Some(at) = at else { return 0 };
+        usize::try_from(self.offset().saturating_sub(at)).unwrap_or(usize::MAX)
     }
 
     /// Bytes of memory that the stream takes, and how many of them are beyond the backlog's size.

@@ -15,9 +15,14 @@
 //! Before anything else a replica is sent its `head`: lines that precede what its stage gives. A client
 //! that has only said something by REPLCONF is `known`; SYNC or PSYNC makes it a replica.
 //!
+//! By two connections (dual channel): the first one is told so and stays a plain client; the second one has
+//! the snapshot alone, with where it ends before it ($ENDOFF). From the fork on the stream is kept (`Holds`)
+//! until the first one has asked for it: Load ─ ACK ─► Online.
+//!
 //! A new stage: a variant, its name for INFO in `Stage::name`, what it is sent in `Replica::next`.
 
 use super::absent::Absentees;
+use super::holds::Holds;
 use crate::clients::ClientId;
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,6 +42,12 @@ pub struct ReplconfFacts {
     pub filtered: bool,
     /// ... but the libraries of functions.
     pub functions: bool,
+    /// It can have the snapshot by a second connection, while the first one carries the stream.
+    pub dual: bool,
+    /// It is such a second connection.
+    pub rdb_channel: bool,
+    /// It is the first one: the number of the client that gets the snapshot.
+    pub main_of: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +59,8 @@ pub enum Stage {
     Transfer,
     /// It has the snapshot. The stream may begin when it has said so.
     WaitAck,
+    /// It is sent the stream, which it keeps until it has loaded what comes by its other connection.
+    Load,
     Online,
 }
 
@@ -57,6 +70,7 @@ impl Stage {
         match self {
             Stage::WaitStart | Stage::WaitEnd | Stage::Transfer => "wait_bgsave",
             Stage::SendBulk => "send_bulk",
+            Stage::Load => "bg_transfer",
             Stage::WaitAck | Stage::Online => "online",
         }
     }
@@ -82,6 +96,8 @@ pub struct Replica {
     pub id: ClientId,
     /// Its address, as the log names it; it has the same one when it comes again.
     pub name: String,
+    /// As CLIENT ID numbers the client.
+    pub number: u64,
     pub facts: ReplconfFacts,
     /// It came by SYNC and will never acknowledge anything.
     pub silent: bool,
@@ -92,6 +108,8 @@ pub struct Replica {
     from: u64,
     /// When its full sync has begun, in Unix seconds, until it has acknowledged that.
     pub begun_at: Option<i64>,
+    /// The database that is selected there, for a replica that reads the stream by another connection.
+    pub db: usize,
     pub head: Vec<u8>,
     pub bulk: Option<Bulk>,
     /// Bytes of the piece of a transfer that it has taken, and how many there are.
@@ -123,12 +141,14 @@ impl Replica {
         Replica {
             id,
             name: String::new(),
+            number: 0,
             facts,
             silent,
             stage,
             at: 0,
             from: 0,
             begun_at: None,
+            db: 0,
             head: Vec::new(),
             bulk: None,
             piece: (0, 0),
@@ -154,6 +174,11 @@ impl Replica {
         self.is_online() && !self.silent && !self.facts.rdb_only
     }
 
+    /// Is it sent the stream?
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.stage, Stage::Online | Stage::Load)
+    }
+
     /// It goes on where it was.
     pub fn go_on(&mut self, at: u64, now: i64) {
         (self.stage, self.at, self.from, self.ack_at) = (Stage::Online, at, at, now);
@@ -174,7 +199,10 @@ impl Replica {
     pub fn begin(&mut self, at: u64, replid: &str, now: i64) {
         debug_assert_eq!(self.stage, Stage::WaitStart);
         (self.stage, self.at, self.from, self.begun_at) = (Stage::WaitEnd, at, at, Some(now));
-        if !self.silent {
+        if self.facts.rdb_channel {
+            let (db, number) = (self.db, self.number);
+            self.head.extend_from_slice(format!("$ENDOFF:{at} {replid} {db} {number}\r\n").as_bytes());
+        } else if !self.silent {
             self.head.extend_from_slice(format!("+FULLRESYNC {replid} {at}\r\n").as_bytes());
         }
     }
@@ -204,7 +232,7 @@ impl Replica {
         match (self.stage, &self.bulk) {
             (Stage::SendBulk, Some(b)) => Next::Bulk(b.sent),
             (Stage::Transfer, _) if self.piece.0 < self.piece.1 => Next::Piece(self.piece.0),
-            (Stage::Online, _) if self.at < end => Next::Stream(self.at),
+            (Stage::Online | Stage::Load, _) if self.at < end => Next::Stream(self.at),
             _ => Next::Nothing,
         }
     }
@@ -235,17 +263,18 @@ impl Replica {
     /// Can it be served from a snapshot that was begun for `other`?
     fn can_join(&self, other: &Replica) -> bool {
         other.stage == Stage::WaitEnd
+            && !self.facts.rdb_channel
             && (!other.facts.rdb_only || self.facts.rdb_only)
             && (!other.facts.eof || self.facts.eof)
             && (!other.facts.psync2 || self.facts.psync2)
     }
 
-    /// True when the stream begins with that.
+    /// True when it is online with that: the stream begins, or what was sent of it is being applied.
     fn acknowledge(&mut self, offset: i64, aof: Option<i64>, now: i64) -> bool {
         self.acked = self.acked.max(offset);
         self.aof_acked = self.aof_acked.max(aof.unwrap_or(0));
         self.ack_at = now;
-        let begins = self.stage == Stage::WaitAck;
+        let begins = matches!(self.stage, Stage::WaitAck | Stage::Load);
         if begins {
             self.stage = Stage::Online;
         }
@@ -258,6 +287,8 @@ pub struct Replicas {
     /// In the order in which they attached.
     list: Vec<Replica>,
     known: HashMap<ClientId, ReplconfFacts>,
+    /// What is kept for replicas that are about to attach a second time.
+    pub holds: Holds,
     /// Killed, and what follows from it not done yet.
     left: Vec<Replica>,
     /// Those that were lost, and may come back for what they lack.
@@ -290,6 +321,11 @@ impl Replicas {
 
     pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Replica> {
         self.list.iter_mut().find(|r| r.id == id)
+    }
+
+    /// The replicas that are sent the stream.
+    pub fn streamed(&self) -> Vec<ClientId> {
+        self.list.iter().filter(|r| r.is_streamed()).map(|r| r.id).collect()
     }
 
     /// The replicas at a stage.
@@ -359,7 +395,7 @@ impl Replicas {
         true
     }
 
-    /// REPLCONF ACK. True when the replica is to be sent the stream from now on.
+    /// REPLCONF ACK. True when the replica is online from now on.
     pub fn acknowledge(&mut self, id: ClientId, offset: i64, aof: Option<i64>, now: i64) -> bool {
         let Some(r) = self.get_mut(id) else { return false };
         let begins = r.acknowledge(offset, aof, now);
@@ -378,7 +414,8 @@ impl Replicas {
 
     /// The first position that a replica still has to be sent; `end` when there is none.
     pub fn wanted(&self, end: u64) -> u64 {
-        self.list.iter().filter(|r| r.is_fed()).map(|r| r.at).min().unwrap_or(end)
+        let fed = self.list.iter().filter(|r| r.is_fed()).map(|r| r.at);
+        fed.chain(self.holds.first()).min().unwrap_or(end)
     }
 
     /// The number of replicas that are online and have acknowledged in the last `lag` seconds.
@@ -478,6 +515,32 @@ mod tests {
         assert_eq!(all.wanted(9), 9);
         all.attach(id(2), true, Stage::WaitStart);
         assert!(!all.join(id(2), "x"), "nobody keeps the stream for it");
+    }
+
+    #[test]
+    fn a_snapshot_by_a_second_connection_leaves_the_stream_to_the_first() {
+        let mut all = Replicas::default();
+        *all.facts_mut(id(1)) =
+            ReplconfFacts { rdb_only: true, rdb_channel: true, ..Default::default() };
+        let r = all.attach(id(1), true, Stage::WaitStart);
+        (r.number, r.db) = (77, 3);
+        r.begin(40, "abc");
+        assert_eq!(r.head, b"$ENDOFF:40 abc 3 77\r\n");
+        all.holds.add(77, 40);
+        assert_eq!(all.wanted(90), 40, "kept for the first");
+        all.facts_mut(id(2)).rdb_channel = true;
+        all.attach(id(2), true, Stage::WaitStart);
+        assert!(!all.join(id(2), "abc"), "each fork is told to those it was made for");
+        assert!(all.holds.release(77));
+        all.attach(id(3), false, Stage::Load).at = 40;
+        let main = all.get(id(3)).expect("attached");
+        assert_eq!(
+            (main.next(90), main.stage.name(), main.is_online()),
+            (Next::Stream(40), "bg_transfer", false)
+        );
+        assert_eq!((all.wanted(90), all.streamed()), (40, vec![id(3)]));
+        assert!(all.acknowledge(id(3), 40, None, 9) && !all.acknowledge(id(3), 41, None, 9));
+        assert!(all.get(id(3)).is_some_and(Replica::is_online));
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! acknowledges it has, and no offset falls but by a full sync. Every write has a number of its own and is
 //! appended, so a write that is lost or applied twice differs.
 //!
+//! Some nodes have full syncs by two connections; what is held meanwhile has a bound or none.
+//!
 //! * `replica` the replica's half of a node
 //! * `master`  the master's half: snapshots by way of a file and without one, WAIT, FAILOVER
 //! * `shrink`  drops the moves that a failing schedule does not need
@@ -24,6 +26,7 @@ mod replica;
 mod shrink;
 
 use super::failover::Failover;
+use super::held::Held;
 use super::link::{Event, Target, Terms};
 use super::{Position, Replication, random_id};
 use crate::algo::rng::Rng;
@@ -36,8 +39,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const DBS: usize = 3;
 const STEPS: u64 = 250;
-const TERMS: Terms<'_> =
-    Terms { user: None, password: None, port: 1, ip: None, timeout: 20, parser: false, failover: false };
+const TERMS: Terms<'_> = Terms {
+    user: None,
+    password: None,
+    port: 1,
+    ip: None,
+    timeout: 20,
+    parser: false,
+    failover: false,
+    dual: false,
+};
 
 type Data = [Vec<u64>; DBS];
 
@@ -91,12 +102,18 @@ struct Node {
     selected: Option<usize>,
     wire: Option<usize>,
     input: Vec<u8>,
+    /// The main channel of a sync by two connections, and what it has brought.
+    main: Option<usize>,
+    main_input: Vec<u8>,
+    held: Held,
     file: Vec<u8>,
     reader: Option<Reader>,
     peers: Vec<Peer>,
     disk: Option<(Data, Option<Position>)>,
     loading: bool,
     full_syncs: usize,
+    /// Those that came by two connections, as a replica: the stream was there first, or the snapshot.
+    by_two: [usize; 2],
     /// What a child saves, and where that stands.
     child: Option<(Vec<u8>, Position)>,
     group: Option<Group>,
@@ -112,6 +129,10 @@ struct Move(u64, u64);
 
 struct Sim {
     rng: Rng,
+    /// Which nodes have full syncs by two connections.
+    dual: Vec<bool>,
+    /// Bytes of the stream that a master holds for a main channel, and a replica before its snapshot.
+    most_held: u64,
     now: i64,
     nodes: Vec<Node>,
     wires: Vec<Wire>,
@@ -161,8 +182,12 @@ impl Sim {
         let mut rng = Rng::seeded(seed);
         let n = 1 + rng.below(5) as usize;
         let backlog_size = [100, 2_000, 1_000_000][rng.below(3) as usize];
+        let dual = (0..n).map(|_| rng.below(3) > 0).collect();
+        let most_held = [0, 300, 5_000][rng.below(3) as usize];
         Sim {
             rng,
+            dual,
+            most_held,
             now: 1000,
             nodes: (0..n).map(|_| Node::default()).collect(),
             wires: Vec::new(),
@@ -189,6 +214,8 @@ impl Sim {
             if !self.nodes[replica].loading {
                 self.event(replica, Event::Closed("cut"));
             }
+        } else if self.nodes[replica].main == Some(w) {
+            self.event(replica, Event::MainClosed("cut"));
         } else if self.nodes[replica].reader.as_ref().is_some_and(|r| r.wire == w) {
             self.detach(replica);
         }
@@ -260,7 +287,7 @@ impl Sim {
             .collect();
         let disk = self.nodes[n].disk.take();
         let old = std::mem::take(&mut self.nodes[n]);
-        self.nodes[n].full_syncs = old.full_syncs;
+        (self.nodes[n].full_syncs, self.nodes[n].by_two) = (old.full_syncs, old.by_two);
         if let Some(target) = target {
             self.nodes[n].repl.link.follow(target);
         }
@@ -294,6 +321,7 @@ impl Sim {
     fn tick(&mut self) {
         self.now += 1;
         for n in 0..self.nodes.len() {
+            self.nodes[n].repl.replicas.holds.expire(self.now);
             self.event(n, Event::Tick);
             let end = self.nodes[n].repl.offset();
             self.nodes[n].repl.marks.note(self.now, end);
@@ -408,7 +436,7 @@ impl Sim {
 
     fn ends_well(&mut self, chance: u64) {
         self.rng = Rng::seeded(chance);
-        (self.backlog_size, self.quiet) = (1 << 20, true);
+        (self.backlog_size, self.most_held, self.quiet) = (1 << 20, 0, true);
         let all = self.nodes.len();
         // Loads and handovers end, since REPLICAOF is refused meanwhile.
         self.settle();
@@ -467,7 +495,8 @@ fn schedule(seed: u64) -> Vec<Move> {
     (0..STEPS).map(|_| Move(rng.below(100), rng.next_u64())).collect()
 }
 
-fn play(seed: u64, moves: &[Move]) {
+/// How many syncs came by two connections.
+fn play(seed: u64, moves: &[Move]) -> [usize; 2] {
     let mut sim = Sim::new(seed);
     for n in 1..sim.nodes.len() {
         let to = sim.rng.below(n as u64) as usize;
@@ -475,6 +504,7 @@ fn play(seed: u64, moves: &[Move]) {
     }
     moves.iter().for_each(|m| sim.perform_move(*m));
     sim.ends_well(seed);
+    [0, 1].map(|i| sim.nodes.iter().map(|n| n.by_two[i]).sum())
 }
 
 #[test]
@@ -483,9 +513,16 @@ fn nodes_agree_whatever_happens_to_them() {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
     let (first, count) = (asked("FIRST_SEED", 0), asked("SEEDS", 300));
+    let mut by_two = [0; 2];
     for seed in first..first + count {
         let moves = schedule(seed);
-        let fails = |moves: &[Move]| catch_unwind(AssertUnwindSafe(|| play(seed, moves))).is_err();
+        let mut fails = |moves: &[Move]| match catch_unwind(AssertUnwindSafe(|| play(seed, moves))) {
+            Ok(syncs) => {
+                (0..2).for_each(|i| by_two[i] += syncs[i]);
+                false
+            }
+            Err(_) => true,
+        };
         if fails(&moves) {
             // Each try that fails is told by the panic: the last one is that of the moves that are left.
             let needed = shrink(&moves, fails);
@@ -494,4 +531,5 @@ fn nodes_agree_whatever_happens_to_them() {
             unreachable!("it has failed before");
         }
     }
+    assert!(count < 100 || by_two.iter().all(|n| *n > 0), "syncs by two connections: {by_two:?}");
 }

@@ -16,15 +16,17 @@
 //! the name of that snapshot before the old data go, so that a full disk costs nothing. What waits for the
 //! disk or for the addresses of a name is done by other threads: `placing`, `naming`.
 
+use super::main_channel::MainChannel;
 use super::rewrite::ring;
 use super::sync_load::SyncLoad;
-use super::{Server, failover, info, link_client, role, sync_load};
+use super::{Server, failover, info, link_client, main_channel, role, sync_load};
 use crate::bio::{self, Handed};
 use crate::clients::ClientId;
 use crate::net::connect::{self, Connecting};
-use crate::net::reactor::{EXTRA, LINK};
+use crate::net::reactor::{EXTRA, LINK, RDB_CHANNEL};
 use crate::net::stream::{Read, Stream, Written};
 use crate::proto::reply_in::{self, ReplyLine};
+use crate::replication::held::Held;
 use crate::replication::link::{Action, Event, Target, Terms, Wants};
 use crate::sys::log::Level;
 use crate::sys::{errno, fsx};
@@ -56,6 +58,8 @@ pub struct MasterLink {
     /// A thread looks for the addresses of this master; and whether that is waited for.
     naming: Option<(Target, Handed<io::Result<Vec<SocketAddr>>>)>,
     awaits_name: bool,
+    /// The first connection of a sync by two; `stream` is the second one then.
+    pub(super) main: MainChannel,
     pub(super) load: Option<SyncLoad>,
     /// The client that reads the stream of commands, and what it has run of an open transaction.
     pub(super) client: Option<ClientId>,
@@ -88,11 +92,17 @@ impl MasterLink {
         self.awaits_name && self.naming.as_ref().is_some_and(|(_, addresses)| addresses.is_done())
     }
 
+    /// What of the stream waits for the snapshot before it.
+    pub fn held(&self) -> &Held {
+        self.main.held()
+    }
+
     /// Is there work that no event announces?
     pub fn has_work(&self) -> bool {
         self.is_placed()
             || self.is_named()
             || self.pending
+            || self.main.has_work()
             || self.load.as_ref().is_some_and(SyncLoad::has_work)
     }
 }
@@ -115,6 +125,7 @@ pub fn event(srv: &mut Server, event: Event<'_>) {
         timeout: c.repl_timeout,
         parser: sync_load::reads_socket(srv),
         failover: srv.repl.failover.is_in_progress(),
+        dual: c.dual_channel_replication_enabled,
     };
     let mut actions = Vec::new();
     srv.repl.link.on(event, &terms, srv.clock.unix_secs(), &mut actions);
@@ -130,6 +141,15 @@ fn perform(srv: &mut Server, action: Action<'_>) {
         Action::Connect(target) => connect_to(srv, &target),
         Action::Send(bytes) => send(srv, &bytes),
         Action::Close => close(srv),
+        Action::Park => {
+            let link = &mut srv.master_link;
+            link.pending = false;
+            let (stream, input) = (link.stream.take(), std::mem::take(&mut link.input));
+            main_channel::park(srv, stream, input);
+        }
+        Action::SendMain(bytes) => main_channel::send(srv, &bytes),
+        Action::CloseMain => main_channel::close(srv),
+        Action::Rebase(at) => srv.repl.rebase(at.replid, at.offset),
         Action::OpenFile => open_file(srv),
         Action::Append(bytes) => append(srv, &bytes),
         Action::DropFile => {
@@ -147,6 +167,7 @@ fn perform(srv: &mut Server, action: Action<'_>) {
         Action::Detach => link_client::detach(srv),
         Action::TakenOver(accepted) => failover::answered(srv, accepted),
         Action::Ack => link_client::acknowledge(srv),
+        Action::Newline if srv.master_link.main.is_open() => main_channel::newline(srv),
         // The master may have closed its end meanwhile, which is found when the stream is read.
         Action::Newline => drop(srv.master_link.stream.as_mut().map(|s| s.write(b"\n"))),
     }
@@ -200,8 +221,9 @@ fn named(srv: &mut Server) {
 
 fn connect_at(srv: &mut Server, all: &[SocketAddr]) {
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
+    let token = if srv.master_link.main.is_open() { RDB_CHANNEL } else { LINK };
     let begun = connect::start(all, from.as_deref()).and_then(|mut stream| {
-        stream.register(srv.reactor.registry(), mio::Token(EXTRA + LINK))?;
+        stream.register(srv.reactor.registry(), mio::Token(EXTRA + token))?;
         Ok(stream)
     });
     match begun {
@@ -229,17 +251,29 @@ fn close(srv: &mut Server) {
     let link = &mut srv.master_link;
     link.input = Vec::new();
     (link.pending, link.awaits_name) = (false, false);
-    if let Some(mut stream) = link.stream.take() {
-        stream.deregister(srv.reactor.registry());
-        // A child has copies of all descriptors: a mere close would leave the master waiting.
-        if srv.jobs.child.is_some() {
-            stream.shutdown();
-        }
+    if let Some(stream) = link.stream.take() {
+        end(srv, stream);
+    }
+}
+
+/// Ends a connection to the master.
+pub(super) fn end(srv: &Server, mut stream: Stream) {
+    stream.deregister(srv.reactor.registry());
+    // A child has copies of all descriptors: a mere close would leave the master waiting.
+    if srv.jobs.child.is_some() {
+        stream.shutdown();
     }
 }
 
 /// The connection and what was read beyond the last answer; they belong to the client now.
 pub(super) fn take_connection(srv: &mut Server) -> Option<(Stream, Vec<u8>)> {
+    if srv.master_link.main.is_open() {
+        // The second connection has brought the snapshot.
+        close(srv);
+        let mut stream = main_channel::take(srv)?;
+        stream.deregister(srv.reactor.registry());
+        return Some((stream, Vec::new()));
+    }
     let link = &mut srv.master_link;
     link.pending = false;
     let mut stream = link.stream.take()?;
@@ -249,11 +283,22 @@ pub(super) fn take_connection(srv: &mut Server) -> Option<(Stream, Vec<u8>)> {
 
 /// The connection has signalled.
 pub fn ready(srv: &mut Server) {
+    match srv.master_link.main.is_open() {
+        true => main_channel::ready(srv),
+        false => channel_ready(srv),
+    }
+}
+
+/// The connection that the machine talks to has signalled.
+pub fn channel_ready(srv: &mut Server) {
     srv.master_link.pending = srv.master_link.stream.is_some();
 }
 
 /// Once per pass, outside of commands: reads what has come, and goes on with a load.
 pub fn drive(srv: &mut Server) {
+    if srv.master_link.main.has_work() {
+        main_channel::drive(srv);
+    }
     if srv.master_link.is_named() {
         named(srv);
     } else if srv.master_link.is_placed() {
@@ -267,7 +312,7 @@ pub fn drive(srv: &mut Server) {
 }
 
 fn read(srv: &mut Server) {
-    if srv.repl.link.state_name() == "connecting" {
+    if srv.repl.link.is_connecting() {
         let Some(stream) = &srv.master_link.stream else {
             srv.master_link.pending = false;
             return;
@@ -326,7 +371,7 @@ enum Taken {
 /// Gives the machine what it wants of the input.
 fn take(srv: &mut Server) -> Taken {
     match srv.repl.link.wants() {
-        Wants::Nothing => Taken::Needs(0),
+        Wants::Nothing | Wants::Stream => Taken::Needs(0),
         Wants::Line => take_line(srv),
         Wants::Bulk(most) => take_bulk(srv, most),
     }
@@ -351,22 +396,35 @@ fn take_bulk(srv: &mut Server, most: usize) -> Taken {
 }
 
 fn take_line(srv: &mut Server) -> Taken {
-    let mut input = std::mem::take(&mut srv.master_link.input);
-    match reply_in::line(&input) {
-        ReplyLine::Partial => {
-            srv.master_link.input = input;
-            Taken::Needs(LINES)
-        }
-        ReplyLine::TooLong => {
+    match cut_line(&mut srv.master_link.input) {
+        Cut::Partial => Taken::Needs(LINES),
+        Cut::TooLong => {
             event(srv, Event::Closed("a line without end"));
             Taken::Needs(0)
         }
+        Cut::Line(line) => {
+            event(srv, Event::Line(&line));
+            Taken::Some
+        }
+    }
+}
+
+/// What stands at the front of an input.
+pub(super) enum Cut {
+    Partial,
+    TooLong,
+    Line(Vec<u8>),
+}
+
+/// Takes the first line off, if all of it is there.
+pub(super) fn cut_line(input: &mut Vec<u8>) -> Cut {
+    match reply_in::line(input) {
+        ReplyLine::Partial => Cut::Partial,
+        ReplyLine::TooLong => Cut::TooLong,
         ReplyLine::Whole(line, n) => {
             let line = line.to_vec();
             input.drain(..n);
-            srv.master_link.input = input;
-            event(srv, Event::Line(&line));
-            Taken::Some
+            Cut::Line(line)
         }
     }
 }

@@ -17,7 +17,7 @@
 //!   the end of the backlog.
 
 use super::call::{CallSource, call};
-use super::{Server, ServerStates, client_info, disk, kill, link, master, policy, role, settle};
+use super::{Server, ServerStates, client_info, disk, kill, link, main_channel, master, policy, role, settle};
 use crate::algo::quote::repr;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;
@@ -102,6 +102,7 @@ pub fn detach(srv: &mut Server) {
         srv.master_link.client = None;
         kill::kill(srv, id);
     }
+    main_channel::forget(srv);
     srv.master_link.unfinished.clear();
 }
 
@@ -112,6 +113,7 @@ pub fn lost(srv: &mut Server, c: &Client) {
     let position =
         kept.then(|| Position { replid: srv.repl.replid.clone(), offset: srv.repl.offset(), db });
     srv.master_link.client = None;
+    main_channel::forget(srv);
     srv.master_link.unfinished.clear();
     link::event(srv, Event::Lost(position));
 }
@@ -134,7 +136,8 @@ pub fn position(srv: &Server) -> Option<Position> {
 pub fn read_offset(srv: &Server) -> u64 {
     let waiting = srv.master_link.client.and_then(|id| srv.clients.get(id));
     let unread = waiting.map_or(0, |c| c.conn.input.unread());
-    srv.repl.offset() + (srv.master_link.unfinished.len() + unread) as u64
+    let held = if waiting.is_some() { srv.master_link.held().len() } else { 0 };
+    srv.repl.offset() + (srv.master_link.unfinished.len() + unread + held) as u64
 }
 
 // ---- commands ----------------------------------------------------------------------------------

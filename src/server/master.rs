@@ -11,7 +11,9 @@
 //! there was answered to a replica that has no business to ask, and closes it.
 
 use super::child;
-use super::{Server, ServerStates, client_info, jobs, kill, limits, rewrite, role, transfer};
+use super::{
+    Server, ServerStates, client_info, jobs, kill, limits, link_client, rewrite, role, transfer,
+};
 use crate::clients::pause::action;
 use crate::clients::{Client, ClientId, ClientKind, flag};
 use crate::jobs::aof::AofState;
@@ -79,8 +81,9 @@ fn attach(srv: &mut Server, id: ClientId, silent: bool, stage: Stage) {
     {
         s.set_nodelay(false);
     }
-    srv.repl.replicas.attach(id, silent, stage);
+    let number = c.id;
     let name = name(srv, id);
+    srv.repl.replicas.attach(id, silent, stage).number = number;
     srv.repl.replicas.named(id, name);
     limits::account(srv, id);
     if srv.repl.backlog.is_none() {
@@ -154,21 +157,40 @@ fn without_keys(srv: &mut Server, id: ClientId) {
     debug_assert!(srv.ops.is_empty(), "what the snapshot stands for must not stand behind it");
     let functions = srv.repl.replicas.facts(id).is_some_and(|a| a.functions);
     let snapshot = jobs::snapshot_without_keys(srv, functions);
-    let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
-    let name = name(srv, id);
-    notice!("Replica {name} wants no keys: its snapshot goes without a BGSAVE");
-    let r = srv.repl.replicas.get_mut(id).expect("just attached");
-    r.begin(at, &replid, now);
+    notice!("Replica {} wants no keys: its snapshot goes without a BGSAVE", name(srv, id));
+    begin(srv, &[id], Stage::WaitEnd);
     let len = snapshot.len() as u64;
+    let r = srv.repl.replicas.get_mut(id).expect("just attached");
     r.transfer(Source::Memory(snapshot), len);
     select_again(srv);
-    srv.clients.wants_write(id);
+}
+
+/// The snapshot of these replicas is being written: behind it the stream goes on where it ends now.
+pub fn begin(srv: &mut Server, ids: &[ClientId], stage: Stage) {
+    let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
+    let db = link_client::position(srv).and_then(|p| p.db).unwrap_or(0);
+    for id in ids {
+        let Some(r) = srv.repl.replicas.get_mut(*id) else { continue };
+        r.db = db;
+        r.begin(at, &replid, now);
+        r.stage = stage;
+        let number = r.number;
+        if r.facts.rdb_channel {
+            srv.repl.replicas.holds.add(number, at);
+            let name = name(srv, *id);
+            notice!("Sending to replica {name} RDB end offset {at} and client-id {number}");
+        }
+        srv.clients.wants_write(*id);
+    }
 }
 
 /// The replica goes on at position `at`.
 pub fn go_on(srv: &mut Server, id: ClientId, at: u64, asked: i64) {
     srv.stats.sync_partial_ok += 1;
-    attach(srv, id, false, Stage::Online);
+    // What it is sent it keeps until it has the snapshot, which goes by another connection.
+    let main_of = srv.repl.replicas.facts(id).and_then(|f| f.main_of);
+    let loads = main_of.is_some_and(|rdb| srv.repl.replicas.holds.release(rdb));
+    attach(srv, id, false, if loads { Stage::Load } else { Stage::Online });
     let end = srv.repl.offset();
     let now = srv.clock.unix_secs();
     let replid = srv.repl.replid.clone();
@@ -221,13 +243,7 @@ fn start_save(srv: &mut Server) {
         child.for_replicas = true;
     }
     srv.repl.file_for_replicas = srv.config.rdb_del_sync_files;
-    let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
-    for id in waiting {
-        if let Some(r) = srv.repl.replicas.get_mut(id) {
-            r.begin(at, &replid, now);
-        }
-        srv.clients.wants_write(id);
-    }
+    begin(srv, &waiting, Stage::WaitEnd);
 }
 
 /// A full sync that takes as long as the last one may be cut by the output limit, and begin again without
@@ -320,7 +336,7 @@ pub fn feed(srv: &mut Server) {
         }
         return;
     };
-    for r in srv.repl.replicas.iter().filter(|r| r.stage == Stage::Online) {
+    for r in srv.repl.replicas.iter().filter(|r| r.is_streamed()) {
         // A replica whose socket is full is marked by the event that says it has room again.
         if srv.clients.get(r.id).is_some_and(|c| !c.has(flag::TO_WRITE) && !c.conn.write_blocked) {
             srv.clients.wants_write(r.id);
@@ -340,7 +356,7 @@ pub fn feed(srv: &mut Server) {
 /// enough must not hit a limit before its first chance.
 #[cold]
 fn push(srv: &mut Server) {
-    for id in srv.repl.replicas.at_stage(Stage::Online) {
+    for id in srv.repl.replicas.streamed() {
         let Some(c) = srv.clients.get(id).filter(|c| !c.has(flag::DYING) && !c.conn.write_blocked)
         else {
             continue;
@@ -370,10 +386,14 @@ fn ended(srv: &mut Server, id: ClientId, outcome: Result<usize, WriteOutcome>) {
 
 #[cold]
 fn measure(srv: &mut Server, end: u64) {
-    let behind = |r: &&Replica| r.is_fed() && end - r.at >= MEASURED;
-    let behind: Vec<ClientId> = srv.repl.replicas.iter().filter(behind).map(|r| r.id).collect();
+    let all = srv.repl.replicas.iter().map(|r| r.id);
+    let behind: Vec<ClientId> = all.filter(|id| srv.repl.owed(*id) as u64 >= MEASURED).collect();
     for id in behind {
         limits::check_output(srv, id, false);
+    }
+    let hard = srv.clients.output_limits[ClientKind::Replica as usize] as u64;
+    for number in srv.repl.replicas.holds.over(end, hard) {
+        warning!("The stream that is kept for RDB client {number} is over the limit of replicas");
     }
     trim(srv);
 }
@@ -536,7 +556,7 @@ fn piece(r: &Replica, at: u64) -> Result<Vec<u8>, String> {
 }
 
 /// The snapshot is across.
-fn online(srv: &mut Server, id: ClientId) {
+pub fn online(srv: &mut Server, id: ClientId) {
     let name = name(srv, id);
     if srv.repl.replicas.get(id).is_some_and(|r| r.facts.rdb_only) {
         notice!("RDB transfer completed, rdb only replica ({name}) should be disconnected asap");
@@ -561,9 +581,21 @@ fn answered(srv: &mut Server, id: ClientId) {
 
 /// A replica has been killed.
 pub fn left(srv: &mut Server, r: &Replica) {
-    notice!("Connection with replica {} lost.", name_of(srv, r.id, &r.facts));
     if let Some(begun) = r.begun_at {
         srv.repl.replicas.took(begun, srv.clock.unix_secs());
+    }
+    let name = name_of(srv, r.id, &r.facts);
+    if r.facts.rdb_channel {
+        notice!("Replica {name} rdb channel disconnected.");
+        // Behind the whole snapshot its other connection still has to ask for the stream.
+        let now = srv.clock.unix_secs();
+        if r.is_online() {
+            srv.repl.replicas.holds.gone(r.number, now);
+        } else {
+            srv.repl.replicas.holds.release(r.number);
+        }
+    } else {
+        notice!("Connection with replica {name} lost.");
     }
     if srv.repl.replicas.is_empty() {
         srv.repl.alone_since = srv.clock.unix_secs();
@@ -590,7 +622,14 @@ pub fn cron(srv: &mut Server) {
     if let Some(b) = &srv.repl.backlog {
         srv.repl.marks.note(srv.clock.unix_secs(), b.end());
     }
-    if srv.repl.replicas.is_empty() {
+    for (number, seconds) in srv.repl.replicas.holds.expire(srv.clock.unix_secs()) {
+        notice!(
+            "Replica main channel failed to establish PSYNC within the grace period ({seconds} seconds). \
+             Freeing RDB client {number}."
+        );
+        trim(srv);
+    }
+    if srv.repl.replicas.is_empty() && srv.repl.replicas.holds.is_empty() {
         remove_file(srv);
         trim(srv);
         return age(srv);
@@ -719,7 +758,7 @@ pub fn tell_lagging(srv: &mut Server) {
 
 /// At the end of the process: what can be sent without waiting is sent.
 pub fn farewell(srv: &mut Server) {
-    for id in srv.repl.replicas.at_stage(Stage::Online) {
+    for id in srv.repl.replicas.streamed() {
         write(srv, id);
     }
 }

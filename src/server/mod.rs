@@ -33,6 +33,7 @@ pub mod link;
 pub mod link_client;
 pub mod listen;
 pub mod loading;
+pub mod main_channel;
 pub mod master;
 pub mod monitor;
 pub mod pace;

@@ -15,7 +15,7 @@
 
 use super::{
     Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
-    link, rewrite, transfer,
+    link, main_channel, rewrite, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -177,6 +177,7 @@ fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
         Source::Extra(reactor::LINK) => link::ready(srv),
+        Source::Extra(reactor::RDB_CHANNEL) => link::channel_ready(srv),
         Source::Extra(reactor::TRANSFER) => transfer::ready(srv),
         Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
@@ -374,6 +375,9 @@ enum Got {
 }
 
 fn read_once(srv: &mut Server, id: ClientId) -> Got {
+    if !srv.master_link.held().is_empty() && srv.master_link.client() == Some(id) {
+        return if main_channel::feed(srv, id) { Got::More } else { Got::Nothing };
+    }
     let now = srv.clock.unix_secs() as u32;
     let Some((conn, pool)) = srv.clients.conn_and_pool(id) else { return Got::End };
     let got = match conn.receive(&mut IoCtx { pool, traffic: &mut srv.stats.traffic, now }) {

@@ -69,14 +69,7 @@ pub fn begin(srv: &mut Server, replicas: &[ClientId]) -> io::Result<()> {
     match child::fork(srv, ChildKind::Snapshot) {
         Ok(Some(report)) => write_all(srv, report, sender, gate),
         Ok(None) => {
-            let (at, replid, now) = (srv.repl.offset(), srv.repl.replid.clone(), srv.clock.unix_secs());
-            for id in replicas {
-                if let Some(r) = srv.repl.replicas.get_mut(*id) {
-                    r.begin(at, &replid, now);
-                    r.stage = Stage::Transfer;
-                }
-                srv.clients.wants_write(*id);
-            }
+            master::begin(srv, replicas, Stage::Transfer);
             Ok(())
         }
         Err(e) => {

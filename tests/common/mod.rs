@@ -19,6 +19,9 @@
 //! Every test file that says `mod common;` compiles its own copy and uses its own part of it.
 #![allow(dead_code)]
 
+pub mod load;
+pub mod pinger;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -105,9 +108,18 @@ impl Server {
 
     /// The real redis-server 7.2 whose binary REDIS_SERVER names; None, and a word about it, without one.
     pub fn real(options: &[&str]) -> Option<Server> {
-        let binary = std::env::var_os("REDIS_SERVER");
+        Self::named_by("REDIS_SERVER", options)
+    }
+
+    /// The same for a valkey-server 8.0 and VALKEY_SERVER.
+    pub fn valkey(options: &[&str]) -> Option<Server> {
+        Self::named_by("VALKEY_SERVER", options)
+    }
+
+    fn named_by(variable: &str, options: &[&str]) -> Option<Server> {
+        let binary = std::env::var_os(variable);
         if binary.is_none() {
-            eprintln!("skipped: REDIS_SERVER names no real server to go with ours");
+            eprintln!("skipped: {variable} names no real server to go with ours");
         }
         Some(Self::of(Path::new(&binary?), options))
     }

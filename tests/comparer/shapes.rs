@@ -119,6 +119,7 @@ const OWN: &[&str] = &[
     "replica-max-lag",
     "replica_lag_bytes",
     "replica_lag_seconds",
+    "dual-channel-replication-enabled",
 ];
 
 /// Sections in their order, fields in theirs.

@@ -2,8 +2,16 @@ use super::*;
 
 const ID: &str = "0123456789012345678901234567890123456789";
 const OTHER: &str = "abcdefghijabcdefghijabcdefghijabcdefghij";
-const TERMS: Terms =
-    Terms { user: None, password: None, port: 7, ip: None, timeout: 60, parser: false, failover: false };
+const TERMS: Terms = Terms {
+    user: None,
+    password: None,
+    port: 7,
+    ip: None,
+    timeout: 60,
+    parser: false,
+    failover: false,
+    dual: false,
+};
 
 fn target() -> Target {
     Target { host: "h".into(), port: 1 }
@@ -317,7 +325,10 @@ fn any_line_and_any_close_in_any_state_is_survived() {
     let mut rng = crate::algo::rng::Rng::seeded(5);
     let full = format!("+FULLRESYNC {ID} 10");
     let mark = format!("$EOF:{OTHER}");
-    let lines: [&[u8]; 12] = [
+    let end = format!("$ENDOFF:10 {ID} 0 5");
+    let lines: [&[u8]; 14] = [
+        b"+DUALCHANNELSYNC",
+        end.as_bytes(),
         b"",
         b"+PONG",
         b"+OK",
@@ -333,24 +344,31 @@ fn any_line_and_any_close_in_any_state_is_survived() {
     ];
     for _ in 0..2000 {
         let mut b = Bench::new();
+        let terms = Terms { dual: rng.below(2) == 0, ..TERMS };
         b.on(Event::Order { target: target(), at: (rng.below(2) == 0).then(|| at(5)) });
-        for _ in 0..30 {
-            match rng.below(6) {
-                0 => drop(b.on(Event::Connected)),
-                1 => drop(b.on(Event::Closed("gone"))),
-                2 => {
+        for _ in 0..40 {
+            match rng.below(9) {
+                0..2 => drop(b.with(Event::Connected, &terms)),
+                2 if rng.below(3) == 0 => drop(b.on(Event::Closed("gone"))),
+                3 => {
                     b.now += 40;
                     b.on(Event::Tick);
                 }
+                4 if b.link.wants_main() == Wants::Line => {
+                    drop(b.on(Event::Main(lines[rng.below(14) as usize])));
+                }
+                5 if rng.below(3) == 0 => drop(b.on(Event::MainClosed("gone"))),
                 _ => match b.link.wants() {
-                    Wants::Line => drop(b.on(Event::Line(lines[rng.below(12) as usize]))),
+                    Wants::Line => {
+                        drop(b.with(Event::Line(lines[rng.below(14) as usize]), &terms));
+                    }
                     Wants::Bulk(n) => drop(b.on(Event::Bulk(&OTHER.as_bytes()[..n.min(13)]))),
                     Wants::Nothing if b.link.is_online() => drop(b.on(Event::Lost(Some(at(7))))),
                     Wants::Nothing if b.link.loads() => {
                         b.link.begins_to_load(&mut Vec::new());
                         b.on(Event::Loaded { db: None });
                     }
-                    Wants::Nothing => {}
+                    Wants::Nothing | Wants::Stream => {}
                 },
             }
         }

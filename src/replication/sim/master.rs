@@ -26,7 +26,13 @@ impl Sim {
     pub fn lost_replica(&mut self, n: usize, id: ClientId) {
         let replicas = &mut self.nodes[n].repl.replicas;
         replicas.leave(id);
-        replicas.take_left(id);
+        if let Some(r) = replicas.take_left(id).filter(|r| r.facts.rdb_channel) {
+            if r.is_online() {
+                replicas.holds.gone(r.number, self.now);
+            } else {
+                replicas.holds.release(r.number);
+            }
+        }
         self.advance(n);
     }
 
@@ -34,6 +40,7 @@ impl Sim {
         let (size, now) = (self.backlog_size, self.now);
         let r = &mut self.nodes[n].repl;
         let end = r.offset();
+        r.replicas.holds.over(end, self.most_held);
         let wanted = r.replicas.wanted(end);
         let absent = r.replicas.absent.wanted(end, size.saturating_mul(HOLDS), now, 20);
         if let Some(b) = &mut r.backlog {
@@ -70,7 +77,14 @@ impl Sim {
             "PING" if self.nodes[n].loading => b"-LOADING x\r\n",
             "PING" => b"+PONG\r\n",
             "REPLCONF" if words[1] == "ACK" => return self.acknowledged(n, i, &words[2]),
-            "REPLCONF" => b"+OK\r\n",
+            "REPLCONF" => match self.told(n, i, &words[1..]) {
+                true => b"+OK\r\n",
+                false => b"-ERR Unrecognized RDB client id\r\n",
+            },
+            "SYNC" => match self.sync(n, w) {
+                Some(refusal) => refusal,
+                None => return,
+            },
             "PSYNC" => match self.psync(n, w, words) {
                 Some(refusal) => refusal,
                 None => return,
@@ -89,6 +103,38 @@ impl Sim {
         if replica.replid == self.nodes[n].repl.replid && self.wires[w].open {
             assert!(replica.offset().cast_signed() >= offset, "what was acknowledged is there");
         }
+    }
+
+    /// False for a client that is not known.
+    fn told(&mut self, n: usize, i: usize, words: &[String]) -> bool {
+        let (id, two) = (self.nodes[n].peers[i].id, self.dual[n]);
+        let all = &mut self.nodes[n].repl.replicas;
+        for pair in words.chunks_exact(2) {
+            let facts = all.facts_mut(id);
+            match (pair[0].as_str(), pair[1].as_str()) {
+                ("capa", "dual-channel") => facts.dual = two,
+                ("rdb-channel", _) => (facts.rdb_channel, facts.rdb_only) = (true, true),
+                ("set-rdb-client-id", number) => {
+                    let number = number.parse().expect("a number");
+                    facts.main_of = Some(number);
+                    return all.holds.has(number);
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// The snapshot alone, by a second connection; the refusal, or None.
+    fn sync(&mut self, n: usize, w: usize) -> Option<&'static [u8]> {
+        let node = &self.nodes[n];
+        let link = &node.repl.link;
+        if node.loading || node.repl.failover.is_on() || link.is_on() && !link.is_online() {
+            return Some(b"-NOMASTERLINK x\r\n");
+        }
+        let i = node.peers.iter().position(|p| p.wire == w).expect("it asks");
+        self.full_sync(n, i);
+        None
     }
 
     /// The refusal, or None.
@@ -110,33 +156,48 @@ impl Sim {
             return Some(b"-NOMASTERLINK x\r\n");
         }
         let i = node.peers.iter().position(|p| p.wire == w).expect("it asks");
-        node.peers[i].psync = true;
         let id = node.peers[i].id;
+        if let Ok(at) = node.repl.can_continue(replid.as_bytes(), offset) {
+            node.peers[i].psync = true;
+            let line = format!("+CONTINUE {}\r\n", node.repl.replid);
+            let all = &mut node.repl.replicas;
+            let main_of = all.facts(id).and_then(|f| f.main_of);
+            let loads = main_of.is_some_and(|number| all.holds.release(number));
+            let r = all.attach(id, false, Stage::Online);
+            r.go_on(at, self.now);
+            if loads {
+                r.stage = Stage::Load;
+            }
+            r.head.extend_from_slice(line.as_bytes());
+            all.named(id, self.wires[w].replica.to_string());
+            return None;
+        }
+        if node.repl.replicas.facts(id).is_some_and(|f| f.dual) {
+            return Some(b"+DUALCHANNELSYNC\r\n");
+        }
+        self.full_sync(n, i);
+        None
+    }
+
+    fn full_sync(&mut self, n: usize, i: usize) {
         let eof = self.rng.below(2) == 0;
+        let node = &mut self.nodes[n];
+        let &mut Peer { id, wire, ref mut psync, .. } = &mut node.peers[i];
+        *psync = true;
         let facts = node.repl.replicas.facts_mut(id);
-        (facts.eof, facts.psync2) = (eof, true);
-        let known = node.repl.can_continue(replid.as_bytes(), offset);
+        (facts.eof, facts.psync2) = (eof || facts.rdb_channel, true);
+        let eof = facts.eof;
         if node.repl.backlog.is_none() {
             node.repl.change_id();
             node.repl.open_backlog();
             node.selected = None;
         }
-        let name = self.wires[w].replica.to_string();
-        if let Ok(at) = known {
-            let line = format!("+CONTINUE {}\r\n", node.repl.replid);
-            let r = node.repl.replicas.attach(id, false, Stage::Online);
-            r.go_on(at, self.now);
-            r.head.extend_from_slice(line.as_bytes());
-            node.repl.replicas.named(id, name);
-            return None;
-        }
         node.full_syncs += 1;
-        node.repl.replicas.attach(id, false, Stage::WaitStart);
-        node.repl.replicas.named(id, name);
+        node.repl.replicas.attach(id, false, Stage::WaitStart).number = u64::from(id.index);
+        node.repl.replicas.named(id, self.wires[wire].replica.to_string());
         if !eof {
             self.share_child(n, id);
         }
-        None
     }
 
     // ---- snapshots -----------------------------------------------------------------------------
@@ -213,10 +274,14 @@ impl Sim {
         let (bytes, at) = self.snapshot_of(n);
         let now = self.now;
         let node = &mut self.nodes[n];
+        let mut numbers = Vec::new();
         for r in node.repl.replicas.iter_mut().filter(|r| r.stage == Stage::WaitStart && r.facts.eof) {
+            r.db = at.db.unwrap_or(0);
             r.begin(at.offset, &at.replid, now);
             r.stage = Stage::Transfer;
+            numbers.extend(r.facts.rdb_channel.then_some(r.number));
         }
+        numbers.into_iter().for_each(|number| node.repl.replicas.holds.add(number, at.offset));
         let bytes = [format!("$EOF:{mark}\r\n").as_bytes(), &bytes, mark.as_bytes()].concat();
         node.group = Some(Group { bytes, piece: 0..0 });
         self.advance(n);

@@ -11,7 +11,7 @@ impl Sim {
     pub fn event(&mut self, n: usize, event: Event<'_>) {
         let mut out = Vec::new();
         let repl = &mut self.nodes[n].repl;
-        let terms = Terms { failover: repl.failover.is_in_progress(), ..TERMS };
+        let terms = Terms { failover: repl.failover.is_in_progress(), dual: self.dual[n], ..TERMS };
         repl.link.on(event, &terms, self.now, &mut out);
         for action in out {
             self.perform(n, action);
@@ -27,13 +27,37 @@ impl Sim {
                     self.wires[w].up.extend_from_slice(&bytes);
                 }
             }
-            Action::Close => {
-                if let Some(w) = self.nodes[n].wire.take() {
+            Action::Close => self.close(n),
+            Action::Park => {
+                let node = &mut self.nodes[n];
+                assert!(node.main.is_none(), "one main channel");
+                node.main = node.wire.take();
+                node.main_input = std::mem::take(&mut node.input);
+                node.held.start();
+            }
+            Action::SendMain(bytes) => {
+                if let Some(w) = self.nodes[n].main {
+                    self.wires[w].up.extend_from_slice(&bytes);
+                }
+            }
+            Action::CloseMain => {
+                if let Some(w) = self.nodes[n].main.take() {
                     self.wires[w].open = false;
                 }
-                self.nodes[n].input.clear();
+                self.nodes[n].main_input.clear();
+                self.nodes[n].held.clear();
             }
-            Action::OpenFile | Action::DropFile => self.nodes[n].file.clear(),
+            Action::Rebase(at) => {
+                self.nodes[n].floor = at.offset;
+                self.nodes[n].repl.rebase(at.replid, at.offset);
+                self.look(n);
+            }
+            Action::OpenFile => self.nodes[n].file.clear(),
+            // What was loaded of it goes as well.
+            Action::DropFile => {
+                self.nodes[n].file.clear();
+                self.nodes[n].loading = false;
+            }
             Action::Append(bytes) => self.nodes[n].file.extend_from_slice(&bytes),
             Action::Load => {
                 let node = &mut self.nodes[n];
@@ -54,6 +78,13 @@ impl Sim {
             Action::Detach => self.detach(n),
             Action::Ack => self.acknowledge(n),
         }
+    }
+
+    fn close(&mut self, n: usize) {
+        if let Some(w) = self.nodes[n].wire.take() {
+            self.wires[w].open = false;
+        }
+        self.nodes[n].input.clear();
     }
 
     fn connect(&mut self, n: usize, to: usize) {
@@ -88,8 +119,22 @@ impl Sim {
                 node.repl.open_backlog();
             }
         }
-        let wire = node.wire.take().expect("the connection is there");
-        let input = std::mem::take(&mut node.input);
+        let (wire, input) = match node.main.take() {
+            Some(main) => {
+                node.by_two[usize::from(!full)] += 1;
+                let mut held = Vec::new();
+                while let Some(block) = node.held.pop() {
+                    held.extend(block);
+                }
+                held.append(&mut node.main_input);
+                self.close(n);
+                (main, held)
+            }
+            None => {
+                (node.wire.take().expect("the connection is there"), std::mem::take(&mut node.input))
+            }
+        };
+        let node = &mut self.nodes[n];
         node.reader = Some(Reader { wire, input, db: p.db.unwrap_or(usize::MAX), ..Reader::default() });
         if ack {
             self.acknowledge(n);
@@ -128,6 +173,9 @@ impl Sim {
             self.nodes[n].repl.link.heard(self.now);
             return self.apply(n);
         }
+        if self.nodes[n].main == Some(w) {
+            return self.receive_main(n, w, take);
+        }
         if self.nodes[n].wire != Some(w) || self.nodes[n].loading {
             return;
         }
@@ -136,7 +184,7 @@ impl Sim {
         while self.nodes[n].wire == Some(w) {
             let mut input = std::mem::take(&mut self.nodes[n].input);
             let done = match self.nodes[n].repl.link.wants() {
-                Wants::Nothing => None,
+                Wants::Nothing | Wants::Stream => None,
                 Wants::Line => match reply_in::line(&input) {
                     ReplyLine::Whole(line, used) => {
                         let line = line.to_vec();
@@ -159,6 +207,37 @@ impl Sim {
                     self.nodes[n].input = rest;
                     self.event(n, Event::Bulk(&input));
                 }
+            }
+        }
+    }
+
+    /// The same by the main channel.
+    fn receive_main(&mut self, n: usize, w: usize, take: usize) {
+        if self.nodes[n].repl.link.wants_main() == Wants::Stream
+            && self.nodes[n].held.is_full(self.most_held)
+        {
+            return;
+        }
+        let bytes: Vec<u8> = self.wires[w].down.drain(..take).collect();
+        self.nodes[n].main_input.extend(bytes);
+        while self.nodes[n].main == Some(w) {
+            let node = &mut self.nodes[n];
+            match node.repl.link.wants_main() {
+                Wants::Line => {
+                    let mut input = std::mem::take(&mut node.main_input);
+                    let ReplyLine::Whole(line, used) = reply_in::line(&input) else {
+                        node.main_input = input;
+                        return;
+                    };
+                    let line = line.to_vec();
+                    node.main_input = input.split_off(used);
+                    self.event(n, Event::Main(&line));
+                }
+                Wants::Stream => {
+                    node.held.push(&std::mem::take(&mut node.main_input));
+                    return;
+                }
+                _ => return,
             }
         }
     }

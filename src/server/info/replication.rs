@@ -3,6 +3,7 @@
 use super::{fields, line};
 use crate::replication::backlog::Backlog;
 use crate::replication::link::{Progress, Target};
+use crate::replication::replicas::Stage;
 use crate::server::{Server, link_client, master};
 
 pub fn write(srv: &mut Server, out: &mut String) {
@@ -14,6 +15,9 @@ pub fn write(srv: &mut Server, out: &mut String) {
         fields!(out, "min_slaves_good_slaves" => good);
     }
     replicas(srv, out);
+    if srv.config.dual_channel_replication_enabled {
+        fields!(out, "replicas_waiting_psync" => r.replicas.holds.len());
+    }
     fields!(out,
         "master_failover_state" => r.failover.name(),
         "master_replid" => r.replid,
@@ -49,6 +53,13 @@ fn link(srv: &Server, out: &mut String) {
         "slave_read_repl_offset" => offsets.0,
         "slave_repl_offset" => offsets.1,
     );
+    if srv.config.dual_channel_replication_enabled {
+        let held = srv.master_link.held();
+        fields!(out,
+            "replicas_repl_buffer_size" => held.len(),
+            "replicas_repl_buffer_peak" => held.peak(),
+        );
+    }
     if let Some(Progress { total, read, last_io }) = progress {
         let perc = if total == 0 { 0.0 } else { read as f64 / total as f64 * 100.0 };
         fields!(out,
@@ -82,11 +93,17 @@ fn replicas(srv: &Server, out: &mut String) {
         let (has, at) = if counts { (r.has(), r.at) } else { (end, end) };
         let (lacks, unsent) = (end.saturating_sub(has), end.saturating_sub(at));
         let age = srv.repl.marks.age(has, end, now);
+        let channel = match (srv.config.dual_channel_replication_enabled, r.stage) {
+            (false, _) => "",
+            (true, _) if r.facts.rdb_channel => ",type=rdb-channel",
+            (true, Stage::Load) => ",type=main-channel",
+            (true, _) => ",type=replica",
+        };
         line(
             out,
             format_args!(
-                "slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag},lag_bytes={lacks},\
-                 lag_seconds={age},unsent_bytes={unsent}"
+                "slave{n}:ip={ip},port={port},state={state},offset={acked},lag={lag}{channel},\
+                 lag_bytes={lacks},lag_seconds={age},unsent_bytes={unsent}"
             ),
         );
     }
