@@ -181,7 +181,8 @@ impl Replica {
 
     /// It goes on where it was.
     pub fn go_on(&mut self, at: u64, now: i64) {
-        (self.stage, self.at, self.from, self.ack_at) = (Stage::Online, at, at, now);
+        debug_assert!(self.is_streamed());
+        (self.at, self.from, self.ack_at) = (at, at, now);
     }
 
     /// The next piece of a transfer has so many bytes.
@@ -524,7 +525,7 @@ mod tests {
             ReplconfFacts { rdb_only: true, rdb_channel: true, ..Default::default() };
         let r = all.attach(id(1), true, Stage::WaitStart);
         (r.number, r.db) = (77, 3);
-        r.begin(40, "abc");
+        r.begin(40, "abc", 5);
         assert_eq!(r.head, b"$ENDOFF:40 abc 3 77\r\n");
         all.holds.add(77, 40);
         assert_eq!(all.wanted(90), 40, "kept for the first");

@@ -457,7 +457,7 @@ mod tests {
         }
         let mut link = streams();
         loads(&mut link);
-        assert_eq!(on(&mut link, Event::LoadFailed), again);
+        assert_eq!(on(&mut link, Event::LoadFailed { cut: false }), again);
         assert_eq!(link.cached(), None, "the data have gone");
         for begin in [parked, ended, streams] {
             let mut link = begin();

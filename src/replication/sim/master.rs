@@ -163,11 +163,8 @@ impl Sim {
             let all = &mut node.repl.replicas;
             let main_of = all.facts(id).and_then(|f| f.main_of);
             let loads = main_of.is_some_and(|number| all.holds.release(number));
-            let r = all.attach(id, false, Stage::Online);
+            let r = all.attach(id, false, if loads { Stage::Load } else { Stage::Online });
             r.go_on(at, self.now);
-            if loads {
-                r.stage = Stage::Load;
-            }
             r.head.extend_from_slice(line.as_bytes());
             all.named(id, self.wires[w].replica.to_string());
             return None;
