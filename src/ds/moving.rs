@@ -85,7 +85,9 @@ pub fn vector<T>(v: &mut Vec<T>, mover: &mut Mover) {
 /// Moves the items of a ring, and its room.
 pub fn ring<T>(r: &mut VecDeque<T>, mover: &mut Mover) {
     // Where in the block the first item lies does not matter: it lies in the same slab.
-    let Some((inside, layout)) = block_of(r.as_mut_slices().0.as_mut_ptr(), r.capacity()) else { return };
+    let Some((inside, layout)) = block_of(r.as_mut_slices().0.as_mut_ptr(), r.capacity()) else {
+        return;
+    };
     if !r.is_empty() && mover.wants(inside, layout) {
         *r = VecDeque::from(moved(Vec::from(mem::take(r)), mover));
     }
@@ -100,7 +102,9 @@ fn block_of<T>(at: *mut T, capacity: usize) -> Option<(NonNull<u8>, Layout)> {
 fn moved<T>(v: Vec<T>, mover: &mut Mover) -> Vec<T> {
     let mut v = ManuallyDrop::new(v);
     let (len, capacity) = (v.len(), v.capacity());
-    let Some((block, layout)) = block_of(v.as_mut_ptr(), capacity) else { return ManuallyDrop::into_inner(v) };
+    let Some((block, layout)) = block_of(v.as_mut_ptr(), capacity) else {
+        return ManuallyDrop::into_inner(v);
+    };
     // SAFETY: a vector's block has the layout of an array of its capacity; the vector that led to it is
     // forgotten.
     unsafe { Vec::from_raw_parts(mover.relocate(block, layout).cast().as_ptr(), len, capacity) }

@@ -59,9 +59,9 @@ mod tests;
 
 pub use iter::{Iter, Key, Seek};
 
+use crate::sys::defrag::Mover;
 use iter::Walk;
 use node::{Anchor, Link, MAX_RUN, Node, Slot, Tally, Word, value_of, word_of};
-use crate::sys::defrag::Mover;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;

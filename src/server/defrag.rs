@@ -7,8 +7,9 @@
 //! a slice         steps of a walk: dataset, then cached scripts (`keyspace::defrag`, `sys::defrag`)
 //! ```
 //!
-//! At the end of a walk the effort is computed anew: another one begins, or it rests. While a walk is under
-//! way its effort only grows, since what it wins lowers the figures it was chosen by.
+//! The decision after a walk computes the effort anew: another one begins, or it rests. So there is no more
+//! than one walk a second, even where walks win nothing. While a walk is under way its effort only grows,
+//! since what it wins lowers the figures it was chosen by.
 //!
 //! Nothing moves while a child shares the pages: each move would copy one.
 
@@ -83,6 +84,8 @@ pub struct DefragStats {
 pub struct ActiveDefrag {
     /// Percent of the time; 0 at rest.
     running: u64,
+    /// The walk is over, and the next decision is to come.
+    done: bool,
     slices: Slices,
     walk: Option<Walk>,
     limits: Option<DefragLimits>,
@@ -132,8 +135,17 @@ impl ActiveDefrag {
     fn rest(&mut self, now_ms: u64) {
         self.stats.total_ms = self.times(now_ms).0;
         self.running = 0;
+        self.finish();
+    }
+
+    fn finish(&mut self) {
         self.walk = None;
+        self.done = true;
         self.slices.end();
+    }
+
+    fn works(&self) -> bool {
+        self.running > 0 && !self.done
     }
 }
 
@@ -164,8 +176,8 @@ pub fn tick(srv: &mut Server) {
     if !wanted(srv) {
         return srv.defrag.slices.end();
     }
-    decide_in_time(srv);
-    if srv.defrag.running == 0 {
+    decide_in_time(srv, srv.clock.mono_ms);
+    if !srv.defrag.works() {
         return;
     }
     let us = srv.defrag.running * 10_000 / srv.cron.hz.max(1);
@@ -174,30 +186,31 @@ pub fn tick(srv: &mut Server) {
 }
 
 /// Once a second.
-fn decide_in_time(srv: &mut Server) {
-    let now = srv.clock.mono_ms;
+fn decide_in_time(srv: &mut Server, now: u64) {
     if now >= srv.defrag.last_decision_ms + 1000 {
         srv.defrag.last_decision_ms = now;
-        decide(srv);
+        decide(srv, now);
     }
 }
 
-fn decide(srv: &mut Server) {
+fn decide(srv: &mut Server, now: u64) {
     let limits = limits(srv);
     let figures = alloc::stats();
     let frag = Fragmentation::new(figures.active, figures.allocated);
-    let now = srv.clock.mono_ms;
     let d = &mut srv.defrag;
     let changed = d.limits.replace(limits) != Some(limits);
-    let before = d.running;
+    let before = if d.works() { d.running } else { 0 };
     let share = effort(frag, &limits, before, changed);
     if share == before {
+        if share == 0 {
+            d.rest(now);
+        }
         return;
     }
-    d.running = share;
-    if before == 0 {
+    if d.running == 0 {
         d.since_ms = now;
     }
+    (d.running, d.done) = (share, false);
     crate::verbose!(
         "Starting active defrag, frag={:.0}%, frag_bytes={}, cpu={share}%",
         frag.percent,
@@ -224,10 +237,9 @@ pub fn during_load(srv: &mut Server) {
     if !wanted(srv) {
         return;
     }
-    srv.clock.mono_ms = srv.clock.mono_ms.max(now);
-    decide_in_time(srv);
+    decide_in_time(srv, now);
     let share = now.saturating_sub(since).min(1000) * 10 * srv.defrag.running;
-    if share == 0 {
+    if share == 0 || !srv.defrag.works() {
         return;
     }
     let begun = mono_ns();
@@ -235,7 +247,7 @@ pub fn during_load(srv: &mut Server) {
     slow::sample(srv, "while-blocked-cron", (mono_ns() - begun) / 1_000_000);
 }
 
-/// Steps of the walk, for so long; at its end the next one, if there is to be one.
+/// Steps of the walk, for so long.
 fn work(srv: &mut Server, us: u64) {
     let until = mono_ns() + us * 1000;
     let mut walk = match srv.defrag.walk.take() {
@@ -310,14 +322,7 @@ fn end(srv: &mut Server, walk: &Walk) {
         frag.percent,
         frag.bytes
     );
-    let since = srv.defrag.since_ms;
-    srv.defrag.rest(now);
-    decide(srv);
-    if srv.defrag.running > 0 {
-        // It goes on: the time counts from where it began.
-        srv.defrag.stats.total_ms -= now.saturating_sub(since).min(srv.defrag.stats.total_ms);
-        srv.defrag.since_ms = since;
-    }
+    srv.defrag.finish();
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use super::{Server, ServerStates, defrag, pass, policy};
 use crate::jobs::loading::{Loading, delay};
 use crate::sys::{alloc, clock, signals};
 
+/// After so many items blocks may be moved.
+const DEFRAG_KEYS: u64 = 1024;
+
 pub fn start(srv: &mut Server, total: u64) {
     start_beside(srv, total, false);
 }
@@ -30,7 +33,9 @@ pub fn start_beside(srv: &mut Server, total: u64, beside: bool) {
 pub fn progress(srv: &mut Server, at: u64) {
     if count(srv, at) {
         pass::nested(srv, pass::Interrupt::Load);
-        // The load holds nothing of the dataset between two items.
+    }
+    // The load holds nothing of the dataset between two items.
+    if srv.config.activedefrag && srv.loading.keys.is_multiple_of(DEFRAG_KEYS) {
         defrag::during_load(srv);
     }
 }

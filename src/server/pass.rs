@@ -14,8 +14,8 @@
 //! ```
 
 use super::{
-    Server, auth, batch, before_sleep, blocking, child, client_info, cron, defrag, evict, expire_cycle, kill,
-    link, rewrite, transfer,
+    Server, auth, batch, before_sleep, blocking, child, client_info, cron, defrag, evict, expire_cycle,
+    kill, link, rewrite, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};

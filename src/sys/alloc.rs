@@ -453,7 +453,9 @@ mod control {
     }
 }
 
-pub use control::{NAME, background_thread, flush_thread_cache, malloc_stats, purge, stats, tune, tune_text};
+pub use control::{
+    NAME, background_thread, flush_thread_cache, malloc_stats, purge, stats, tune, tune_text,
+};
 
 #[cfg(test)]
 mod tests {
