@@ -50,11 +50,9 @@ fn a_configuration_that_cannot_be_followed_ends_the_start() {
 
 #[test]
 fn a_wish_that_cannot_be_followed_is_warned_of() {
-    let srv = Server::with(&["--activedefrag", "yes", "--io-threads", "4"]);
+    let srv = Server::with(&["--io-threads", "4"]);
     let mut c = srv.connect();
-    assert_eq!(c.cmd(&["CONFIG", "GET", "activedefrag"]), Value::bulks(&["activedefrag", "no"]));
     let log = srv.log();
-    assert!(log.contains("# WARNING: activedefrag is not followed."), "{log}");
     assert!(log.contains("# WARNING: io-threads is not followed."), "{log}");
     let refused = c.cmd(&["CONFIG", "SET", "tls-port", "1"]);
     let head =

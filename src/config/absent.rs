@@ -17,6 +17,7 @@
 use super::Config;
 use super::load::{Line, LoadError, SourceLine, Startup};
 use super::valid::NO_ACTIVE_DEFRAG;
+use crate::sys::defrag;
 
 /// One directive that asks for what is missing.
 pub struct Absent {
@@ -68,7 +69,7 @@ pub static ABSENT: &[Absent] = &[
     line("loadmodule", |_, startup| startup.modules.first().cloned(), "This build cannot load modules."),
     Absent {
         at_start: AtStart::Warn(|config| config.activedefrag = false),
-        ..value("activedefrag", |c| c.activedefrag, NO_ACTIVE_DEFRAG)
+        ..value("activedefrag", |c| c.activedefrag && !defrag::is_possible(), NO_ACTIVE_DEFRAG)
     },
     Absent {
         at_start: AtStart::Warn(|_| {}),
@@ -129,17 +130,6 @@ pub fn check(config: &mut Config, startup: &Startup) -> Result<Vec<String>, Load
 
 /// Directives that nothing reads, and why the server does what they say all the same.
 pub static UNREAD: &[(&[&str], &str)] = &[
-    (
-        &[
-            "active-defrag-ignore-bytes",
-            "active-defrag-threshold-lower",
-            "active-defrag-threshold-upper",
-            "active-defrag-cycle-min",
-            "active-defrag-cycle-max",
-            "active-defrag-max-scan-fields",
-        ],
-        "say how activedefrag works, which stays off",
-    ),
     (&["io-threads-do-reads"], "says what further threads do, and there is one"),
     (
         &[
@@ -237,11 +227,14 @@ mod tests {
 
     #[test]
     fn wishes_are_warned_of() {
-        let (config, warnings) = start("activedefrag yes\nio-threads 4").expect("starts");
-        assert!(!config.activedefrag);
+        let (config, mut warnings) = start("activedefrag yes\nio-threads 4").expect("starts");
+        assert_eq!(config.activedefrag, defrag::is_possible());
+        if !config.activedefrag {
+            let defrag = format!("WARNING: activedefrag is not followed. {NO_ACTIVE_DEFRAG}");
+            assert_eq!(warnings.remove(0), defrag);
+        }
         assert_eq!(config.io_threads, 4);
-        let [defrag, threads] = warnings.as_slice() else { panic!("{warnings:?}") };
-        assert_eq!(*defrag, format!("WARNING: activedefrag is not followed. {NO_ACTIVE_DEFRAG}"));
+        let [threads] = warnings.as_slice() else { panic!("{warnings:?}") };
         assert!(threads.starts_with("WARNING: io-threads is not followed. One thread"));
     }
 

@@ -426,7 +426,6 @@ mod tests {
             ("notify-keyspace-events", "Q", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
             ("daemonize", "yes", "can't set immutable config"),
             ("dbfilename", "x", "can't set protected config"),
-            ("activedefrag", "yes", super::super::valid::NO_ACTIVE_DEFRAG),
             ("tls-port", "6390", "This build has no TLS."),
             ("tls-replication", "yes", "This build has no TLS."),
         ]);

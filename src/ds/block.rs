@@ -15,6 +15,7 @@
 //! the steps go on a quarter at a time, each a whole number of pages, so that what keeps growing is not
 //! copied once a page.
 
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
@@ -71,6 +72,16 @@ pub unsafe fn resize(block: NonNull<u8>, old: usize, new: usize) -> NonNull<u8> 
     NonNull::new(moved).unwrap_or_else(|| handle_alloc_error(layout(new)))
 }
 
+/// Moves a block when its slab is sparse; None when it stays.
+///
+/// # Safety
+/// `block` came from `acquire(class)` or `resize(.., class)`; only what comes back, if anything, is used afterwards.
+pub unsafe fn relocate(block: NonNull<u8>, class: usize, mover: &mut Mover) -> Option<NonNull<u8>> {
+    debug_assert!(class == size_class(class));
+    // SAFETY: by the contract this is its layout.
+    unsafe { mover.try_relocate(block, layout(class)) }
+}
+
 /// Bytes on the heap reached through one word: an 8-byte length, then the bytes.
 pub struct Thin(NonNull<u8>);
 
@@ -110,6 +121,13 @@ impl Thin {
     /// What the block costs in the allocator.
     pub fn alloc_size(&self) -> usize {
         size_class(self.len() + THIN_HEADER)
+    }
+
+    pub fn defrag(&mut self, mover: &mut Mover) {
+        // SAFETY: acquired with this class; the old address is overwritten.
+        if let Some(new) = unsafe { relocate(self.0, self.alloc_size(), mover) } {
+            self.0 = new;
+        }
     }
 }
 

@@ -38,7 +38,9 @@
 //! ```
 
 use super::entry::{Content, Entry, EntryMut, EntryRef, Remains};
+use super::hash::hash;
 use super::table::{Figures, Table};
+use crate::sys::defrag::Mover;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that no other state of any dict has.
@@ -369,6 +371,47 @@ impl Dict {
         }
     }
 
+    /// One step of a walk that moves blocks out of sparse slabs, in the order of `scan`. Of the keys it also
+    /// moves the entries, and shows `value` each value, to be given back.
+    pub fn defrag(
+        &mut self,
+        which: Index,
+        cursor: u64,
+        mover: &mut Mover,
+        mut value: impl FnMut(&mut Mover, &[u8], Remains) -> Remains,
+        mut seen: impl FnMut(bool),
+    ) -> u64 {
+        let Dict { keys, expires, stamp } = self;
+        if which == Index::Expires {
+            // SAFETY: nothing takes the place of anything.
+            return unsafe { expires.defrag(cursor, mover, |_, _| None) };
+        }
+        let move_entry = |mover: &mut Mover, e: Entry| {
+            let before = mover.hits;
+            // SAFETY: an entry of the table lives, and `&mut self` excludes borrows.
+            let new = unsafe { e.relocated(mover) };
+            if let Some(new) = new {
+                supplant(expires, e, new);
+            }
+            let here = new.unwrap_or(e);
+            // SAFETY: it lives. The key is borrowed while the word behind it changes, which it is no part of.
+            let (key, mut entry) = unsafe { (here.borrow().key(), here.borrow_mut()) };
+            if let Some(r) = entry.take() {
+                let given = entry.give(value(mover, key, r));
+                assert!(given.is_ok(), "its place has been left empty");
+            }
+            seen(mover.hits != before);
+            new
+        };
+        let any = mover.hits;
+        // SAFETY: what comes back is the entry in another place.
+        let next = unsafe { keys.defrag(cursor, mover, move_entry) };
+        if mover.hits != any {
+            *stamp = stamp.next();
+        }
+        next
+    }
+
     /// Frees everything; `value` takes what the entries held. Usable on any thread.
     pub fn drain(&mut self, mut value: impl FnMut(Remains)) {
         self.stamp = Stamp::fresh();
@@ -386,10 +429,20 @@ impl Dict {
     }
 }
 
+/// Puts `new`, which is `e` in another place, into the index of keys with a TTL, if it has one.
+fn supplant(expires: &mut Table<Entry>, e: Entry, new: Entry) {
+    // SAFETY: it lives: it has just been moved there.
+    let entry = unsafe { new.borrow() };
+    if entry.when().is_some() {
+        // SAFETY: as in `insert`; nothing looks at the old one.
+        let replaced = unsafe { expires.replace(hash(entry.key()), e, new) };
+        assert!(replaced, "a key with a TTL is in the index");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ds::hash::hash;
 
     fn with(key: &[u8]) -> (Dict, EntryPlace) {
         let mut dict = Dict::new();

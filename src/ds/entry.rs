@@ -31,6 +31,7 @@
 use super::sds::Sds;
 use super::table::Elem;
 use crate::sys::alloc::size_class;
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -264,6 +265,18 @@ impl Entry {
             return None;
         }
         Some(Remains { ty: e.ty(), enc: e.enc(), word: e.word() })
+    }
+
+    /// Moves the block when its slab is sparse: the same entry, and the value of the old one.
+    ///
+    /// # Safety
+    /// The entry lives and no borrow of it does; when something comes back, it alone is used afterwards.
+    pub(super) unsafe fn relocated(self, mover: &mut Mover) -> Option<Entry> {
+        // SAFETY: by contract; made by `build` with this layout, as in `free`.
+        unsafe {
+            let layout = Self::layout_of(self.borrow().size());
+            mover.try_relocate(self.0.cast(), layout).map(|new| Entry(new.cast()))
+        }
     }
 
     /// Frees the block, not what a word may point to.

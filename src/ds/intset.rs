@@ -20,6 +20,7 @@ use std::ptr::{self, NonNull};
 
 use super::block::{self, size_class};
 use super::listpack::Corrupt;
+use crate::sys::defrag::Mover;
 
 const HEADER: usize = 8;
 
@@ -158,6 +159,13 @@ impl Intset {
     /// What the block costs in the allocator.
     pub fn alloc_size(&self) -> usize {
         size_class(self.byte_len())
+    }
+
+    pub fn defrag(&mut self, mover: &mut Mover) {
+        // SAFETY: the block has this class; the old address is overwritten.
+        if let Some(new) = unsafe { block::relocate(self.block, self.alloc_size(), mover) } {
+            self.block = new;
+        }
     }
 
     #[inline]

@@ -63,6 +63,7 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
 use super::block::{self, size_class};
+use crate::sys::defrag::Mover;
 use codec::{COUNT_UNKNOWN, END, Encoded, HEADER};
 
 pub(super) use codec::copy_short;
@@ -386,9 +387,13 @@ impl Listpack {
 
     /// Takes over a block with a listpack `gap` bytes behind its start.
     fn over(block: NonNull<u8>, gap: usize) -> Self {
+        Listpack { word: Self::word_over(block, gap) }
+    }
+
+    fn word_over(block: NonNull<u8>, gap: usize) -> NonNull<u8> {
         assert!(gap <= GAP_MAX && block.addr().get() <= ADDRESS - GAP_MAX);
         let word = block.as_ptr().wrapping_add(gap).map_addr(|start| start | gap << GAP_SHIFT);
-        Listpack { word: NonNull::new(word).expect("no block starts at zero") }
+        NonNull::new(word).expect("no block starts at zero")
     }
 
     /// The word that owns the block, for structures that store one. Not an address.
@@ -429,6 +434,13 @@ impl Listpack {
     #[inline]
     pub fn alloc_size(&self) -> usize {
         size_class(self.total())
+    }
+
+    pub fn defrag(&mut self, mover: &mut Mover) {
+        // SAFETY: the block has this class; the old address is overwritten.
+        if let Some(new) = unsafe { block::relocate(self.block(), self.alloc_size(), mover) } {
+            self.word = Self::word_over(new, self.gap());
+        }
     }
 
     /// Moves the start within the block: the gap becomes `gap`. The caller writes a header there.

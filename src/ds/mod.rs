@@ -7,6 +7,7 @@ pub mod entry;
 pub mod hash;
 pub mod intset;
 pub mod listpack;
+pub mod moving;
 pub mod pairs;
 pub mod quicklist;
 pub mod rax;

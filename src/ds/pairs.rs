@@ -13,6 +13,7 @@ use super::hash::hash;
 use super::table::{Elem, Figures, Table};
 use crate::algo::rng::Rng;
 use crate::sys::alloc::size_class;
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::HashSet;
 use std::ptr::NonNull;
@@ -117,6 +118,16 @@ impl Pair {
     fn footprint(self) -> usize {
         let (at, key, value) = self.shape();
         size_class(at + key + value)
+    }
+
+    /// Moves the block when its slab is sparse.
+    ///
+    /// # Safety
+    /// When something comes back, it alone is used afterwards.
+    unsafe fn relocated(self, mover: &mut Mover) -> Option<Pair> {
+        let (at, key, value) = self.shape();
+        // SAFETY: made by `new` with this layout, as in `free`.
+        unsafe { mover.try_relocate(self.0, Self::layout(at + key + value)).map(Pair) }
     }
 
     /// # Safety
@@ -327,6 +338,14 @@ impl Pairs {
         Some(seen)
     }
 
+    /// One step of a walk that moves blocks out of sparse slabs; the next cursor, 0 at the end.
+    pub fn defrag(&mut self, cursor: u64, mover: &mut Mover) -> u64 {
+        // SAFETY: the table alone leads to its blocks, and has the new place from now on.
+        let move_pair = |mover: &mut Mover, p: Pair| unsafe { p.relocated(mover) };
+        // SAFETY: what comes back is the block in another place.
+        unsafe { self.table.defrag(cursor, mover, move_pair) }
+    }
+
     /// Bytes of the structure, of all blocks and of the table.
     pub fn footprint(&self) -> usize {
         size_of::<Pairs>() + self.blocks + self.table.overhead()
@@ -369,8 +388,11 @@ mod tests {
     #[test]
     fn it_agrees_with_its_naive_twin() {
         let (mut t, mut twin) = (Pairs::new(), HashMap::new());
-        let mut n = 1u64;
-        for _ in 0..30_000 {
+        let (mut n, mut cursor, mut mover) = (1u64, 0, Mover::always());
+        for i in 0..30_000 {
+            if i % 7 == 0 {
+                cursor = t.defrag(cursor, &mut mover);
+            }
             n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let key = format!("field:{}", (n >> 40) % 900).into_bytes();
             let value = vec![b'v'; [0, 3, 16, 255, 256, 1000][(n >> 33) as usize % 6]];

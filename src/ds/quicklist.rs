@@ -41,6 +41,7 @@ mod nodes;
 mod tests;
 
 use super::listpack::{Element, Listpack, Lp, Pos};
+use crate::sys::defrag::Mover;
 use nodes::{At, Node, Nodes};
 
 pub use cursor::{Cursor, Iter};
@@ -170,6 +171,12 @@ impl Quicklist {
     /// What the list costs in the allocator.
     pub fn alloc_size(&self) -> usize {
         size_of::<Quicklist>() + self.nodes.len() * size_of::<Node>() + self.nodes.alloc_size()
+    }
+
+    /// One step of a walk that moves blocks out of sparse slabs; the next cursor, 0 at the end.
+    pub fn defrag(&mut self, cursor: u64, mover: &mut Mover) -> u64 {
+        let goes_on = self.nodes.defrag(cursor as usize, mover);
+        if goes_on { cursor + 1 } else { 0 }
     }
 
     /// The nodes as RDB writes them.

@@ -59,6 +59,7 @@ mod tests;
 
 pub use iter::{Iter, Key, Seek};
 
+use crate::sys::defrag::Mover;
 use iter::Walk;
 use node::{Anchor, Link, MAX_RUN, Node, Slot, Tally, Word, value_of, word_of};
 use std::fmt;
@@ -357,6 +358,33 @@ impl<T> Rax<T> {
         let value = walk.value_ptr()?;
         // SAFETY: a live value of this tree, borrowed with it.
         Some((walk.into_key(), unsafe { &mut *value }))
+    }
+
+    /// Moves nodes out of sparse slabs on the way to `n` keys from `from` on, and shows each of these values
+    /// to `f`. The key to go on with; None at the end.
+    pub fn defrag(
+        &mut self,
+        from: &[u8],
+        n: usize,
+        mover: &mut Mover,
+        mut f: impl FnMut(&mut T, &mut Mover),
+    ) -> Option<Key> {
+        let mut walk = Walk::new(self.anchor_mut());
+        if !walk.seek(Seek::Ge(from)) {
+            return None;
+        }
+        // SAFETY: `&mut self`, and the walk is the only one.
+        unsafe { walk.move_path(mover) };
+        for _ in 0..n {
+            let value = walk.value_ptr()?;
+            // SAFETY: a live value of this tree, borrowed with it; the walk stands still meanwhile.
+            f(unsafe { &mut *value }, mover);
+            // SAFETY: as above.
+            if !unsafe { walk.up_moving(mover) } {
+                return None;
+            }
+        }
+        Some(walk.into_key())
     }
 
     pub fn first(&self) -> Option<(Key, &T)> {

@@ -9,6 +9,7 @@
 //! strings grow.
 
 use crate::sys::alloc::size_class;
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -160,6 +161,15 @@ impl Sds {
 
     pub fn shrink_to_fit(&mut self) {
         self.set_capacity(self.len());
+    }
+
+    pub fn defrag(&mut self, mover: &mut Mover) {
+        // SAFETY: the block was made with this layout; the old address is overwritten.
+        unsafe {
+            if let Some(new) = mover.try_relocate(self.0.cast(), Self::layout(self.capacity())) {
+                self.0 = new.cast();
+            }
+        }
     }
 
     /// The reserve behind the bytes, to be read into; `advance` makes what was filled part of the

@@ -9,8 +9,8 @@
 //!   node               | score len member |            and the hash table points here, too
 //! ```
 //!
-//! Nodes (`node.rs`) are one allocation each and never move: an update of a score moves an address from
-//! one leaf to another. Pages (`page.rs`) repeat the scores, so that a search touches a few
+//! Nodes (`node.rs`) are one allocation each and do not move (but by `defrag`, which tells the table): an
+//! update of a score moves an address from one leaf to another. Pages (`page.rs`) repeat the scores, so that a search touches a few
 //! neighbouring lines in each of three or four pages and reads a member only where scores are equal.
 //!
 //! # Ranks are the currency
@@ -57,6 +57,7 @@
 //! A new question about a range needs a count of the nodes before its ends: give `rank_where` the two
 //! predicates. A new way to remove ends in `cut`, which mends the pages.
 
+mod moving;
 mod node;
 mod page;
 #[cfg(test)]
@@ -596,6 +597,12 @@ impl Skiplist {
         // SAFETY: the only lasting copy of the handle is the row above, rewritten here.
         let page = unsafe { page.resized(rows) };
         self.page_bytes += page.mem_size();
+        self.put_page(path, level, page);
+        page
+    }
+
+    /// The page at `level` of `path` is this one from now on.
+    fn put_page<S: Shape>(&mut self, path: &Path, level: usize, page: Page<S>) {
         match level.checked_sub(1) {
             None => self.root = page.raw(),
             Some(above) => {
@@ -603,7 +610,6 @@ impl Skiplist {
                 inner.set_child(row, page.raw());
             }
         }
-        page
     }
 
     // --- removal ---

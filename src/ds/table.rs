@@ -35,6 +35,7 @@
 
 mod figures;
 mod iter;
+mod moving;
 mod sample;
 
 pub use figures::{ArrayFigures, Figures};

@@ -5,8 +5,10 @@
 //! ```
 
 use super::hash::hash;
+use super::moving::DefragCursor;
 use super::skiplist::{NodePtr, Skiplist};
 use super::table::{Elem, Figures, Table};
+use crate::sys::defrag::Mover;
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -166,6 +168,27 @@ impl Zindex {
         self.order.get_by_rank(rank).map(|n| (n.member(), n.score()))
     }
 
+    /// One step of a walk that moves blocks out of sparse slabs: first along the order, then over the table.
+    /// True at the end.
+    pub fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        let Zindex { table, order } = self;
+        if at.stage > 0 {
+            // SAFETY: nothing takes the place of anything.
+            at.at = unsafe { table.defrag(at.at, mover, |_, _| None) };
+            return at.at == 0;
+        }
+        let next = order.defrag(at.at as usize, mover, |member, old, new| {
+            // SAFETY: the node lives in the order; nothing looks at the old address.
+            let replaced = unsafe { table.replace(hash(member), Slot(old), Slot(new)) };
+            assert!(replaced, "every node is in the table");
+        });
+        match next {
+            Some(rank) => at.at = rank as u64,
+            None => at.next_stage(),
+        }
+        false
+    }
+
     /// Bytes of the structure and of all that it leads to.
     pub fn footprint(&self) -> usize {
         size_of::<Table<Slot>>() + self.table.overhead() + self.order.mem_size()
@@ -184,8 +207,11 @@ mod tests {
     #[test]
     fn it_agrees_with_its_naive_twin() {
         let (mut z, mut twin) = (Zindex::new(), BTreeMap::<Vec<u8>, f64>::new());
-        let mut n = 3u64;
-        for _ in 0..20_000 {
+        let (mut n, mut at, mut mover) = (3u64, DefragCursor::default(), Mover::always());
+        for i in 0..20_000 {
+            if i % 7 == 0 && z.defrag(&mut at, &mut mover) {
+                at = DefragCursor::default();
+            }
             n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let member = format!("m{}", (n >> 40) % 700).into_bytes();
             let score = ((n >> 33) % 50) as f64;

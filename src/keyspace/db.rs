@@ -4,10 +4,11 @@
 //! today, and one for each slot where it is part of a cluster. Nothing outside of `keyspace` changes one.
 
 use crate::ds::dict::{Dict, Index};
-use crate::ds::entry::EntryRef;
+use crate::ds::entry::{EntryRef, Remains};
 use crate::object::value::Value;
 use crate::proto::args::Key;
 use crate::sys::alloc;
+use crate::sys::defrag::Mover;
 
 #[derive(Default)]
 pub struct Db {
@@ -91,6 +92,18 @@ impl Db {
     /// the next cursor, 0 at the end. A key that stays for the whole scan is given once at least.
     pub fn scan<'k>(&'k self, which: Index, cursor: u64, f: impl FnMut(EntryRef<'k>)) -> u64 {
         self.dict.scan(which, cursor, f)
+    }
+
+    /// One step of a walk that moves blocks, as `Dict::defrag`.
+    pub(super) fn defrag(
+        &mut self,
+        which: Index,
+        cursor: u64,
+        mover: &mut Mover,
+        value: impl FnMut(&mut Mover, &[u8], Remains) -> Remains,
+        seen: impl FnMut(bool),
+    ) -> u64 {
+        self.dict.defrag(which, cursor, mover, value, seen)
     }
 
     /// One step of whatever rehash is under way in the table of this hash.

@@ -15,6 +15,7 @@
 //! `Db::tables`.
 
 pub mod db;
+pub mod defrag;
 pub mod edit;
 pub mod effects;
 pub mod evict;

@@ -1,5 +1,6 @@
 //! The keyspace against a naive twin: a map of keys to values and times, and a clock that moves.
 
+use super::defrag::DatasetWalk;
 use super::store::{New, Ttl};
 use super::{Effect, Expiry, Found, Junk, Keyspace, class, mode};
 use crate::algo::rng::Rng;
@@ -7,12 +8,19 @@ use crate::ds::dict::Index;
 use crate::ds::entry::{EntryRef, enc};
 use crate::ds::prop::Source;
 use crate::ds::sds::Sds;
+use crate::object::ValueLimits;
+use crate::object::digest::Digest;
 use crate::object::hash::{Hash, HashLimits};
 use crate::object::list::{List, ListEnd};
 use crate::object::set::Set;
-use crate::object::value::{StrRef, Value, Variant};
+use crate::object::stream::Stream;
+use crate::object::stream::group::Group;
+use crate::object::stream::id::Id;
+use crate::object::value::{StrRef, Value, Variant, View};
+use crate::object::zset::Zset;
 use crate::proto::args::Key;
 use crate::sys::alloc;
+use crate::sys::defrag::Mover;
 use std::collections::{HashMap, HashSet};
 
 const DBS: usize = 3;
@@ -43,13 +51,17 @@ fn content(e: EntryRef<'_>) -> Model {
 struct Pair {
     ks: Keyspace,
     twin: Twin,
+    /// Blocks are moved all the while.
+    walk: DatasetWalk,
+    mover: Mover,
 }
 
 impl Pair {
     fn new() -> Pair {
         let mut ks = Keyspace::new(DBS);
         ks.now_ms = 1_000_000;
-        Pair { ks, twin: vec![HashMap::new(); DBS] }
+        let (walk, mover) = (DatasetWalk::default(), Mover::always());
+        Pair { ks, twin: vec![HashMap::new(); DBS], walk, mover }
     }
 
     /// What a lookup of the twin sees, after it has deleted the expired.
@@ -162,7 +174,17 @@ impl Pair {
         self.twin[to_db].insert(to.to_vec(), moved);
     }
 
+    /// A step of the walk that moves what it meets; hashes of more than 50 fields part by part.
+    fn defrag(&mut self) {
+        let before: Vec<isize> = self.ks.dbs.iter().map(|d| d.bytes).collect();
+        if self.ks.defrag(&mut self.walk, &mut self.mover, 50) {
+            self.walk = DatasetWalk::default();
+        }
+        assert!(self.ks.dbs.iter().map(|d| d.bytes).eq(before), "what moves stays as large as it is");
+    }
+
     fn step(&mut self, src: &mut Source) {
+        self.defrag();
         let name = format!("k{}", src.below(60)).repeat(src.pick(&[1, 1, 1, 100])).into_bytes();
         let other = format!("k{}", src.below(60)).into_bytes();
         let db = src.below(DBS);
@@ -237,6 +259,117 @@ fn it_agrees_with_its_naive_twin() {
         }
         pair.agree();
         pair.ks.junk.clear();
+    }
+}
+
+/// Every encoding there is, with and without a TTL, big and small, moved while keys come and go.
+#[test]
+fn values_of_every_encoding_are_what_they_were_when_they_have_moved() {
+    let limits = ValueLimits::default();
+    let build = |kind: usize, n: usize| -> Value {
+        let member = |i: usize| format!("member:{i}").into_bytes();
+        match kind {
+            0 => {
+                let mut l = List::default();
+                (0..n).for_each(|i| {
+                    l.grow_for(1, 100, &limits.list);
+                    l.push(ListEnd::Tail, &member(i).repeat(9));
+                });
+                l.wrap()
+            }
+            1 => {
+                let mut s = Set::for_member(b"1", 0, &limits.set);
+                (0..n).for_each(|i| _ = s.add(i.to_string().as_bytes(), &limits.set));
+                s.wrap()
+            }
+            2 => {
+                let mut s = Set::for_member(b"m", 0, &limits.set);
+                (0..n).for_each(|i| _ = s.add(&member(i), &limits.set));
+                s.wrap()
+            }
+            3 => {
+                let mut h = Hash::default();
+                (0..n).for_each(|i| _ = h.set(&member(i), &member(i + 1), &limits.hash));
+                h.wrap()
+            }
+            4 => {
+                let scored: Vec<_> = (0..n).map(|i| (i as f64 / 3.0, format!("{i:06}"))).collect();
+                Zset::from_sorted(&scored, &limits.zset).wrap()
+            }
+            _ => {
+                let mut s = Stream::default();
+                for i in 0..n as u64 {
+                    let id = Id::new(i + 1, i % 3);
+                    let added = s.log.append(id, &[[b"field", b"value"]], limits.stream());
+                    assert_eq!(added, Ok(()));
+                }
+                for name in ["a", "ab", "b"].iter().take(n % 4) {
+                    let mut group = Group::new(Id::MIN, 0);
+                    for c in 0..n % 5 {
+                        let owner = group.add_consumer(&member(c), 5).expect("a new name");
+                        (0..n as u64).for_each(|i| group.assign(Id::new(i + 1, i % 3), owner, 1, 1));
+                    }
+                    s.groups.add(name.as_bytes(), group);
+                }
+                s.wrap()
+            }
+        }
+    };
+    let print = |ks: &Keyspace| -> HashMap<Vec<u8>, (u8, Option<i64>, [u8; 20], String)> {
+        let mut all = HashMap::new();
+        for e in ks.db(0).iter() {
+            let (mut d, mut groups) = (Digest::default(), String::new());
+            match StrRef::of(e) {
+                Some(s) => d.mix(s.bytes(&mut itoa::Buffer::new())),
+                None => Value::lent(e).digest(&mut d),
+            }
+            if let Some(s) = View::<Stream>::of(e) {
+                s.groups.for_each(|name, g| {
+                    groups += &format!("{name:?}");
+                    g.for_each_pending(Id::MIN, |id, p| {
+                        let owner = &g.consumer(p.owner).name;
+                        groups += &format!("{id:?}{p:?}{owner:?}");
+                        true
+                    });
+                });
+            }
+            all.insert(e.key().to_vec(), (e.enc(), e.when(), d.0, groups));
+        }
+        all
+    };
+    let mut src = Source::seeded(3);
+    let mut ks = Keyspace::new(1);
+    ks.now_ms = 1000;
+    for i in 0..180usize {
+        let name = format!("key:{i}");
+        let found = ks.write(0, Key::new(name.as_bytes()));
+        let text = vec![b't'; i * 4];
+        let value = match i % 9 {
+            6 => New::Int(i as i64),
+            7 | 8 => New::Bytes(&text),
+            kind => New::Value(build(kind, [3, 40, 700, 3000][src.below(4)])),
+        };
+        let ttl = if i % 2 == 0 { Ttl::At(1_000_000) } else { Ttl::Clear };
+        let _ = ks.set(0, Key::new(name.as_bytes()), value, ttl, found);
+    }
+    let before = print(&ks);
+    let encodings: HashSet<_> = before.values().map(|(enc, ..)| *enc).collect();
+    assert_eq!(encodings.len(), 9, "{encodings:?}");
+    for max_fields in [10, 100_000] {
+        let (mut walk, mut mover, mut n) = (DatasetWalk::default(), Mover::always(), 0u32);
+        while !ks.defrag(&mut walk, &mut mover, max_fields) {
+            let name = format!("beside:{}", n % 50);
+            let found = ks.write(0, Key::new(name.as_bytes()));
+            match found {
+                Some(f) if n.is_multiple_of(3) => _ = ks.remove(f, false),
+                _ => _ = ks.set(0, Key::new(name.as_bytes()), New::Bytes(b"x"), Ttl::At(5000), found),
+            }
+            n += 1;
+        }
+        assert!(mover.hits > 180 && walk.key_misses == 0 && walk.key_hits >= 180);
+        let mut after = print(&ks);
+        after.retain(|name, _| name.starts_with(b"key:"));
+        assert!(after == before);
     }
 }
 

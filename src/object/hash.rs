@@ -9,7 +9,9 @@ use super::value::ValueKind;
 use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Sink, safe_to_add};
+use crate::ds::moving::{self, DefragCursor};
 use crate::ds::pairs::Pairs;
+use crate::sys::defrag::Mover;
 
 /// Draws with repetition from a listpack, in one walk through it (HRANDFIELD_RANDOM_SAMPLE_LIMIT).
 const PICKED_AT_ONCE: u64 = 1000;
@@ -31,6 +33,15 @@ impl Default for HashLimits {
     fn default() -> Self {
         HashLimits { entries: 512, value: 64 }
     }
+}
+
+/// One step through a table, of a hash or a set.
+pub(super) fn defrag_table(t: &mut Box<Pairs>, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+    if at.begins() {
+        moving::boxed(t, mover);
+    }
+    at.at = t.defrag(at.at, mover);
+    at.at == 0
 }
 
 impl ValueKind for Hash {
@@ -76,6 +87,15 @@ impl ValueKind for Hash {
         match self {
             Hash::Packed(_) => None,
             Hash::Table(t) => Some(tables::figures(&t.figures(full.0))),
+        }
+    }
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        match self {
+            Hash::Packed(l) => {
+                l.defrag(mover);
+                true
+            }
+            Hash::Table(t) => defrag_table(t, at, mover),
         }
     }
 }

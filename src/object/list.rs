@@ -17,7 +17,9 @@ use super::digest::Digest;
 use super::value::ValueKind;
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Needle, Pos, Sink};
+use crate::ds::moving::{self, DefragCursor};
 use crate::ds::quicklist::{self, PACKED_THRESHOLD, Quicklist};
+use crate::sys::defrag::Mover;
 
 pub use crate::ds::quicklist::ListEnd;
 
@@ -71,6 +73,21 @@ impl ValueKind for List {
     /// All elements, in their order.
     fn digest(&self, d: &mut Digest) {
         self.for_each(|e| e.with_text(|text| d.mix(text)));
+    }
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        match self {
+            List::Packed(l) => {
+                l.defrag(mover);
+                true
+            }
+            List::Quick(q) => {
+                if at.begins() {
+                    moving::boxed(q, mover);
+                }
+                at.at = q.defrag(at.at, mover);
+                at.at == 0
+            }
+        }
     }
 }
 

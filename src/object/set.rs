@@ -5,6 +5,7 @@
 //! ```
 
 use super::digest::Digest;
+use super::hash::defrag_table;
 use super::tables::{self, Full};
 use super::value::ValueKind;
 use crate::algo::num::parse_i64;
@@ -12,7 +13,9 @@ use crate::algo::rng::Rng;
 use crate::ds::entry::{enc, ty};
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{Element, Listpack, Sink, safe_to_add};
+use crate::ds::moving::DefragCursor;
 use crate::ds::pairs::Pairs;
+use crate::sys::defrag::Mover;
 
 /// Draws with repetition from a listpack, in one walk through it (SRANDFIELD_RANDOM_SAMPLE_LIMIT).
 const PICKED_AT_ONCE: u64 = 1000;
@@ -91,6 +94,14 @@ impl ValueKind for Set {
             Set::Ints(_) | Set::Packed(_) => None,
             Set::Table(t) => Some(tables::figures(&t.figures(full.0))),
         }
+    }
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        match self {
+            Set::Ints(s) => s.defrag(mover),
+            Set::Packed(l) => l.defrag(mover),
+            Set::Table(t) => return defrag_table(t, at, mover),
+        }
+        true
     }
 }
 

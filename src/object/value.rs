@@ -17,10 +17,12 @@ use super::zset::Zset;
 use crate::ds::entry::{EntryRef, Remains, enc, ty};
 use crate::ds::intset::Intset;
 use crate::ds::listpack::Listpack;
+use crate::ds::moving::DefragCursor;
 use crate::ds::pairs::Pairs;
 use crate::ds::quicklist::Quicklist;
 use crate::ds::sds::Sds;
 use crate::ds::zindex::Zindex;
+use crate::sys::defrag::Mover;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -114,6 +116,8 @@ pub trait ValueKind: Sized + Clone {
     fn table_figures(&self, _: Full) -> Option<String> {
         None
     }
+    /// Moves blocks out of sparse slabs, those of a small part that `at` names; true at the end of all.
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool;
 }
 
 /// What connects a type with its variant of `Value`.
@@ -338,6 +342,14 @@ impl Value {
     /// Adds the content of a value that is no string to a fingerprint.
     pub fn digest(&self, d: &mut Digest) {
         each!(self, unreachable!("strings are mixed by their bytes"), x => x.digest(d))
+    }
+
+    /// Moves blocks out of sparse slabs, those of the part that `at` names; true at the end.
+    pub fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        if let Value::Str(_, s) = self {
+            s.defrag(mover);
+        }
+        each!(self, true, x => x.defrag(at, mover))
     }
 
     /// Figures of the hash table that the value is.

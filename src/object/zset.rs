@@ -17,8 +17,10 @@ use super::value::ValueKind;
 use crate::algo::num::{F64Text, f64_as_i64, parse_f64};
 use crate::ds::entry::{enc, ty};
 use crate::ds::listpack::{Element, Listpack, Pos, safe_to_add};
+use crate::ds::moving::{self, DefragCursor};
 use crate::ds::skiplist::{LexBound, ScoreRange, order};
 use crate::ds::zindex::Zindex;
+use crate::sys::defrag::Mover;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -81,6 +83,20 @@ impl ValueKind for Zset {
         match self {
             Zset::Packed(_) => None,
             Zset::Skip(z) => Some(tables::figures(&z.figures(full.0))),
+        }
+    }
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        match self {
+            Zset::Packed(l) => {
+                l.defrag(mover);
+                true
+            }
+            Zset::Skip(z) => {
+                if at.begins() {
+                    moving::boxed(z, mover);
+                }
+                z.defrag(at, mover)
+            }
         }
     }
 }

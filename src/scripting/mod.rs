@@ -33,6 +33,8 @@ pub mod register;
 pub mod sandbox;
 
 use crate::clients::ClientId;
+use crate::ds::moving;
+use crate::sys::defrag::Mover;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -133,6 +135,13 @@ impl Scripting {
 
     pub fn interpreter(&mut self, job: &Job) -> &mut Interpreter {
         if job.is_function() { &mut self.functions } else { &mut self.eval }
+    }
+
+    /// Moves the text of a script out of a sparse slab.
+    pub fn defrag(&mut self, name: &Sha, mover: &mut Mover) {
+        if let Some(script) = self.scripts.get_mut(name) {
+            moving::slice(&mut script.body, mover);
+        }
     }
 
     /// Bytes of the cached scripts: names, texts and the table.

@@ -164,5 +164,6 @@ pub fn reset_stats(srv: &mut Server) {
     srv.ks.stats = Default::default();
     srv.lazyfree.reset_stats();
     srv.eviction.reset_stats();
+    srv.defrag.reset_stats();
     srv.aof.delayed = 0;
 }

@@ -474,6 +474,7 @@ fn build(
         lazyfree,
         switches: Default::default(),
         expire_cycle: Default::default(),
+        defrag: Default::default(),
         eviction: Default::default(),
         pause: Default::default(),
         loading: Default::default(),

@@ -1,7 +1,7 @@
 //! What happens `hz` times a second.
 
 use super::{
-    Server, ServerStates, aof, child, expire_cycle, jobs, limits, link, master, pause, rewrite,
+    Server, ServerStates, aof, child, defrag, expire_cycle, jobs, limits, link, master, pause, rewrite,
     shutdown, targets, tracking,
 };
 use crate::clients::{ClientId, flag};
@@ -65,6 +65,7 @@ pub fn run(srv: &mut Server) {
         expire_cycle::slow(srv);
         expire_cycle::run_own(srv);
         databases(srv);
+        defrag::tick(srv);
     }
     if srv.execution.owns_data() {
         persistence(srv);

@@ -8,9 +8,12 @@
 //! A client that asks for data meanwhile gets `-LOADING`. The pass that serves it is nested: it expires
 //! nothing and leaves the half-read dataset alone.
 
-use super::{Server, ServerStates, pass, policy};
+use super::{Server, ServerStates, defrag, pass, policy};
 use crate::jobs::loading::{Loading, delay};
 use crate::sys::{alloc, clock, signals};
+
+/// After so many items blocks may be moved.
+const DEFRAG_KEYS: u64 = 1024;
 
 pub fn start(srv: &mut Server, total: u64) {
     start_beside(srv, total, false);
@@ -30,6 +33,10 @@ pub fn start_beside(srv: &mut Server, total: u64, beside: bool) {
 pub fn progress(srv: &mut Server, at: u64) {
     if count(srv, at) {
         pass::nested(srv, pass::Interrupt::Load);
+    }
+    // The load holds nothing of the dataset between two items.
+    if srv.config.activedefrag && srv.loading.keys.is_multiple_of(DEFRAG_KEYS) {
+        defrag::during_load(srv);
     }
 }
 

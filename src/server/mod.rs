@@ -17,6 +17,7 @@ pub mod client_info;
 pub mod crash_report;
 pub mod cron;
 pub mod ctx;
+pub mod defrag;
 pub mod disk;
 pub mod dispatch;
 pub mod evict;
@@ -128,6 +129,7 @@ pub struct Server {
     pub lazyfree: LazyFree,
     pub switches: switches::Switches,
     pub expire_cycle: expire_cycle::ExpireCycle,
+    pub defrag: defrag::ActiveDefrag,
     pub eviction: evict::Eviction,
     pub pause: Pause,
     pub loading: Loading,

@@ -14,8 +14,8 @@
 //! ```
 
 use super::{
-    Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
-    link, main_channel, rewrite, transfer,
+    Server, auth, batch, before_sleep, blocking, child, client_info, cron, defrag, evict, expire_cycle,
+    kill, link, main_channel, rewrite, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -84,8 +84,8 @@ fn until_due(srv: &Server, patience: Duration) -> Duration {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
     }
-    let busy =
-        srv.execution.between_passes() && (srv.eviction.running || srv.expire_cycle.is_under_way());
+    let sliced = srv.expire_cycle.is_under_way() || srv.defrag.is_under_way();
+    let busy = srv.execution.between_passes() && (srv.eviction.running || sliced);
     let transfers = srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work);
     let syncs = srv.master_link.has_work() || transfers;
     match srv.clients.to_read.is_empty() && srv.clients.to_write.is_empty() && !busy && !syncs {
@@ -149,6 +149,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     if srv.expire_cycle.is_under_way() && srv.execution.owns_data() {
         expire_cycle::go_on(srv);
+    }
+    if srv.defrag.is_under_way() && srv.execution.owns_data() {
+        defrag::go_on(srv);
     }
     if (srv.aof.rewrite.handover.is_some() || srv.aof.rewrite.awaited) && srv.execution.owns_data() {
         rewrite::proceed(srv);

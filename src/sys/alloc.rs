@@ -151,6 +151,9 @@ const _: () = assert!(size_class(1) == 8 && size_class(65) == 80 && size_class(1
 const _: () = assert!(size_class(128) == 128 && size_class(16 * 1024 + 1) == 20 * 1024);
 
 #[cfg(feature = "jemalloc")]
+pub(super) use raw::flags;
+
+#[cfg(feature = "jemalloc")]
 mod raw {
     use std::alloc::Layout;
     use std::os::raw::c_int;
@@ -158,8 +161,9 @@ mod raw {
 
     const MIN_ALIGN: usize = 8;
 
+    /// What jemalloc is told of a layout beside its size.
     #[inline]
-    fn flags(layout: Layout) -> c_int {
+    pub fn flags(layout: Layout) -> c_int {
         if layout.align() <= MIN_ALIGN { 0 } else { layout.align().trailing_zeros() as c_int }
     }
 
@@ -392,6 +396,11 @@ mod control {
         call("arena.4096.purge")
     }
 
+    /// Gives the regions that the thread's cache holds back to their slabs.
+    pub fn flush_thread_cache() {
+        call("thread.tcache.flush");
+    }
+
     /// Lets jemalloc purge in a thread of its own, as `jemalloc-bg-thread` asks.
     pub fn background_thread(on: bool) -> bool {
         set("background_thread", on as u64)
@@ -436,6 +445,7 @@ mod control {
     pub fn purge() -> bool {
         false
     }
+    pub fn flush_thread_cache() {}
     pub fn background_thread(_: bool) -> bool {
         false
     }
@@ -444,7 +454,9 @@ mod control {
     }
 }
 
-pub use control::{NAME, background_thread, malloc_stats, purge, stats, tune, tune_text};
+pub use control::{
+    NAME, background_thread, flush_thread_cache, malloc_stats, purge, stats, tune, tune_text,
+};
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod collate;
 pub mod cpu;
 pub mod crash;
+pub mod defrag;
 pub mod errno;
 pub mod fault;
 pub mod freeze;

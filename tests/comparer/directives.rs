@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 /// Directives that are left alone, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
-    ("activedefrag", "theirs can, in its usual build; ours refuses, in words of its own"),
     ("appendonly", "starts and stops the file; forks"),
     ("bind", "would lose the connection"),
     ("dir", "folders"),
@@ -141,7 +140,6 @@ const VALUES: &[&str] = &[
 
 /// Values for the directives that are left out: each is refused, or changes nothing.
 const REFUSED: &[(&str, &[&str])] = &[
-    ("activedefrag", &["", "maybe", "1"]),
     ("appendonly", &["", "maybe", "yes yes"]),
     ("bind", &["256.0.0.1", "nosuch host"]),
     ("dir", &["", "/nosuch/folder", "/dev/null"]),

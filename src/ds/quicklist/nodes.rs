@@ -27,6 +27,8 @@ use std::collections::VecDeque;
 use crate::algo::lzf;
 use crate::ds::block::Thin;
 use crate::ds::listpack::{Listpack, Lp};
+use crate::ds::moving;
+use crate::sys::defrag::Mover;
 
 use super::{MIN_COMPRESS, MIN_SAVING};
 
@@ -89,6 +91,13 @@ impl Node {
         match self {
             Node::Packed { lp, .. } => lp.alloc_size(),
             Node::Plain { data, .. } | Node::Lzf { data, .. } => data.alloc_size(),
+        }
+    }
+
+    fn defrag(&mut self, mover: &mut Mover) {
+        match self {
+            Node::Packed { lp, .. } => lp.defrag(mover),
+            Node::Plain { data, .. } | Node::Lzf { data, .. } => data.defrag(mover),
         }
     }
 
@@ -237,6 +246,19 @@ impl Nodes {
     pub fn alloc_size(&self) -> usize {
         let end = |node: &Option<Node>| node.as_ref().map_or(0, Node::alloc_size);
         end(&self.head) + end(&self.tail) + self.mid_bytes
+    }
+
+    /// Moves the blocks of a chunk, and with the first those of the ends; false at the end.
+    pub fn defrag(&mut self, chunk: usize, mover: &mut Mover) -> bool {
+        if chunk == 0 {
+            self.head.iter_mut().chain(&mut self.tail).for_each(|n| n.defrag(mover));
+            moving::ring(&mut self.mid, mover);
+        }
+        if let Some(c) = self.mid.get_mut(chunk) {
+            moving::ring(&mut c.nodes, mover);
+            c.nodes.iter_mut().for_each(|n| n.defrag(mover));
+        }
+        chunk + 1 < self.mid.len()
     }
 
     pub fn first(&self) -> Option<At> {
@@ -640,6 +662,10 @@ mod tests {
                     }
                 }
                 if s.one_in(5) {
+                    let mut chunk = 0;
+                    while nodes.defrag(chunk, &mut Mover::always()) {
+                        chunk += 1;
+                    }
                     check(&nodes, &twin, s);
                 }
             }

@@ -11,9 +11,10 @@
 //! Every seek goes down to its spot and then, unless it hit, one step up or down the order; a step first
 //! turns its spot into the gap beside it. So there is one way forth, `gap_up`, and one way back.
 
-use super::node::{Link, Node};
+use super::node::{Link, Node, Slot};
 use super::small::Small;
 use super::{Rax, common_prefix};
+use crate::sys::defrag::Mover;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -211,19 +212,55 @@ impl<T> Walk<T> {
 
     /// To the next key; false at the end.
     pub fn up(&mut self) -> bool {
-        let gap = match self.spot {
-            Spot::End => return false,
-            Spot::Own => 0,
-            Spot::Gap(gap) => gap,
-            Spot::Leaf(at) => {
-                self.cut_edge(at);
-                at + 1
-            }
-        };
-        self.gap_up(gap)
+        self.gap_behind().is_some_and(|gap| self.gap_up(gap))
     }
 
-    fn gap_up(&mut self, mut gap: usize) -> bool {
+    /// The gap behind the spot, in the topmost node.
+    fn gap_behind(&mut self) -> Option<usize> {
+        match self.spot {
+            Spot::End => None,
+            Spot::Own => Some(0),
+            Spot::Gap(gap) => Some(gap),
+            Spot::Leaf(at) => {
+                self.cut_edge(at);
+                Some(at + 1)
+            }
+        }
+    }
+
+    /// The same as `up`, through nodes that `mover` moves when their slabs are sparse.
+    ///
+    /// # Safety
+    /// Nothing else looks at the tree, and no handle to its nodes is used again.
+    pub unsafe fn up_moving(&mut self, mover: &mut Mover) -> bool {
+        // SAFETY: by contract.
+        let moves = |slot, node| unsafe { move_node(slot, node, mover) };
+        self.gap_behind().is_some_and(|gap| self.gap_up_through(gap, moves))
+    }
+
+    /// Moves the nodes that the walk has come through.
+    ///
+    /// # Safety
+    /// As for `up_moving`.
+    pub unsafe fn move_path(&mut self, mover: &mut Mover) {
+        for i in 1..self.stack.len() {
+            let above = self.stack[i - 1];
+            let slot = above.node.slot(above.child);
+            // SAFETY: by contract.
+            self.stack[i].node = unsafe { move_node(slot, self.stack[i].node, mover) };
+        }
+    }
+
+    fn gap_up(&mut self, gap: usize) -> bool {
+        self.gap_up_through(gap, |_, node| node)
+    }
+
+    /// `enters` sees each node on the way with the slot that leads to it, and says which one is there now.
+    fn gap_up_through(
+        &mut self,
+        mut gap: usize,
+        mut enters: impl FnMut(Slot<T>, Node<T>) -> Node<T>,
+    ) -> bool {
         loop {
             let node = self.top();
             if gap == node.children() {
@@ -241,6 +278,7 @@ impl<T> Walk<T> {
                     return true;
                 }
                 Link::Node(below) => {
+                    let below = enters(node.slot(gap), below);
                     self.enter(gap, below);
                     if below.is_key() {
                         self.spot = Spot::Own;
@@ -297,6 +335,15 @@ impl<T> Walk<T> {
             }
         }
     }
+}
+
+/// # Safety
+/// The slot leads to the node; when another comes back, the old handle is not used again.
+unsafe fn move_node<T>(slot: Slot<T>, node: Node<T>, mover: &mut Mover) -> Node<T> {
+    // SAFETY: by contract; only the anchor has no slot.
+    let Some(new) = (unsafe { node.relocated(mover) }) else { return node };
+    slot.set(Link::Node(new));
+    new
 }
 
 /// The child under which a key goes on, or the gap between children where it would.

@@ -18,6 +18,7 @@
 //! `unsafe`. Given that their callers use no ended handle again, the other methods rely on live nodes.
 
 use crate::sys::alloc::size_class;
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -161,6 +162,18 @@ impl<T> Node<T> {
         let layout = Layout::from_size_align(bytes, 8).expect("it was allocated with this");
         // SAFETY: alive until here, allocated by `alloc` with this very layout.
         unsafe { dealloc(self.0.as_ptr().cast(), layout) }
+    }
+
+    /// Moves the node when its slab is sparse; words and all.
+    ///
+    /// # Safety
+    /// Not the anchor; when something comes back, no copy of this handle is used again.
+    pub unsafe fn relocated(self, mover: &mut Mover) -> Option<Node<T>> {
+        let bytes = Self::bytes(self.is_run(), self.size(), self.is_key());
+        let layout = Layout::from_size_align(bytes, 8).expect("it was allocated with this");
+        // SAFETY: allocated by `alloc` or `resized` with this very layout.
+        let new = unsafe { mover.try_relocate(self.0.cast(), layout)? };
+        Some(Node(new.cast(), PhantomData))
     }
 
     #[cfg(test)]

@@ -2,7 +2,7 @@
 //! so that a look at one element of a stream allocates nothing.
 
 use std::mem::MaybeUninit;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 pub(super) struct Small<T, const N: usize> {
     /// Entries in `near`, the first `len` of which are written; unused once they moved to `far`.
@@ -72,15 +72,6 @@ impl<T: Copy, const N: usize> Small<T, N> {
         self.truncate(self.len() - 1);
         Some(last)
     }
-
-    #[inline]
-    pub fn last_mut(&mut self) -> Option<&mut T> {
-        if self.is_far() {
-            return self.far.last_mut();
-        }
-        // SAFETY: the first `len` entries are written.
-        self.near[..self.len].last_mut().map(|last| unsafe { last.assume_init_mut() })
-    }
 }
 
 impl<T, const N: usize> Deref for Small<T, N> {
@@ -94,6 +85,18 @@ impl<T, const N: usize> Deref for Small<T, N> {
         debug_assert!(self.len <= N);
         // SAFETY: the first `len` entries are written, and `len` never exceeds N.
         unsafe { std::slice::from_raw_parts(self.near.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T, const N: usize> DerefMut for Small<T, N> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        if self.far.capacity() != 0 {
+            return &mut self.far;
+        }
+        debug_assert!(self.len <= N);
+        // SAFETY: as in `deref`, and borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.near.as_mut_ptr().cast(), self.len) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ds::prop::Source;
+use crate::sys::defrag::Mover;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::ops::Bound::{Included, Unbounded};
@@ -280,6 +281,18 @@ impl<T: Value> Run<T> {
         }
     }
 
+    /// Moves all nodes from a key on; each value is shown once.
+    fn defrag(&mut self, source: &mut Source<'_>) {
+        let (mut from, n) = (self.key(source), 1 + source.below(40));
+        let want: Vec<u64> = self.twin.range(from.clone()..).map(|(_, v)| *v).collect();
+        let (mut seen, mut mover) = (Vec::new(), Mover::always());
+        while let Some(next) = self.tree.defrag(&from, n, &mut mover, |v, _| seen.push(v.seen())) {
+            from = next.to_vec();
+        }
+        assert_eq!(seen, want);
+        assert!(want.is_empty() || mover.hits > 0 || self.twin.len() < 2);
+    }
+
     fn step(&mut self, source: &mut Source<'_>, growing: bool) {
         match source.below(100) {
             0..40 if growing => self.insert(source),
@@ -289,6 +302,7 @@ impl<T: Value> Run<T> {
             70..85 => self.find(source),
             85..95 => self.walk(source),
             95..97 => self.sweep(source),
+            97 => self.defrag(source),
             _ => check(&self.tree, &self.twin, self.keys == Keys::Long),
         }
     }

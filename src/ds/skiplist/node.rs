@@ -1,4 +1,4 @@
-//! The element of a sorted set: score and member in one allocation that never moves.
+//! The element of a sorted set: score and member in one allocation, which `relocated` alone moves.
 //!
 //! ```text
 //!   short member     0        8    9
@@ -14,6 +14,7 @@
 
 use crate::ds::table::prefetch;
 use crate::sys::alloc::size_class;
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cmp::Ordering;
 use std::fmt;
@@ -30,7 +31,7 @@ const _: () = assert!(LEN_AT == size_of::<f64>());
 const _: () = assert!(LONG_AT == SHORT_AT + size_of::<u64>());
 const _: () = assert!(size_of::<Option<NodePtr>>() == 8);
 
-/// The address of a node: stable from insertion to removal, below 2^48, a multiple of 8.
+/// The address of a node: stable from insertion to removal, but for `relocated`, below 2^48, a multiple of 8.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct NodePtr(NonNull<u8>);
@@ -91,6 +92,18 @@ impl NodePtr {
             }
             dealloc(self.0.as_ptr(), layout);
         }
+    }
+
+    /// Moves the node when its slab is sparse.
+    ///
+    /// # Safety
+    /// The node is alive and no reference to it exists; when something comes back, it alone is used
+    /// afterwards.
+    pub(super) unsafe fn relocated(self, mover: &mut Mover) -> Option<NodePtr> {
+        // SAFETY: alive, so its length names its layout.
+        let new = unsafe { mover.try_relocate(self.0, layout_for(self.as_ref().member().len()))? };
+        assert!(new.as_ptr().addr() >> 48 == 0, "user space ends at 2^47");
+        Some(NodePtr(new))
     }
 
     /// Borrows the node.

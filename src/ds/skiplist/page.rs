@@ -19,6 +19,7 @@
 use super::node::NodePtr;
 use crate::ds::table::prefetch;
 use crate::sys::alloc::size_class;
+use crate::sys::defrag::Mover;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -119,6 +120,16 @@ impl<S: Shape> Page<S> {
     pub unsafe fn free(self) {
         // SAFETY: alive until here, allocated with this layout.
         unsafe { dealloc(self.0.as_ptr().cast(), Self::layout(self.cap())) }
+    }
+
+    /// Moves the page when its slab is sparse.
+    ///
+    /// # Safety
+    /// When something comes back, no copy of this handle is used again.
+    pub unsafe fn relocated(self, mover: &mut Mover) -> Option<Self> {
+        // SAFETY: allocated with this layout.
+        let new = unsafe { mover.try_relocate(self.0.cast(), Self::layout(self.cap()))? };
+        Some(Page(new.cast(), PhantomData))
     }
 
     fn layout(cap: usize) -> Layout {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ds::prop::Source;
+use crate::sys::defrag::Mover;
 use std::cmp::Ordering;
 
 /// Everything the essay promises about the pages, and the bytes they take.
@@ -240,6 +241,21 @@ impl Run {
         assert!(list.next().is_none() && list.next_back().is_none() && twin.next().is_none());
     }
 
+    /// Moves all nodes and pages from a rank on.
+    fn defrag(&mut self, source: &mut Source<'_>) {
+        let from = source.below(self.twin.len() + 1);
+        let (mut rank, mut moved, mut mover) = (Some(from), from, Mover::always());
+        while let Some(at) = rank {
+            rank = self.list.defrag(at, &mut mover, |member, old, new| {
+                let (_, expected, node) = &mut self.twin[moved];
+                assert_eq!((member, old), (&expected[..], *node));
+                *node = new;
+                moved += 1;
+            });
+        }
+        assert_eq!(moved, self.twin.len());
+    }
+
     fn step(&mut self, source: &mut Source<'_>, growing: bool) {
         match source.below(100) {
             0..50 if growing => self.add(source),
@@ -252,6 +268,7 @@ impl Run {
             95..97 => drop(self.lex_ranks(source)),
             97 => self.walk(source),
             98 => check(&self.list),
+            _ if source.one_in(4) => self.defrag(source),
             _ if source.one_in(4) => self.delete_range(source),
             _ => {}
         }

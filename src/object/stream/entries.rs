@@ -17,11 +17,13 @@
 //! - `length` is the number of live entries, `first_id` the first of them (0-0 when there is none),
 //!   `max_deleted` the greatest ID that XDEL took out. Trimming does not move it: it leaves no gaps.
 
+use super::DEFRAG_STEP;
 use super::id::{Id, Wish};
 use super::node::{self, Fit, StreamNode};
 use super::range::Range;
 use crate::ds::listpack::{Listpack, Lp};
 use crate::ds::rax::{Rax, Seek};
+use crate::sys::defrag::Mover;
 
 /// No block, and no entry's content, is bigger (STREAM_LISTPACK_MAX_SIZE).
 const BLOCK_MAX: usize = 1 << 30;
@@ -100,6 +102,23 @@ impl Log {
     pub fn heap_bytes(&self) -> usize {
         let tree = self.blocks.mem_size() - size_of::<Rax<Option<Listpack>>>();
         tree + self.tree_bytes + self.tail.as_ref().map_or(0, |(_, lp)| lp.alloc_size())
+    }
+
+    /// One step of a walk that moves blocks out of sparse slabs, from `key` on; true at the end.
+    pub(super) fn defrag(&mut self, key: &mut Vec<u8>, mover: &mut Mover) -> bool {
+        if key.is_empty()
+            && let Some((_, lp)) = &mut self.tail
+        {
+            lp.defrag(mover);
+        }
+        let next = self.blocks.defrag(key, DEFRAG_STEP, mover, |lp, mover| {
+            if let Some(lp) = lp {
+                lp.defrag(mover);
+            }
+        });
+        key.clear();
+        key.extend(next.iter().flat_map(|k| k.iter()));
+        next.is_none()
     }
 
     /// Puts a block into the tree, or the mark of the tail; what stood there is replaced.

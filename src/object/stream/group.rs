@@ -10,8 +10,11 @@
 //! every ID in a consumer's set is in the group's tree with that consumer as its owner, and the other
 //! way about: whatever changes one side changes both.
 
+use super::DEFRAG_STEP;
 use super::id::Id;
+use crate::ds::moving::{self, DefragCursor};
 use crate::ds::rax::{Rax, Seek};
+use crate::sys::defrag::Mover;
 
 /// How many entries a group has read cannot be told (SCG_INVALID_ENTRIES_READ).
 pub const UNKNOWN: i64 = -1;
@@ -211,6 +214,39 @@ impl Group {
         result
     }
 
+    // ---- moving ---------------------------------------------------------------------------------
+
+    /// One step of a walk that moves blocks out of sparse slabs; true at the end. The stages are what is
+    /// pending, the names, and the consumers one after the other.
+    pub(super) fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        let from = std::mem::take(&mut at.key);
+        let next = match at.stage {
+            0 | 1 => self.pending.defrag(&from, DEFRAG_STEP, mover, moving::boxed),
+            2 => {
+                if from.is_empty() {
+                    moving::vector(&mut self.consumers, mover);
+                    moving::vector(&mut self.free, mover);
+                }
+                self.names.defrag(&from, DEFRAG_STEP, mover, |_, _| {})
+            }
+            n => {
+                let Some(place) = self.consumers.get_mut(n as usize - 3) else { return true };
+                place.as_mut().and_then(|c| {
+                    if from.is_empty() {
+                        moving::boxed(c, mover);
+                        moving::slice(&mut c.name, mover);
+                    }
+                    c.pending.defrag(&from, DEFRAG_STEP, mover, |_, _| {})
+                })
+            }
+        };
+        match next {
+            Some(key) => at.key = key.to_vec(),
+            None => at.next_stage(),
+        }
+        false
+    }
+
     // ---- size -----------------------------------------------------------------------------------
 
     /// Bytes of the heap behind this structure.
@@ -310,6 +346,8 @@ mod tests {
                     }
                 }
                 if source.one_in(20) {
+                    let mut at = DefragCursor::default();
+                    while !g.defrag(&mut at, &mut Mover::always()) {}
                     check(&g, &twin, &names);
                 }
             }

@@ -21,11 +21,18 @@ mod tests;
 use super::digest::Digest;
 use super::value::ValueKind;
 use crate::ds::entry::{enc, ty};
+use crate::ds::moving::{self, DefragCursor};
 use crate::ds::rax::{Rax, Seek};
+use crate::sys::defrag::Mover;
 use entries::Log;
 use group::Group;
 use id::Id;
 use std::ops::{Deref, DerefMut};
+
+/// Keys of a tree that one step of a walk goes through.
+const DEFRAG_STEP: usize = 16;
+/// The first part of a walk; what follows is one group after the other.
+const LOG: u32 = 0;
 
 #[derive(Clone, Default)]
 pub struct Stream(pub(super) Box<Parts>);
@@ -123,6 +130,33 @@ impl Groups {
         true
     }
 
+    /// One step of a walk that moves blocks out of sparse slabs: of the group from `at.name` on. True at the
+    /// end.
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        let name = std::mem::take(&mut at.name);
+        // Whether the group is done; it stays None without one.
+        let mut done = None;
+        let next = self.tree.defrag(&name, 1, mover, |group, mover| {
+            if at.stage == LOG + 1 && at.key.is_empty() {
+                moving::boxed(group, mover);
+            }
+            done = Some(group.defrag(at, mover));
+        });
+        match (done, next) {
+            (None, _) | (Some(true), None) => true,
+            (Some(false), _) => {
+                at.name = name;
+                false
+            }
+            (Some(true), Some(next)) => {
+                at.name = next.to_vec();
+                at.stage = LOG;
+                at.next_stage();
+                false
+            }
+        }
+    }
+
     /// Bytes of the heap behind this structure.
     fn heap_bytes(&self) -> usize {
         let tree = self.tree.mem_size() - size_of::<Rax<Box<Group>>>();
@@ -199,6 +233,19 @@ impl ValueKind for Stream {
 
     fn heap_bytes(&self) -> usize {
         size_of::<Parts>() + self.log.heap_bytes() + self.groups.heap_bytes()
+    }
+
+    fn defrag(&mut self, at: &mut DefragCursor, mover: &mut Mover) -> bool {
+        if at.begins() {
+            moving::boxed(&mut self.0, mover);
+        }
+        if at.stage == LOG {
+            if self.log.defrag(&mut at.key, mover) {
+                at.next_stage();
+            }
+            return false;
+        }
+        self.groups.defrag(at, mover)
     }
 
     fn digest(&self, d: &mut Digest) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ds::prop::Source;
+use crate::sys::defrag::Mover;
 use entries::{AddError, Keep, StreamLimits, Trim};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -140,6 +141,8 @@ fn a_log_agrees_with_a_list() {
                 }
             }
             if source.one_in(10) {
+                let mut key = Vec::new();
+                while !log.defrag(&mut key, &mut Mover::always()) {}
                 check(&log, &twin, &mut source);
             }
         }

@@ -181,7 +181,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "mem_cluster_links" => 0,
         "mem_aof_buffer" => o.aof_buffer,
         "mem_allocator" => alloc::NAME,
-        "active_defrag_running" => 0,
+        "active_defrag_running" => srv.defrag.running(),
         "lazyfree_pending_objects" => srv.lazyfree.pending(),
         "lazyfreed_objects" => srv.lazyfree.freed(),
     );

@@ -11,7 +11,8 @@ fn kbps(rate: &Rate) -> String {
 }
 
 pub fn write(srv: &mut Server, out: &mut String) {
-    let s = &srv.stats;
+    let (s, defrag) = (&srv.stats, srv.defrag.stats());
+    let defrag_ms = srv.defrag.times(srv.clock.mono_ms);
     fields!(out,
         "total_connections_received" => s.connections,
         "total_commands_processed" => s.commands,
@@ -45,12 +46,12 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "total_forks" => s.total_forks,
         "migrate_cached_sockets" => srv.targets.len(),
         "slave_expires_tracked_keys" => srv.ks.own_ttls.len(),
-        "active_defrag_hits" => 0,
-        "active_defrag_misses" => 0,
-        "active_defrag_key_hits" => 0,
-        "active_defrag_key_misses" => 0,
-        "total_active_defrag_time" => 0,
-        "current_active_defrag_time" => 0,
+        "active_defrag_hits" => defrag.hits,
+        "active_defrag_misses" => defrag.misses,
+        "active_defrag_key_hits" => defrag.key_hits,
+        "active_defrag_key_misses" => defrag.key_misses,
+        "total_active_defrag_time" => defrag_ms.0,
+        "current_active_defrag_time" => defrag_ms.1,
     );
     counters_of_work(srv, out);
 }
