@@ -724,9 +724,7 @@ fn htstats(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let mut text = String::new();
     for (title, index) in [("[Dictionary HT]\n", Index::Keys), ("[Expires HT]\n", Index::Expires)] {
         text += title;
-        for table in ctx.srv.ks.db(db).tables() {
-            text += &tables::figures(&table.figures(index, full.0));
-        }
+        text += &tables::figures(&ctx.srv.ks.db(db).dict().figures(index, full.0));
     }
     ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(())

@@ -420,7 +420,9 @@ fn build(
     file: Option<Vec<u8>>,
 ) -> Server {
     let clock = Clock::new();
-    let mut ks = Keyspace::new(config.databases as usize);
+    let databases = config.databases as usize;
+    let slotted = config.debug_slot_tables;
+    let mut ks = if slotted { Keyspace::slotted(databases) } else { Keyspace::new(databases) };
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let bio = Bio::start(config.bio_cpulist.as_deref());
