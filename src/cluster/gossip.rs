@@ -96,7 +96,7 @@ impl Cluster {
         let reports = self.count_reports(id, now);
         let tls = self.settings.tls_cluster;
         let Some(node) = self.nodes.get_mut(id) else { return };
-        if !doubtful && node.ping_sent.is_none() && reports == 0 && !node.flags.has(Flags::MYSELF) {
+        if !doubtful && node.ping_sent.is_none() && reports == 0 {
             if let Some(at) = cx.mono(u64::from(entry.pong_received) * 1000, AHEAD_MS) {
                 if entry.pong_received > 0 && node.pong_received.is_none_or(|known| known < at) {
                     node.pong_received = Some(at);
