@@ -110,7 +110,6 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.data_received = Some(now);
         node.offset = header.offset;
-        node.extensions = Some(header.mflags & EXT_DATA != 0);
         // A replica speaks of its master's epoch.
         if header.master.is_none() && header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;
@@ -184,6 +183,8 @@ impl Cluster {
         if let Some(node) = self.nodes.get_mut(id) {
             let refuses = header.flags.has(Flags::NOFAILOVER);
             node.flags.set(Flags::NOFAILOVER, refuses);
+            // Packets without gossip have the flag from some versions only.
+            node.extensions = Some(header.mflags & EXT_DATA != 0);
         }
         let stale = self.is_stale(id, header, cx.now());
         if !stale {
