@@ -1,5 +1,8 @@
 //! The machine of one node, packet by packet: what is believed, what is refused, what is said.
 
+mod commands;
+mod conf;
+
 use super::*;
 use crate::config::choices::EndpointType;
 use crate::proto::bus::{self, Body, Entries, Ext, Exts, Gossip, Header, Kind, Msg, SlotBytes};
