@@ -110,7 +110,7 @@ pub(crate) enum Event<'a> {
     Paused,
     /// PUBLISH or SPUBLISH on this node.
     Publish { shard: bool, channel: &'a [u8], message: &'a [u8] },
-    /// DEBUG CLUSTERLINK KILL.
+    /// DEBUG CLUSTERLINK KILL, of a node that `Cluster::knows`.
     KillLinks { node: Name, to: bool, from: bool },
     /// DEBUG DROP-CLUSTER-PACKET-FILTER; None is off.
     DropFilter(Option<u16>),
@@ -147,6 +147,8 @@ pub(crate) struct Settings {
     pub tls_replication: bool,
     pub endpoint: EndpointType,
     pub max_bulk: u64,
+    /// What a save that fails leads to: `Fatal`, or no votes and claims until one works.
+    pub exit_on_failed_save: bool,
 }
 
 // ---- what comes out ------------------------------------------------------------------------------
@@ -202,6 +204,8 @@ pub(crate) enum Action {
         channel: Vec<u8>,
         message: Vec<u8>,
     },
+    /// Logs this as a warning and ends the process.
+    Fatal(String),
     /// A message for a module.
     Module {
         sender: Name,
@@ -499,6 +503,11 @@ impl Cluster {
 
     pub(crate) fn my_shard(&self) -> &str {
         text(&self.nodes.myself().shard)
+    }
+
+    /// Is this the id of a node, of a handshake's too?
+    pub(crate) fn knows(&self, id: &[u8]) -> bool {
+        id.try_into().is_ok_and(|name: Name| self.nodes.find(&name).is_some())
     }
 
     pub(crate) fn link_count(&self) -> usize {

@@ -1,12 +1,12 @@
 //! A cluster by seed: some machines in one process, each with the real `Cluster`, on a network that delays,
-//! cuts and partitions, with disks that are slow or full, processes that stop and die, and clocks that differ.
+//! cuts and partitions, disks that are slow or full, processes that stop and die, clocks that differ.
 //!
 //! ```text
 //! seed ─► nodes meet, slots, replicas ─► faults for a while ─► calm: healed, restarted ─► all agree
 //! ```
 //!
-//! Beside the bus runs a toy of replication: a master appends numbers, a replica copies them, and an offset is
-//! a length. Looked at while it runs:
+//! Beside the bus runs a toy of replication: a master appends numbers, a replica copies them, and an offset
+//! is a length. Looked at while it runs:
 //!
 //! - one vote for each epoch and voter, restarts included; no two winners of one epoch;
 //! - what is on disk never goes back, and a vote, a request and an epoch are on disk before they are sent;
@@ -403,7 +403,7 @@ impl World {
                 }
             }
             Action::Unsubscribe(_) | Action::Lost(_) => {}
-            Action::Publish { .. } | Action::Module { .. } => {}
+            Action::Publish { .. } | Action::Module { .. } | Action::Fatal(_) => {}
         }
     }
 

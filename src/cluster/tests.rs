@@ -37,6 +37,7 @@ pub(super) fn settings() -> Settings {
         tls_replication: false,
         endpoint: EndpointType::Ip,
         max_bulk: 1 << 20,
+        exit_on_failed_save: false,
     }
 }
 
@@ -916,6 +917,15 @@ fn published_messages_go_to_all_or_to_the_shard() {
     assert!(links.iter().all(|l| shard.contains(l)));
     b.hears(&mut v, &Body::Publish { shard: true, channel, message });
     let told = |a: &Action| matches!(a, Action::Publish { shard: true, channel, .. } if channel == b"c");
+    assert!(b.out.iter().any(told));
+    b.out.clear();
+    let send = |b: &mut Bench, to: Option<&Name>| {
+        b.run(|c, env, out| c.send_module(to, (7, 1, b"load"), env, out))
+    };
+    assert!(send(&mut b, None) && send(&mut b, Some(&v.name)) && !send(&mut b, Some(&name('0'))));
+    assert_eq!(b.kinds(), [Kind::Module; 4]);
+    b.hears(&mut v, &Body::Module { module: 7, kind: 1, payload: b"load" });
+    let told = |a: &Action| matches!(a, Action::Module { module: 7, payload, .. } if payload == b"load");
     assert!(b.out.iter().any(told));
     b.out.clear();
     let mut stranger = Peer::new('?');

@@ -21,8 +21,8 @@
 //!         MODULE             module 8 (as its machine has it), length 4, kind 1, payload
 //!         AUTH_REQUEST, AUTH_ACK, MFSTART: nothing
 //!
-//! entry      id 40, ping sent 4, pong received 4 (seconds), ip 46, port 2, bus port 2, flags 2, other port 2,
-//!            unused 2
+//! entry      id 40, ping sent 4, pong received 4 (seconds), ip 46, port 2, bus port 2, flags 2,
+//!            other port 2, unused 2
 //! extension  length 4 (with this head, a multiple of 8), type 2, unused 2, data
 //!            0 hostname, 1 human nodename: text, zero, padding     2 forgotten node: id 40, seconds 8
 //!            3 shard id: id 40

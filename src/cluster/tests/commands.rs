@@ -215,6 +215,19 @@ fn a_disk_that_is_full_refuses_claims_and_is_tried_again() {
 }
 
 #[test]
+fn a_save_that_fails_may_end_the_process() {
+    let mut b = Bench::with(Settings { exit_on_failed_save: true, ..settings() });
+    b.run(|c, env, out| c.bump_epoch(env, out)).expect("nothing has failed yet");
+    b.on(Event::Settle);
+    let generation = b.out.iter().find_map(generation).expect("a save");
+    b.on(Event::Saved { generation, result: Err("no".into()) });
+    let text = "Fatal: can't update cluster config file.";
+    assert!(b.out.iter().any(|a| matches!(a, Action::Fatal(t) if t == text)));
+    let me = b.node.my_name().to_string();
+    assert!(b.node.knows(me.as_bytes()) && !b.node.knows(b"x"));
+}
+
+#[test]
 fn replicate_and_failover_refuse() {
     let (mut b, x, _) = three();
     let replicate =

@@ -3,8 +3,8 @@
 use super::*;
 use crate::algo::{lzf, rng::Rng};
 
-/// Of four nodes, one of them with a hostname and a nodename: what they said while they met, published, failed
-/// over by hand and by vote, and forgot one of them. One of each kind but MODULE; see the assertions below.
+/// Of four nodes, one of them with a hostname and a nodename: what they said while they met, published,
+/// failed over by hand and by vote, and forgot one of them. One of each kind but MODULE.
 static RECORDED: &[u8] = include_bytes!("recorded.lzf");
 
 const NODE: Peer = Peer::Node { max_bulk: 1 << 20 };
