@@ -206,7 +206,7 @@ impl Cluster {
         let slots: SlotSet = self.nodes.get(old).map(|n| n.slots.clone()).unwrap_or_default();
         for slot in slots.iter() {
             self.unbind(slot);
-            // Its channels were the shard's, and stay with the master that it has now, as they always did.
+            // Clients of its channels subscribe again, as they do after any change of the owner.
             self.left.insert(slot);
             self.bind(slot, me);
         }

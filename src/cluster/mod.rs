@@ -17,6 +17,11 @@
 //!   save of a claim is under way the headers of other packets speak of the state before it, and the packets
 //!   that carry the claim wait for `Saved`. A save that fails is tried again each second; until one has
 //!   worked this node neither votes nor claims.
+//! - **The performer** asks `accept` before it reads from a connection, `frame_limit` how many bytes make the
+//!   next packet (an error is logged as a warning and closes the link, with `Closed`), and `has_work` in each
+//!   pass. It keeps the queue of each link, also while that is being dialed. A new node (`new`) writes its
+//!   file in place from `conf_text`, and logs that there was none; `read` says what to log by itself.
+//! - **Redirection** reads two bits, `serves` and `serves_reads`; only a miss asks for owners and open slots.
 //! - **Time**: all intervals are of the monotonic clock; wall time is printed and gossiped, nothing else.
 //! - **Randomness** is a part of the state (`rng`), so that a seed repeats a run.
 
@@ -43,7 +48,7 @@ mod state;
 mod tests;
 mod view;
 
-pub(crate) use commands::{Bumped, FailoverKind};
+pub(crate) use commands::{Bumped, FailoverKind, slot_of};
 pub(crate) use conf::Corrupt;
 pub(crate) use links::LinkId;
 pub(crate) use nodes::NodeId;
@@ -54,7 +59,8 @@ use crate::config::choices::EndpointType;
 use crate::proto::bus::{Flags, Name};
 use crate::sys::log::Level;
 use nodes::{Node, Nodes, random_name, text};
-use slots::{SlotSet, SlotWords, Slots};
+pub(crate) use slots::SlotWords;
+use slots::{SlotSet, Slots};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

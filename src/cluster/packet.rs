@@ -352,6 +352,9 @@ impl Cluster {
             self.slots.migrating.clear();
             self.slots.importing.clear();
         }
+        // The channels of the shard that this node leaves, if it was a replica of another one.
+        let before = self.nodes.master_of(me).map(|m| m.slots.clone()).unwrap_or_default();
+        before.iter().for_each(|slot| _ = self.left.insert(slot));
         self.nodes.set_master(me, Some(master));
         self.master_changed(cx);
     }

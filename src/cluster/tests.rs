@@ -755,7 +755,18 @@ fn a_master_holds_its_writes_for_a_replica_and_goes_on() {
 
 #[test]
 fn claims_move_slots_and_what_they_leave_behind() {
-    let (mut b, mut x, _) = three();
+    let (mut b, mut x, mut y) = three();
+    // Not by the same epoch.
+    b.node.nodes.myself_mut().config_epoch = 3;
+    let own = y.slots;
+    y = Peer { epoch: 3, slots: slot_bytes(4000, 5000), ..y };
+    b.pinged(&mut y);
+    assert_eq!(b.node.owner(4500), Some(b.node.me()));
+    y.slots = own;
+    b.pinged(&mut y);
+    b.node.nodes.myself_mut().config_epoch = 1;
+    b.settle();
+    b.out.clear();
     b.filled[0] = 0b110;
     x.epoch = 9;
     x.current = 9;
