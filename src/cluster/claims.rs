@@ -71,9 +71,9 @@ impl Cluster {
     /// The slots of a header: taken if it is a master's, and answered with UPDATE where they are outdated.
     pub(super) fn take_claims(&mut self, id: NodeId, header: &Header<'_>, stale: bool, cx: &mut Cx<'_>) {
         let Some(node) = self.nodes.get(id) else { return };
-        let speaks_for = if node.is_master() { Some(node) } else { self.nodes.master_of(id) };
+        let speaks_for = header.master.map_or(Some(id), |name| self.nodes.find(name));
         let claimed = SlotSet::of_bytes(header.slots);
-        if speaks_for.is_none_or(|n| n.slots == claimed) {
+        if speaks_for.and_then(|n| self.nodes.get(n)).is_none_or(|n| n.slots == claimed) {
             return;
         }
         let master = node.is_master() && header.master.is_none();

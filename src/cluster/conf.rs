@@ -6,11 +6,11 @@
 //! vars currentEpoch n lastVoteEpoch n
 //! ```
 //!
-//! A node is a line; the second half of it stands behind the first. Of the two ports the one of the bus's kind
-//! stands in front, the other among the fields behind the hostname. Files of older versions have no `@bus` and
-//! no fields. Nodes in a handshake are left out.
+//! A node is a line; the second half of it stands behind the first. Of the two ports the one of the bus's
+//! kind stands in front, the other among the fields behind the hostname. Files of older versions have no
+//! `@bus` and no fields. Nodes in a handshake are left out.
 //!
-//! A file that cannot be read as a whole ends the start: a node that forgets what it has voted for votes twice.
+//! A file that cannot be read as a whole ends the start: a node that forgets its votes votes twice.
 
 use super::nodes::{Node, NodeId, text};
 use super::slots::{SLOTS, each};

@@ -1,9 +1,9 @@
 //! Elections: a replica whose master has failed asks for votes, and masters with slots give one an epoch.
 //!
 //! ```text
-//!  master FAIL ─► delay by rank ─► epoch + 1 on disk ─► AUTH_REQUEST to all ─► a majority of AUTH_ACK ─► master
-//!                    ▲                                         └ no majority in time: expired ┐
-//!                    └────────────────────────── after twice that time ──────────────────────┘
+//!  FAIL ─► delay by rank ─► epoch + 1 on disk ─► AUTH_REQUEST to all ─► majority of AUTH_ACK ─► master
+//!              ▲                                       └ no majority in time: expired ┐
+//!              └───────────────────────── after twice that time ─────────────────────┘
 //! ```
 
 use super::nodes::{Node, NodeId};
@@ -18,7 +18,7 @@ const DELAY: u64 = 500;
 const RANDOM_DELAY: u64 = 500;
 /// For each sibling with newer data.
 const RANK_DELAY: u64 = 1000;
-/// For each other master that has failed and comes first: their elections do not split the votes of one epoch.
+/// For each other master that has failed and comes first: elections do not split the votes of one epoch.
 const FAILED_DELAY: u64 = 500;
 const RELOG: u64 = 10_000;
 const QUIET: u64 = 5000;
@@ -128,7 +128,10 @@ impl Cluster {
 
     fn failed_before_mine(&self) -> u64 {
         let Some(master) = self.nodes.master_of(self.nodes.me()) else { return 0 };
-        let before = |n: &Node| n.is_voter() && n.is_failed() && n.name < master.name;
+        let (at, near) = (master.failed_at.unwrap_or(0), self.settings.node_timeout);
+        // Those that have failed together with it, not those that have no replica for long.
+        let together = |n: &Node| n.failed_at.is_some_and(|other| at.abs_diff(other) <= near);
+        let before = |n: &Node| n.is_voter() && n.is_failed() && together(n) && n.name < master.name;
         self.nodes.iter().filter(|(_, n)| before(n)).count() as u64
     }
 
@@ -203,7 +206,7 @@ impl Cluster {
         let slots: SlotSet = self.nodes.get(old).map(|n| n.slots.clone()).unwrap_or_default();
         for slot in slots.iter() {
             self.unbind(slot);
-            // Its channels were the shard's, and stay with the master that it has now, as they always did.
+            // Clients of its channels subscribe again, as they do after any change of the owner.
             self.left.insert(slot);
             self.bind(slot, me);
         }

@@ -55,8 +55,8 @@ impl Manual {
 }
 
 impl Cluster {
-    /// Does this master hold its writes for a replica that takes over? The PINGs of replication rest then, and
-    /// keys neither expire nor are evicted.
+    /// Does this master hold its writes for a replica that takes over? The PINGs of replication rest then,
+    /// and keys neither expire nor are evicted.
     pub(crate) fn is_handing_over(&self) -> bool {
         self.manual.is_on() && self.manual.requester.is_some()
     }

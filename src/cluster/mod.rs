@@ -17,6 +17,11 @@
 //!   save of a claim is under way the headers of other packets speak of the state before it, and the packets
 //!   that carry the claim wait for `Saved`. A save that fails is tried again each second; until one has
 //!   worked this node neither votes nor claims.
+//! - **The performer** asks `accept` before it reads from a connection, `frame_limit` how many bytes make the
+//!   next packet (an error is logged as a warning and closes the link, with `Closed`), and `has_work` in each
+//!   pass. It keeps the queue of each link, also while that is being dialed. A new node (`new`) writes its
+//!   file in place from `conf_text`, and logs that there was none; `read` says what to log by itself.
+//! - **Redirection** reads two bits, `serves` and `serves_reads`; only a miss asks for owners and open slots.
 //! - **Time**: all intervals are of the monotonic clock; wall time is printed and gossiped, nothing else.
 //! - **Randomness** is a part of the state (`rng`), so that a seed repeats a run.
 
@@ -41,7 +46,7 @@ mod state;
 mod tests;
 mod view;
 
-pub(crate) use commands::{Bumped, FailoverKind};
+pub(crate) use commands::{Bumped, FailoverKind, slot_of};
 pub(crate) use conf::Corrupt;
 pub(crate) use links::LinkId;
 pub(crate) use nodes::NodeId;
@@ -52,7 +57,8 @@ use crate::config::choices::EndpointType;
 use crate::proto::bus::{Flags, Name};
 use crate::sys::log::Level;
 use nodes::{Node, Nodes, random_name, text};
-use slots::{SlotSet, SlotWords, Slots};
+pub(crate) use slots::SlotWords;
+use slots::{SlotSet, Slots};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -108,7 +114,7 @@ pub(crate) enum Event<'a> {
     Paused,
     /// PUBLISH or SPUBLISH on this node.
     Publish { shard: bool, channel: &'a [u8], message: &'a [u8] },
-    /// DEBUG CLUSTERLINK KILL.
+    /// DEBUG CLUSTERLINK KILL, of a node that `Cluster::knows`.
     KillLinks { node: Name, to: bool, from: bool },
     /// DEBUG DROP-CLUSTER-PACKET-FILTER; None is off.
     DropFilter(Option<u16>),
@@ -145,6 +151,8 @@ pub(crate) struct Settings {
     pub tls_replication: bool,
     pub endpoint: EndpointType,
     pub max_bulk: u64,
+    /// What a save that fails leads to: `Fatal`, or no votes and claims until one works.
+    pub exit_on_failed_save: bool,
 }
 
 // ---- what comes out ------------------------------------------------------------------------------
@@ -200,6 +208,8 @@ pub(crate) enum Action {
         channel: Vec<u8>,
         message: Vec<u8>,
     },
+    /// Logs this as a warning and ends the process.
+    Fatal(String),
     /// A message for a module.
     Module {
         sender: Name,
@@ -497,6 +507,11 @@ impl Cluster {
 
     pub(crate) fn my_shard(&self) -> &str {
         text(&self.nodes.myself().shard)
+    }
+
+    /// Is this the id of a node, of a handshake's too?
+    pub(crate) fn knows(&self, id: &[u8]) -> bool {
+        id.try_into().is_ok_and(|name: Name| self.nodes.find(&name).is_some())
     }
 
     pub(crate) fn link_count(&self) -> usize {

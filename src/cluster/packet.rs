@@ -110,7 +110,6 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.data_received = Some(now);
         node.offset = header.offset;
-        node.extensions = Some(header.mflags & EXT_DATA != 0);
         // A replica speaks of its master's epoch.
         if header.master.is_none() && header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;
@@ -184,6 +183,8 @@ impl Cluster {
         if let Some(node) = self.nodes.get_mut(id) {
             let refuses = header.flags.has(Flags::NOFAILOVER);
             node.flags.set(Flags::NOFAILOVER, refuses);
+            // Packets without gossip have the flag from some versions only.
+            node.extensions = Some(header.mflags & EXT_DATA != 0);
         }
         let stale = self.is_stale(id, header, cx.now());
         if !stale {
@@ -351,6 +352,9 @@ impl Cluster {
             self.slots.migrating.clear();
             self.slots.importing.clear();
         }
+        // The channels of the shard that this node leaves, if it was a replica of another one.
+        let before = self.nodes.master_of(me).map(|m| m.slots.clone()).unwrap_or_default();
+        before.iter().for_each(|slot| _ = self.left.insert(slot));
         self.nodes.set_master(me, Some(master));
         self.master_changed(cx);
     }

@@ -123,6 +123,9 @@ impl Cluster {
     }
 
     fn save_failed(&mut self, why: &str, cx: &mut Cx<'_>) {
+        if self.settings.exit_on_failed_save {
+            return cx.out.push(Action::Fatal("Fatal: can't update cluster config file.".into()));
+        }
         let now = cx.now();
         let warned_at = self.saves.failing.map(|f| f.warned_at);
         let warns = warned_at.is_none_or(|at| now.saturating_sub(at) >= WARN_MS);

@@ -1,12 +1,12 @@
 //! A cluster by seed: some machines in one process, each with the real `Cluster`, on a network that delays,
-//! cuts and partitions, with disks that are slow or full, processes that stop and die, and clocks that differ.
+//! cuts and partitions, disks that are slow or full, processes that stop and die, clocks that differ.
 //!
 //! ```text
 //! seed ─► nodes meet, slots, replicas ─► faults for a while ─► calm: healed, restarted ─► all agree
 //! ```
 //!
-//! Beside the bus runs a toy of replication: a master appends numbers, a replica copies them, and an offset is
-//! a length. Looked at while it runs:
+//! Beside the bus runs a toy of replication: a master appends numbers, a replica copies them, and an offset
+//! is a length. Looked at while it runs:
 //!
 //! - one vote for each epoch and voter, restarts included; no two winners of one epoch;
 //! - what is on disk never goes back, and a vote, a request and an epoch are on disk before they are sent;
@@ -19,7 +19,6 @@ mod runs;
 
 use super::{Action, Cluster, Env, Event, LinkId, Now, Settings};
 use crate::algo::rng::Rng;
-use crate::config::choices::EndpointType;
 use crate::proto::bus::{self, Body};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -117,35 +116,6 @@ struct World {
     checks_disk: bool,
 }
 
-fn settings(timeout: u64) -> Settings {
-    Settings {
-        node_timeout: timeout,
-        ping_interval: 0,
-        migration_barrier: 1,
-        validity_factor: 10,
-        repl_ping_period: 10,
-        require_full_coverage: true,
-        allow_reads_when_down: false,
-        allow_replica_migration: true,
-        replica_no_failover: false,
-        module_no_failover: false,
-        no_redirection: false,
-        announce_ip: None,
-        announce_port: 0,
-        announce_tls_port: 0,
-        announce_bus_port: 0,
-        cluster_port: 0,
-        announce_hostname: None,
-        announce_nodename: None,
-        port: 7000,
-        tls_port: 0,
-        tls_cluster: false,
-        tls_replication: false,
-        endpoint: EndpointType::Ip,
-        max_bulk: 1 << 20,
-    }
-}
-
 /// `currentEpoch`, `lastVoteEpoch` and the own epoch of a file.
 fn epochs_of(file: &str) -> (u64, u64, u64) {
     let number = |word: Option<&str>| word.and_then(|w| w.parse().ok()).unwrap_or(0);
@@ -175,7 +145,7 @@ impl World {
             durable: String::new(),
             disk_works: true,
             slowest_sync: 1 + rng.below(60),
-            settings: settings(timeout),
+            settings: Settings { node_timeout: timeout, ..super::tests::settings() },
             log: Vec::new(),
             filled: Box::new([0; 256]),
             follows: None,
@@ -433,7 +403,7 @@ impl World {
                 }
             }
             Action::Unsubscribe(_) | Action::Lost(_) => {}
-            Action::Publish { .. } | Action::Module { .. } => {}
+            Action::Publish { .. } | Action::Module { .. } | Action::Fatal(_) => {}
         }
     }
 

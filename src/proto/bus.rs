@@ -21,8 +21,8 @@
 //!         MODULE             module 8 (as its machine has it), length 4, kind 1, payload
 //!         AUTH_REQUEST, AUTH_ACK, MFSTART: nothing
 //!
-//! entry      id 40, ping sent 4, pong received 4 (seconds), ip 46, port 2, bus port 2, flags 2, other port 2,
-//!            unused 2
+//! entry      id 40, ping sent 4, pong received 4 (seconds), ip 46, port 2, bus port 2, flags 2,
+//!            other port 2, unused 2
 //! extension  length 4 (with this head, a multiple of 8), type 2, unused 2, data
 //!            0 hostname, 1 human nodename: text, zero, padding     2 forgotten node: id 40, seconds 8
 //!            3 shard id: id 40
@@ -34,7 +34,7 @@
 //! - `frame` refuses a signature and a length that cannot be before anything is buffered, and more than the
 //!   type (and what is known of the peer) allows before the buffer grows. Such a link is closed.
 //! - `decode` demands that all lengths add up exactly, in u64. A packet that fails is skipped.
-//! - Ids are 40 digits or small letters, addresses parse, texts hold what the directives allow.
+//! - Ids are 40 digits or small letters, texts hold what the directives allow, an address parses or is none.
 //! - Flags of gossip are cut down to those that another node may know (`Flags::GOSSIP`).
 //!
 //! `Entries` and `Exts` stay bytes until they are asked; `decode` has checked each of them before.
@@ -287,9 +287,8 @@ pub enum Bad {
     Padding(Kind),
     /// Extensions that reach beyond the end, or that were not announced.
     Extensions(Kind),
-    /// An id, an address or a text with bytes that it cannot have.
+    /// An id or a text with bytes that it cannot have.
     Id(Kind),
-    Address(Kind),
     Text(Kind),
 }
 
@@ -323,9 +322,6 @@ impl fmt::Display for Bad {
             ),
             Bad::Id(kind) => {
                 write!(f, "Received invalid {} packet with a malformed node id", kind.name())
-            }
-            Bad::Address(kind) => {
-                write!(f, "Received invalid {} packet with a malformed address", kind.name())
             }
             Bad::Text(kind) => {
                 write!(
@@ -547,7 +543,7 @@ impl<'a> Head<'a> {
             sender: id(self.sender, kind)?,
             slots: self.slots,
             master,
-            ip: address(self.ip).map_err(|Short| Bad::Address(kind))?,
+            ip: address(self.ip),
             other_port: self.other_port,
             bus_port: self.bus_port,
             flags: Flags(self.flags),
@@ -571,23 +567,18 @@ fn cut_nul(text: &[u8]) -> &[u8] {
     text.split(|&b| b == 0).next().unwrap_or(text)
 }
 
-fn address(text: &[u8; 46]) -> Result<Option<IpAddr>, Short> {
-    let text = cut_nul(text);
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let text = std::str::from_utf8(text).map_err(|_| Short)?;
-    text.parse().map(Some).map_err(|_| Short)
+/// A text that is no address is none: `cluster-announce-ip` takes any on other nodes.
+fn address(text: &[u8; 46]) -> Option<IpAddr> {
+    std::str::from_utf8(cut_nul(text)).ok()?.parse().ok()
 }
 
-/// An entry of 104 bytes. An address that is none is taken for one that is not given: gossip passes on what
-/// other nodes have said.
+/// An entry of 104 bytes.
 fn entry(bytes: &[u8]) -> Result<Gossip<'_>, Bad> {
     let mut input = Input(bytes);
     let mut parts = || -> Result<Gossip<'_>, Short> {
         let name = input.take()?;
         let (ping_sent, pong_received) = (input.u32()?, input.u32()?);
-        let ip = address(input.take()?).unwrap_or(None);
+        let ip = address(input.take()?);
         let [port, bus_port, flags, other_port, _] = input.u16s()?;
         let flags = Flags(flags).only(Flags::GOSSIP);
         Ok(Gossip { name, ping_sent, pong_received, ip, port, bus_port, other_port, flags })
