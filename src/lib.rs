@@ -24,6 +24,7 @@ pub(crate) mod acl;
 pub(crate) mod bio;
 pub(crate) mod blocked;
 pub mod clients;
+pub(crate) mod cluster;
 pub(crate) mod cmd;
 pub mod config;
 pub(crate) mod jobs;

@@ -26,6 +26,7 @@ use oxidis::persist::rdb::load::{self, Checks, Loaded, Loader, RdbItem};
 use oxidis::persist::rdb::save;
 use oxidis::persist::rdb::source::Memory;
 use oxidis::proto::args::Key;
+use oxidis::proto::bus::{self, Body, Entries, Ext, Exts, Flags, Gossip, Header};
 use oxidis::proto::parse::{ParseLimits, ParseState, Parsed, Span};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
@@ -595,4 +596,154 @@ fn stream_payload(rng: &mut Rng) {
 #[test]
 fn fuzz_stream_payload() {
     fuzz("fuzz_stream_payload", stream_payload);
+}
+
+// ---- the cluster bus -----------------------------------------------------------------------------
+
+fn small_name(rng: &mut Rng) -> bus::Name {
+    [b"09azb"[rng.index(5)]; 40]
+}
+
+fn some_gossip(rng: &mut Rng) -> (Vec<u8>, Vec<u8>, u16) {
+    let (mut entries, mut exts, count) = (Vec::new(), Vec::new(), rng.index(4) as u16);
+    for _ in 0..rng.index(4) {
+        let (name, ip) =
+            (small_name(rng), [None, "1.2.3.4".parse().ok(), "::1".parse().ok()][rng.index(3)]);
+        let (ping_sent, pong_received) = (rng.next_u32(), rng.next_u32());
+        let flags = Flags(rng.next_u32() as u16).only(Flags::GOSSIP);
+        let (port, bus_port, other_port) = (1, 2, 3);
+        let gossip =
+            Gossip { name: &name, ping_sent, pong_received, ip, port, bus_port, other_port, flags };
+        bus::put_entry(&mut entries, &gossip);
+    }
+    for _ in 0..count {
+        let (name, text) = (small_name(rng), "host.name-0".repeat(rng.index(9)));
+        bus::put_ext(
+            &mut exts,
+            &match rng.index(4) {
+                0 => Ext::Hostname(&text),
+                1 => Ext::Nodename(text.as_bytes()),
+                2 => Ext::Forgotten { node: &name, seconds: rng.next_u64() },
+                _ => Ext::Shard(&name),
+            },
+        );
+    }
+    (entries, exts, count)
+}
+
+fn some_packet(rng: &mut Rng) -> Vec<u8> {
+    let (sender, master, other) = (small_name(rng), small_name(rng), small_name(rng));
+    let mut slots = [0; 2048];
+    rng.fill(&mut slots);
+    let header = Header {
+        port: rng.next_u32() as u16,
+        current_epoch: rng.next_u64(),
+        config_epoch: rng.below(9),
+        offset: rng.next_u64(),
+        sender: &sender,
+        slots: &slots,
+        master: [None, Some(&master)][rng.index(2)],
+        ip: [None, "10.0.0.1".parse().ok(), "fe80::1:2".parse().ok()][rng.index(3)],
+        other_port: rng.next_u32() as u16,
+        bus_port: rng.next_u32() as u16,
+        flags: Flags(rng.next_u32() as u16),
+        failed: rng.index(2) == 0,
+        mflags: rng.next_u32() as u8 | bus::EXT_DATA,
+    };
+    let (entries, exts, count) = some_gossip(rng);
+    let (entries, exts) = (Entries(&entries), Exts { bytes: &exts, count });
+    let (text, shard) = (some_text(rng), rng.index(2) == 0);
+    let body = match rng.index(10) {
+        0 => Body::Fail(&other),
+        1 => Body::Publish { shard, channel: &text, message: &text },
+        2 => Body::AuthRequest,
+        3 => Body::AuthAck,
+        4 => Body::Update { config_epoch: rng.next_u64(), node: &other, slots: &slots },
+        5 => Body::MfStart,
+        6 => Body::Module { module: rng.next_u64(), kind: 7, payload: &text },
+        7 => Body::Meet(entries, exts),
+        8 => Body::Pong(entries, exts),
+        _ => Body::Ping(entries, exts),
+    };
+    let packet = bus::encode(&header, &body).to_vec();
+    let msg = bus::decode(&packet).expect("what is written is read");
+    assert_eq!((msg.header, msg.body), (header, body));
+    packet
+}
+
+/// Do the lengths that a packet gives add up to what it has? As plainly as it can be said.
+fn naive_lengths(p: &[u8]) -> bool {
+    let number = |at: usize, bytes: usize| {
+        p.get(at..at + bytes).map(|b| b.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)))
+    };
+    let (Some(kind), Some(count), Some(exts)) = (number(12, 2), number(14, 2), number(2214, 2)) else {
+        return false;
+    };
+    let body = p.len() as u64 - 2256;
+    let told = match kind {
+        0..3 => {
+            let mut at = 104 * count;
+            for _ in 0..exts {
+                let Some(length) = number((2256 + at) as usize, 4) else { return false };
+                at += length;
+            }
+            Some(at)
+        }
+        3 => Some(40),
+        4 | 10 => number(2256, 4).zip(number(2260, 4)).map(|(channel, message)| 8 + channel + message),
+        5 | 6 | 8 => Some(0),
+        7 => Some(2096),
+        9 => number(2264, 4).map(|length| 13 + length),
+        _ => None,
+    };
+    told == Some(body)
+}
+
+fn bus_packet(rng: &mut Rng) {
+    let mut packet = some_packet(rng);
+    for _ in 0..rng.index(4) {
+        // What decides stands at the edges of the header and behind it.
+        let at = [rng.index(80), 2128 + rng.index(128), rng.index(packet.len())][rng.index(3)];
+        packet[at] = [rng.next_u32() as u8, 0, 0xff, packet[at].wrapping_add(1)][rng.index(4)];
+    }
+    if rng.index(4) == 0 {
+        packet.truncate(rng.index(packet.len() + 1));
+    }
+    if rng.index(2) == 0 && packet.len() >= 8 {
+        let length = packet.len() as u32;
+        packet[4..8].copy_from_slice(&length.to_be_bytes());
+    }
+    let peers = [
+        bus::Peer::Stranger { nodes: rng.index(1000) },
+        bus::Peer::Node { max_bulk: rng.below(1 << 30) },
+    ];
+    for peer in peers {
+        let mut known = Ok(None);
+        for n in 0..=bus::PREFIX.min(packet.len()) {
+            let now = bus::frame(&packet[..n], peer);
+            assert!(
+                known == Ok(None) || known == now,
+                "more bytes change an answer: {known:?}, {now:?}"
+            );
+            known = now;
+        }
+        assert_eq!(bus::frame(&packet, peer), known);
+    }
+    if let Ok(msg) = bus::decode(&packet) {
+        assert!(naive_lengths(&packet));
+        let again = bus::encode(&msg.header, &msg.body);
+        let back = bus::decode(&again).expect("what is written is read");
+        assert_eq!((back.header, back.body), (msg.header, msg.body));
+        if let Body::Ping(entries, exts) | Body::Pong(entries, exts) | Body::Meet(entries, exts) =
+            msg.body
+        {
+            assert_eq!(entries.iter().count() * bus::ENTRY, entries.0.len());
+            assert!(exts.iter().count() <= usize::from(exts.count));
+        }
+    }
+}
+
+#[test]
+fn fuzz_bus_packet() {
+    fuzz("fuzz_bus_packet", bus_packet);
 }

@@ -10,7 +10,7 @@
 
 use super::Keyspace;
 use crate::ds::dict::Index;
-use crate::ds::hash::hash;
+use crate::ds::hash::key_hash;
 use crate::ds::moving::DefragCursor;
 use crate::object::value::Value;
 use crate::sys::defrag::Mover;
@@ -64,8 +64,8 @@ impl Keyspace {
     /// One part of the first big value.
     fn defrag_big(&mut self, walk: &mut DatasetWalk, mover: &mut Mover) {
         let Some(key) = walk.later.front() else { return };
-        let h = hash(key);
-        let table = self.dbs[walk.db].table_mut(h);
+        let h = key_hash(key);
+        let table = self.dbs[walk.db].dict_mut();
         let entry = table.locate(h, key).and_then(|place| table.at_mut(place));
         let mut done = true;
         if let Some(mut entry) = entry

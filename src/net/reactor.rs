@@ -30,6 +30,10 @@ pub const LINK: usize = 2;
 pub const TRANSFER: usize = 3;
 /// The second connection to the master, which brings the snapshot alone.
 pub const RDB_CHANNEL: usize = 4;
+/// Listeners of the cluster bus, from here on.
+pub const BUS: usize = 16;
+/// Its connections, by their index.
+pub const NODES: usize = 1 << 16;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

@@ -299,15 +299,18 @@ pub fn drive(srv: &mut Server) {
     if srv.master_link.main.has_work() {
         main_channel::drive(srv);
     }
+    let loads = |srv: &Server| srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work);
     if srv.master_link.is_named() {
         named(srv);
     } else if srv.master_link.is_placed() {
         placed(srv);
-    } else if srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work) {
+    } else if srv.master_link.pending && !loads(srv) {
         // What has come is loaded before more is read: memory holds one share of it at a time.
-        sync_load::step(srv);
-    } else if srv.master_link.pending {
         read(srv);
+    }
+    // At once: of a load that takes no time no client gets to know.
+    if loads(srv) {
+        sync_load::step(srv);
     }
 }
 

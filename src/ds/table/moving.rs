@@ -40,7 +40,8 @@ impl<E: Elem> Table<E> {
     }
 
     fn arrays_mut(&mut self) -> impl Iterator<Item = &mut Array> {
-        [&mut self.old, &mut self.new].into_iter().filter(|a| a.exists())
+        let to = self.rehash.as_mut().map(|r| &mut r.to);
+        Some(&mut self.main).filter(|a| a.exists()).into_iter().chain(to)
     }
 }
 
@@ -51,9 +52,9 @@ impl Array {
             return;
         }
         // SAFETY: made by `new` with this layout; nothing else leads to it.
-        let new = unsafe { mover.try_relocate(self.buckets.cast(), Self::layout(count)) };
+        let new = unsafe { mover.try_relocate(self.buckets().cast(), Self::layout(count)) };
         if let Some(new) = new {
-            self.buckets = new.cast();
+            self.moved_to(new.cast());
         }
     }
 
