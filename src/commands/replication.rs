@@ -10,7 +10,7 @@ use crate::cmd::row::{Flow, cat};
 use crate::proto::error::CmdError;
 use crate::replication::link::Target;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{client_info, link_client, master, role};
+use crate::server::{client_info, link_client, master, role, sentinel};
 use crate::{notice, warning};
 
 pub static ROWS: &[Command] = &[
@@ -303,6 +303,9 @@ fn replicaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 /// Of a master: its offset in the stream, and its replicas. Of a replica: its master, and how far it is.
 fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    if let Some(reply) = sentinel::role(ctx.srv) {
+        return sentinel::write(ctx.out, &reply);
+    }
     let srv = &*ctx.srv;
     if let Some(Target { host, port }) = srv.repl.link.target() {
         ctx.out.array(5);

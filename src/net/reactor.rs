@@ -28,6 +28,8 @@ const WAKER: usize = 1;
 pub const LINK: usize = 2;
 /// The pipe of a full sync without a file.
 pub const TRANSFER: usize = 3;
+/// Connections to what a sentinel watches, from here on.
+pub const SENTINEL: usize = 1 << 16;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

@@ -271,7 +271,7 @@ impl Core {
     /// The address that a line or a command states.
     pub(super) fn stated_address(&mut self, host: &[u8], port: i64) -> Result<Addr, &'static str> {
         let port = u16::try_from(port).map_err(|_| BAD_PORT)?;
-        match self.look_up(host) {
+        match self.look_up_aloud(host) {
             LookUp::Ip(ip) => Ok(Addr { host: host.to_vec(), ip, port }),
             // The name may get an address later.
             LookUp::Failed | LookUp::Pending if self.settings.resolve_hostnames => {

@@ -1,6 +1,6 @@
 //! The failover of a master, as this sentinel runs it; see the states in `super`.
 
-use super::instance::{Addr, Awaits, Group, Kind, Ms, flag};
+use super::instance::{Addr, Awaits, Group, Instance, Kind, Ms, flag};
 use super::text::cat;
 use super::vote::MOST_DESYNC;
 use super::{Core, Sentinel, simulate};
@@ -136,6 +136,7 @@ fn wait_start(g: &mut Group, c: &mut Core) {
     if c.unsaved || (!leads && !g.master.has(flag::FORCED)) {
         let most = c.periods.election.min(g.failover_timeout);
         if g.failover.started.is_some_and(|at| c.now() - at > most) {
+            c.tell_votes(g);
             abort(g, c, "-failover-abort-not-elected");
         }
         return;
@@ -149,27 +150,47 @@ fn wait_start(g: &mut Group, c: &mut Core) {
     c.event(Level::Warning, "+failover-state-select-slave", g, id, b"");
 }
 
-/// The best replica to promote: fit ones by priority, then the most data, then the smallest run id.
-pub(super) fn best_replica(g: &Group, c: &Core) -> Option<u32> {
+/// Why a replica is not one to promote.
+fn unfit(g: &Group, r: &Instance, c: &Core) -> Option<&'static str> {
     let now = c.now();
     let down = g.master.has(flag::S_DOWN);
     let down_for = g.master.s_down_since.filter(|_| down).map_or(0, |since| now - since);
     let most_link_down = g.master.down_after.saturating_mul(10).saturating_add(down_for);
     // While the master is down replicas are asked for INFO each second.
     let most_info_age = if down { c.periods.ping * 5 } else { c.periods.info * 3 };
-    let fit = g.replicas.iter().filter(|r| {
-        let answers =
-            c.link(r).is_some_and(|l| !l.disconnected && now - l.last_ok <= c.periods.ping * 5);
-        let fresh = r.info_at.is_some_and(|at| now - at <= most_info_age);
-        let follows = r.link_down_for <= most_link_down;
-        !r.has(flag::S_DOWN | flag::O_DOWN) && answers && fresh && follows && r.priority != 0
-    });
+    if r.has(flag::S_DOWN | flag::O_DOWN) {
+        return Some("it is down");
+    }
+    let Some(link) = c.link(r).filter(|l| !l.disconnected) else {
+        return Some("there is no connection to it");
+    };
+    if now - link.last_ok > c.periods.ping * 5 {
+        return Some("it has not answered PING lately");
+    }
+    if r.priority == 0 {
+        return Some("its priority is 0");
+    }
+    if r.info_at.is_none_or(|at| now - at > most_info_age) {
+        return Some("its last INFO is too old");
+    }
+    (r.link_down_for > most_link_down).then_some("it has been without its master for too long")
+}
+
+/// The best replica to promote: fit ones by priority, then the most data, then the smallest run id.
+pub(super) fn best_replica(g: &Group, c: &Core) -> Option<u32> {
+    let fit = g.replicas.iter().filter(|r| unfit(g, r, c).is_none());
     let order = |id: &Option<Vec<u8>>| (id.is_none(), id.as_ref().map(|id| id.to_ascii_lowercase()));
     fit.min_by_key(|r| (r.priority, Reverse(r.offset), order(&r.runid))).map(|r| r.id)
 }
 
 fn select(g: &mut Group, c: &mut Core) {
     let Some(id) = best_replica(g, c) else {
+        for r in &g.replicas {
+            if let Some(why) = unfit(g, r, c) {
+                let text = cat!["Replica ", r.name, " can't be promoted: ", why];
+                c.log(Level::Notice, text);
+            }
+        }
         return abort(g, c, "-failover-abort-no-good-slave");
     };
     c.event(Level::Warning, "+selected-slave", g, id, b"");

@@ -45,8 +45,6 @@
 //! * `conf`     lines of the configuration, read and written
 //! * `ask`      the subcommands of SENTINEL; `set` those that change; `view` their tables
 
-#![allow(dead_code, reason = "the server has no sentinel mode yet")]
-
 mod ask;
 mod conf;
 mod failover;
@@ -69,7 +67,9 @@ use crate::algo::rng::Rng;
 use crate::proto::reply_in::Value;
 use crate::sys::log::Level;
 pub(crate) use ask::Ask;
-pub(crate) use conf::{ConfLine, Phase, phase};
+#[cfg(test)]
+pub(crate) use conf::Phase;
+pub(crate) use conf::{ConfLine, phase};
 use instance::{Group, Instance, Link, Ms};
 use names::Names;
 use scripts::Scripts;

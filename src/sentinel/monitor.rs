@@ -208,6 +208,10 @@ impl Sentinel {
             return;
         }
         m.last_message = now;
+        if matches!(value, Value::Error(_)) {
+            // The subscription was refused: without it the connection is of no use, and shown as missing.
+            return self.core.close_messages(link);
+        }
         if let Value::Array(parts) = value
             && let [Value::Bulk(kind), Value::Bulk(_), Value::Bulk(message)] = &parts[..]
             && kind == b"message"

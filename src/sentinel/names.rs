@@ -50,8 +50,6 @@ impl Core {
             return LookUp::Ip(ip);
         }
         if !self.settings.resolve_hostnames || host.is_empty() || host.contains(&0) {
-            let text = cat!["Failed to resolve hostname '", host, "'"];
-            self.log(Level::Warning, text);
             return LookUp::Failed;
         }
         let (now, period) = (self.now(), self.periods.ping);
@@ -75,9 +73,19 @@ impl Core {
         }
     }
 
+    /// The same, where a name without an address is a fault to tell.
+    pub(super) fn look_up_aloud(&mut self, host: &[u8]) -> LookUp {
+        let found = self.look_up(host);
+        if found == LookUp::Failed {
+            let text = cat!["Failed to resolve hostname '", host, "'"];
+            self.log(Level::Warning, text);
+        }
+        found
+    }
+
     /// The address of a server; None when the name has none, or not yet.
     pub(super) fn address(&mut self, host: &[u8], port: u16) -> Option<Addr> {
-        match self.look_up(host) {
+        match self.look_up_aloud(host) {
             LookUp::Ip(ip) => Some(Addr { host: host.to_vec(), ip, port }),
             LookUp::Failed | LookUp::Pending => None,
         }
@@ -86,7 +94,7 @@ impl Core {
     /// The same, with a name that has no address as long as names are resolved: it may get one. None too
     /// while the answer is on its way.
     pub(super) fn address_or_name(&mut self, host: &[u8], port: u16) -> Option<Addr> {
-        match self.look_up(host) {
+        match self.look_up_aloud(host) {
             LookUp::Ip(ip) => Some(Addr { host: host.to_vec(), ip, port }),
             LookUp::Failed if self.settings.resolve_hostnames => {
                 Some(Addr { host: host.to_vec(), ip: String::new(), port })
@@ -113,10 +121,6 @@ impl Core {
 
 impl Sentinel {
     pub(super) fn resolved(&mut self, host: &[u8], ip: Option<String>) {
-        if ip.is_none() {
-            let text = cat!["Failed to resolve hostname '", host, "'"];
-            self.core.log(Level::Warning, text);
-        }
         let now = self.core.now();
         let first = self.core.names.known.get(host).is_none_or(|k| !k.answered);
         self.core.names.known.insert(host.to_vec(), Known { ip, at: now, answered: true, asked: false });

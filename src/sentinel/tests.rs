@@ -328,6 +328,34 @@ fn hellos_bring_sentinels_and_masters() {
 }
 
 #[test]
+fn a_refused_subscription_ends_its_connection() {
+    let mut s = sentinel(&[MONITOR]);
+    let out = on(&mut s, Event::Tick, 0);
+    let dialled = out.iter().filter_map(|a| match a {
+        Action::Dial(conn, ..) => Some(*conn),
+        _ => None,
+    });
+    let [commands, messages] = dialled.collect::<Vec<_>>()[..] else { panic!("{out:?}") };
+    for conn in [commands, messages] {
+        on(&mut s, Event::Opened(conn, "10.0.0.9".into()), 10);
+    }
+    let no = Value::Error(b"NOAUTH Authentication required.".to_vec());
+    let flags = |s: &mut Sentinel| match ask(s, Ask::Master, &["m"]).0 {
+        Reply::Map(fields) => fields[9].clone(),
+        other => panic!("{other:?}"),
+    };
+    on(&mut s, Event::Received(messages, &no), 20);
+    assert_eq!(flags(&mut s), Reply::text("master"), "the name of the connection was refused");
+    let out = on(&mut s, Event::Received(messages, &no), 20);
+    assert_eq!(out, [Action::Close(messages)]);
+    assert_eq!(flags(&mut s), Reply::text("master,disconnected"));
+    let out = on(&mut s, Event::Tick, 500);
+    assert!(!out.iter().any(|a| matches!(a, Action::Dial(..))), "not before a ping period");
+    let out = on(&mut s, Event::Tick, 1000);
+    assert!(out.iter().any(|a| matches!(a, Action::Dial(..))));
+}
+
+#[test]
 fn a_late_tick_is_tilt() {
     let mut s = sentinel(&[MONITOR, "down-after-milliseconds m 100"]);
     on(&mut s, Event::Tick, 0);
@@ -442,5 +470,6 @@ fn a_name_is_waited_for() {
     assert_eq!(out, [Action::Resolve(b"other.example".to_vec())]);
     on(&mut s, Event::Resolved(b"other.example", None), 3800);
     let log = logged(&on(&mut s, Event::Hello(message), 3900));
-    assert_eq!(log[0], "+sentinel sentinel b other.example 26379 @ m db.example 1");
+    assert_eq!(log[0], "Failed to resolve hostname 'other.example'");
+    assert!(log.contains(&"+sentinel sentinel b other.example 26379 @ m db.example 1".to_string()));
 }

@@ -11,7 +11,7 @@
 //! Votes count for the epoch of the failover alone. A candidate goes on asking with that epoch also when
 //! others have moved on: it cannot win another epoch's votes by accident, nor use them for its own.
 
-use super::instance::{Awaits, Group, flag};
+use super::instance::{Awaits, Group, Instance, flag};
 use super::text::cat;
 use super::{Core, Sentinel};
 use crate::proto::reply_in::Value;
@@ -102,6 +102,22 @@ impl Core {
             }
         }
         g.master.leader.clone().map(|leader| (leader, g.master.leader_epoch))
+    }
+
+    /// An election was not won: the votes, and the sentinels that gave none, for the log.
+    pub(super) fn tell_votes(&mut self, g: &Group) {
+        let epoch = g.failover.epoch;
+        let voted = |s: &&Instance| s.leader.is_some() && s.leader_epoch == epoch;
+        let votes = g.sentinels.iter().filter(voted).filter(|s| s.leader.as_deref() == Some(&self.myid));
+        let own = g.master.leader_epoch == epoch && g.master.leader.as_deref() == Some(&self.myid);
+        let n = votes.count() + usize::from(own);
+        let needed = (voters(g) / 2 + 1).max(g.quorum as usize);
+        let mut text = cat!["Votes in epoch ", epoch, ": ", n, " of ", needed, " that are needed"];
+        for s in g.sentinels.iter().filter(|s| !voted(s)) {
+            let state = if s.has(flag::S_DOWN) { " (down)" } else { "" };
+            text.extend(cat![", none from ", s.name, state]);
+        }
+        self.log(Level::Notice, text);
     }
 
     /// The leader of the failover that this sentinel has begun, by the votes that are known. This sentinel

@@ -75,7 +75,6 @@ pub const FACILITIES: [(&str, i32); 9] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
-    #[allow(dead_code, reason = "there is no sentinel yet")]
     Sentinel = b'X',
     Replica = b'S',
     Master = b'M',
