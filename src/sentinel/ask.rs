@@ -114,7 +114,9 @@ impl Sentinel {
         let down =
             group.as_ref().is_some_and(|g| g.master.has(flag::S_DOWN)) && self.core.tilt.is_none();
         let vote = match (group, u64::try_from(epoch)) {
-            (Some(g), Ok(epoch)) if *candidate != b"*" && !candidate.is_empty() => {
+            (Some(g), Ok(epoch))
+                if *candidate != b"*" && !candidate.is_empty() && self.core.may_be(epoch) =>
+            {
                 self.core.vote(g, epoch, candidate)
             }
             _ => None,

@@ -88,7 +88,7 @@ fn positive(text: &[u8]) -> Result<i64, &'static str> {
 }
 
 fn epoch(text: &[u8]) -> Result<u64, &'static str> {
-    parse_u64(text).ok_or("Invalid epoch.")
+    parse_u64(text).filter(|n| i64::try_from(*n).is_ok()).ok_or("Invalid epoch.")
 }
 
 fn some(text: &[u8]) -> Option<Vec<u8>> {

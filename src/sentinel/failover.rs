@@ -1,6 +1,6 @@
 //! The failover of a master, as this sentinel runs it; see the states in `super`.
 
-use super::instance::{Addr, Awaits, Group, Instance, Kind, Ms, flag};
+use super::instance::{Addr, Awaits, Group, Id, Instance, Kind, Ms, flag};
 use super::text::cat;
 use super::vote::MOST_DESYNC;
 use super::{Core, Sentinel, simulate};
@@ -52,7 +52,7 @@ pub(super) struct Failover {
     pub(super) started: Option<Ms>,
     /// The beginning after which it was said when the next one may be.
     delay_told: Option<Ms>,
-    pub(super) promoted: Option<u32>,
+    pub(super) promoted: Option<Id>,
 }
 
 impl Failover {
@@ -88,7 +88,7 @@ pub(super) fn start_if_needed(g: &mut Group, c: &mut Core) -> bool {
 
 pub(super) fn start(g: &mut Group, c: &mut Core) {
     let id = g.master.id;
-    c.epoch += 1;
+    c.epoch = c.epoch.saturating_add(1);
     g.failover.epoch = c.epoch;
     g.failover.enter(State::WaitStart, c.now());
     g.master.set(flag::FAILOVER);
@@ -177,7 +177,7 @@ fn unfit(g: &Group, r: &Instance, c: &Core) -> Option<&'static str> {
 }
 
 /// The best replica to promote: fit ones by priority, then the most data, then the smallest run id.
-pub(super) fn best_replica(g: &Group, c: &Core) -> Option<u32> {
+pub(super) fn best_replica(g: &Group, c: &Core) -> Option<Id> {
     let fit = g.replicas.iter().filter(|r| unfit(g, r, c).is_none());
     let order = |id: &Option<Vec<u8>>| (id.is_none(), id.as_ref().map(|id| id.to_ascii_lowercase()));
     fit.min_by_key(|r| (r.priority, Reverse(r.offset), order(&r.runid))).map(|r| r.id)
@@ -219,7 +219,7 @@ fn promote(g: &mut Group, c: &mut Core) {
 
 /// Makes a server a replica, or a master without `to`; it keeps that over a restart, and its clients come
 /// again and ask where the master is. Whether it has worked is seen in the next INFO.
-pub(super) fn send_replica_of(g: &Group, id: u32, c: &mut Core, to: Option<&Addr>) -> bool {
+pub(super) fn send_replica_of(g: &Group, id: Id, c: &mut Core, to: Option<&Addr>) -> bool {
     let Some(i) = g.get(id) else { return false };
     let (host, port) = match to {
         Some(addr) => (c.shown(addr).to_vec(), cat![addr.port]),

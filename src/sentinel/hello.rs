@@ -7,7 +7,7 @@
 //!                   └─ raises the epoch     └─ the greater config epoch has the master's address
 //! ```
 
-use super::instance::{Addr, Awaits, Group, Instance, Kind, Ms};
+use super::instance::{Addr, Awaits, Group, Id, Instance, Kind, MOST_MEMBERS, Ms};
 use super::names::LookUp;
 use super::text::cat;
 use super::{Core, HELLO, Sentinel};
@@ -15,6 +15,8 @@ use crate::algo::num::{decimal, loose32};
 use crate::proto::reply_in::Value;
 use crate::sys::log::Level;
 
+/// An epoch that is further ahead was made up.
+const MOST_AHEAD: u64 = 1 << 40;
 /// Ids and hosts that are longer are none.
 const LONGEST: usize = 512;
 
@@ -64,6 +66,10 @@ impl Sentinel {
         if self.core.look_up(hello.host) == LookUp::Pending {
             return;
         }
+        // A configuration comes from an election, whose epoch its sentinels have seen.
+        if !self.core.may_be(hello.epoch) || hello.config_epoch > hello.epoch {
+            return;
+        }
         let known = self.find_sentinel(at, &hello);
         let sender = match known {
             Some(id) => Some(id),
@@ -82,7 +88,7 @@ impl Sentinel {
     }
 
     /// The sentinel of that id at that address.
-    fn find_sentinel(&mut self, at: usize, hello: &Hello<'_>) -> Option<u32> {
+    fn find_sentinel(&mut self, at: usize, hello: &Hello<'_>) -> Option<Id> {
         let addr = self.core.address_or_name(hello.host, hello.port)?;
         let sentinels = &self.groups.get(at)?.sentinels;
         let same = |s: &&Instance| s.runid.as_deref() == Some(hello.id) && s.addr.is(&addr);
@@ -90,7 +96,7 @@ impl Sentinel {
     }
 
     /// A sentinel that was not there before: at least not at this address.
-    fn meet(&mut self, at: usize, hello: &Hello<'_>) -> Option<u32> {
+    fn meet(&mut self, at: usize, hello: &Hello<'_>) -> Option<Id> {
         let addr = self.core.address_or_name(hello.host, hello.port);
         let moved = self.remove_sentinel(at, hello.id);
         if moved {
@@ -113,9 +119,9 @@ impl Sentinel {
         Some(id)
     }
 
-    pub(super) fn add_sentinel(&mut self, at: usize, runid: &[u8], addr: Addr) -> Option<u32> {
+    pub(super) fn add_sentinel(&mut self, at: usize, runid: &[u8], addr: Addr) -> Option<Id> {
         let g = self.groups.get_mut(at)?;
-        if g.sentinels.iter().any(|s| s.name == runid) {
+        if g.sentinels.len() >= MOST_MEMBERS || g.sentinels.iter().any(|s| s.name == runid) {
             return None;
         }
         let mut s = self.core.new_instance(Kind::Sentinel, runid.to_vec(), addr, g.master.down_after);
@@ -137,7 +143,7 @@ impl Sentinel {
     }
 
     /// What is true of a sentinel's address for one master is true for all.
-    fn move_everywhere(&mut self, at: usize, id: u32) {
+    fn move_everywhere(&mut self, at: usize, id: Id) {
         let Some(me) = self.groups.get(at).and_then(|g| g.get(id)) else { return };
         let (runid, addr) = (me.runid.clone(), me.addr.clone());
         let (mut links, mut moved) = (Vec::new(), 0usize);
@@ -156,7 +162,7 @@ impl Sentinel {
     }
 
     /// Takes the configuration of a sentinel over that knows a newer one.
-    fn adopt(&mut self, at: usize, sender: u32, hello: &Hello<'_>) {
+    fn adopt(&mut self, at: usize, sender: Id, hello: &Hello<'_>) {
         let Some(g) = self.groups.get_mut(at).filter(|g| g.config_epoch < hello.config_epoch) else {
             return;
         };
@@ -190,7 +196,7 @@ impl Sentinel {
         c.call_reconfig_script(g, "observer", &own, &new);
     }
 
-    pub(super) fn published(&mut self, at: usize, id: u32, value: &Value) {
+    pub(super) fn published(&mut self, at: usize, id: Id, value: &Value) {
         let now = self.core.now();
         if matches!(value, Value::Error(_)) {
             return;
@@ -202,6 +208,11 @@ impl Sentinel {
 }
 
 impl Core {
+    /// Can an epoch be one of this group? A single message must not use the epochs up.
+    pub(super) fn may_be(&self, epoch: u64) -> bool {
+        epoch <= self.epoch.saturating_add(MOST_AHEAD).min(i64::MAX.cast_unsigned())
+    }
+
     /// The epoch moves forward only; what it is now is on the disk before it is used.
     pub(super) fn raise_epoch(&mut self, group: Option<&Group>, epoch: u64) {
         self.epoch = epoch;
@@ -212,7 +223,7 @@ impl Core {
 
 /// Says hello through a server. Before its connection stands our address on it is not known; the next tick
 /// tries again.
-pub(super) fn send_hello(g: &Group, id: u32, c: &mut Core) {
+pub(super) fn send_hello(g: &Group, id: Id, c: &mut Core) {
     let Some(i) = g.get(id) else { return };
     let local = c.link(i).and_then(|l| l.commands.as_ref()).and_then(|x| x.local.clone());
     let ip = match (&c.settings.announce_ip, local) {
@@ -249,7 +260,7 @@ pub(super) fn send_hello(g: &Group, id: u32, c: &mut Core) {
 pub(super) fn hurry_hellos(g: &mut Group, period: Ms) {
     for id in g.ids() {
         if let Some(i) = g.get_mut(id) {
-            i.last_hello_sent -= period + 1;
+            i.last_hello_sent = i.last_hello_sent.saturating_sub(period + 1);
         }
     }
 }

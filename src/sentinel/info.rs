@@ -10,7 +10,7 @@
 
 use super::failover::{self, State};
 use super::hello::hurry_hellos;
-use super::instance::{Group, Kind, Ms, flag};
+use super::instance::{Group, Id, Kind, Ms, flag};
 use super::text::cat;
 use super::{Action, Core, Sentinel, simulate};
 use crate::algo::num::{loose, loose32};
@@ -82,7 +82,7 @@ pub(super) fn read(info: &[u8], of_master: bool) -> InfoFacts {
 }
 
 impl Sentinel {
-    pub(super) fn info(&mut self, at: usize, id: u32, value: &Value) {
+    pub(super) fn info(&mut self, at: usize, id: Id, value: &Value) {
         let Value::Bulk(text) = value else { return };
         let Some(g) = self.groups.get_mut(at) else { return };
         let c = &mut self.core;
@@ -105,7 +105,7 @@ impl Sentinel {
     }
 }
 
-fn note_runid(g: &mut Group, id: u32, c: &mut Core, facts: &InfoFacts) {
+fn note_runid(g: &mut Group, id: Id, c: &mut Core, facts: &InfoFacts) {
     let (Some(runid), Some(i)) = (&facts.runid, g.get(id)) else { return };
     let restarted = i.runid.as_ref().is_some_and(|old| old != runid);
     if restarted {
@@ -131,7 +131,7 @@ fn note_replicas(g: &mut Group, c: &mut Core, facts: &InfoFacts) {
     }
 }
 
-fn note(g: &mut Group, id: u32, c: &Core, text: &[u8], facts: &InfoFacts) {
+fn note(g: &mut Group, id: Id, c: &Core, text: &[u8], facts: &InfoFacts) {
     let now = c.now();
     let Some(i) = g.get_mut(id) else { return };
     i.info = Some(text.to_vec());
@@ -155,7 +155,7 @@ fn note(g: &mut Group, id: u32, c: &Core, text: &[u8], facts: &InfoFacts) {
     i.announced = facts.announced.unwrap_or(i.announced);
 }
 
-fn note_role(g: &mut Group, id: u32, c: &mut Core, role: Option<Kind>) {
+fn note_role(g: &mut Group, id: Id, c: &mut Core, role: Option<Kind>) {
     let now = c.now();
     let Some(i) = g.get_mut(id).filter(|i| i.role != role) else { return };
     i.role = role;
@@ -175,7 +175,7 @@ fn looks_sane(g: &Group, c: &Core) -> bool {
 }
 
 /// A replica says that it is a master.
-fn turned_master(g: &mut Group, id: u32, c: &mut Core) {
+fn turned_master(g: &mut Group, id: Id, c: &mut Core) {
     let Some(i) = g.get(id) else { return };
     let promoted = i.has(flag::PROMOTED);
     if promoted && g.master.has(flag::FAILOVER) && g.failover.state == State::WaitPromotion {
@@ -193,7 +193,7 @@ fn turned_master(g: &mut Group, id: u32, c: &mut Core) {
 }
 
 /// From here on the new address is what this sentinel tells, with the epoch that it won: the others adopt it.
-fn promotion_done(g: &mut Group, id: u32, c: &mut Core) {
+fn promotion_done(g: &mut Group, id: Id, c: &mut Core) {
     g.config_epoch = g.failover.epoch;
     g.failover.enter(State::ReconfSlaves, c.now());
     c.save();
@@ -209,7 +209,7 @@ fn promotion_done(g: &mut Group, id: u32, c: &mut Core) {
 }
 
 /// A replica that follows another server than the master.
-fn fix_master(g: &mut Group, id: u32, c: &mut Core) {
+fn fix_master(g: &mut Group, id: Id, c: &mut Core) {
     let to = g.master.addr.clone();
     let wait: Ms = g.failover_timeout;
     let now = c.now();
@@ -226,7 +226,7 @@ fn fix_master(g: &mut Group, id: u32, c: &mut Core) {
 }
 
 /// How far a replica has come that was pointed to the promoted one.
-fn advance_reconf(g: &mut Group, id: u32, c: &mut Core) {
+fn advance_reconf(g: &mut Group, id: Id, c: &mut Core) {
     let Some(to) = g.promoted().map(|p| p.addr.clone()) else { return };
     let Some(i) = g.get(id) else { return };
     if i.has(flag::RECONF_SENT)

@@ -17,6 +17,12 @@ use std::collections::VecDeque;
 /// Milliseconds of the monotonic clock, or between two moments of it.
 pub(super) type Ms = i64;
 
+/// The longest time that can be set: sums of some of them are still numbers.
+pub(super) const LONGEST: Ms = Ms::MAX / 16;
+
+/// Of an instance, or of a link; from 1.
+pub(super) type Id = u64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Master,
@@ -88,10 +94,13 @@ impl Core {
     }
 }
 
+/// Replicas of a master, and sentinels, that are remembered: what is said of them comes from outside.
+pub(super) const MOST_MEMBERS: usize = 4096;
+
 /// A master, a replica, or another sentinel in the eyes of one master.
 #[derive(Debug)]
 pub(super) struct Instance {
-    pub(super) id: u32,
+    pub(super) id: Id,
     pub(super) kind: Kind,
     pub(super) name: Vec<u8>,
     pub(super) addr: Addr,
@@ -99,7 +108,7 @@ pub(super) struct Instance {
     pub(super) runid: Option<Vec<u8>>,
     pub(super) flags: u16,
     /// Which of `Core::links`.
-    pub(super) link: u32,
+    pub(super) link: Id,
     pub(super) down_after: Ms,
     pub(super) s_down_since: Option<Ms>,
     pub(super) o_down_since: Option<Ms>,
@@ -182,23 +191,23 @@ impl Group {
         std::iter::once(&mut self.master).chain(&mut self.replicas).chain(&mut self.sentinels)
     }
 
-    pub(super) fn ids(&self) -> Vec<u32> {
+    pub(super) fn ids(&self) -> Vec<Id> {
         self.members().map(|i| i.id).collect()
     }
 
-    pub(super) fn get(&self, id: u32) -> Option<&Instance> {
+    pub(super) fn get(&self, id: Id) -> Option<&Instance> {
         self.members().find(|i| i.id == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Instance> {
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Instance> {
         self.members_mut().find(|i| i.id == id)
     }
 
-    pub(super) fn replica_ids(&self) -> Vec<u32> {
+    pub(super) fn replica_ids(&self) -> Vec<Id> {
         self.replicas.iter().map(|i| i.id).collect()
     }
 
-    pub(super) fn sentinel_ids(&self) -> Vec<u32> {
+    pub(super) fn sentinel_ids(&self) -> Vec<Id> {
         self.sentinels.iter().map(|i| i.id).collect()
     }
 
@@ -240,7 +249,7 @@ pub(super) struct CommandConn {
     pub(super) since: Ms,
     /// Our address on it, once it stands.
     pub(super) local: Option<String>,
-    pub(super) pending: VecDeque<(u32, Awaits)>,
+    pub(super) pending: VecDeque<(Id, Awaits)>,
 }
 
 /// A connection that listens to hellos.
@@ -358,9 +367,9 @@ impl Core {
     }
 
     /// Adds a replica, unless one of that name is there; its number.
-    pub(super) fn add_replica(&mut self, group: &mut Group, addr: Addr) -> Option<u32> {
+    pub(super) fn add_replica(&mut self, group: &mut Group, addr: Addr) -> Option<Id> {
         let name = self.shown_with_port(&addr);
-        if group.replicas.iter().any(|r| r.name == name) {
+        if group.replicas.len() >= MOST_MEMBERS || group.replicas.iter().any(|r| r.name == name) {
             return None;
         }
         let replica = self.new_instance(Kind::Replica, name, addr, group.master.down_after);
@@ -396,7 +405,7 @@ impl Core {
         }
     }
 
-    pub(super) fn close_commands(&mut self, link: u32) {
+    pub(super) fn close_commands(&mut self, link: Id) {
         let Some(link) = self.links.get_mut(&link) else { return };
         if let Some(c) = link.commands.take() {
             link.disconnected = true;
@@ -404,7 +413,7 @@ impl Core {
         }
     }
 
-    pub(super) fn close_messages(&mut self, link: u32) {
+    pub(super) fn close_messages(&mut self, link: Id) {
         let Some(link) = self.links.get_mut(&link) else { return };
         if let Some(m) = link.messages.take() {
             link.disconnected = true;
@@ -412,7 +421,7 @@ impl Core {
         }
     }
 
-    pub(super) fn close_link(&mut self, link: u32) {
+    pub(super) fn close_link(&mut self, link: Id) {
         self.close_commands(link);
         self.close_messages(link);
     }
@@ -420,12 +429,12 @@ impl Core {
 
 impl super::Sentinel {
     /// The group and the number of an instance, by its number.
-    pub(super) fn owner_of(&self, id: u32) -> Option<usize> {
+    pub(super) fn owner_of(&self, id: Id) -> Option<usize> {
         self.groups.iter().position(|g| g.get(id).is_some())
     }
 
     /// A sentinel that is known from another master too: one link serves both.
-    pub(super) fn share_link(&mut self, at: usize, id: u32) {
+    pub(super) fn share_link(&mut self, at: usize, id: Id) {
         let Some(me) = self.groups.get(at).and_then(|g| g.get(id)) else { return };
         let Some(runid) = me.runid.clone() else { return };
         let own = me.link;

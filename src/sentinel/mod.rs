@@ -70,7 +70,7 @@ pub(crate) use ask::Ask;
 #[cfg(test)]
 pub(crate) use conf::Phase;
 pub(crate) use conf::{ConfLine, phase};
-use instance::{Group, Instance, Link, Ms};
+use instance::{Group, Id, Instance, Link, Ms};
 use names::Names;
 use scripts::Scripts;
 use std::collections::BTreeMap;
@@ -264,11 +264,11 @@ struct Core {
     /// In tilt, since then.
     tilt: Option<Ms>,
     last_tick: Option<Ms>,
-    links: BTreeMap<u32, Link>,
+    links: BTreeMap<Id, Link>,
     names: Names,
     scripts: Scripts,
     rng: Rng,
-    next_id: u32,
+    next_id: Id,
     next_conn: ConnId,
     /// Something is not on the disk that should be; when it was last tried.
     unsaved: bool,
@@ -306,13 +306,13 @@ impl Core {
     }
 
     /// An event about an instance, whose name and address come first.
-    fn event(&mut self, level: Level, kind: &'static str, group: &Group, id: u32, rest: &[u8]) {
+    fn event(&mut self, level: Level, kind: &'static str, group: &Group, id: Id, rest: &[u8]) {
         let message = cat![self.label(group, id), rest];
         self.announce(level, kind, Some(group), message);
     }
 
     /// `<kind> <name> <ip> <port>[ @ <master> <ip> <port>]`
-    fn label(&self, group: &Group, id: u32) -> Vec<u8> {
+    fn label(&self, group: &Group, id: Id) -> Vec<u8> {
         let at = |i: &Instance| cat![i.name, " ", self.shown(&i.addr), " ", i.addr.port];
         match group.get(id) {
             Some(i) if i.id != group.master.id => {
@@ -329,8 +329,8 @@ impl Core {
         self.out.push(Action::Save);
     }
 
-    fn new_id(&mut self) -> u32 {
-        self.next_id = self.next_id.wrapping_add(1);
+    fn new_id(&mut self) -> Id {
+        self.next_id += 1;
         self.next_id
     }
 }
@@ -430,7 +430,7 @@ impl Sentinel {
         }
     }
 
-    fn handle(&mut self, at: usize, id: u32) {
+    fn handle(&mut self, at: usize, id: Id) {
         let Some(g) = self.groups.get_mut(at) else { return };
         let c = &mut self.core;
         monitor::reconnect(g, id, c);

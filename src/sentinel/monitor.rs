@@ -7,7 +7,7 @@
 //! ```
 
 use super::hello::{self, send_hello};
-use super::instance::{Awaits, CommandConn, Group, Instance, Kind, MessageConn, Ms, flag};
+use super::instance::{Awaits, CommandConn, Group, Id, Instance, Kind, MessageConn, Ms, flag};
 use super::names::LookUp;
 use super::text::cat;
 use super::{Action, ConnId, Core, HELLO, Sentinel};
@@ -21,7 +21,7 @@ const MOST_PENDING: usize = 100;
 // ---- connections ---------------------------------------------------------------------------------
 
 /// Dials what is missing, at most once a ping period.
-pub(super) fn reconnect(g: &mut Group, id: u32, c: &mut Core) {
+pub(super) fn reconnect(g: &mut Group, id: Id, c: &mut Core) {
     let (now, period) = (c.now(), c.periods.ping);
     let Some((link, kind)) = g.get(id).filter(|i| i.addr.port != 0).map(|i| (i.link, i.kind)) else {
         return;
@@ -57,14 +57,14 @@ pub(super) fn reconnect(g: &mut Group, id: u32, c: &mut Core) {
 }
 
 /// A server may have come up under another address of the same name.
-fn renew_address(g: &mut Group, id: u32, c: &mut Core) {
+fn renew_address(g: &mut Group, id: Id, c: &mut Core) {
     let Some(i) = g.get_mut(id).filter(|_| c.settings.resolve_hostnames) else { return };
     if let LookUp::Ip(ip) = c.look_up(&i.addr.host) {
         i.addr.ip = ip;
     }
 }
 
-fn dial(g: &Group, id: u32, c: &mut Core) -> Option<ConnId> {
+fn dial(g: &Group, id: Id, c: &mut Core) -> Option<ConnId> {
     let addr = &g.get(id)?.addr;
     if addr.ip.is_empty() {
         return None;
@@ -75,7 +75,7 @@ fn dial(g: &Group, id: u32, c: &mut Core) -> Option<ConnId> {
 }
 
 /// AUTH, where there is a password, and the name of the connection; the number of commands.
-fn log_in(g: &Group, id: u32, c: &mut Core, conn: ConnId, what: &str) -> usize {
+fn log_in(g: &Group, id: Id, c: &mut Core, conn: ConnId, what: &str) -> usize {
     let Some(i) = g.get(id) else { return 0 };
     let (user, pass) = match (i.kind, &c.settings.pass) {
         (Kind::Sentinel, Some(pass)) => (c.settings.user.clone(), Some(pass.clone())),
@@ -122,8 +122,8 @@ impl Core {
 
 /// The server of a connection that has an event.
 enum Whose {
-    Commands(u32),
-    Messages(u32),
+    Commands(Id),
+    Messages(Id),
 }
 
 impl Sentinel {
@@ -185,7 +185,7 @@ impl Sentinel {
         }
     }
 
-    fn answered(&mut self, link: u32, value: &Value) {
+    fn answered(&mut self, link: Id, value: &Value) {
         let Some(l) = self.core.links.get_mut(&link) else { return };
         let Some((owner, awaits)) = l.commands.as_mut().and_then(|c| c.pending.pop_front()) else {
             return;
@@ -200,7 +200,7 @@ impl Sentinel {
         }
     }
 
-    fn message(&mut self, link: u32, value: &Value) {
+    fn message(&mut self, link: Id, value: &Value) {
         let now = self.core.now();
         let Some(m) = self.core.links.get_mut(&link).and_then(|l| l.messages.as_mut()) else { return };
         if m.pending > 0 {
@@ -221,7 +221,7 @@ impl Sentinel {
         }
     }
 
-    fn pong(&mut self, at: usize, id: u32, value: &Value) {
+    fn pong(&mut self, at: usize, id: Id, value: &Value) {
         let now = self.core.now();
         let Some(g) = self.groups.get_mut(at) else { return };
         let Some(i) = g.get_mut(id) else { return };
@@ -245,7 +245,7 @@ impl Sentinel {
 
 // ---- what is asked regularly ---------------------------------------------------------------------
 
-pub(super) fn send_ping(g: &Group, id: u32, c: &mut Core) {
+pub(super) fn send_ping(g: &Group, id: Id, c: &mut Core) {
     let Some(i) = g.get(id) else { return };
     if c.ask(i, Awaits::Ping, &[g.command("PING")]) {
         let now = c.now();
@@ -256,7 +256,7 @@ pub(super) fn send_ping(g: &Group, id: u32, c: &mut Core) {
 }
 
 /// INFO, PING and hello, each at its time.
-pub(super) fn periodic(g: &mut Group, id: u32, c: &mut Core) {
+pub(super) fn periodic(g: &mut Group, id: Id, c: &mut Core) {
     let now = c.now();
     let Some(i) = g.get(id) else { return };
     let Some(l) = c.link(i).filter(|l| !l.disconnected) else { return };
@@ -307,7 +307,7 @@ fn close_silent(i: &Instance, c: &mut Core) {
     }
 }
 
-pub(super) fn check_s_down(g: &mut Group, id: u32, c: &mut Core) {
+pub(super) fn check_s_down(g: &mut Group, id: Id, c: &mut Core) {
     let now = c.now();
     let Some(i) = g.get(id) else { return };
     let Some(l) = c.link(i) else { return };

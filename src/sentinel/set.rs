@@ -2,7 +2,7 @@
 
 use super::ask::{Answer, if_saved};
 use super::conf::yes_no;
-use super::instance::{Group, Ms};
+use super::instance::{Group, Id, LONGEST, Ms};
 use super::text::cat;
 use super::{Action, Core, Env, Periods, Reply, Sentinel};
 use crate::algo::glob::glob_match;
@@ -119,7 +119,7 @@ impl Core {
 
     /// The connections to a master and its replicas are made anew, with the new password.
     fn drop_servers(&mut self, g: &Group) {
-        let links: Vec<u32> = std::iter::once(&g.master).chain(&g.replicas).map(|i| i.link).collect();
+        let links: Vec<Id> = std::iter::once(&g.master).chain(&g.replicas).map(|i| i.link).collect();
         links.into_iter().for_each(|link| self.close_link(link));
     }
 }
@@ -127,7 +127,7 @@ impl Core {
 fn number(value: &[u8], least: i64, take: impl FnOnce(i64)) -> Change {
     match parse_i64(value).filter(|n| *n >= least) {
         Some(n) => {
-            take(n);
+            take(n.min(LONGEST));
             Change::Done(1)
         }
         None => Change::Bad(0),
@@ -261,8 +261,7 @@ impl Sentinel {
         }
         self.core.save();
         if wanted.iter().any(|(option, _)| matches!(*option, "sentinel-user" | "sentinel-pass")) {
-            let links: Vec<u32> =
-                self.groups.iter().flat_map(|g| &g.sentinels).map(|s| s.link).collect();
+            let links: Vec<Id> = self.groups.iter().flat_map(|g| &g.sentinels).map(|s| s.link).collect();
             links.into_iter().for_each(|link| self.core.close_link(link));
         }
         Ok(if_saved())
@@ -281,7 +280,7 @@ impl Sentinel {
                 let text = cat!["ERR Invalid argument '", value, "' for SENTINEL DEBUG '", shown, "'"];
                 return Err(Reply::Error(text));
             };
-            *period = ms;
+            *period = ms.min(LONGEST);
         }
         Ok(Reply::Ok)
     }

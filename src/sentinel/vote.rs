@@ -11,7 +11,7 @@
 //! Votes count for the epoch of the failover alone. A candidate goes on asking with that epoch also when
 //! others have moved on: it cannot win another epoch's votes by accident, nor use them for its own.
 
-use super::instance::{Awaits, Group, Instance, flag};
+use super::instance::{Awaits, Group, Id, Instance, flag};
 use super::text::cat;
 use super::{Core, Sentinel};
 use crate::proto::reply_in::Value;
@@ -55,7 +55,7 @@ pub(super) fn ask_others(g: &mut Group, c: &mut Core, at_once: bool) {
 
 impl Sentinel {
     /// A sentinel has answered.
-    pub(super) fn voted(&mut self, at: usize, id: u32, value: &Value) {
+    pub(super) fn voted(&mut self, at: usize, id: Id, value: &Value) {
         let Value::Array(parts) = value else { return };
         let [Value::Int(down), Value::Bulk(leader), Value::Int(epoch)] = &parts[..] else { return };
         let now = self.core.now();
