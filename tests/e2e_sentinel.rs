@@ -122,9 +122,12 @@ fn watch(binaries: &[&Path], master: &Server, quorum: usize) -> Vec<Watcher> {
     all
 }
 
-#[track_caller]
-fn role(srv: &Server) -> String {
-    srv.connect().fact("role")
+/// INFO of a server; None when a sentinel has just cut all of its clients.
+fn info(srv: &Server) -> Option<String> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", srv.port)).expect("an address");
+    let mut c = client.get_connection_with_timeout(common::PATIENCE).ok()?;
+    c.set_read_timeout(Some(common::PATIENCE)).ok()?;
+    redis::cmd("INFO").arg("replication").query(&mut c).ok()
 }
 
 /// One master for all: the servers, and every sentinel.
@@ -132,12 +135,12 @@ fn role(srv: &Server) -> String {
 fn wait_settled(what: &str, sentinels: &[Watcher], servers: &[&Server], master: u16) {
     wait_until(what, || sentinels.iter().all(|w| w.master() == master));
     wait_until("the replicas to follow", || {
-        servers.iter().all(|s| match s.port == master {
-            true => role(s) == "master",
-            false => {
-                let mut c = s.connect();
-                c.info("master_port") == Some(master.to_string())
-                    && c.info("master_link_status") == Some("up".into())
+        servers.iter().all(|s| {
+            let Some(text) = info(s) else { return false };
+            let has = |line: &str| text.lines().any(|l| l == line);
+            match s.port == master {
+                true => has("role:master"),
+                false => has(&format!("master_port:{master}")) && has("master_link_status:up"),
             }
         })
     });
@@ -379,7 +382,7 @@ fn names_are_resolved_when_asked_for() {
     let monitor = format!("monitor m localhost {} 1", master.port);
     let w = Watcher::start(&binary(), &lines(&[&monitor, "resolve-hostnames yes"]));
     w.hurry();
-    wait_until("the master to be seen", || w.field("flags") == "master" && w.field("runid") != "");
+    wait_until("the master to be seen", || w.field("flags") == "master" && !w.field("runid").is_empty());
     assert_eq!(w.ask("SENTINEL CONFIG SET announce-hostnames yes"), Value::ok());
     let reply = w.ask("SENTINEL GET-MASTER-ADDR-BY-NAME m");
     assert_eq!(reply, Value::bulks(&["localhost", &master.port.to_string()]));
