@@ -49,9 +49,9 @@ compat: build
 $(SERVER):
 	cargo build --release
 
-# The other names of this binary. redis-sentinel is not among them: a link would stand in PATH before one
-# that works.
-NAMES := redis-check-rdb redis-check-aof valkey-server valkey-check-rdb valkey-check-aof
+# The other names of this binary.
+NAMES := redis-sentinel redis-check-rdb redis-check-aof \
+	valkey-server valkey-sentinel valkey-check-rdb valkey-check-aof
 
 install: $(SERVER)
 	install -d "$(DESTDIR)$(PREFIX)/bin"

@@ -33,6 +33,7 @@ pub(crate) mod lazyfree;
 pub(crate) mod multi;
 pub(crate) mod pubsub;
 pub mod replication;
+pub(crate) mod sentinel;
 pub(crate) mod slowlog;
 pub(crate) mod stats;
 pub(crate) mod tracking;

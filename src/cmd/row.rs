@@ -24,6 +24,8 @@ pub mod flag {
     pub const NO_AUTH: u64 = 1 << 14;
     pub const MAY_REPLICATE: u64 = 1 << 15;
     pub const SENTINEL: u64 = 1 << 16;
+    /// A sentinel alone has it; those with the flag above it has, too.
+    pub const ONLY_SENTINEL: u64 = 1 << 43;
     pub const NO_MANDATORY_KEYS: u64 = 1 << 18;
     /// Runs only where the configuration says so.
     pub const PROTECTED: u64 = PROTECTED_DEBUG | PROTECTED_MODULE;
@@ -274,6 +276,8 @@ pub struct ArgDoc {
     pub key_spec: i8,
     /// Printed for every word, even the empty one (MIGRATE has it), elsewhere absent when empty.
     pub token: &'static str,
+    /// A word that has no token: none is printed, not even the empty one.
+    pub tokenless: bool,
     pub summary: &'static str,
     pub since: &'static str,
     pub deprecated_since: &'static str,
@@ -289,6 +293,7 @@ impl ArgDoc {
             display: "",
             key_spec: -1,
             token: "",
+            tokenless: false,
             summary: "",
             since: "",
             deprecated_since: "",
@@ -320,6 +325,12 @@ impl ArgDoc {
     /// A word that stands for itself.
     pub const fn word(name: &'static str, token: &'static str) -> Self {
         Self::new(name, ArgKind::PureToken).token(token)
+    }
+    /// A word of which nothing says how it is written.
+    pub const fn bare_word(name: &'static str) -> Self {
+        let mut arg = Self::new(name, ArgKind::PureToken);
+        arg.tokenless = true;
+        arg
     }
     /// One of `args`.
     pub const fn oneof(name: &'static str, args: &'static [ArgDoc]) -> Self {

@@ -84,6 +84,22 @@ pub enum Unknown {
     Subcommand,
 }
 
+/// Which commands there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Server,
+    Sentinel,
+}
+
+impl Mode {
+    fn has<H>(self, row: &Row<H>) -> bool {
+        match self {
+            Mode::Server => row.flags & flag::ONLY_SENTINEL == 0,
+            Mode::Sentinel => row.flags & flag::SENTINEL != 0,
+        }
+    }
+}
+
 pub struct Table<H: 'static> {
     pub entries: Vec<CommandRow<H>>,
     /// Packed names, open addressing; an empty place has id u16::MAX.
@@ -240,9 +256,19 @@ pub fn legacy_range<H>(c: &Row<H>) -> ((i64, i64, i64), bool) {
 }
 
 impl<H> Table<H> {
-    /// The table of all `families`. `renames` maps names to new ones; an empty new name takes the command
-    /// away.
+    /// The table of a server, for tests.
+    #[cfg(test)]
     pub fn new(
+        families: &[&'static [Row<H>]],
+        renames: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Table<H>, String> {
+        Table::of_mode(Mode::Server, families, renames)
+    }
+
+    /// The table of what a mode has of `families`. `renames` maps names to new ones; an empty new name takes
+    /// the command away.
+    pub fn of_mode(
+        mode: Mode,
         families: &[&'static [Row<H>]],
         renames: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<Table<H>, String> {
@@ -252,9 +278,9 @@ impl<H> Table<H> {
             long: HashMap::new(),
             originals: HashMap::new(),
         };
-        for cmd in families.iter().flat_map(|f| f.iter()) {
+        for cmd in families.iter().flat_map(|f| f.iter()).filter(|row| mode.has(row)) {
             let id = t.add(cmd, None);
-            for sub in cmd.subs {
+            for sub in cmd.subs.iter().filter(|row| mode.has(row)) {
                 let s = t.add(sub, Some(id));
                 t.entries[id as usize].subs.push((sub.name.into(), s));
             }

@@ -325,7 +325,7 @@ fn put_args(args: &[ArgDoc], out: &mut Reply) {
 fn put_arg(a: &ArgDoc, out: &mut Reply) {
     let group = matches!(a.kind, ArgKind::OneOf | ArgKind::Block);
     let shown = if a.display.is_empty() { a.name } else { a.display };
-    let word = a.kind == ArgKind::PureToken;
+    let word = a.kind == ArgKind::PureToken && !a.tokenless;
     let texts = [
         ("token", a.token, word || !a.token.is_empty()),
         ("summary", a.summary, !a.summary.is_empty()),

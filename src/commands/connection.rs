@@ -288,8 +288,9 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         ctx.out.resp3 = v == 3;
     }
     let (proto, number) = (c.resp, c.id);
+    let sentinel = ctx.srv.sentinel.is_some();
     let out = &mut *ctx.out;
-    out.map(7);
+    out.map(if sentinel { 6 } else { 7 });
     out.bulk(b"server");
     out.bulk(b"redis");
     out.bulk(b"version");
@@ -299,9 +300,11 @@ fn hello(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     out.bulk(b"id");
     out.int(number as i64);
     out.bulk(b"mode");
-    out.bulk(if ctx.srv.config.cluster_enabled { b"cluster" } else { b"standalone" });
-    out.bulk(b"role");
-    out.bulk(if ctx.srv.states.has(ServerStates::REPLICA) { b"replica" } else { b"master" });
+    out.bulk(crate::server::info::mode(ctx.srv).as_bytes());
+    if !sentinel {
+        out.bulk(b"role");
+        out.bulk(if ctx.srv.states.has(ServerStates::REPLICA) { b"replica" } else { b"master" });
+    }
     out.bulk(b"modules");
     out.array(0);
     Ok(Flow::Done)

@@ -35,6 +35,7 @@ pub mod pubsub;
 pub mod replication;
 pub mod scan;
 pub mod scripting;
+pub mod sentinel;
 pub mod server;
 pub mod set;
 pub mod slowlog;
@@ -97,6 +98,7 @@ pub fn families() -> &'static [&'static [Command]] {
         cluster::ROWS,
         client::ROWS,
         server::ROWS,
+        sentinel::ROWS,
         replication::ROWS,
         failover::ROWS,
         persistence::ROWS,
@@ -115,6 +117,7 @@ pub fn families() -> &'static [&'static [Command]] {
 mod tests {
     use super::*;
     use crate::cmd::row::flag;
+    use crate::cmd::table::Mode;
     use crate::server::ctx::Table;
 
     #[test]
@@ -127,6 +130,24 @@ mod tests {
         assert_eq!(t.find(b"nosuchcommand"), None);
         assert_eq!(t.find(b"ge"), None);
         assert_eq!(t.find("gé".as_bytes()), None);
+    }
+
+    #[test]
+    fn a_sentinel_has_its_own_commands() {
+        let t = Table::of_mode(Mode::Sentinel, families(), &[]).expect("no renames");
+        let mut names: Vec<&str> = t.served().map(|id| &*t.get(id).name).collect();
+        names.sort_unstable();
+        let expected = "acl auth client command hello info ping psubscribe publish punsubscribe role \
+                        sentinel shutdown subscribe unsubscribe";
+        assert_eq!(names.join(" "), expected);
+        assert!(t.find_full(b"client|no-touch").is_none() && t.find_full(b"client|setinfo").is_some());
+        let subs = t.get(t.find(b"sentinel").expect("its own")).subs.len();
+        assert_eq!(subs, 21);
+        for e in &t.entries {
+            assert!(e.cmd.arity != 0 && !e.cmd.docs.summary.is_empty(), "{}", e.name);
+        }
+        let server = Table::new(families(), &[]).expect("no renames");
+        assert!(server.find(b"sentinel").is_none());
     }
 
     #[test]

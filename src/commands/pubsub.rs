@@ -11,9 +11,11 @@ use crate::proto::reply::Reply;
 use crate::pubsub::{SubscriptionKind, publish};
 use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
-use crate::server::{Server, bus, policy};
+use crate::server::{Server, bus, policy, sentinel};
 
 const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED;
+/// Shard channels are a matter of clusters.
+const OPEN_SUBSCRIBER: u64 = SUBSCRIBER | SENTINEL;
 const PUBLISHER: u64 = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE | TO_CHANNEL;
 
 const fn row(
@@ -30,11 +32,11 @@ pub static ROWS: &[Command] = &[
     row(
         "psubscribe",
         -2,
-        SUBSCRIBER | FROM_PATTERNS,
+        OPEN_SUBSCRIBER | FROM_PATTERNS,
         |c| subscribe(c, SubscriptionKind::Pattern),
         &docs::PSUBSCRIBE,
     ),
-    row("publish", 3, PUBLISHER, publish_, &docs::PUBLISH),
+    row("publish", 3, PUBLISHER | SENTINEL, publish_, &docs::PUBLISH),
     Command {
         name: "pubsub",
         arity: -2,
@@ -76,7 +78,7 @@ pub static ROWS: &[Command] = &[
     row(
         "punsubscribe",
         -1,
-        SUBSCRIBER,
+        OPEN_SUBSCRIBER,
         |c| unsubscribe(c, SubscriptionKind::Pattern),
         &docs::PUNSUBSCRIBE,
     ),
@@ -102,7 +104,7 @@ pub static ROWS: &[Command] = &[
     row(
         "subscribe",
         -2,
-        SUBSCRIBER | FROM_CHANNELS,
+        OPEN_SUBSCRIBER | FROM_CHANNELS,
         |c| subscribe(c, SubscriptionKind::Channel),
         &docs::SUBSCRIBE,
     ),
@@ -118,7 +120,7 @@ pub static ROWS: &[Command] = &[
     row(
         "unsubscribe",
         -1,
-        SUBSCRIBER,
+        OPEN_SUBSCRIBER,
         |c| unsubscribe(c, SubscriptionKind::Channel),
         &docs::UNSUBSCRIBE,
     ),
@@ -198,6 +200,14 @@ fn unsubscribe(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdErr
 }
 
 fn publish_(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    if ctx.srv.sentinel.is_some() {
+        if ctx.args[1] != crate::sentinel::HELLO {
+            return Err(CmdError::Msg(&"ERR Only HELLO messages are accepted by Sentinel instances."));
+        }
+        sentinel::hello(ctx.srv, ctx.args[2]);
+        ctx.out.int(1);
+        return Ok(Flow::Done);
+    }
     send(ctx, SubscriptionKind::Channel)
 }
 

@@ -12,7 +12,7 @@ use crate::replication::Refusal;
 use crate::replication::link::Target;
 use crate::replication::replicas::Stage;
 use crate::server::ctx::{Command, Ctx, ROW};
-use crate::server::{Server, client_info, link_client, master, role};
+use crate::server::{Server, client_info, link_client, master, role, sentinel};
 use crate::{notice, warning};
 
 pub static ROWS: &[Command] = &[
@@ -354,6 +354,9 @@ fn replicaof(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 /// Of a master: its offset in the stream, and its replicas. Of a replica: its master, and how far it is.
 fn role(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
+    if let Some(reply) = sentinel::role(ctx.srv) {
+        return sentinel::write(ctx.out, &reply);
+    }
     let srv = &*ctx.srv;
     if let Some(Target { host, port }) = srv.repl.link.target() {
         ctx.out.array(5);

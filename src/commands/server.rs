@@ -40,7 +40,10 @@ pub static ROWS: &[Command] = &[
 
 fn info(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let text = crate::server::info::text(ctx.srv, ctx.args.from(1));
-    ctx.out.verbatim(b"txt", text.as_bytes());
+    match ctx.srv.sentinel.is_some() {
+        true => ctx.out.bulk(text.as_bytes()),
+        false => ctx.out.verbatim(b"txt", text.as_bytes()),
+    }
     Ok(Flow::Done)
 }
 

@@ -125,19 +125,27 @@ impl Rewriter {
     /// Offers a line. It takes the place of an old line of the option, or is appended when `force` is
     /// set.
     pub fn line(&mut self, option: &str, line: Vec<u8>, force: bool) {
+        if self.replaces(option, &line) || !(force || self.options.force_all) {
+            return;
+        }
+        if self.needs_signature {
+            self.lines.push(SIGNATURE.to_vec());
+            self.needs_signature = false;
+        }
+        self.lines.push(line);
+    }
+
+    /// Puts a line in the place of an old line of the option, where there is one left.
+    pub fn replaces(&mut self, option: &str, line: &[u8]) -> bool {
         self.processed(option);
         let key = option.to_ascii_lowercase().into_bytes();
         let place = self.places.get_mut(&key).and_then(VecDeque::pop_front);
         match place.and_then(|place| self.lines.get_mut(place)) {
-            Some(old) => *old = line,
-            None if force || self.options.force_all => {
-                if self.needs_signature {
-                    self.lines.push(SIGNATURE.to_vec());
-                    self.needs_signature = false;
-                }
-                self.lines.push(line);
+            Some(old) => {
+                *old = line.to_vec();
+                true
             }
-            None => {}
+            None => false,
         }
     }
 

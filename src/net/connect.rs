@@ -59,6 +59,12 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
+/// The first address of a host, in its usual form. Waits for the answer.
+pub fn address_of(host: &[u8]) -> Option<String> {
+    let found = resolve(std::str::from_utf8(host).ok()?, 0).ok()?;
+    found.first().map(|to| to.ip().to_string())
+}
+
 fn begin(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Stream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;

@@ -34,6 +34,8 @@ pub const RDB_CHANNEL: usize = 4;
 pub const BUS: usize = 16;
 /// Its connections, by their index.
 pub const NODES: usize = 1 << 16;
+/// Connections to what a sentinel watches, from here on.
+pub const SENTINEL: usize = 1 << 24;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

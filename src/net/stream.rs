@@ -176,6 +176,14 @@ impl Stream {
         }
     }
 
+    /// Our address alone.
+    pub fn local_ip(&self) -> Option<String> {
+        match self {
+            Stream::Tcp(s) => s.local_addr().ok().map(|a| a.ip().to_canonical().to_string()),
+            Stream::Unix(_) => None,
+        }
+    }
+
     pub fn set_nodelay(&self, on: bool) {
         if let Stream::Tcp(s) = self {
             // Without the option the bytes only leave a little later.

@@ -3,7 +3,7 @@
 //! CONFIG SET puts the former values back when one of these fails and performs all of them once more,
 //! so each must cope with being asked for a state that already holds.
 
-use super::{Server, ServerStates, aof, listen, policy, slow, users};
+use super::{Server, ServerStates, aof, listen, policy, sentinel, slow, users};
 use crate::config::kinds::Reason;
 use crate::config::{Apply, OomScoreAdj, rewrite};
 use crate::jobs::aof::AofState;
@@ -148,9 +148,13 @@ pub fn crash_log(srv: &Server) {
 
 /// CONFIG REWRITE: writes the configuration back; `all` writes defaults, too.
 pub fn rewrite_file(srv: &Server, path: &Path, all: bool) -> std::io::Result<()> {
-    let options = rewrite::RewriteOptions { force_all: all, ..rewrite::RewriteOptions::default() };
+    let options = rewrite::RewriteOptions { force_all: all, sentinel_mode: srv.sentinel.is_some() };
     let users = users::config_lines(srv);
-    rewrite::rewrite_file(path, &srv.config, options, |_| false, |out| out.owned("user", users))
+    let others = |out: &mut rewrite::Rewriter| {
+        out.owned("user", users);
+        sentinel::config_lines(srv, out);
+    };
+    rewrite::rewrite_file(path, &srv.config, options, |_| false, others)
 }
 
 /// CONFIG RESETSTAT. Refusals of the access rules are counted from the start of the server, as upstream.

@@ -12,12 +12,14 @@
 use super::cron::Cron;
 use super::ctx::{Command, Table};
 use super::process::Process;
+use super::sentinel::{self, SentinelMode};
 use super::users::{self, DeclaredUser};
 use super::{
     Server, ServerStates, aof, aof_load, apply, crash_report, lend, listen, pass, policy, shutdown, slow,
 };
 use crate::bio::Bio;
 use crate::clients::Clients;
+use crate::cmd::table::Mode;
 use crate::config::load::LoadError;
 use crate::config::{Config, REDIS_VERSION, Supervised, absent, argv, load};
 use crate::jobs::aof::AofState;
@@ -51,6 +53,7 @@ struct Plan {
     users: Vec<DeclaredUser>,
     /// Directives that are not followed.
     warnings: Vec<String>,
+    sentinel: Option<Box<SentinelMode>>,
 }
 
 /// Rows of all commands, by family.
@@ -67,15 +70,20 @@ pub fn main(args: Vec<Vec<u8>>, families: Families) -> i32 {
     let titles = startup::prepare_title();
     debug_assert!(titles || cfg!(not(target_os = "linux")), "one thread so early");
     let name = args.first().map_or(&b""[..], |a| a.rsplit(|b| *b == b'/').next().unwrap_or(a));
-    if let Some(program) = other_program(name, &args) {
-        return other_main(program, &args);
-    }
+    let mode = match program(name, &args) {
+        Program::CheckRdb => return check::rdb::main(&args, REDIS_VERSION, &mut std::io::stdout()),
+        Program::CheckAof => {
+            return check::aof::main(&args, &mut std::io::stdin(), &mut std::io::stdout());
+        }
+        Program::Sentinel => Mode::Sentinel,
+        Program::Server => Mode::Server,
+    };
     match argv::parse(args.get(1..).unwrap_or_default()) {
         argv::Invocation::Version => version(),
         argv::Invocation::Help => help(),
         argv::Invocation::CheckSystem => hostcheck::check_system(),
         argv::Invocation::TestMemory(megabytes) => test_memory(megabytes),
-        argv::Invocation::Serve(options) => match plan(args, options, families) {
+        argv::Invocation::Serve(options) => match plan(args, options, families, mode) {
             Ok(plan) => start(plan),
             Err(fault) => {
                 let text = fault.text();
@@ -90,15 +98,16 @@ pub fn main(args: Vec<Vec<u8>>, families: Families) -> i32 {
     }
 }
 
-/// Programs that this one is under another name.
+/// Programs that this one is, by its name.
 enum Program {
+    Server,
     CheckRdb,
     CheckAof,
     Sentinel,
 }
 
-/// The program that was asked for by its name, where that is another one than the server.
-fn other_program(name: &[u8], args: &[Vec<u8>]) -> Option<Program> {
+/// The program that was asked for.
+fn program(name: &[u8], args: &[Vec<u8>]) -> Program {
     // The part behind redis- or valkey-, wherever it stands: redis-check-rdb-7.2 is one, too.
     let called = |what: &str| {
         ["redis-", "valkey-"]
@@ -106,25 +115,13 @@ fn other_program(name: &[u8], args: &[Vec<u8>]) -> Option<Program> {
             .any(|family| memchr::memmem::find(name, [family, what].concat().as_bytes()).is_some())
     };
     if called("check-rdb") {
-        return Some(Program::CheckRdb);
+        return Program::CheckRdb;
     }
     if called("check-aof") {
-        return Some(Program::CheckAof);
+        return Program::CheckAof;
     }
     let sentinel = called("sentinel") || args.iter().skip(1).any(|a| a == b"--sentinel");
-    sentinel.then_some(Program::Sentinel)
-}
-
-fn other_main(program: Program, args: &[Vec<u8>]) -> i32 {
-    let mut out = std::io::stdout();
-    match program {
-        Program::CheckRdb => check::rdb::main(args, REDIS_VERSION, &mut out),
-        Program::CheckAof => check::aof::main(args, &mut std::io::stdin(), &mut out),
-        Program::Sentinel => {
-            eprintln!("This build has no sentinel mode.");
-            1
-        }
-    }
+    if sentinel { Program::Sentinel } else { Program::Server }
 }
 
 fn version() -> i32 {
@@ -144,6 +141,7 @@ fn help() -> i32 {
          \x20      ./redis-server -h | --help\n\
          \x20      ./redis-server --check-system\n\
          \x20      ./redis-server --test-memory <megabytes>\n\
+         \x20      ./redis-sentinel /path/to/sentinel.conf [options]\n\
          \n\
          A lone - reads further configuration from standard input. Each option is a line of a\n\
          configuration file, written --name value.\n\
@@ -151,6 +149,7 @@ fn help() -> i32 {
          Examples:\n\
          \x20      ./redis-server --port 7000 --maxmemory 100mb\n\
          \x20      ./redis-server /etc/redis.conf --loglevel verbose\n\
+         \x20      ./redis-server /etc/sentinel.conf --sentinel\n\
          \x20      echo 'save \"\"' | ./redis-server - --port 7000"
     );
     1
@@ -168,21 +167,30 @@ fn test_memory(megabytes: Option<Vec<u8>>) -> i32 {
 }
 
 /// Reads the configuration.
-fn plan(argv: Vec<Vec<u8>>, options: argv::CommandLine, families: Families) -> Result<Plan, LoadError> {
+fn plan(
+    argv: Vec<Vec<u8>>,
+    options: argv::CommandLine,
+    families: Families,
+    mode: Mode,
+) -> Result<Plan, LoadError> {
     let mut config = Config::default();
+    if mode == Mode::Sentinel {
+        // Other sentinels must reach it.
+        (config.port, config.protected_mode) = (sentinel::PORT, false);
+    }
     let mut stdin = std::io::stdin();
     let sources = load::Sources {
         file: options.file.as_deref(),
         stdin: if options.stdin { Some(&mut stdin) } else { None },
         options: &options.text,
-        sentinel_mode: false,
+        sentinel_mode: mode == Mode::Sentinel,
     };
     let startup = load::load(&mut config, sources).inspect_err(|_| {
         // The lines before the fault may say where the log is. If it cannot be opened, the fault is
         // told on standard output.
         let _ = open_log(&config);
     })?;
-    let table = renamed(families, &startup.rename_commands)?;
+    let table = renamed(families, mode, &startup.rename_commands)?;
     let users = users::declared(&table, &config, &startup.users)?;
     let warnings = absent::check(&mut config, &startup)?;
     if !startup.module_configs.is_empty() {
@@ -190,16 +198,20 @@ fn plan(argv: Vec<Vec<u8>>, options: argv::CommandLine, families: Families) -> R
                     aborting";
         return Err(LoadError::Unreadable(text.into()));
     }
-    Ok(Plan { argv, bare: options.bare, file: options.file, config, table, users, warnings })
+    let sentinel = match mode {
+        Mode::Sentinel => Some(sentinel::of_config(&config, &startup.sentinel)?),
+        Mode::Server => None,
+    };
+    Ok(Plan { argv, bare: options.bare, file: options.file, config, table, users, warnings, sentinel })
 }
 
-fn renamed(families: Families, lines: &[load::Line]) -> Result<Table, LoadError> {
+fn renamed(families: Families, mode: Mode, lines: &[load::Line]) -> Result<Table, LoadError> {
     let renames: Vec<(Vec<u8>, Vec<u8>)> =
         lines.iter().filter_map(|l| Some((l.args.first()?.clone(), l.args.get(1)?.clone()))).collect();
-    Table::new(families, &renames).map_err(|reason| {
+    Table::of_mode(mode, families, &renames).map_err(|reason| {
         // The first line that cannot be carried out is the one to blame.
-        let bad =
-            (1..=renames.len()).find(|n| Table::new(families, &renames[..*n]).is_err()).unwrap_or(1);
+        let bad = (1..=renames.len()).find(|n| Table::of_mode(mode, families, &renames[..*n]).is_err());
+        let bad = bad.unwrap_or(1);
         let place = lines.get(bad - 1).map(|line| line.place.clone());
         LoadError::Refused { place, reason: reason.into_bytes() }
     })
@@ -211,10 +223,16 @@ fn path_of(bytes: &[u8]) -> &Path {
 
 /// The server of a plan, until it ends.
 fn start(plan: Plan) -> i32 {
-    let Plan { argv, bare, file, config, table, users, warnings } = plan;
+    let Plan { argv, bare, file, config, table, users, warnings, sentinel } = plan;
     if let Err(e) = open_log(&config) {
         eprintln!("Can't open the log file: {}", errno::text(&e));
         return 1;
+    }
+    if sentinel.is_some() {
+        log::set_role(log::Role::Sentinel);
+        if !sentinel::may_write(file.as_deref()) {
+            return 1;
+        }
     }
     hostcheck::warn_at_start(config.disable_thp);
     let supervised = startup::find_supervisor(config.supervised);
@@ -242,10 +260,13 @@ fn start(plan: Plan) -> i32 {
         warning!("{text}");
     }
     match init(config, table, argv, file, supervised) {
-        Ok(mut srv) => match users::load_at_start(&mut srv, &users) {
-            true => run(&mut srv, background),
-            false => 1,
-        },
+        Ok(mut srv) => {
+            srv.sentinel = sentinel;
+            match users::load_at_start(&mut srv, &users) {
+                true => run(&mut srv, background),
+                false => 1,
+            }
+        }
         Err(code) => code,
     }
 }
@@ -326,11 +347,15 @@ fn run(srv: &mut Server, background: bool) -> i32 {
         return 1;
     }
     srv.process.startup_memory = alloc::used();
-    notice!("Server initialized");
-    if !load_data(srv) || !super::bus::loaded(srv) {
-        return 1;
+    if srv.sentinel.is_some() {
+        sentinel::start(srv);
+    } else {
+        notice!("Server initialized");
+        if !load_data(srv) || !super::bus::loaded(srv) {
+            return 1;
+        }
+        listen::log_ready(srv);
     }
-    listen::log_ready(srv);
     if srv.process.supervised == Supervised::Systemd {
         supervise::notify(match srv.repl.link.is_on() {
             false => "STATUS=Ready to accept connections\n",
@@ -382,7 +407,7 @@ fn load_data(srv: &mut Server) -> bool {
 fn banner(srv: &Server) {
     use std::io::IsTerminal;
     let c = &srv.config;
-    let mode = if c.cluster_enabled { "cluster" } else { "standalone" };
+    let mode = super::info::mode(srv);
     let port = super::info::server_port(srv);
     let terminal = !c.syslog_enabled && c.logfile.is_empty() && std::io::stdout().is_terminal();
     if !terminal && !c.always_show_logo {
@@ -482,5 +507,6 @@ fn build(
         eviction: Default::default(),
         pause: Default::default(),
         loading: Default::default(),
+        sentinel: None,
     }
 }

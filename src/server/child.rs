@@ -11,7 +11,7 @@
 //!
 //! The child touches no reactor, no `log`, no lock and no counter of the parent.
 
-use super::{Server, apply, jobs, link_client, listen, master, rewrite, script_debug};
+use super::{Server, apply, jobs, link_client, listen, master, rewrite, script_debug, sentinel};
 use crate::ds::table::{Resize, set_resize};
 use crate::jobs::child::{Child, ChildKind, Exit, Progress, REPORT_MS, Report};
 use crate::replication::Position;
@@ -122,6 +122,8 @@ pub fn reap(srv: &mut Server) {
     while let Some((pid, end)) = process::reap() {
         if srv.jobs.child.as_ref().is_some_and(|c| c.pid == pid) {
             ended(srv, end);
+        } else if srv.sentinel.is_some() {
+            sentinel::ended(srv, pid, end);
         } else if script_debug::ended(srv, pid) {
             crate::verbose!("The process {pid} of a debugging session has ended");
         } else if std::process::id() != FIRST_PROCESS {

@@ -141,7 +141,8 @@ pub fn show_title_as(srv: &Server, title: &[u8]) -> bool {
         return true;
     }
     let config_file = srv.process.config_file.as_deref();
-    let vars = proctitle::Vars { title, config_file, ..title_variables(&srv.config) };
+    let sentinel = srv.sentinel.is_some();
+    let vars = proctitle::Vars { title, config_file, sentinel, ..title_variables(&srv.config) };
     debug_assert!(server_port(srv) <= u16::MAX as u64);
     let title = proctitle::expand(&srv.config.proc_title_template, &vars);
     title.inspect(|t| proctitle::set(t)).is_some()

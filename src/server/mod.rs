@@ -50,6 +50,7 @@ pub mod role;
 pub mod script;
 pub mod script_api;
 pub mod script_debug;
+pub mod sentinel;
 pub mod settle;
 pub mod shutdown;
 pub mod slow;
@@ -138,6 +139,8 @@ pub struct Server {
     pub eviction: evict::Eviction,
     pub pause: Pause,
     pub loading: Loading,
+    /// This server is a sentinel.
+    pub sentinel: Option<Box<sentinel::SentinelMode>>,
 }
 
 /// The states of the server in which a command may be refused, must wait or is shown to monitors, one bit

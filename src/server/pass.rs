@@ -15,7 +15,7 @@
 
 use super::{
     Server, auth, batch, before_sleep, blocking, bus, child, client_info, cron, defrag, evict, expire_cycle,
-    kill, link, main_channel, rewrite, transfer,
+    kill, link, main_channel, rewrite, sentinel, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -79,6 +79,9 @@ fn until_due(srv: &Server, patience: Duration) -> Duration {
     let mut timeout = Duration::from_millis(until_cron).min(patience);
     if let Some(at) = srv.blocked.next_timeout() {
         timeout = timeout.min(Duration::from_millis((at - crate::sys::clock::unix_ms()).max(0) as u64));
+    }
+    if let Some(ms) = sentinel::due_in(srv) {
+        timeout = timeout.min(Duration::from_millis(ms));
     }
     if srv.net.accept_again_ms > 0 {
         let wait = srv.net.accept_again_ms.saturating_sub(mono_ns() / 1_000_000);
@@ -164,6 +167,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if (srv.aof.rewrite.handover.is_some() || srv.aof.rewrite.awaited) && srv.execution.owns_data() {
         rewrite::proceed(srv);
     }
+    if srv.sentinel.is_some() {
+        sentinel::drive(srv);
+    }
     if srv.clock.mono_ms >= srv.cron.next_ms {
         cron::run(srv);
     }
@@ -190,6 +196,7 @@ fn handle(srv: &mut Server, e: Ready) {
         Source::Extra(reactor::LINK) => link::ready(srv),
         Source::Extra(reactor::RDB_CHANNEL) => link::channel_ready(srv),
         Source::Extra(reactor::TRANSFER) => transfer::ready(srv),
+        Source::Extra(n) if n >= reactor::SENTINEL => sentinel::ready(srv, n - reactor::SENTINEL),
         Source::Extra(n) if n >= reactor::BUS => bus::ready(srv, n, e.writable),
         Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),

@@ -34,8 +34,8 @@ pub fn begin(srv: &mut Server, mut flags: u32) -> bool {
     if srv.shutdown.until_ms.is_some() {
         return false;
     }
-    if srv.states.has(ServerStates::LOADING) {
-        // A half loaded dataset must not replace the whole one on disk.
+    if srv.states.has(ServerStates::LOADING) || srv.sentinel.is_some() {
+        // A half loaded dataset must not replace the whole one on disk, nor a sentinel's empty one.
         flags = flags & !flag::SAVE | flag::NOSAVE;
     }
     srv.shutdown.flags = flags;

@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -37,6 +38,26 @@ pub struct Failed {
 impl ReplaceStep {
     fn of<T>(self, result: io::Result<T>) -> Result<T, Failed> {
         result.map_err(|error| Failed { step: self, error })
+    }
+}
+
+/// May this process write the file?
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    access(path, libc::W_OK)
+}
+
+/// Is it there, and may this process execute it?
+pub fn may_execute(path: &Path) -> bool {
+    access(path, libc::X_OK).is_ok()
+}
+
+fn access(path: &Path, how: libc::c_int) -> io::Result<()> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a live text that ends with a zero.
+    if unsafe { libc::access(path.as_ptr(), how) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -75,7 +75,6 @@ pub const FACILITIES: [(&str, i32); 9] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
-    #[allow(dead_code, reason = "there is no sentinel yet")]
     Sentinel = b'X',
     Replica = b'S',
     Master = b'M',
@@ -460,6 +459,19 @@ fn unix_time() -> (i64, i64) {
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+/// Local time as C's ctime writes it, without its newline: `Mon Nov  3 09:05:07 2025`.
+pub fn ctime(unix: i64) -> String {
+    let d = Date::local(unix);
+    // 1 January 1970 was a Thursday.
+    let weekday = unix.saturating_add(i64::from(TZ_OFFSET.load(Relaxed))).div_euclid(86_400) + 4;
+    let weekday = usize::try_from(weekday.rem_euclid(7)).map_or("???", |n| WEEKDAYS[n]);
+    let Date { year, month, day, hour, minute, second } = d;
+    let month = MONTHS[month];
+    format!("{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year}")
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Date {
     year: i64,
@@ -503,6 +515,15 @@ mod tests {
     use crate::sys::testing::{TempDir, play, respawn, role};
 
     const SELF: &str = "sys::log::tests::";
+
+    #[test]
+    fn a_time_is_written_with_its_weekday() {
+        let offset = TZ_OFFSET.swap(0, Relaxed);
+        assert_eq!(ctime(0), "Thu Jan  1 00:00:00 1970");
+        assert_eq!(ctime(1_762_160_707), "Mon Nov  3 09:05:07 2025");
+        assert_eq!(ctime(-1), "Wed Dec 31 23:59:59 1969");
+        TZ_OFFSET.store(offset, Relaxed);
+    }
 
     #[test]
     fn dates_agree_with_the_c_library() {

@@ -17,7 +17,7 @@ mod replication;
 pub mod server;
 mod stats;
 
-use super::Server;
+use super::{Server, sentinel};
 use std::fmt::Write;
 
 /// When a section is printed without being named as an argument.
@@ -65,7 +65,20 @@ const SECTIONS: &[Section] = &[
     section(&["cluster"], "Cluster", In::Default, keyspace::cluster),
     section(&["keyspace"], "Keyspace", In::Default, keyspace::write),
     section(&["debug"], "Debug", In::Name, stats::debug),
+    section(&["sentinel"], "Sentinel", In::Default, |srv, out| out.push_str(&sentinel::info_text(srv))),
 ];
+
+/// What a sentinel has to say; only it has the last.
+const OF_SENTINEL: [&str; 5] = ["server", "clients", "cpu", "stats", "sentinel"];
+
+/// How this server works: alone, in a cluster, as a sentinel.
+pub fn mode(srv: &Server) -> &'static str {
+    match (srv.config.cluster_enabled, srv.sentinel.is_some()) {
+        (true, _) => "cluster",
+        (_, true) => "sentinel",
+        _ => "standalone",
+    }
+}
 
 /// The text of the sections that the arguments of INFO ask for.
 pub fn text(srv: &mut Server, args: &[&[u8]]) -> String {
@@ -74,7 +87,12 @@ pub fn text(srv: &mut Server, args: &[&[u8]]) -> String {
     let default = args.is_empty() || asked("default");
     let all = asked("all") || asked("everything");
     let mut out = String::with_capacity(4096);
-    for s in SECTIONS {
+    let sentinel = srv.sentinel.is_some();
+    let exists = |s: &&Section| match sentinel {
+        true => OF_SENTINEL.iter().any(|name| s.names.contains(name)),
+        false => !s.names.contains(&"sentinel"),
+    };
+    for s in SECTIONS.iter().filter(exists) {
         let by_place = match s.place {
             In::Default => default || all,
             In::All => all,

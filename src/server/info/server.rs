@@ -6,7 +6,7 @@ use crate::sys::supervise::SuperviseMode;
 use crate::sys::usage;
 
 pub fn write(srv: &mut Server, out: &mut String) {
-    let mode = if srv.config.cluster_enabled { "cluster" } else { "standalone" };
+    let mode = super::mode(srv);
     let supervised = match srv.process.supervised {
         SuperviseMode::Systemd => "systemd",
         SuperviseMode::Upstart => "upstart",
