@@ -93,6 +93,8 @@ pub mod flag {
     pub const BROKEN_REDIRECT: u64 = 1 << 43;
     /// Its other requests are left for the next pass: this one has taken long enough.
     pub const YIELDS: u64 = 1 << 44;
+    /// Its connection has a handshake that is not done: it reads and writes nothing yet.
+    pub const HANDSHAKING: u64 = 1 << 58;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

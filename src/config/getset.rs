@@ -427,8 +427,6 @@ mod tests {
             ("daemonize", "yes", "can't set immutable config"),
             ("dbfilename", "x", "can't set protected config"),
             ("activedefrag", "yes", super::super::valid::NO_ACTIVE_DEFRAG),
-            ("tls-port", "6390", "This build has no TLS."),
-            ("tls-replication", "yes", "This build has no TLS."),
         ]);
     }
 

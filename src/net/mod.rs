@@ -5,5 +5,7 @@ pub mod connect;
 pub mod dialogue;
 pub mod listener;
 pub mod listeners;
+pub mod patient;
 pub mod reactor;
 pub mod stream;
+pub mod tls;

@@ -16,10 +16,10 @@
 //! name of that snapshot before the old data go, so that a full disk costs nothing.
 
 use super::sync_load::SyncLoad;
-use super::{Server, failover, info, link_client, role, sync_load};
+use super::{Server, failover, info, link_client, role, sync_load, tls};
 use crate::clients::ClientId;
 use crate::net::connect::{self, Connecting};
-use crate::net::reactor::{EXTRA, LINK};
+use crate::net::reactor::{EXTRA, LINK, Ready};
 use crate::net::stream::{Read, Stream, Written};
 use crate::proto::reply_in::{self, ReplyLine};
 use crate::replication::link::{Action, Event, Target, Terms, Wants};
@@ -151,7 +151,9 @@ pub fn tick(srv: &mut Server) {
 fn connect_to(srv: &mut Server, to: &Target) {
     close(srv);
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
-    let begun = connect::start(&to.host, to.port, from.as_deref()).and_then(|mut stream| {
+    let secure = srv.config.tls_replication;
+    let begun = connect::start(&to.host, to.port, from.as_deref()).and_then(|stream| {
+        let mut stream = if secure { tls::secure(srv, stream, &to.host)? } else { stream };
         stream.register(srv.reactor.registry(), mio::Token(EXTRA + LINK))?;
         Ok(stream)
     });
@@ -181,6 +183,7 @@ fn close(srv: &mut Server) {
     link.input = Vec::new();
     link.pending = false;
     if let Some(mut stream) = link.stream.take() {
+        stream.farewell();
         stream.deregister(srv.reactor.registry());
         // A child has copies of all descriptors: a mere close would leave the master waiting.
         if srv.jobs.child.is_some() {
@@ -199,8 +202,12 @@ pub(super) fn take_connection(srv: &mut Server) -> Option<(Stream, Vec<u8>)> {
 }
 
 /// The connection has signalled.
-pub fn ready(srv: &mut Server) {
-    srv.master_link.pending = srv.master_link.stream.is_some();
+pub fn ready(srv: &mut Server, e: &Ready) {
+    let link = &mut srv.master_link;
+    if let Some(stream) = &mut link.stream {
+        stream.signalled(e);
+        link.pending = true;
+    }
 }
 
 /// Once per pass, outside of commands: reads what has come, and goes on with a load.
@@ -215,7 +222,7 @@ pub fn drive(srv: &mut Server) {
 
 fn read(srv: &mut Server) {
     if srv.repl.link.state_name() == "connecting" {
-        let Some(stream) = &srv.master_link.stream else { return };
+        let Some(stream) = &mut srv.master_link.stream else { return };
         match connect::state(stream) {
             Connecting::Pending => {
                 srv.master_link.pending = false;
