@@ -415,7 +415,7 @@ fn settings_that_fail_leave_the_former_in_use() {
         "# Failed to load private key: ",
         "# Failed to load certificate: ",
         "# No tls-cert-file configured!",
-        "# Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', 'TLSv1.2' and 'TLSv1.3'.",
+        "# Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', ",
         "# Failed to configure ciphers: NOTHING",
         ": failed to read DH params.",
         "# Failed to configure CA certificate(s) file/directory: ",

@@ -5,14 +5,14 @@
 //!              └─ no room, 10 s over: the connection is closed                            └─► ended
 //! ```
 //!
-//! A step may cost some hundred microseconds of private-key work, so steps are not made when an event comes but
-//! in the owner's time: it takes them with `next` until its share of the pass is used up. Among a few the
-//! oldest goes first. Among many the newest does: clients give up after a while, and what is served in the order
-//! of its coming is then always too late.
+//! A step may cost some hundred microseconds of private-key work, so steps are not made when an event comes
+//! but in the owner's time: it takes them with `next` until its share of the pass is used up. Among a few
+//! the oldest goes first. Among many the newest does: clients give up after a while, and what is served in
+//! the order of its coming is then always too late.
 //!
-//! The number is bounded, and so is the time of each. When there is no room, a connection that has been silent
-//! for a second makes room for a new one: silent connections must not keep others out. If none is, no more are
-//! accepted until there is room; new ones wait in the kernel's queue meanwhile.
+//! The number is bounded, and so is the time of each. When there is no room, a connection that has been
+//! silent for a second makes room for a new one: silent connections must not keep others out. If none is,
+//! no more are accepted until there is room; new ones wait in the kernel's queue meanwhile.
 
 use super::id::ClientId;
 use std::collections::VecDeque;

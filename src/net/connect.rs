@@ -6,7 +6,8 @@
 //!                                                            └─ Pending: a deadline is the caller's
 //! ```
 //!
-//! A stream that is secured (`Stream::secured`) before it is open has its handshake as the second half of this.
+//! A stream that is secured (`Stream::secured`) before it is open has its handshake as the second half of
+//! this.
 //!
 //! Nothing here waits for the peer. The name of a host is resolved in place, as upstream does it, which an
 //! address (the usual case) makes a matter of no time. Of several addresses the first is taken to which a

@@ -13,8 +13,8 @@
 //!
 //! For a socket less than was asked for means drained. A session holds bytes that came with others, and
 //! answers `More` until there are none. It may also have to write before it can read, or the reverse: so an
-//! event is first shown to the stream (`signalled`), which says what may be tried. After `Full` the next write
-//! to a session must begin with the same bytes.
+//! event is first shown to the stream (`signalled`), which says what may be tried. After `Full` the next
+//! write to a session must begin with the same bytes.
 
 use super::reactor::Ready;
 use super::tls::{ClientAuth, Contexts, Tls};

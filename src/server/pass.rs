@@ -249,8 +249,8 @@ fn accept(srv: &mut Server, n: usize) {
     srv.net.accept_again_ms = srv.clock.mono_ms.max(1);
 }
 
-/// A connection has been accepted. Between the two halves a kind of stream with a handshake has it (`tls`): the
-/// client then holds a slot and a place in the reactor, and nothing else.
+/// A connection has been accepted. Between the two halves a kind of stream with a handshake has it (`tls`):
+/// the client then holds a slot and a place in the reactor, and nothing else.
 fn welcome(srv: &mut Server, mut stream: Stream) {
     if let Some(why) = refusal(srv, &stream) {
         srv.stats.rejected_connections += 1;

@@ -14,8 +14,8 @@
 //!   libssl wants more" costs one recv for each event.
 //! - Bytes that libssl holds are announced by no event. A read says `More` until there are none (see
 //!   `net::stream`).
-//! - When a write meets a full socket, libssl has made a record of the bytes already. What is offered next must
-//!   begin with them; the session keeps a copy and breaks rather than lose a byte.
+//! - When a write meets a full socket, libssl has made a record of the bytes already. What is offered next
+//!   must begin with them; the session keeps a copy and breaks rather than lose a byte.
 //! - The chain of the peer is verified, its name is not: certificates in the field carry none.
 //! - A session belongs to one process. A forked child must not use one that its parent goes on with: the two
 //!   would encrypt different bytes with the same nonces.

@@ -7,9 +7,9 @@
 //! broken     nothing is read or written any more, and nothing is said to the peer
 //! ```
 //!
-//! Reading may have to write before it goes on, and the reverse (keys are updated). Such a call waits for the
-//! other kind of event; `signalled` knows which one answers what. A peer that asks for new keys while a record for
-//! it is half sent ends its session: libssl cannot put the answer behind the record.
+//! Reading may have to write before it goes on, and the reverse (keys are updated). Such a call waits for
+//! the other kind of event; `signalled` knows which one answers what. A peer that asks for new keys while a
+//! record for it is half sent ends its session: libssl cannot put the answer behind the record.
 
 use super::ClientAuth;
 use super::context::reason;
@@ -219,8 +219,9 @@ impl<P: Pipe> Session<P> {
         Ok(Read::More(buf.len() - before))
     }
 
-    /// Writes one record. After `Full` the next write must begin with the same bytes; they alone are then written,
-    /// since libssl goes on to a next record within a call and counts on all of them when that is refused.
+    /// Writes one record. After `Full` the next write must begin with the same bytes; they alone are then
+    /// written, since libssl goes on to a next record within a call and counts on all of them when that is
+    /// refused.
     pub fn write(&mut self, b: &[u8]) -> io::Result<Written> {
         match &self.state {
             SessionState::Open => {}
