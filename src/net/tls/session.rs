@@ -8,8 +8,7 @@
 //! ```
 //!
 //! Reading may have to write before it goes on, and the reverse (keys are updated). Such a call waits for
-//! the other kind of event; `signalled` knows which one answers what. A peer that asks for new keys while a
-//! record for it is half sent ends its session: libssl cannot put the answer behind the record.
+//! the other kind of event; `signalled` knows which one answers what.
 
 use super::ClientAuth;
 use super::context::reason;

@@ -419,25 +419,50 @@ fn what_was_refused_must_be_offered_again() {
 }
 
 #[test]
-fn a_read_that_has_to_write_waits_for_room() {
+fn a_peer_may_ask_for_keys_while_a_record_for_it_waits() {
     let f = Files::new("tls-keys-asked");
     let contexts = build(&f.settings());
-    // A record has 22 bytes of its own.
-    let mut pair = sessions(&contexts, &contexts, ClientAuth::No, 8_022);
+    let mut pair = sessions(&contexts, &contexts, ClientAuth::No, 20_000);
     pair.open(1 << 20).expect("the certificate is good");
     pair.move_on(1 << 20);
-    assert_eq!(pair.server.write(&[b'x'; 8_000]).expect("just room enough"), Written::Taken(8_000));
+    let text = vec![b'x'; 9_000];
+    let mut taken = 0;
+    while let Written::Taken(n) = pair.server.write(&text).expect("whole") {
+        taken += n;
+    }
     assert!(pair.client.update_keys(true));
     let records = pair.records(b"text").expect("room");
     let mut got = Vec::new();
     assert!(pair.server_takes(&records, &mut got));
-    assert!(got.is_empty(), "the answer to the request for keys is in the way");
-    let writable = Ready { token: 0, readable: false, writable: true, closed: false };
-    pair.sent[1].lock().expect("one thread").bytes.clear();
-    assert_eq!(pair.server.signalled(&writable), Allowed { read: true, write: true });
-    assert_eq!(pair.server.read_into(&mut got, 100).expect("whole"), Read::Drained(4));
     assert_eq!(got, b"text");
-    assert_eq!(pair.server.signalled(&writable), Allowed { read: false, write: true });
+    let mut back = Vec::new();
+    for _ in 0..4 {
+        pair.move_on(1 << 20);
+        if let Written::Taken(n) = pair.server.write(&text).expect("whole") {
+            taken += n;
+        }
+        pair.client.read_into(&mut back, 1 << 20).expect("whole");
+    }
+    pair.move_on(1 << 20);
+    pair.client.read_into(&mut back, 1 << 20).expect("whole");
+    assert!(back.len() == taken && back.iter().all(|b| *b == b'x'));
+}
+
+#[test]
+fn events_answer_what_a_session_waits_for() {
+    let f = Files::new("tls-events");
+    let contexts = build(&f.settings());
+    let mut pair = sessions(&contexts, &contexts, ClientAuth::No, 1 << 20);
+    let only = |readable, writable, closed| Ready { token: 0, readable, writable, closed };
+    let nothing = Allowed { read: false, write: false };
+    // A handshake goes on when what it waits for has come: the server's by a hello.
+    assert_eq!(pair.server.signalled(&only(false, true, false)), nothing);
+    assert_eq!(pair.server.signalled(&only(true, false, false)), Allowed { read: true, write: false });
+    assert_eq!(pair.client.signalled(&only(true, false, false)), nothing, "it begins to write");
+    assert!(pair.client.waits_to_write() && !pair.server.waits_to_write());
+    pair.open(1 << 20).expect("the certificate is good");
+    assert_eq!(pair.server.signalled(&only(false, true, false)), Allowed { read: false, write: true });
+    assert_eq!(pair.server.signalled(&only(false, false, true)), Allowed { read: true, write: false });
 }
 
 #[test]
