@@ -7,6 +7,9 @@ HOST   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FUZZ_SECONDS ?= 600
 COMPAT_JOBS  ?= 2
 
+# TLS by the libssl of the system, or else by one that is built from source (which needs perl).
+TLS := $(if $(shell pkg-config --atleast-version=3.0 openssl 2>/dev/null && echo yes),tls,tls-vendored)
+
 # A crate that builds C code runs make as well: `make install DESTDIR=...` must not reach that one.
 MAKEOVERRIDES =
 unexport DESTDIR PREFIX
@@ -14,31 +17,31 @@ unexport DESTDIR PREFIX
 .PHONY: build test lint asan fuzz compat install clean
 
 build:
-	cargo build --release
+	cargo build --release --features $(TLS)
 
 # Unit and property tests, end to end against the real binary, and the style of the source itself.
 test:
-	cargo test --profile fast
+	cargo test --profile fast --features $(TLS)
 
 # In the profile of the tests, so that the C dependencies are compiled once for both.
 lint:
 	cargo fmt --check
-	cargo clippy --profile fast --all-targets -- -D warnings
+	cargo clippy --profile fast --features $(TLS) --all-targets -- -D warnings
 
 # The data structures, the keyspace and the scripting engine, then a short end-to-end pass (the tests whose
 # name has `smoke` in it), under AddressSanitizer. Without jemalloc, which would hide every allocation from it.
 # The dataset goes without its search for leaks, which does not see the pointers of six bytes in the tables.
 ASAN := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
-        cargo test --no-default-features --target $(HOST) --target-dir $(TARGET)/asan
+        cargo test --no-default-features --features $(TLS) --target $(HOST) --target-dir $(TARGET)/asan
 asan:
-	$(ASAN) --lib -- ds:: scripting::
+	$(ASAN) --lib -- ds:: scripting:: net::tls
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --lib keyspace::
 	$(ASAN) --test e2e_core smoke
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --test e2e_states smoke
 
 # Parsers of outside bytes against random input, for FUZZ_SECONDS each (tests/fuzz.rs).
 fuzz:
-	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --profile fast --test fuzz fuzz_ -- --nocapture --test-threads=1
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --profile fast --features $(TLS) --test fuzz fuzz_ -- --nocapture --test-threads=1
 
 # The upstream suite (a built checkout of Redis 7.2.6 in REDIS_SRC), against the release binary.
 compat: build
@@ -47,7 +50,7 @@ compat: build
 
 # Builds only when there is no binary yet, so that `sudo make install` needs no toolchain of root's.
 $(SERVER):
-	cargo build --release
+	cargo build --release --features $(TLS)
 
 # The other names of this binary.
 NAMES := redis-sentinel redis-check-rdb redis-check-aof \

@@ -49,6 +49,9 @@ static ALLOC: sys::alloc::Alloc = sys::alloc::Alloc;
 /// For tests that open very many connections.
 pub use sys::limits;
 
+/// Sessions read records of strangers, which fuzzing makes up.
+pub use net::tls;
+
 /// Runs the program that `args` describe, its own name first; returns its exit code.
 pub fn run(args: Vec<Vec<u8>>) -> i32 {
     server::boot::main(args, commands::families())

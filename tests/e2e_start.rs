@@ -27,7 +27,6 @@ fn code(out: &Output) -> i32 {
 fn a_configuration_that_cannot_be_followed_ends_the_start() {
     let dir = own_folder();
     for (line, sentence) in [
-        ("tls-port 1", "This build has no TLS."),
         ("loadmodule /m.so", "This build cannot load modules."),
     ] {
         fs::write(dir.join("a.conf"), format!("port 0\n\n{line}\n")).expect("our folder");
@@ -53,11 +52,24 @@ fn a_wish_that_cannot_be_followed_is_warned_of() {
     let mut c = srv.connect();
     let log = srv.log();
     assert!(log.contains("# WARNING: io-threads is not followed."), "{log}");
+    let refused = c.cmd(&["CONFIG", "SET", "activedefrag", "yes"]);
+    assert!(refused.error().starts_with("ERR CONFIG SET failed"), "{refused:?}");
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_build_without_tls_says_so() {
+    let dir = own_folder();
+    for option in ["--tls-port", "--tls-replication", "--tls-cluster"] {
+        let value = if option == "--tls-port" { "1" } else { "yes" };
+        let out = run(&dir, &["--port", "0", option, value]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(text(&out.stdout).contains("# Failed finding TLS support."), "{option}");
+    }
+    let mut c = Server::start().connect();
     let refused = c.cmd(&["CONFIG", "SET", "tls-port", "1"]);
-    let head =
-        "ERR CONFIG SET failed (possibly related to argument 'tls-port') - This build has no TLS.";
-    assert_eq!(refused.error(), head);
-    assert_eq!(c.cmd(&["CONFIG", "GET", "tls-port"]), Value::bulks(&["tls-port", "0"]));
+    assert!(refused.error().ends_with("Unable to update TLS configuration. Check server logs."));
+    let _ = fs::remove_dir_all(&dir);
 }
 
 /// The file that CONFIG REWRITE leaves holds the default user, with the password as it is by then.

@@ -747,3 +747,90 @@ fn bus_packet(rng: &mut Rng) {
 fn fuzz_bus_packet() {
     fuzz("fuzz_bus_packet", bus_packet);
 }
+
+// ---- TLS -----------------------------------------------------------------------------------------
+
+/// A pair of sessions of one certificate, which takes long enough to make once.
+#[cfg(feature = "tls")]
+fn tls_pair() -> oxidis::tls::testing::Pair {
+    use oxidis::tls::testing::{Authority, Pair, Wish};
+    use oxidis::tls::{ClientAuth, Contexts, Identity, Settings};
+    static CONTEXTS: std::sync::OnceLock<Contexts> = std::sync::OnceLock::new();
+    let contexts = CONTEXTS.get_or_init(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = i64::try_from(now.expect("after 1970").as_secs()).expect("before the end of time");
+        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let name = format!("fuzz-tls-{}", std::process::id());
+        let file = |end: &str| dir.join(format!("{name}.{end}")).display().to_string().into_bytes();
+        let ca = Authority::new("Fuzz CA", now).expect("keys can be made");
+        ca.issue_into(dir, &Wish::named(&name), now).expect("cargo's folder for tests is writable");
+        std::fs::write(dir.join(format!("{name}.ca")), ca.cert().expect("PEM"))
+            .expect("the same folder");
+        let (cert_file, key_file) = (Some(file("crt")), Some(file("key")));
+        let server = Identity { cert_file, key_file, key_file_pass: None };
+        let settings = Settings { server, ca_cert_file: Some(file("ca")), ..Settings::default() };
+        let built = Contexts::build(&settings, now).expect("good files");
+        for end in ["crt", "key", "ca"] {
+            std::fs::remove_file(dir.join(format!("{name}.{end}"))).expect("just written");
+        }
+        built
+    });
+    Pair::new(contexts, contexts, ClientAuth::No, 1 << 20).expect("sessions")
+}
+
+/// Bytes with some of them changed, taken away, doubled or made up.
+#[cfg(feature = "tls")]
+fn damaged(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
+    let mut b = bytes.to_vec();
+    for _ in 0..rng.index(3) {
+        let at = rng.index(b.len().max(1));
+        match rng.index(5) {
+            0 => b.truncate(at),
+            1 => b.splice(at..at, (0..rng.index(40)).map(|_| rng.next_u32() as u8)).for_each(drop),
+            2 if !b.is_empty() => b[at] ^= 1 << rng.index(8),
+            3 => drop(b.drain(at..b.len().min(at + rng.index(20)))),
+            _ => b.extend_from_within(at..),
+        }
+    }
+    b
+}
+
+/// What a session lets through is a prefix of what was said to it, whatever happens to the records.
+#[cfg(feature = "tls")]
+fn tls_records(rng: &mut Rng) {
+    let mut pair = tls_pair();
+    if rng.index(4) == 0 {
+        // A hello that is none, or not quite.
+        assert_eq!(pair.client.handshake(), Ok(false));
+        let hello: Vec<u8> = pair.sent[0].lock().expect("one thread").bytes.drain(..).collect();
+        let hello = damaged(rng, &hello);
+        let mut text = Vec::new();
+        for piece in hello.chunks(1 + rng.index(hello.len().max(1))) {
+            if !pair.server_takes(piece, &mut text) {
+                break;
+            }
+        }
+        return assert!(text.is_empty());
+    }
+    pair.open(1 << 20).expect("the certificate is good");
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    for _ in 0..1 + rng.index(6) {
+        let text: Vec<u8> = (0..rng.index(2000) + 1).map(|_| rng.next_u32() as u8).collect();
+        said.extend_from_slice(&text);
+        let records = pair.records(&text).expect("there is room");
+        let records = damaged(rng, &records);
+        for piece in records.chunks(1 + rng.index(records.len().max(1))) {
+            if !pair.server_takes(piece, &mut heard) {
+                assert!(said.starts_with(&heard));
+                return assert!(!pair.server_takes(b"more", &mut heard), "it stays broken");
+            }
+        }
+        assert!(said.starts_with(&heard));
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn fuzz_tls_records() {
+    fuzz("fuzz_tls_records", tls_records);
+}

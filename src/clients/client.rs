@@ -99,6 +99,8 @@ pub mod flag {
     pub const READS_REPLICA: u64 = 1 << 48;
     /// Its other requests are left for the next pass: this one has taken long enough.
     pub const YIELDS: u64 = 1 << 44;
+    /// Its connection has a handshake that is not done: it reads and writes nothing yet.
+    pub const HANDSHAKING: u64 = 1 << 58;
     /// Every command of such a client takes the long way through the refusals.
     pub const SPECIAL: u64 = DYING
         | CLOSE_AFTER_REPLY

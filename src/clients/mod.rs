@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod conn;
+pub mod handshakes;
 pub mod id;
 pub mod multi;
 pub mod pause;

@@ -43,8 +43,6 @@ enum AtStart {
     Warn(fn(&mut Config)),
 }
 
-const NO_TLS: &str = "This build has no TLS.";
-
 const fn value(name: &'static str, asks: fn(&Config) -> bool, sentence: &'static str) -> Absent {
     Absent { name, asks: Asks::Value(asks), at_start: AtStart::Refuse, sentence }
 }
@@ -58,9 +56,6 @@ const fn line(
 }
 
 pub static ABSENT: &[Absent] = &[
-    value("tls-port", |c| c.tls_port != 0, NO_TLS),
-    value("tls-replication", |c| c.tls_replication, NO_TLS),
-    value("tls-cluster", |c| c.tls_cluster, NO_TLS),
     line("loadmodule", |_, startup| startup.modules.first().cloned(), "This build cannot load modules."),
     Absent {
         at_start: AtStart::Warn(|config| config.activedefrag = false),
@@ -126,28 +121,6 @@ pub fn check(config: &mut Config, startup: &Startup) -> Result<Vec<String>, Load
 /// Directives that nothing reads, and why the server does what they say all the same.
 pub static UNREAD: &[(&[&str], &str)] = &[
     (&["io-threads-do-reads"], "says what further threads do, and there is one"),
-    (
-        &[
-            "tls-cert-file",
-            "tls-key-file",
-            "tls-key-file-pass",
-            "tls-client-cert-file",
-            "tls-client-key-file",
-            "tls-client-key-file-pass",
-            "tls-dh-params-file",
-            "tls-ca-cert-file",
-            "tls-ca-cert-dir",
-            "tls-auth-clients",
-            "tls-protocols",
-            "tls-ciphers",
-            "tls-ciphersuites",
-            "tls-prefer-server-ciphers",
-            "tls-session-caching",
-            "tls-session-cache-size",
-            "tls-session-cache-timeout",
-        ],
-        "are read for a connection with TLS, and what would open one ends the start",
-    ),
     (&["ignore-warnings"], "names a check of arm64 kernels that is not made"),
 ];
 
@@ -179,18 +152,16 @@ mod tests {
 
     #[test]
     fn what_is_missing_ends_the_start_with_its_place() {
-        for (line, name) in [
-            ("tls-port 6380", "tls-port"),
-            ("tls-replication yes", "tls-replication"),
-            ("tls-cluster yes", "tls-cluster"),
-            ("loadmodule /m.so a", "loadmodule"),
-        ] {
+        for (line, name) in [("loadmodule /m.so a", "loadmodule")] {
             let row = ABSENT.iter().find(|row| row.name == name).expect("a row");
             // The text begins in line 2.
             ends_with(&format!("port 7000\n\n  {line} \nhz 20"), 4, line, row.sentence);
         }
-        ends_with("tls-port 1\ntls-port 2\n", 3, "tls-port 2", NO_TLS);
-        for text in ["replicaof a 1", "tls-port 1\ntls-port 0", "aclfile ''"] {
+        let cluster = ABSENT.iter().find(|row| row.name == "cluster-enabled").expect("a row");
+        let twice = "cluster-enabled yes\ncluster-enabled yes\n";
+        ends_with(twice, 3, "cluster-enabled yes", cluster.sentence);
+        let off = "cluster-enabled yes\ncluster-enabled no";
+        for text in ["replicaof a 1", off, "aclfile ''", "tls-port 1"] {
             assert!(start(text).is_ok_and(|(_, warnings)| warnings.is_empty()), "{text}");
         }
     }

@@ -426,8 +426,6 @@ mod tests {
             ("notify-keyspace-events", "Q", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
             ("daemonize", "yes", "can't set immutable config"),
             ("dbfilename", "x", "can't set protected config"),
-            ("tls-port", "6390", "This build has no TLS."),
-            ("tls-replication", "yes", "This build has no TLS."),
         ]);
     }
 

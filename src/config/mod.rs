@@ -206,6 +206,8 @@ config! {
     tls_session_caching: bool,
     tls_session_cache_size: u64,
     tls_session_cache_timeout: u64,
+    /// Seconds; 0 is off.
+    tls_auto_reload_interval: u64,
 
     // The process.
     daemonize: bool,

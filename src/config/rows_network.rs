@@ -70,4 +70,5 @@ pub static TLS: &[DirectiveRow] = &[
     flag("tls-session-caching", at!(tls_session_caching), true).apply(Apply::Tls),
     uint("tls-session-cache-size", at!(tls_session_cache_size), 0..=INT, 20480).apply(Apply::Tls),
     uint("tls-session-cache-timeout", at!(tls_session_cache_timeout), 0..=INT, 300).apply(Apply::Tls),
+    uint("tls-auto-reload-interval", at!(tls_auto_reload_interval), 0..=INT, 0),
 ];

@@ -1,10 +1,13 @@
 //! Connections that this server opens: to its master, to another node, to the target of MIGRATE.
 //!
 //! ```text
-//! start ─► a stream that is connecting ─► event for writing ─► state ─┬─ Open
-//!    └─ refused at once: the error                                    ├─ Failed(why)
-//!                                                                     └─ Pending: a deadline is the caller's
+//! start ─► a stream that is connecting ─► an event ─► state ─┬─ Open
+//!    └─ refused at once: the error                           ├─ Failed(why)
+//!                                                            └─ Pending: a deadline is the caller's
 //! ```
+//!
+//! A stream that is secured (`Stream::secured`) before it is open has its handshake as the second half of
+//! this.
 //!
 //! Nothing here waits for the peer. The addresses of a name are found beforehand (`resolve`, which may take
 //! long for anything but an address). Of several the first is taken to which a connection can be begun.
@@ -79,17 +82,22 @@ fn begin(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Stream> {
     Ok(Stream::Tcp(mio::net::TcpStream::from_std(socket.into())))
 }
 
-/// What has become of a connection that was begun.
-pub fn state(stream: &Stream) -> Connecting {
-    let Stream::Tcp(s) = stream else { return Connecting::Open };
+/// What has become of a connection that was begun. Goes on with its handshake.
+pub fn state(stream: &mut Stream) -> Connecting {
+    let Some(s) = stream.tcp() else { return Connecting::Open };
     match s.take_error() {
         Ok(Some(e)) | Err(e) => return Connecting::Failed(e),
         Ok(None) => {}
     }
     match s.peer_addr() {
-        Ok(_) => Connecting::Open,
-        Err(e) if e.kind() == ErrorKind::NotConnected => Connecting::Pending,
-        Err(e) => Connecting::Failed(e),
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotConnected => return Connecting::Pending,
+        Err(e) => return Connecting::Failed(e),
+    }
+    match stream.handshake() {
+        Ok(true) => Connecting::Open,
+        Ok(false) => Connecting::Pending,
+        Err(why) => Connecting::Failed(io::Error::other(why)),
     }
 }
 
@@ -102,7 +110,7 @@ mod tests {
         start(&resolve(host, port)?, from)
     }
 
-    fn settled(stream: &Stream) -> Connecting {
+    fn settled(stream: &mut Stream) -> Connecting {
         loop {
             match state(stream) {
                 Connecting::Pending => std::thread::yield_now(),
@@ -117,9 +125,9 @@ mod tests {
         let port = listener.local_addr().expect("bound").port();
         for (host, from) in [("127.0.0.1", None), ("localhost", None), ("127.0.0.1", Some("127.0.0.2"))]
         {
-            let stream = start_to(host, port, from).expect("a listener is there");
+            let mut stream = start_to(host, port, from).expect("a listener is there");
             let (_, peer) = listener.accept().expect("it has connected");
-            assert!(matches!(settled(&stream), Connecting::Open));
+            assert!(matches!(settled(&mut stream), Connecting::Open));
             assert_eq!(peer.ip().to_string(), from.unwrap_or("127.0.0.1"));
         }
     }
@@ -130,7 +138,7 @@ mod tests {
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
         let why = match start_to("127.0.0.1", port, None) {
-            Ok(stream) => match settled(&stream) {
+            Ok(mut stream) => match settled(&mut stream) {
                 Connecting::Failed(e) => e,
                 other => panic!("{other:?}"),
             },

@@ -8,9 +8,12 @@
 //! the next one.
 
 use super::connect::resolve;
+use super::patient::Patient;
+use super::stream::Stream;
+use super::tls::Contexts;
 use crate::proto::reply_in::{self, ReplyLine};
 use crate::sys::clock::mono_ns;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -19,7 +22,7 @@ const PIECE: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub struct Dialogue {
-    stream: TcpStream,
+    stream: Patient,
     input: Vec<u8>,
 }
 
@@ -31,17 +34,6 @@ pub enum Broken {
     Lost,
 }
 
-/// The time left of a step; none is an error.
-fn left(until_ns: u64) -> Result<Duration, Broken> {
-    let left = until_ns.saturating_sub(mono_ns());
-    if left == 0 { Err(Broken::TimedOut) } else { Ok(Duration::from_nanos(left)) }
-}
-
-/// When a step ends that begins now.
-fn end_of(within: Duration) -> u64 {
-    mono_ns().saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
-}
-
 fn broken(e: &io::Error) -> Broken {
     match e.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => Broken::TimedOut,
@@ -49,39 +41,53 @@ fn broken(e: &io::Error) -> Broken {
     }
 }
 
+/// What is left of a time that began at `begun`, by the monotonic clock.
+fn left(within: Duration, begun: u64) -> Duration {
+    within.saturating_sub(Duration::from_nanos(mono_ns().saturating_sub(begun)))
+}
+
 impl Dialogue {
-    /// Connects to the first address of the host that answers in time.
-    pub fn connect(host: &str, port: u16, within: Duration) -> io::Result<Dialogue> {
+    /// Connects to the first address of the host that answers in time, with TLS when contexts are given.
+    pub fn connect(
+        host: &str,
+        port: u16,
+        within: Duration,
+        contexts: Option<&Contexts>,
+    ) -> io::Result<Dialogue> {
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for to in resolve(host, port)? {
             match TcpStream::connect_timeout(&to, within) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Dialogue { stream, input: Vec::new() });
-                }
+                Ok(stream) => return Dialogue::over(stream, host, within, contexts),
                 Err(e) => last = e,
             }
         }
         Err(last)
     }
 
-    pub fn write_all(&mut self, mut bytes: &[u8], within: Duration) -> Result<(), Broken> {
-        let until = end_of(within);
-        while !bytes.is_empty() {
-            self.stream.set_write_timeout(Some(left(until)?)).map_err(|e| broken(&e))?;
-            match self.stream.write(bytes) {
-                Ok(0) => return Err(Broken::Lost),
-                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(broken(&e)),
-            }
+    fn over(
+        stream: TcpStream,
+        host: &str,
+        within: Duration,
+        contexts: Option<&Contexts>,
+    ) -> io::Result<Dialogue> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = Stream::Tcp(mio::net::TcpStream::from_std(stream));
+        if let Some(contexts) = contexts {
+            stream = stream.secured(contexts, host)?;
         }
-        Ok(())
+        let mut stream = Patient::new(stream, within);
+        stream.open(within)?;
+        Ok(Dialogue { stream, input: Vec::new() })
+    }
+
+    pub fn write_all(&mut self, bytes: &[u8], within: Duration) -> Result<(), Broken> {
+        self.stream.send_all(bytes, within).map_err(|e| broken(&e))
     }
 
     /// The next line, without its end.
     pub fn line(&mut self, within: Duration) -> Result<Vec<u8>, Broken> {
-        let until = end_of(within);
+        let begun = mono_ns();
         loop {
             match reply_in::line(&self.input) {
                 ReplyLine::TooLong => return Err(Broken::Lost),
@@ -92,21 +98,25 @@ impl Dialogue {
                 }
                 ReplyLine::Partial => {}
             }
-            self.stream.set_read_timeout(Some(left(until)?)).map_err(|e| broken(&e))?;
-            let mut piece = [0; PIECE];
-            match self.stream.read(&mut piece) {
-                Ok(0) => return Err(Broken::Lost),
-                Ok(n) => self.input.extend_from_slice(piece.get(..n).unwrap_or_default()),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            match self.stream.receive(&mut self.input, PIECE, left(within, begun)) {
+                Ok(true) => {}
+                Ok(false) => return Err(Broken::Lost),
                 Err(e) => return Err(broken(&e)),
             }
         }
     }
 }
 
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        self.stream.farewell();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     const LONG: Duration = Duration::from_secs(60);
@@ -115,7 +125,7 @@ mod tests {
     fn lines_are_read_one_by_one_and_silence_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let mut ours = Dialogue::connect("127.0.0.1", port, LONG).expect("a listener is there");
+        let mut ours = Dialogue::connect("127.0.0.1", port, LONG, None).expect("a listener is there");
         let (mut theirs, _) = listener.accept().expect("it has connected");
         ours.write_all(b"ask", LONG).expect("room");
         let mut asked = [0; 3];
@@ -134,7 +144,7 @@ mod tests {
     fn a_peer_that_reads_nothing_ends_a_write() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let mut ours = Dialogue::connect("127.0.0.1", port, LONG).expect("a listener is there");
+        let mut ours = Dialogue::connect("127.0.0.1", port, LONG, None).expect("a listener is there");
         let piece = vec![0; 64 << 20];
         assert_eq!(ours.write_all(&piece, Duration::from_millis(50)), Err(Broken::TimedOut));
     }

@@ -2,15 +2,23 @@
 
 use super::listener::Listener;
 
-/// Index of the unix socket among the listeners' tokens.
+/// Index of the unix socket among the listeners' tokens, and of the first that speaks TLS.
 pub const UNIX: usize = 1 << 16;
+pub const TLS: usize = 1 << 17;
+
+/// Sockets that listen on one port.
+#[derive(Default)]
+pub struct PortListeners {
+    pub all: Vec<Listener>,
+    /// Their addresses, as `bind` spells them.
+    pub bound: Vec<String>,
+}
 
 #[derive(Default)]
 pub struct Net {
-    pub tcp: Vec<Listener>,
+    pub tcp: PortListeners,
+    pub tls: PortListeners,
     pub unix: Option<Listener>,
-    /// The addresses that TCP listens on, as `bind` spells them.
-    pub bound: Vec<String>,
     /// Monotonic milliseconds when connections that could not be accepted are tried again; 0 for none.
     pub accept_again_ms: u64,
     /// When a peer was last warned of for speaking HTTP, in Unix seconds.
@@ -21,15 +29,20 @@ pub struct Net {
 
 impl Net {
     pub fn listener(&self, n: usize) -> Option<&Listener> {
-        if n == UNIX { self.unix.as_ref() } else { self.tcp.get(n) }
+        match n {
+            UNIX => self.unix.as_ref(),
+            TLS.. => self.tls.all.get(n - TLS),
+            _ => self.tcp.all.get(n),
+        }
     }
 
     /// What `listener` takes.
     pub fn tokens(&self) -> Vec<usize> {
-        (0..self.tcp.len()).chain(self.unix.is_some().then_some(UNIX)).collect()
+        let tls = TLS..TLS + self.tls.all.len();
+        (0..self.tcp.all.len()).chain(self.unix.is_some().then_some(UNIX)).chain(tls).collect()
     }
 
     pub fn count(&self) -> usize {
-        self.tcp.len() + self.unix.is_some() as usize
+        self.tcp.all.len() + self.unix.is_some() as usize + self.tls.all.len()
     }
 }

@@ -6,5 +6,7 @@ pub mod dialogue;
 pub mod frames;
 pub mod listener;
 pub mod listeners;
+pub mod patient;
 pub mod reactor;
 pub mod stream;
+pub mod tls;

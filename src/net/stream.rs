@@ -1,4 +1,4 @@
-//! A stream of bytes between the server and a peer: a TCP or a unix socket.
+//! A stream of bytes between the server and a peer: a TCP or a unix socket, or a TLS session over TCP.
 //!
 //! Events are edge-triggered, so the caller of a read must know whether another event will come for what it
 //! has not read. Only the stream can tell, and it does so with every result:
@@ -11,11 +11,15 @@
 //!        Full         nothing was taken; the next event for room announces that it may be tried again
 //! ```
 //!
-//! For a socket less than was asked for means drained. A kind that keeps decrypted bytes inside answers
-//! `More` until it is empty, and a result for "writes before it can read" belongs to `Read` (and the
-//! reverse to `Written`) when such a kind is added: all that match on them are then found by the compiler.
+//! For a socket less than was asked for means drained. A session holds bytes that came with others, and
+//! answers `More` until there are none. It may also have to write before it can read, or the reverse: so an
+//! event is first shown to the stream (`signalled`), which says what may be tried. After `Full` the next
+//! write to a session must begin with the same bytes.
 
+use super::reactor::Ready;
+use super::tls::{ClientAuth, Contexts, Tls};
 use mio::event::Source;
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -23,8 +27,16 @@ use std::os::fd::{AsRawFd, RawFd};
 
 #[derive(Debug)]
 pub enum Stream {
-    Tcp(mio::net::TcpStream),
+    Tcp(TcpStream),
     Unix(mio::net::UnixStream),
+    Tls(Box<Tls>),
+}
+
+/// What an event lets the owner of a stream try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    pub read: bool,
+    pub write: bool,
 }
 
 /// What a read brought, and what the stream still holds.
@@ -57,10 +69,27 @@ impl Stream {
     /// So many pieces are handed to one call of `write_vectored` at most.
     pub const PIECES: usize = 64;
 
+    /// A TLS session on a connection that was accepted; its handshake is to come.
+    pub fn accepted(self, contexts: &Contexts, asks: ClientAuth) -> io::Result<Stream> {
+        match self {
+            Stream::Tcp(tcp) => Ok(Stream::Tls(Box::new(contexts.accept(tcp, asks)?))),
+            other => Ok(other),
+        }
+    }
+
+    /// The same on a connection that was opened to `host`.
+    pub fn secured(self, contexts: &Contexts, host: &str) -> io::Result<Stream> {
+        match self {
+            Stream::Tcp(tcp) => Ok(Stream::Tls(Box::new(contexts.connect(tcp, host)?))),
+            other => Ok(other),
+        }
+    }
+
     pub fn fd(&self) -> RawFd {
         match self {
             Stream::Tcp(s) => s.as_raw_fd(),
             Stream::Unix(s) => s.as_raw_fd(),
+            Stream::Tls(s) => s.tcp().as_raw_fd(),
         }
     }
 
@@ -68,10 +97,57 @@ impl Stream {
         matches!(self, Stream::Unix(_))
     }
 
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// The TCP socket, unless it is a unix socket.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(s) => Some(s),
+            Stream::Unix(_) => None,
+            Stream::Tls(s) => Some(s.tcp()),
+        }
+    }
+
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Stream::Tcp(s) => s,
             Stream::Unix(s) => s,
+            Stream::Tls(s) => s.tcp_mut(),
+        }
+    }
+
+    /// What may be tried after an event.
+    #[inline]
+    pub fn signalled(&mut self, e: &Ready) -> Allowed {
+        match self {
+            Stream::Tls(s) => s.signalled(e),
+            _ => Allowed { read: e.readable || e.closed, write: e.writable },
+        }
+    }
+
+    /// Goes on with the handshake, where the kind has one; true when the stream can be used. An error is the
+    /// reason in words.
+    pub fn handshake(&mut self) -> Result<bool, String> {
+        match self {
+            Stream::Tls(s) => s.handshake(),
+            _ => Ok(true),
+        }
+    }
+
+    /// Does what cannot go on wait for room in the socket (true), or for bytes of the peer?
+    pub fn waits_to_write(&self) -> bool {
+        match self {
+            Stream::Tls(s) => s.waits_to_write(),
+            _ => true,
+        }
+    }
+
+    /// Before the end: tells the peer, where the kind has words for it.
+    pub fn farewell(&mut self) {
+        if let Stream::Tls(s) = self {
+            s.farewell();
         }
     }
 
@@ -101,6 +177,7 @@ impl Stream {
         match self {
             Stream::Tcp(s) => socket2::SockRef::from(s).try_clone(),
             Stream::Unix(s) => socket2::SockRef::from(s).try_clone(),
+            Stream::Tls(s) => socket2::SockRef::from(s.tcp()).try_clone(),
         }
     }
 
@@ -110,12 +187,16 @@ impl Stream {
         let _ = match self {
             Stream::Tcp(s) => s.shutdown(Shutdown::Both),
             Stream::Unix(s) => s.shutdown(Shutdown::Both),
+            Stream::Tls(s) => s.tcp().shutdown(Shutdown::Both),
         };
     }
 
     /// Reads up to `max` bytes to the end of `buf`.
     pub fn read_into(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<Read> {
         debug_assert!(max > 0, "a read of nothing looks like the end");
+        if let Stream::Tls(s) = self {
+            return s.read_into(buf, max);
+        }
         loop {
             return match crate::sys::io::receive(self.fd(), buf, max) {
                 Ok(0) => Ok(Read::End),
@@ -132,6 +213,7 @@ impl Stream {
         match self {
             Stream::Tcp(s) => write_with(|| s.write(b)),
             Stream::Unix(s) => write_with(|| s.write(b)),
+            Stream::Tls(s) => s.write(b),
         }
     }
 
@@ -139,21 +221,22 @@ impl Stream {
         match self {
             Stream::Tcp(s) => write_with(|| s.write_vectored(b)),
             Stream::Unix(s) => write_with(|| s.write_vectored(b)),
+            Stream::Tls(s) => s.write_vectored(b),
         }
     }
 
     /// `ip:port` as CLIENT LIST shows it; `path:0` for a unix socket.
     pub fn peer(&self, unix_path: &str) -> String {
-        match self {
-            Stream::Tcp(s) => s.peer_addr().map_or("?:0".into(), |a| show_addr(&a)),
-            Stream::Unix(_) => format!("{unix_path}:0"),
+        match self.tcp() {
+            Some(s) => s.peer_addr().map_or("?:0".into(), |a| show_addr(&a)),
+            None => format!("{unix_path}:0"),
         }
     }
 
     pub fn local(&self, unix_path: &str) -> String {
-        match self {
-            Stream::Tcp(s) => s.local_addr().map_or("?:0".into(), |a| show_addr(&a)),
-            Stream::Unix(_) => format!("{unix_path}:0"),
+        match self.tcp() {
+            Some(s) => s.local_addr().map_or("?:0".into(), |a| show_addr(&a)),
+            None => format!("{unix_path}:0"),
         }
     }
 
@@ -170,9 +253,9 @@ impl Stream {
 
     /// The peer's address alone.
     pub fn peer_ip(&self) -> Option<String> {
-        match self {
-            Stream::Tcp(s) => s.peer_addr().ok().map(|a| a.ip().to_string()),
-            Stream::Unix(_) => Some("/unixsocket".into()),
+        match self.tcp() {
+            Some(s) => s.peer_addr().ok().map(|a| a.ip().to_string()),
+            None => Some("/unixsocket".into()),
         }
     }
 
@@ -185,7 +268,7 @@ impl Stream {
     }
 
     pub fn set_nodelay(&self, on: bool) {
-        if let Stream::Tcp(s) = self {
+        if let Some(s) = self.tcp() {
             // Without the option the bytes only leave a little later.
             let _ = s.set_nodelay(on);
         }
@@ -193,15 +276,12 @@ impl Stream {
 
     /// Does the peer live on this machine, as protected mode understands it?
     pub fn is_local(&self) -> bool {
-        match self {
-            Stream::Tcp(s) => s.peer_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback()),
-            Stream::Unix(_) => true,
-        }
+        self.tcp().is_none_or(|s| s.peer_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback()))
     }
 
     /// No delay, and keep-alive probes every `seconds` (0: none).
     pub fn tune(&self, keepalive: u64) {
-        if let Stream::Tcp(s) = self {
+        if let Some(s) = self.tcp() {
             let _ = s.set_nodelay(true);
             if keepalive > 0 {
                 let third = std::time::Duration::from_secs((keepalive / 3).max(1));

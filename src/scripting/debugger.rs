@@ -13,11 +13,25 @@
 
 use crate::algo::num::{loose, parse_i64};
 use crate::algo::quote::push_repr;
+use crate::net::patient::Patient;
+use crate::net::stream::Stream;
 use std::io::{self, Read, Write};
 
 /// Where the orders come from and the lines go to.
-pub trait Console: Read + Write + Send {}
-impl<T: Read + Write + Send> Console for T {}
+pub trait Console: Read + Write + Send {
+    /// The stream, where it was not copied for the session.
+    fn into_stream(self: Box<Self>) -> Option<Stream> {
+        None
+    }
+}
+
+impl Console for socket2::Socket {}
+
+impl Console for Patient {
+    fn into_stream(self: Box<Self>) -> Option<Stream> {
+        Some(Patient::into_stream(*self))
+    }
+}
 
 const BREAKPOINTS: usize = 64;
 /// Values longer than this are cut, until `maxlen` says otherwise; a shorter limit is not taken.
@@ -166,6 +180,11 @@ impl Debugger {
         self.log("<endsession>");
         self.send();
         let _ = self.console.write_all(reply);
+    }
+
+    /// The console, when the session is over.
+    pub fn into_console(self) -> Box<dyn Console> {
+        self.console
     }
 
     pub fn log_source_line(&mut self, n: i64) {
@@ -494,6 +513,8 @@ mod tests {
             Ok(())
         }
     }
+
+    impl Console for Script {}
 
     fn session(source: &str, input: &[u8]) -> (Debugger, Arc<Mutex<Vec<u8>>>) {
         let written = Arc::new(Mutex::new(Vec::new()));

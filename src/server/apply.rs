@@ -3,7 +3,7 @@
 //! CONFIG SET puts the former values back when one of these fails and performs all of them once more,
 //! so each must cope with being asked for a state that already holds.
 
-use super::{Server, ServerStates, aof, listen, policy, sentinel, slow, users};
+use super::{Server, ServerStates, aof, listen, policy, sentinel, slow, tls, users};
 use crate::config::kinds::Reason;
 use crate::config::{Apply, OomScoreAdj, rewrite};
 use crate::jobs::aof::AofState;
@@ -16,8 +16,13 @@ use std::path::Path;
 pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
     let refuse_unless = |ok: bool, why: &'static str| if ok { Ok(()) } else { Err(Reason::from(why)) };
     match what {
-        Apply::Port => return refuse_unless(listen_again(srv), Apply::CANNOT_LISTEN),
-        Apply::Bind => return refuse_unless(listen_again(srv), Apply::CANNOT_BIND),
+        Apply::Port => return refuse_unless(listen_again(srv, listen::tcp), Apply::CANNOT_LISTEN),
+        Apply::TlsPort => {
+            tls::prepare(srv)?;
+            return refuse_unless(listen_again(srv, listen::tls), Apply::CANNOT_LISTEN);
+        }
+        Apply::Bind => return refuse_unless(listen_again(srv, listen::both), Apply::CANNOT_BIND),
+        Apply::Tls => return tls::changed(srv),
         Apply::MaxClients => return max_clients(srv),
         Apply::MaxMemory => max_memory(srv),
         Apply::AppendOnly => {
@@ -50,8 +55,6 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::RequirePass => super::auth::set_requirepass(srv),
         // Read where they matter, or of parts that do not exist yet.
         Apply::Nothing
-        | Apply::TlsPort
-        | Apply::Tls
         | Apply::AclPubsubDefault
         | Apply::AclLog
         | Apply::TrackingTable
@@ -71,8 +74,8 @@ fn append_only(srv: &mut Server) -> bool {
     }
 }
 
-fn listen_again(srv: &mut Server) -> bool {
-    let ok = listen::tcp(srv).is_ok();
+fn listen_again(srv: &mut Server, listen: fn(&mut Server) -> Result<(), ()>) -> bool {
+    let ok = listen(srv).is_ok();
     if ok {
         listen::show_title(srv);
         super::bus::directives(srv);

@@ -472,6 +472,7 @@ fn build(
         clock,
         reactor,
         net: Default::default(),
+        tls: Default::default(),
         process,
         adoption: Default::default(),
         execution: Default::default(),

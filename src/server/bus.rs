@@ -656,7 +656,7 @@ pub fn listen(srv: &mut Server) -> Result<(), ()> {
         );
         return Err(());
     };
-    let Ok(listeners) = super::listen::open(srv, port, EXTRA + BUS) else {
+    let Ok(listeners) = super::listen::listeners(srv, port, EXTRA + BUS) else {
         warning!("Failed listening on port {port} (cluster), aborting.");
         return Err(());
     };

@@ -2,7 +2,7 @@
 
 use super::{
     Server, ServerStates, aof, child, defrag, expire_cycle, jobs, limits, link, master, pause, rewrite,
-    shutdown, targets, tracking,
+    shutdown, targets, tls, tracking,
 };
 use crate::clients::{ClientId, flag};
 use crate::proto::reply::CHUNK;
@@ -67,12 +67,14 @@ pub fn run(srv: &mut Server) {
         databases(srv);
         defrag::tick(srv);
     }
+    tls::cron(srv);
     if srv.execution.owns_data() {
         persistence(srv);
         if srv.cron.loops.is_multiple_of(hz) {
             link::tick(srv);
             master::cron(srv);
             targets::cron(srv);
+            tls::each_second(srv);
         } else if srv.repl.failover.is_in_progress() && srv.cron.loops.is_multiple_of((hz / 10).max(1)) {
             // Clients wait for the new master.
             link::tick(srv);

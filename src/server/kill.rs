@@ -24,6 +24,9 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     tracking::disable(srv, id);
     srv.repl.replicas.leave(id);
     let c = &mut srv.clients[id];
+    if c.has(flag::HANDSHAKING) {
+        srv.tls.handshakes.ended(id);
+    }
     // The buffers are freed at once: eviction kills clients to get their memory.
     if !c.has(flag::EXECUTING) {
         c.conn.out = Reply::new(false);
@@ -73,6 +76,7 @@ pub fn reap(srv: &mut Server) {
             link_client::lost(srv, &c);
         }
         if let Some(s) = &mut c.conn.stream {
+            s.farewell();
             s.deregister(srv.reactor.registry());
             // The child has copies of all descriptors: a mere close would leave the peer waiting.
             if srv.jobs.child.is_some() || !srv.scripting.debugged.is_empty() {

@@ -19,11 +19,11 @@
 use super::main_channel::MainChannel;
 use super::rewrite::ring;
 use super::sync_load::SyncLoad;
-use super::{Server, failover, info, link_client, main_channel, role, sync_load};
+use super::{Server, failover, info, link_client, main_channel, role, sync_load, tls};
 use crate::bio::{self, Handed};
 use crate::clients::ClientId;
 use crate::net::connect::{self, Connecting};
-use crate::net::reactor::{EXTRA, LINK, RDB_CHANNEL};
+use crate::net::reactor::{EXTRA, LINK, RDB_CHANNEL, Ready};
 use crate::net::stream::{Read, Stream, Written};
 use crate::proto::reply_in::{self, ReplyLine};
 use crate::replication::held::Held;
@@ -222,7 +222,9 @@ fn named(srv: &mut Server) {
 fn connect_at(srv: &mut Server, all: &[SocketAddr]) {
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
     let token = if srv.master_link.main.is_open() { RDB_CHANNEL } else { LINK };
-    let begun = connect::start(all, from.as_deref()).and_then(|mut stream| {
+    let secure = srv.config.tls_replication;
+    let begun = connect::start(all, from.as_deref()).and_then(|stream| {
+        let mut stream = if secure { tls::secure(srv, stream, &to.host)? } else { stream };
         stream.register(srv.reactor.registry(), mio::Token(EXTRA + token))?;
         Ok(stream)
     });
@@ -258,6 +260,7 @@ fn close(srv: &mut Server) {
 
 /// Ends a connection to the master.
 pub(super) fn end(srv: &Server, mut stream: Stream) {
+    stream.farewell();
     stream.deregister(srv.reactor.registry());
     // A child has copies of all descriptors: a mere close would leave the master waiting.
     if srv.jobs.child.is_some() {
@@ -282,16 +285,20 @@ pub(super) fn take_connection(srv: &mut Server) -> Option<(Stream, Vec<u8>)> {
 }
 
 /// The connection has signalled.
-pub fn ready(srv: &mut Server) {
+pub fn ready(srv: &mut Server, e: &Ready) {
     match srv.master_link.main.is_open() {
-        true => main_channel::ready(srv),
-        false => channel_ready(srv),
+        true => main_channel::ready(srv, e),
+        false => channel_ready(srv, e),
     }
 }
 
 /// The connection that the machine talks to has signalled.
-pub fn channel_ready(srv: &mut Server) {
-    srv.master_link.pending = srv.master_link.stream.is_some();
+pub fn channel_ready(srv: &mut Server, e: &Ready) {
+    let link = &mut srv.master_link;
+    if let Some(stream) = &mut link.stream {
+        stream.signalled(e);
+        link.pending = true;
+    }
 }
 
 /// Once per pass, outside of commands: reads what has come, and goes on with a load.
@@ -316,7 +323,7 @@ pub fn drive(srv: &mut Server) {
 
 fn read(srv: &mut Server) {
     if srv.repl.link.is_connecting() {
-        let Some(stream) = &srv.master_link.stream else {
+        let Some(stream) = &mut srv.master_link.stream else {
             srv.master_link.pending = false;
             return;
         };

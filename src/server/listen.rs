@@ -1,7 +1,8 @@
-//! Where the server listens: TCP on every address of `bind`, and a unix socket.
+//! Where the server listens: on every address of `bind` with a plain port and one for TLS, and a unix socket.
 //!
 //! ```text
 //! token of a listener:  0 .. n  the TCP listeners, in the order of `bind`      UNIX  the unix socket
+//!                       TLS ..  those that speak TLS, in the same order
 //! ```
 //!
 //! An address that begins with `-` may be missing from this machine. One that cannot be listened on for
@@ -11,31 +12,79 @@ use super::Server;
 use super::info::server_port;
 use crate::config::valid::title_variables;
 use crate::net::listener::{Listener, Refused};
-use crate::net::listeners::UNIX;
+use crate::net::listeners::{Net, PortListeners, TLS, UNIX};
 use crate::notice;
 use crate::sys::{errno, proctitle};
 use crate::warning;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// One of the two kinds of ports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PortKind {
+    Plain,
+    Tls,
+}
+
+impl PortKind {
+    fn port(self, srv: &Server) -> u16 {
+        (match self {
+            PortKind::Plain => srv.config.port,
+            PortKind::Tls => srv.config.tls_port,
+        }) as u16
+    }
+
+    fn of(self, net: &mut Net) -> &mut PortListeners {
+        match self {
+            PortKind::Plain => &mut net.tcp,
+            PortKind::Tls => &mut net.tls,
+        }
+    }
+
+    fn first_token(self) -> usize {
+        match self {
+            PortKind::Plain => 0,
+            PortKind::Tls => TLS,
+        }
+    }
+}
+
 /// Listens on the configured port and addresses, and on nothing else: earlier TCP listeners are closed
 /// first.
 pub fn tcp(srv: &mut Server) -> Result<(), ()> {
-    close_tcp(srv);
-    let port = srv.config.port as u16;
+    open(srv, PortKind::Plain)
+}
+
+/// The same for the port for TLS.
+pub fn tls(srv: &mut Server) -> Result<(), ()> {
+    open(srv, PortKind::Tls)
+}
+
+/// Both, or none.
+pub fn both(srv: &mut Server) -> Result<(), ()> {
+    // What one of them gives up the other may take.
+    close_port(srv, PortKind::Tls);
+    tcp(srv)?;
+    tls(srv).inspect_err(|()| close_port(srv, PortKind::Plain))
+}
+
+fn open(srv: &mut Server, kind: PortKind) -> Result<(), ()> {
+    close_port(srv, kind);
+    let port = kind.port(srv);
     if port == 0 {
         return Ok(());
     }
-    for (given, l) in open(srv, port, 0)? {
-        srv.net.bound.push(given);
-        srv.net.tcp.push(l);
+    for (given, l) in listeners(srv, port, kind.first_token())? {
+        let all = kind.of(&mut srv.net);
+        all.bound.push(given);
+        all.all.push(l);
     }
     Ok(())
 }
 
 /// Listeners for a port on the addresses of `bind`, with the address of each; their tokens count from
 /// `token`.
-pub fn open(srv: &Server, port: u16, token: usize) -> Result<Vec<(String, Listener)>, ()> {
+pub fn listeners(srv: &Server, port: u16, token: usize) -> Result<Vec<(String, Listener)>, ()> {
     let mut all: Vec<(String, Listener)> = Vec::new();
     for given in &srv.config.bind {
         let given = String::from_utf8_lossy(given).into_owned();
@@ -68,11 +117,12 @@ fn no_such_protocol(code: i32) -> bool {
     [ENOPROTOOPT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPFNOSUPPORT, EAFNOSUPPORT].contains(&code)
 }
 
-fn close_tcp(srv: &mut Server) {
-    for mut l in srv.net.tcp.drain(..) {
+fn close_port(srv: &mut Server, kind: PortKind) {
+    let listeners = kind.of(&mut srv.net);
+    for mut l in listeners.all.drain(..) {
         l.deregister(srv.reactor.registry());
     }
-    srv.net.bound.clear();
+    listeners.bound.clear();
 }
 
 /// Listens on the unix socket, if one is configured.
@@ -87,12 +137,17 @@ fn unix(srv: &mut Server) -> Result<(), Refused> {
 
 /// At the start: everywhere, or an error that has been logged.
 pub fn all(srv: &mut Server) -> Result<(), ()> {
+    super::tls::at_start(srv)?;
     if tcp(srv).is_err() {
         warning!("Failed listening on port {} (tcp), aborting.", srv.config.port);
         return Err(());
     }
     if let Err(e) = unix(srv) {
         warning!("Failed opening Unix socket: {e}");
+        return Err(());
+    }
+    if tls(srv).is_err() {
+        warning!("Failed listening on port {} (tls), aborting.", srv.config.tls_port);
         return Err(());
     }
     if srv.net.count() == 0 {
@@ -109,11 +164,15 @@ pub fn log_ready(srv: &Server) {
     if srv.net.unix.is_some() {
         notice!("Ready to accept connections unix");
     }
+    if srv.config.tls_port != 0 {
+        notice!("Ready to accept connections tls");
+    }
 }
 
 /// At the end. Closed sockets let a successor start at once.
 pub fn close(srv: &mut Server) {
-    close_tcp(srv);
+    close_port(srv, PortKind::Plain);
+    close_port(srv, PortKind::Tls);
     let Some(mut l) = srv.net.unix.take() else { return };
     l.deregister(srv.reactor.registry());
     let path = srv.config.unixsocket.clone().unwrap_or_default();
@@ -126,7 +185,8 @@ pub fn close(srv: &mut Server) {
 /// In a child: a successor of its parent may listen while the child still works. The sockets are only
 /// closed, since what is registered is registered for the parent as well.
 pub fn leave(srv: &mut Server) {
-    srv.net.tcp.clear();
+    srv.net.tcp.all.clear();
+    srv.net.tls.all.clear();
     srv.net.unix = None;
 }
 

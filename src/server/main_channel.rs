@@ -15,6 +15,7 @@
 use super::link::{self, Cut};
 use super::{Server, link_client};
 use crate::clients::{ClientId, ClientKind, flag};
+use crate::net::reactor::Ready;
 use crate::net::stream::{Read, Stream, Written};
 use crate::notice;
 use crate::replication::held::Held;
@@ -61,8 +62,12 @@ pub fn park(srv: &mut Server, stream: Option<Stream>, input: Vec<u8>) {
 }
 
 /// The connection has signalled.
-pub fn ready(srv: &mut Server) {
-    srv.master_link.main.pending = true;
+pub fn ready(srv: &mut Server, e: &Ready) {
+    let m = &mut srv.master_link.main;
+    if let Some(stream) = &mut m.stream {
+        stream.signalled(e);
+    }
+    m.pending = true;
 }
 
 pub fn send(srv: &mut Server, bytes: &[u8]) {

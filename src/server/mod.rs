@@ -57,6 +57,7 @@ pub mod slow;
 pub mod switches;
 pub mod sync_load;
 pub mod targets;
+pub mod tls;
 pub mod tracking;
 pub mod transaction;
 pub mod transfer;
@@ -97,6 +98,7 @@ pub struct Server {
     pub clock: Clock,
     pub reactor: Reactor,
     pub net: Net,
+    pub tls: tls::TlsState,
     pub process: process::Process,
     pub adoption: adopt::Adoption,
     pub execution: execution::Execution,

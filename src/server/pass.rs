@@ -15,10 +15,11 @@
 
 use super::{
     Server, auth, batch, before_sleep, blocking, bus, child, client_info, cron, defrag, evict, expire_cycle,
-    kill, link, main_channel, rewrite, sentinel, transfer,
+    kill, link, main_channel, rewrite, sentinel, tls, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
+use crate::net::listeners::TLS;
 use crate::net::reactor::{self, Ready, Source, source};
 use crate::net::stream::{Read, Stream};
 use crate::sys::clock::{mono_ns, ticks};
@@ -90,7 +91,7 @@ fn until_due(srv: &Server, patience: Duration) -> Duration {
     let sliced = srv.expire_cycle.is_under_way() || srv.defrag.is_under_way();
     let busy = srv.execution.between_passes() && (srv.eviction.running || sliced);
     let transfers = srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work);
-    let mut syncs = srv.master_link.has_work() || transfers;
+    let mut syncs = srv.master_link.has_work() || transfers || srv.tls.handshakes.has_ready();
     if let Some(bus) = &srv.bus {
         let wait = bus.next_tick_ms().saturating_sub(mono_ns() / 1_000_000);
         timeout = timeout.min(Duration::from_millis(wait));
@@ -139,6 +140,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     // Nothing that has arrived waits while the loop sleeps.
     while run_arrival(srv) {}
+    if srv.tls.handshakes.has_ready() {
+        tls::drive(srv);
+    }
     if srv.master_link.has_work() && srv.execution.owns_data() {
         link::drive(srv);
     }
@@ -193,8 +197,8 @@ fn cycle_ends(srv: &mut Server) {
 fn handle(srv: &mut Server, e: Ready) {
     match source(e.token) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
-        Source::Extra(reactor::LINK) => link::ready(srv),
-        Source::Extra(reactor::RDB_CHANNEL) => link::channel_ready(srv),
+        Source::Extra(reactor::LINK) => link::ready(srv, &e),
+        Source::Extra(reactor::RDB_CHANNEL) => link::channel_ready(srv, &e),
         Source::Extra(reactor::TRANSFER) => transfer::ready(srv),
         Source::Extra(n) if n >= reactor::SENTINEL => sentinel::ready(srv, n - reactor::SENTINEL),
         Source::Extra(n) if n >= reactor::BUS => bus::ready(srv, n, e.writable),
@@ -202,20 +206,22 @@ fn handle(srv: &mut Server, e: Ready) {
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
             let id = ClientId { index, generation };
-            if e.writable
-                && let Some(c) = srv.clients.get_mut(id)
-                && c.conn.write_blocked
-            {
+            let Some(c) = srv.clients.get_mut(id) else { return };
+            let Some(stream) = &mut c.conn.stream else { return };
+            let allowed = stream.signalled(&e);
+            // The event comes once, and the read that finds the end may be later: the flag keeps it.
+            c.conn.hung_up |= e.closed;
+            if c.has(flag::HANDSHAKING) {
+                if allowed.read {
+                    srv.tls.handshakes.signalled(id, srv.clock.mono_ms);
+                }
+                return;
+            }
+            if allowed.write && c.conn.write_blocked {
                 c.conn.write_blocked = false;
                 srv.clients.wants_write(id);
             }
-            // The event comes once, and the read that finds the end may be later: the flag keeps it.
-            if e.closed
-                && let Some(c) = srv.clients.get_mut(id)
-            {
-                c.conn.hung_up = true;
-            }
-            if e.readable || e.closed {
+            if allowed.read {
                 readable(srv, id);
             }
         }
@@ -240,9 +246,15 @@ fn signalled(srv: &mut Server) {
 }
 
 fn accept(srv: &mut Server, n: usize) {
+    let secure = n >= TLS;
     for _ in 0..ACCEPTS {
+        if secure && !tls::has_room(srv) {
+            srv.net.accept_again_ms = srv.clock.mono_ms + 1;
+            return;
+        }
         let Some(l) = srv.net.listener(n) else { return };
         match l.accept() {
+            Ok(stream) if secure => tls::welcome(srv, stream),
             Ok(stream) => welcome(srv, stream),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -257,8 +269,8 @@ fn accept(srv: &mut Server, n: usize) {
     srv.net.accept_again_ms = srv.clock.mono_ms.max(1);
 }
 
-/// A connection has been accepted. Between the two halves a kind of stream with a handshake has it: the
-/// client then holds a slot and a place in the reactor, and nothing else.
+/// A connection has been accepted. Between the two halves a kind of stream with a handshake has it (`tls`):
+/// the client then holds a slot and a place in the reactor, and nothing else.
 fn welcome(srv: &mut Server, mut stream: Stream) {
     if let Some(why) = refusal(srv, &stream) {
         srv.stats.rejected_connections += 1;
@@ -273,20 +285,29 @@ fn welcome(srv: &mut Server, mut stream: Stream) {
 
 /// The error line for a connection that is not accepted; None for one that is.
 fn refusal(srv: &Server, stream: &Stream) -> Option<&'static str> {
-    let nodes = srv.cluster().map_or(0, |c| c.link_count());
-    if (srv.clients.connected() + nodes) as u64 >= srv.config.maxclients {
+    if is_full(srv) {
         return Some(match srv.bus {
             Some(_) => "-ERR max number of clients + cluster connections reached\r\n",
             None => "-ERR max number of clients reached\r\n",
         });
     }
+    denial(srv, stream)
+}
+
+/// Are there as many clients as `maxclients` allows?
+pub fn is_full(srv: &Server) -> bool {
+    let nodes = srv.cluster().map_or(0, |c| c.link_count());
+    (srv.clients.connected() + nodes) as u64 >= srv.config.maxclients
+}
+
+/// Protected mode: the error line for a client that it does not let in.
+pub fn denial(srv: &Server, stream: &Stream) -> Option<&'static str> {
     let open = !srv.config.protected_mode || auth::passwords(srv) || stream.is_local();
     if open { None } else { Some(DENIED) }
 }
 
-/// Counts the connection, and gives it a slot and its events.
-fn admit(srv: &mut Server, mut stream: Stream) -> Option<ClientId> {
-    srv.stats.connections += 1;
+/// Gives the connection a slot and its events.
+pub fn admit(srv: &mut Server, mut stream: Stream) -> Option<ClientId> {
     stream.tune(srv.config.tcp_keepalive);
     let id = srv.clients.add(Client::new(srv.clock.unix_ms));
     if stream.register(srv.reactor.registry(), mio::Token(id.token())).is_err() {
@@ -297,8 +318,9 @@ fn admit(srv: &mut Server, mut stream: Stream) -> Option<ClientId> {
     Some(id)
 }
 
-/// The connection can speak: its session begins.
-fn greet(srv: &mut Server, id: ClientId) {
+/// The connection can speak: it is counted, and its session begins.
+pub fn greet(srv: &mut Server, id: ClientId) {
+    srv.stats.connections += 1;
     auth::default_user(srv, id);
 }
 

@@ -36,7 +36,11 @@ pub fn take(srv: &mut Server, host: &[u8], port: &[u8], within: Duration) -> io:
         return Ok(Target { used_at, ..kept });
     }
     let number = crate::algo::num::parse_i64(port).and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
-    let dialogue = Dialogue::connect(&String::from_utf8_lossy(host), number, within)?;
+    let contexts = match srv.config.tls_cluster {
+        false => None,
+        true => Some(srv.tls.contexts().ok_or(io::ErrorKind::NotConnected)?),
+    };
+    let dialogue = Dialogue::connect(&String::from_utf8_lossy(host), number, within, contexts)?;
     Ok(Target { dialogue, db: None, used_at })
 }
 

@@ -24,6 +24,8 @@ pub mod signals;
 pub mod startup;
 pub mod supervise;
 pub mod symbols;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod usage;
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod persistence;
 mod replication;
 pub mod server;
 mod stats;
+mod tls;
 
 use super::{Server, sentinel};
 use std::fmt::Write;
@@ -25,6 +26,8 @@ use std::fmt::Write;
 enum In {
     /// INFO without arguments.
     Default,
+    /// The same, on a server with TLS.
+    WithTls,
     /// INFO all.
     All,
     /// Only by its name.
@@ -60,6 +63,7 @@ const SECTIONS: &[Section] = &[
     section(&["cpu"], "CPU", In::Default, cpu::write),
     section(&["module_list", "modules"], "Modules", In::Default, |_, _| {}),
     section(&["commandstats"], "Commandstats", In::All, stats::commands),
+    section(&["tls"], "TLS", In::WithTls, tls::write),
     section(&["errorstats"], "Errorstats", In::Default, stats::errors),
     section(&["latencystats"], "Latencystats", In::All, stats::latencies),
     section(&["cluster"], "Cluster", In::Default, keyspace::cluster),
@@ -95,6 +99,7 @@ pub fn text(srv: &mut Server, args: &[&[u8]]) -> String {
     for s in SECTIONS.iter().filter(exists) {
         let by_place = match s.place {
             In::Default => default || all,
+            In::WithTls => (default || all) && srv.tls.contexts().is_some(),
             In::All => all,
             In::Name => false,
         };

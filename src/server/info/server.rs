@@ -1,6 +1,7 @@
 //! INFO server: the build, the process, where it listens.
 
 use super::{fields, line};
+use crate::net::listeners::PortListeners;
 use crate::server::Server;
 use crate::sys::supervise::SuperviseMode;
 use crate::sys::usage;
@@ -51,20 +52,28 @@ pub fn write(srv: &mut Server, out: &mut String) {
 
 fn listeners(srv: &Server, out: &mut String) {
     if srv.config.port != 0 {
-        let bound: String = srv.net.bound.iter().map(|b| format!(",bind={b}")).collect();
+        let bound = bound(&srv.net.tcp);
         line(out, format_args!("listener0:name=tcp{bound},port={}", srv.config.port));
     }
     if let Some(path) = &srv.config.unixsocket {
         line(out, format_args!("listener1:name=unix,bind={}", String::from_utf8_lossy(path)));
     }
+    if srv.config.tls_port != 0 {
+        let bound = bound(&srv.net.tls);
+        line(out, format_args!("listener2:name=tls{bound},port={}", srv.config.tls_port));
+    }
+}
+
+fn bound(listeners: &PortListeners) -> String {
+    listeners.bound.iter().map(|b| format!(",bind={b}")).collect()
 }
 
 /// One for each version and set of features.
 pub fn build_id() -> String {
     let what = concat!(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-    let jemalloc = cfg!(feature = "jemalloc") as u64;
+    let features = cfg!(feature = "jemalloc") as u64 | (cfg!(feature = "tls") as u64) << 1;
     let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
-    format!("{:016x}", what.bytes().fold(0xcbf2_9ce4_8422_2325 ^ jemalloc, fnv))
+    format!("{:016x}", what.bytes().fold(0xcbf2_9ce4_8422_2325 ^ features, fnv))
 }
 
 /// What `sys::clock` reads for durations: nanoseconds, or the counter.
