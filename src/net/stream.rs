@@ -242,13 +242,8 @@ impl Stream {
 
     /// The two ends as addresses; None for a unix socket, and for one that is not connected.
     pub fn ends(&self) -> (Option<IpAddr>, Option<IpAddr>) {
-        match self {
-            Stream::Tcp(s) => {
-                let ip = |a: io::Result<SocketAddr>| a.ok().map(|a| a.ip().to_canonical());
-                (ip(s.local_addr()), ip(s.peer_addr()))
-            }
-            Stream::Unix(_) => (None, None),
-        }
+        let ip = |a: io::Result<SocketAddr>| a.ok().map(|a| a.ip().to_canonical());
+        self.tcp().map_or((None, None), |s| (ip(s.local_addr()), ip(s.peer_addr())))
     }
 
     /// The peer's address alone.
@@ -261,10 +256,7 @@ impl Stream {
 
     /// Our address alone.
     pub fn local_ip(&self) -> Option<String> {
-        match self {
-            Stream::Tcp(s) => s.local_addr().ok().map(|a| a.ip().to_canonical().to_string()),
-            Stream::Unix(_) => None,
-        }
+        self.ends().0.map(|ip| ip.to_string())
     }
 
     pub fn set_nodelay(&self, on: bool) {

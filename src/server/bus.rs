@@ -398,7 +398,7 @@ pub fn ready(srv: &mut Server, n: usize, writable: bool) {
     };
     let link = *link;
     if frames.connecting {
-        match connect::state(&frames.stream) {
+        match connect::state(&mut frames.stream) {
             Connecting::Pending => return,
             Connecting::Open => {
                 frames.connecting = false;

@@ -222,9 +222,12 @@ fn named(srv: &mut Server) {
 fn connect_at(srv: &mut Server, all: &[SocketAddr]) {
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
     let token = if srv.master_link.main.is_open() { RDB_CHANNEL } else { LINK };
-    let secure = srv.config.tls_replication;
+    let host = srv.repl.link.target().filter(|_| srv.config.tls_replication).map(|t| t.host.clone());
     let begun = connect::start(all, from.as_deref()).and_then(|stream| {
-        let mut stream = if secure { tls::secure(srv, stream, &to.host)? } else { stream };
+        let mut stream = match &host {
+            Some(host) => tls::secure(srv, stream, host)?,
+            None => stream,
+        };
         stream.register(srv.reactor.registry(), mio::Token(EXTRA + token))?;
         Ok(stream)
     });

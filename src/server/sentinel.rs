@@ -385,7 +385,7 @@ pub fn ready(srv: &mut Server, slot: usize) {
     let Some(Some(o)) = mode.slots.get_mut(slot) else { return };
     let id = o.id;
     if !o.open {
-        match connect::state(&o.stream) {
+        match connect::state(&mut o.stream) {
             Connecting::Pending => return,
             Connecting::Failed(_) => return lost(srv, id),
             Connecting::Open => {}
