@@ -46,7 +46,7 @@ mod state;
 mod tests;
 mod view;
 
-pub(crate) use commands::{Bumped, FailoverKind, slot_of};
+pub(crate) use commands::{Bumped, FailoverKind};
 pub(crate) use conf::Corrupt;
 pub(crate) use links::LinkId;
 pub(crate) use nodes::NodeId;

@@ -122,7 +122,7 @@ fn shard_node(out: &mut Reply, node: &ShardNode) {
 }
 
 pub fn links(ctx: &mut Ctx<'_>) -> Done {
-    let links = ask(ctx, |c, env, _| c.links_view(env))?;
+    let links = ask(ctx, |c, _, _| c.links_view())?;
     ctx.out.array(links.len());
     for link in &links {
         let (waiting, room) = ctx.srv.bus.as_ref().map_or((0, 0), |bus| bus.waiting(link.link));

@@ -729,10 +729,10 @@ fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
 }
 
 fn kill_links(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
-    const UNKNOWN: CmdError = CmdError::Msg(&"ERR Unknown node");
-    if ctx.srv.cluster().is_none() {
+    let Some(cluster) = ctx.srv.cluster() else {
         return Err(CmdError::Msg(&"ERR Debug option only available for cluster mode enabled setup!"));
-    }
+    };
+    let known = cluster.knows(ctx.args[4]);
     if !ctx.args[2].eq_ignore_ascii_case(b"kill") {
         return Err(CmdError::Syntax);
     }
@@ -742,7 +742,9 @@ fn kill_links(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
         b"all" => (true, true),
         _ => return Err(CmdError::Syntax),
     };
-    let node = <[u8; 40]>::try_from(ctx.args[4]).map_err(|_| UNKNOWN)?;
+    let node = <[u8; 40]>::try_from(ctx.args[4]).ok().filter(|_| known).ok_or_else(|| {
+        CmdError::text(format!("ERR Unknown node {}", String::from_utf8_lossy(ctx.args[4])))
+    })?;
     bus::event(ctx.srv, Event::KillLinks { node, to, from });
     ok(ctx)
 }

@@ -25,7 +25,8 @@ pub static REPLICATION: &[DirectiveRow] = &[
     word("repl-diskless-load", word_at!(repl_diskless_load: DisklessLoad), "disabled")
         .with(DEBUG | DENY_LOADING),
     uint("repl-ping-replica-period", at!(repl_ping_replica_period), 1..=INT, 10)
-        .alias("repl-ping-slave-period"),
+        .alias("repl-ping-slave-period")
+        .apply(Apply::Cluster),
     uint("repl-timeout", at!(repl_timeout), 1..=INT, 60),
     flag("repl-disable-tcp-nodelay", at!(repl_disable_tcp_nodelay), false),
     memory("repl-backlog-size", at!(repl_backlog_size), 1..=LONG, 1 << 20).apply(Apply::ReplBacklogSize),

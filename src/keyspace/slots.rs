@@ -23,18 +23,19 @@ impl Keyspace {
         if self.slot_len(slot) == 0 {
             return 0;
         }
+        let lazy = self.policy.lazy_server_del;
         let gone = self.dbs[DB].detach(slot);
         for e in gone.iter() {
             self.signal_modified(DB, e.key());
             self.event(DB, e.key(), class::GENERIC, "del");
-            self.propagate_deletion(DB, e.key(), false);
+            self.propagate_deletion(DB, e.key(), lazy);
             if self.awaits(e.key(), e.ty()) {
                 self.fx.push(Effect::Ready { db: DB, key: e.key().into(), ty: e.ty(), gone: true });
             }
             self.dirty += 1;
         }
         let keys = gone.len();
-        self.junk.push((Junk::Dict(Box::new(gone)), false));
+        self.junk.push((Junk::Dict(Box::new(gone)), lazy));
         keys
     }
 }

@@ -75,6 +75,7 @@ fn listen_again(srv: &mut Server) -> bool {
     let ok = listen::tcp(srv).is_ok();
     if ok {
         listen::show_title(srv);
+        super::bus::directives(srv);
     }
     ok
 }

@@ -193,6 +193,7 @@ fn perform(srv: &mut Server, action: Action) {
         Action::FlushAll => {
             super::settle::before_flush(srv, None, false);
             srv.ks.flush(None, false);
+            super::function::flush(srv);
             super::settle::sweep(srv);
         }
         Action::PauseWrites { until } => {
@@ -210,6 +211,10 @@ fn perform(srv: &mut Server, action: Action) {
         Action::Publish { shard, channel, message } => {
             let kind = if shard { SubscriptionKind::Shard } else { SubscriptionKind::Channel };
             pubsub::publish(&mut srv.pubsub, &mut srv.clients, kind, &channel, &message);
+        }
+        Action::Fatal(text) => {
+            warning!("{text}");
+            std::process::exit(1);
         }
         // No module listens.
         Action::Module { .. } => {}
@@ -586,6 +591,7 @@ fn settings(srv: &Server) -> Settings {
         tls_replication: c.tls_replication,
         endpoint: c.cluster_preferred_endpoint_type,
         max_bulk: c.proto_max_bulk_len,
+        exit_on_failed_save: false,
     }
 }
 
