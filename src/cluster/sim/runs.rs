@@ -149,8 +149,11 @@ impl Doubles {
     }
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 fn seeds(runs: u64) -> impl Iterator<Item = u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("FIRST_SEED").unwrap_or(1);
     (first..first + number("SEEDS").unwrap_or(runs)).inspect(|seed| println!("seed {seed}"))
 }
@@ -225,6 +228,8 @@ fn a_manual_failover_loses_no_write() {
         let mut w = World::cluster(seed, 3, 2, 3000);
         let replica = 3;
         let (mut asked, mut done) = (false, false);
+        // Slower than the writes come.
+        w.copied_at_most = 1;
         for _ in 0..400 {
             w.run(10);
             w.write((w.now % 5000) as u16);
@@ -355,7 +360,7 @@ fn a_full_disk_takes_the_vote_and_not_the_service() {
 
 #[test]
 fn a_big_cluster_meets_and_survives() {
-    let (masters, timeout) = (20, 3000);
+    let (masters, timeout) = (number("MASTERS").unwrap_or(20) as usize, 3000);
     let mut w = World::cluster(7, masters, 1, timeout);
     w.longest_delay = 20;
     (0..masters / 2 - 1).for_each(|m| w.kill(m, false));
@@ -363,9 +368,9 @@ fn a_big_cluster_meets_and_survives() {
     let slots: Vec<u16> = (0..masters).map(|m| shard_slots(m, masters).0).collect();
     while !slots.iter().all(|s| w.serving(*s) == 1) {
         w.run(100);
-        assert!(w.now - start < 40_000, "half of the masters are replaced");
+        assert!(w.now - start < 40_000 + 500 * masters as u64, "half of the masters are replaced");
     }
-    println!("nine masters at once: {} ms", w.now - start);
+    println!("{} masters at once: {} ms", masters / 2 - 1, w.now - start);
     w.calm();
     w.agree_within(30_000, "after the calm");
 }
