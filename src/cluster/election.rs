@@ -67,10 +67,13 @@ impl Cluster {
             return;
         }
         let (now, timeout) = (cx.now(), self.settings.node_timeout);
-        let limit = self.settings.repl_ping_period * 1000 + timeout * self.settings.validity_factor;
+        let factor = self.settings.validity_factor;
+        let limit = timeout
+            .saturating_mul(factor)
+            .saturating_add(self.settings.repl_ping_period.saturating_mul(1000));
         let age = cx.env.data_age.unwrap_or(u64::MAX);
         let age = if age > timeout { age - timeout } else { age };
-        if !manual && self.settings.validity_factor > 0 && age > limit {
+        if !manual && factor > 0 && age > limit {
             return self.cannot(Obstacle::DataAge, cx);
         }
         let valid = (2 * timeout).max(2000);
@@ -179,7 +182,7 @@ impl Cluster {
             return;
         }
         self.begin_claim();
-        self.current_epoch += 1;
+        self.current_epoch = self.current_epoch.saturating_add(1);
         let epoch = self.current_epoch;
         self.election.epoch = epoch;
         self.election.sent = true;

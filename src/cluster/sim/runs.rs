@@ -62,6 +62,13 @@ impl World {
         self.machines[m].cluster.as_ref().is_some_and(Cluster::is_master)
     }
 
+    fn sees_as_replica(&self, m: usize, name: &str) -> bool {
+        let cluster = self.machines[m].cluster.as_ref().expect("it runs");
+        let name = name.as_bytes().try_into().expect("a name");
+        let id = cluster.nodes.find(&name).expect("it is known");
+        cluster.nodes.get(id).is_some_and(|n| n.is_replica())
+    }
+
     fn any(&mut self) -> usize {
         self.rng.index(self.machines.len())
     }
@@ -230,6 +237,9 @@ fn a_manual_failover_loses_no_write() {
         let (mut asked, mut done) = (false, false);
         // Slower than the writes come.
         w.copied_at_most = 1;
+        w.longest_delay = 150;
+        let old = w.name(0);
+        let mut knows = vec![false; w.machines.len()];
         for _ in 0..400 {
             w.run(10);
             w.write((w.now % 5000) as u16);
@@ -238,6 +248,12 @@ fn a_manual_failover_loses_no_write() {
                 begun.expect("it runs").expect("its master is there");
             }
             done |= w.is_master(replica);
+            for (m, knows) in knows.iter_mut().enumerate() {
+                // What the other link brings late does not turn it back.
+                let is_replica = w.sees_as_replica(m, &old);
+                assert!(is_replica || !*knows, "{m} takes the old master for one again");
+                *knows = is_replica;
+            }
         }
         assert!(done, "it takes over within seconds");
         w.agree_within(30_000, "after the failover");
