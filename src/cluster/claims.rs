@@ -72,10 +72,10 @@ impl Cluster {
     pub(super) fn take_claims(&mut self, id: NodeId, header: &Header<'_>, stale: bool, cx: &mut Cx<'_>) {
         let Some(node) = self.nodes.get(id) else { return };
         let speaks_for = header.master.map_or(Some(id), |name| self.nodes.find(name));
-        let claimed = SlotSet::of_bytes(header.slots);
-        if speaks_for.and_then(|n| self.nodes.get(n)).is_none_or(|n| n.slots == claimed) {
+        if speaks_for.and_then(|n| self.nodes.get(n)).is_none_or(|n| n.slots.is(header.slots)) {
             return;
         }
+        let claimed = SlotSet::of_bytes(header.slots);
         let master = node.is_master() && header.master.is_none();
         if master && !stale {
             self.take_slots(id, header.config_epoch, &claimed, cx);

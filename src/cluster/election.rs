@@ -3,7 +3,7 @@
 //! ```text
 //!  FAIL ─► delay by rank ─► epoch + 1 on disk ─► AUTH_REQUEST to all ─► majority of AUTH_ACK ─► master
 //!              ▲                                       └ no majority in time: expired ┐
-//!              └───────────────────────── after twice that time ─────────────────────┘
+//!              └─────────────────────────────── a little later ──────────────────────┘
 //! ```
 
 use super::nodes::{Node, NodeId};
@@ -15,9 +15,11 @@ use crate::sys::log::Level;
 
 /// So that FAIL reaches all voters before the first request does.
 const DELAY: u64 = 500;
-const RANDOM_DELAY: u64 = 500;
+const RANDOM_DELAY: u64 = 200;
 /// For each sibling with newer data.
 const RANK_DELAY: u64 = 1000;
+/// For siblings with the same data that come first: or they would split the votes.
+const TIE_DELAY: u64 = 300;
 /// For each other master that has failed and comes first: elections do not split the votes of one epoch.
 const FAILED_DELAY: u64 = 500;
 const RELOG: u64 = 10_000;
@@ -38,6 +40,8 @@ pub(super) struct Election {
     sent: bool,
     epoch: u64,
     rank: u64,
+    /// Other masters whose elections come first.
+    failed_before: u64,
     votes: Vec<NodeId>,
     obstacle: Option<Obstacle>,
     told_at: Option<u64>,
@@ -63,15 +67,19 @@ impl Cluster {
             return;
         }
         let (now, timeout) = (cx.now(), self.settings.node_timeout);
-        let limit = self.settings.repl_ping_period * 1000 + timeout * self.settings.validity_factor;
+        let factor = self.settings.validity_factor;
+        let limit = timeout
+            .saturating_mul(factor)
+            .saturating_add(self.settings.repl_ping_period.saturating_mul(1000));
         let age = cx.env.data_age.unwrap_or(u64::MAX);
         let age = if age > timeout { age - timeout } else { age };
-        if !manual && self.settings.validity_factor > 0 && age > limit {
+        if !manual && factor > 0 && age > limit {
             return self.cannot(Obstacle::DataAge, cx);
         }
         let valid = (2 * timeout).max(2000);
         let waited = |at: u64| now.checked_sub(at);
-        let over = |at| waited(at).is_some_and(|age| age > 2 * valid);
+        // By then upstream's voters would vote for another replica of this master.
+        let over = |at| waited(at).is_some_and(|age| age > valid + DELAY);
         let Some(at) = self.election.at.filter(|at| !over(*at)) else {
             return self.schedule(cx);
         };
@@ -101,7 +109,9 @@ impl Cluster {
             true => 0,
             false => {
                 let random = self.rng.below(RANDOM_DELAY);
-                DELAY + random + RANK_DELAY * rank + FAILED_DELAY * self.failed_before_mine()
+                self.election.failed_before = self.failed_before_mine();
+                let others = RANK_DELAY * rank + FAILED_DELAY * self.election.failed_before;
+                DELAY + random + others + TIE_DELAY * self.ties(cx.env.offset)
             }
         };
         self.election.at = Some(now + delay);
@@ -126,19 +136,37 @@ impl Cluster {
         siblings.filter(|n| !n.flags.has(apart) && n.offset > offset).count() as u64
     }
 
+    fn ties(&self, offset: u64) -> u64 {
+        let me = self.nodes.myself();
+        let Some(master) = me.master.and_then(|m| self.nodes.get(m)) else { return 0 };
+        let apart = Flags::MYSELF.with(Flags::NOFAILOVER).with(Flags::FAIL);
+        let siblings = master.replicas.iter().filter_map(|r| self.nodes.get(*r));
+        let before = |n: &&Node| !n.flags.has(apart) && n.offset == offset && n.name < me.name;
+        siblings.filter(before).count() as u64
+    }
+
     fn failed_before_mine(&self) -> u64 {
         let Some(master) = self.nodes.master_of(self.nodes.me()) else { return 0 };
         let (at, near) = (master.failed_at.unwrap_or(0), self.settings.node_timeout);
-        // Those that have failed together with it, not those that have no replica for long.
-        let together = |n: &Node| n.failed_at.is_some_and(|other| at.abs_diff(other) <= near);
-        let before = |n: &Node| n.is_voter() && n.is_failed() && together(n) && n.name < master.name;
+        // Those that fail together with it, not those that have no replica for long.
+        let long_ago = |n: &Node| n.failed_at.is_some_and(|other| at.abs_diff(other) > near);
+        let fails = |n: &Node| n.flags.has(Flags::PFAIL) || n.is_failed() && !long_ago(n);
+        let before = |n: &Node| n.is_voter() && fails(n) && n.name < master.name;
         self.nodes.iter().filter(|(_, n)| before(n)).count() as u64
     }
 
     /// The siblings may have told of newer data since the delay was reckoned.
     fn update_rank(&mut self, at: u64, cx: &mut Cx<'_>) -> u64 {
+        if self.election.sent || self.manual.is_on() {
+            return at;
+        }
+        // Others may have been found failing, too.
+        let failed = self.failed_before_mine().max(self.election.failed_before);
+        let at = at + FAILED_DELAY * (failed - self.election.failed_before);
+        self.election.failed_before = failed;
+        self.election.at = Some(at);
         let rank = self.rank(cx.env.offset);
-        if self.election.sent || self.manual.is_on() || rank <= self.election.rank {
+        if rank <= self.election.rank {
             return at;
         }
         let added = (rank - self.election.rank) * RANK_DELAY;
@@ -154,7 +182,7 @@ impl Cluster {
             return;
         }
         self.begin_claim();
-        self.current_epoch += 1;
+        self.current_epoch = self.current_epoch.saturating_add(1);
         let epoch = self.current_epoch;
         self.election.epoch = epoch;
         self.election.sent = true;

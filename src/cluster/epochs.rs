@@ -16,7 +16,7 @@ impl Cluster {
             return None;
         }
         self.begin_claim();
-        self.current_epoch += 1;
+        self.current_epoch = self.current_epoch.saturating_add(1);
         let epoch = self.current_epoch;
         self.nodes.myself_mut().config_epoch = epoch;
         cx.log(Level::Notice, format!("New configEpoch set to {epoch}"));
@@ -33,7 +33,7 @@ impl Cluster {
         }
         let shown = other.shown();
         self.begin_claim();
-        self.current_epoch += 1;
+        self.current_epoch = self.current_epoch.saturating_add(1);
         let epoch = self.current_epoch;
         self.nodes.myself_mut().config_epoch = epoch;
         let text =

@@ -24,7 +24,7 @@ impl Cluster {
         for id in self.nodes.ids() {
             self.reconnect(id, cx);
         }
-        if self.iteration % 10 == 0 {
+        if self.iteration.is_multiple_of(10) {
             self.ping_oldest(cx);
         }
         for id in self.nodes.ids() {

@@ -96,12 +96,14 @@ impl Cluster {
         let reports = self.count_reports(id, now);
         let tls = self.settings.tls_cluster;
         let Some(node) = self.nodes.get_mut(id) else { return };
-        if !doubtful && node.ping_sent.is_none() && reports == 0 {
-            if let Some(at) = cx.mono(u64::from(entry.pong_received) * 1000, AHEAD_MS) {
-                if entry.pong_received > 0 && node.pong_received.is_none_or(|known| known < at) {
-                    node.pong_received = Some(at);
-                }
-            }
+        let pong = u64::from(entry.pong_received) * 1000;
+        if !doubtful
+            && pong > 0
+            && node.ping_sent.is_none()
+            && reports == 0
+            && let Some(at) = cx.mono(pong, AHEAD_MS)
+        {
+            node.pong_received = node.pong_received.max(Some(at));
         }
         let there = (entry.ip, (entry.port, entry.other_port), entry.bus_port);
         let reached = !doubtful && !entry.flags.has(Flags::NOADDR) && entry.bus_port != 0;

@@ -326,10 +326,11 @@ impl Cluster {
             _ => Body::Ping(entries, exts),
         };
         let block = self.block(&body, cx);
-        if kind == Kind::Ping && !inbound {
-            if let Some(node) = peer.and_then(|n| self.nodes.get_mut(n)) {
-                node.ping_sent = Some(cx.now());
-            }
+        if kind == Kind::Ping
+            && !inbound
+            && let Some(node) = peer.and_then(|n| self.nodes.get_mut(n))
+        {
+            node.ping_sent = Some(cx.now());
         }
         self.send(link, kind, block, cx);
     }

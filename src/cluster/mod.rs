@@ -155,6 +155,16 @@ pub(crate) struct Settings {
     pub exit_on_failed_save: bool,
 }
 
+impl Settings {
+    /// Times that can be reckoned with: the rows allow all that fits.
+    fn bounded(mut self) -> Settings {
+        const YEARS: u64 = 1 << 40;
+        self.node_timeout = self.node_timeout.min(YEARS);
+        self.ping_interval = self.ping_interval.min(YEARS);
+        self
+    }
+}
+
 // ---- what comes out ------------------------------------------------------------------------------
 
 /// To be done in this order.
@@ -314,7 +324,7 @@ impl Cluster {
 
     fn of(settings: Settings, rng: Rng, me: Node) -> Cluster {
         let mut cluster = Cluster {
-            settings,
+            settings: settings.bounded(),
             announced_ip: None,
             rng,
             nodes: Nodes::new(me),
@@ -400,7 +410,7 @@ impl Cluster {
     // ---- directives ------------------------------------------------------------------------------
 
     fn set_directives(&mut self, settings: Settings, cx: &mut Cx<'_>) {
-        self.settings = settings;
+        self.settings = settings.bounded();
         self.announce();
         if let Some(text) = self.settings.announce_ip.as_ref().filter(|_| self.announced_ip.is_none()) {
             let text = format!("cluster-announce-ip {text} is not an address, and not announced");

@@ -330,10 +330,11 @@ impl Cluster {
         node.flags.set(Flags::REPLICA, false);
         node.flags.set(Flags::MASTER, true);
         self.nodes.set_master(id, None);
-        if followed && id != me {
-            if let Some(node) = self.nodes.get_mut(id) {
-                node.flags.set(Flags::MIGRATE_TO, true);
-            }
+        if followed
+            && id != me
+            && let Some(node) = self.nodes.get_mut(id)
+        {
+            node.flags.set(Flags::MIGRATE_TO, true);
         }
         self.saves.due = true;
         self.due.state = true;

@@ -13,13 +13,14 @@
 //! - two masters serve one slot for no longer than a cut-off one needs to notice;
 //! - after the calm all nodes tell the same of owners, roles, shards and epochs.
 //!
-//! `SEEDS` and `FIRST_SEED` ask for more. A failing seed is printed.
+//! `SEEDS`, `FIRST_SEED` and `MASTERS` (of the big cluster) ask for more. A failing seed is printed.
 
 mod runs;
 
 use super::{Action, Cluster, Env, Event, LinkId, Now, Settings};
 use crate::algo::rng::Rng;
 use crate::proto::bus::{self, Body};
+use crate::sys::log::Level;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -66,8 +67,11 @@ struct Conn {
     ends: [usize; 2],
     links: [Option<LinkId>; 2],
     open: bool,
+    ready: bool,
     /// When the last packet of each direction arrives: they do not overtake each other.
     last: [u64; 2],
+    /// What was sent before it was open.
+    early: Vec<Arc<[u8]>>,
     /// What waits for the end of a cut, by direction.
     stuck: [Vec<Arc<[u8]>>; 2],
 }
@@ -113,6 +117,7 @@ struct World {
     /// Acknowledged writes: slot, number.
     acked: Vec<(u16, u64)>,
     written: u64,
+    copied_at_most: usize,
     checks_disk: bool,
 }
 
@@ -170,6 +175,7 @@ impl World {
             logs: Vec::new(),
             acked: Vec::new(),
             written: 0,
+            copied_at_most: 20,
             checks_disk: false,
             rng,
         }
@@ -232,6 +238,9 @@ impl World {
                 let link = self.conns[conn].links[0].filter(|_| self.conns[conn].open);
                 if let Some(link) = link {
                     let local = Some(self.machines[m].ip);
+                    self.conns[conn].ready = true;
+                    let early = std::mem::take(&mut self.conns[conn].early);
+                    early.into_iter().for_each(|block| self.transmit(conn, 0, block));
                     self.event(m, Event::Dialed { link, local });
                 }
             }
@@ -356,6 +365,7 @@ impl World {
 
     fn perform(&mut self, m: usize, action: Action) {
         match action {
+            Action::Log(Level::Debug, _) => {}
             Action::Log(_, text) => {
                 if let Some(rest) = text.strip_prefix("configEpoch set to ")
                     && let Some(epoch) = rest.strip_suffix(" after successful failover")
@@ -420,7 +430,9 @@ impl World {
             ends: [m, to],
             links: [Some(link), None],
             open: true,
+            ready: false,
             last: [0; 2],
+            early: Vec::new(),
             stuck: [Vec::new(), Vec::new()],
         });
         let conn = self.conns.len() - 1;
@@ -452,7 +464,14 @@ impl World {
         self.look_at_claims(m, &block);
         let Some(conn) = self.machines[m].conns.get(&link).copied() else { return };
         let end = self.end(conn, m, link);
-        let to = self.conns[conn].ends[1 - end];
+        if end == 0 && !self.conns[conn].ready {
+            return self.conns[conn].early.push(block);
+        }
+        self.transmit(conn, end, block);
+    }
+
+    fn transmit(&mut self, conn: usize, end: usize, block: Arc<[u8]>) {
+        let (m, to) = (self.conns[conn].ends[end], self.conns[conn].ends[1 - end]);
         if self.cut[m][to] {
             return self.conns[conn].stuck[end].push(block);
         }
@@ -541,7 +560,7 @@ impl World {
         machine.heard_at = self.now;
         // Some at a time; another history is copied whole.
         let same = log.starts_with(&machine.log);
-        let most = machine.log.len() + 1 + self.rng.index(20);
+        let most = machine.log.len() + 1 + self.rng.index(self.copied_at_most);
         machine.log = if same { log[..log.len().min(most)].to_vec() } else { log };
         machine.filled = filled;
         let now = self.now_of(m);
@@ -653,9 +672,16 @@ impl World {
                 return;
             }
         }
-        let tail: Vec<String> =
-            self.logs.iter().rev().take(80).rev().map(|(t, m, l)| format!("{t} {m}: {l}")).collect();
-        let differ = self.differs();
-        panic!("{why}: no agreement:\n{}\nlog:\n{}", differ.unwrap_or_default(), tail.join("\n"));
+        panic!("{why}: no agreement:\n{}", self.differs().unwrap_or_default());
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (at, m, line) in self.logs.iter().skip(self.logs.len().saturating_sub(400)) {
+                eprintln!("{at} {m}: {line}");
+            }
+        }
     }
 }

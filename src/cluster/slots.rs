@@ -74,6 +74,11 @@ impl SlotSet {
         each(self.words())
     }
 
+    pub fn is(&self, bytes: &SlotBytes) -> bool {
+        let (chunks, _) = bytes.as_chunks::<8>();
+        self.words().iter().zip(chunks).all(|(word, chunk)| word.to_le_bytes() == *chunk)
+    }
+
     pub fn of_bytes(bytes: &SlotBytes) -> SlotSet {
         let mut words = Box::new([0; 256]);
         let (chunks, _) = bytes.as_chunks::<8>();
@@ -95,12 +100,23 @@ impl SlotSet {
 
     /// Runs of slots that follow each other, both ends included.
     pub fn ranges(&self) -> Vec<(u16, u16)> {
-        let mut ranges: Vec<(u16, u16)> = Vec::new();
-        for slot in self.iter() {
-            match ranges.last_mut() {
-                Some((_, end)) if *end + 1 == slot => *end = slot,
-                _ => ranges.push((slot, slot)),
+        let (words, mut ranges, mut slot) = (self.words(), Vec::new(), 0);
+        while slot < SLOTS {
+            let rest = words[usize::from(slot >> 6)] >> (slot & 63);
+            if rest == 0 {
+                slot = (slot | 63) + 1;
+                continue;
             }
+            let start = slot + rest.trailing_zeros() as u16;
+            slot = start;
+            while slot < SLOTS {
+                let ones = (words[usize::from(slot >> 6)] >> (slot & 63)).trailing_ones() as u16;
+                slot += ones;
+                if ones == 0 || slot & 63 != 0 {
+                    break;
+                }
+            }
+            ranges.push((start, slot - 1));
         }
         ranges
     }
@@ -150,7 +166,7 @@ mod tests {
     fn a_set_is_as_its_twin() {
         let (mut set, mut twin, mut rng) = (SlotSet::default(), BTreeSet::new(), Rng::seeded(2));
         for round in 0..20_000 {
-            let slot = (rng.index(100) * 17) as u16;
+            let slot = (rng.index(100) * [1, 17, 165][round / 4000 % 3]) as u16;
             if rng.index(2) == 0 {
                 assert_eq!(set.insert(slot), twin.insert(slot));
             } else {
@@ -160,6 +176,9 @@ mod tests {
             if round % 1000 == 0 {
                 assert!(set.iter().eq(twin.iter().copied()));
                 assert_eq!(SlotSet::of_bytes(&set.to_bytes()), set);
+                let runs = set.ranges().into_iter().flat_map(|(start, end)| start..=end);
+                assert!(runs.eq(twin.iter().copied()));
+                assert!(set.is(&set.to_bytes()) && (set.count() == 0 || !set.is(&[0; 2048])));
             }
         }
         twin.iter().for_each(|slot| assert!(set.remove(*slot)));

@@ -67,11 +67,9 @@ impl Cluster {
         if master && !self.state.is_ok && now.saturating_sub(first) < WRITABLE_DELAY {
             return;
         }
-        let served = |slot| {
-            let owner = self.slots.owner(slot).and_then(|id| self.nodes.get(id));
-            owner.is_some_and(|n| !n.is_failed())
-        };
-        let mut ok = !self.settings.require_full_coverage || (0..SLOTS).all(served);
+        let alive = self.nodes.iter().filter(|(_, n)| !n.is_failed());
+        let served: u16 = alive.map(|(_, n)| n.slots.count()).sum();
+        let mut ok = !self.settings.require_full_coverage || served == SLOTS;
         if reached < self.quorum() {
             ok = false;
             self.state.in_minority = Some(now);

@@ -62,6 +62,13 @@ impl World {
         self.machines[m].cluster.as_ref().is_some_and(Cluster::is_master)
     }
 
+    fn sees_as_replica(&self, m: usize, name: &str) -> bool {
+        let cluster = self.machines[m].cluster.as_ref().expect("it runs");
+        let name = name.as_bytes().try_into().expect("a name");
+        let id = cluster.nodes.find(&name).expect("it is known");
+        cluster.nodes.get(id).is_some_and(|n| n.is_replica())
+    }
+
     fn any(&mut self) -> usize {
         self.rng.index(self.machines.len())
     }
@@ -149,8 +156,11 @@ impl Doubles {
     }
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 fn seeds(runs: u64) -> impl Iterator<Item = u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("FIRST_SEED").unwrap_or(1);
     (first..first + number("SEEDS").unwrap_or(runs)).inspect(|seed| println!("seed {seed}"))
 }
@@ -225,6 +235,11 @@ fn a_manual_failover_loses_no_write() {
         let mut w = World::cluster(seed, 3, 2, 3000);
         let replica = 3;
         let (mut asked, mut done) = (false, false);
+        // Slower than the writes come.
+        w.copied_at_most = 1;
+        w.longest_delay = 150;
+        let old = w.name(0);
+        let mut knows = vec![false; w.machines.len()];
         for _ in 0..400 {
             w.run(10);
             w.write((w.now % 5000) as u16);
@@ -233,6 +248,12 @@ fn a_manual_failover_loses_no_write() {
                 begun.expect("it runs").expect("its master is there");
             }
             done |= w.is_master(replica);
+            for (m, knows) in knows.iter_mut().enumerate() {
+                // What the other link brings late does not turn it back.
+                let is_replica = w.sees_as_replica(m, &old);
+                assert!(is_replica || !*knows, "{m} takes the old master for one again");
+                *knows = is_replica;
+            }
         }
         assert!(done, "it takes over within seconds");
         w.agree_within(30_000, "after the failover");
@@ -355,7 +376,7 @@ fn a_full_disk_takes_the_vote_and_not_the_service() {
 
 #[test]
 fn a_big_cluster_meets_and_survives() {
-    let (masters, timeout) = (20, 3000);
+    let (masters, timeout) = (number("MASTERS").unwrap_or(20) as usize, 3000);
     let mut w = World::cluster(7, masters, 1, timeout);
     w.longest_delay = 20;
     (0..masters / 2 - 1).for_each(|m| w.kill(m, false));
@@ -363,9 +384,9 @@ fn a_big_cluster_meets_and_survives() {
     let slots: Vec<u16> = (0..masters).map(|m| shard_slots(m, masters).0).collect();
     while !slots.iter().all(|s| w.serving(*s) == 1) {
         w.run(100);
-        assert!(w.now - start < 40_000, "half of the masters are replaced");
+        assert!(w.now - start < 40_000 + 500 * masters as u64, "half of the masters are replaced");
     }
-    println!("nine masters at once: {} ms", w.now - start);
+    println!("{} masters at once: {} ms", masters / 2 - 1, w.now - start);
     w.calm();
     w.agree_within(30_000, "after the calm");
 }

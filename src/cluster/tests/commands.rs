@@ -380,6 +380,27 @@ fn what_is_announced_shows_at_once() {
 }
 
 #[test]
+fn the_greatest_directives_and_epochs_are_reckoned_with() {
+    let (mut b, m, mut v, _) = replica();
+    b.on(Event::Directives(Box::new(Settings {
+        node_timeout: u64::MAX,
+        ping_interval: u64::MAX,
+        validity_factor: u64::MAX,
+        repl_ping_period: u64::MAX,
+        migration_barrier: u64::MAX,
+        max_bulk: u64::MAX,
+        ..settings()
+    })));
+    b.node.current_epoch = u64::MAX - 1;
+    b.age = Some(u64::MAX);
+    b.hears(&mut v, &Body::Fail(&m.name));
+    b.pass(2000);
+    assert!(b.logged("Starting a failover election for epoch 18446744073709551615."));
+    b.run(|c, env, out| c.bump_epoch(env, out)).expect("there is none left, but no panic");
+    b.pinged(&mut v);
+}
+
+#[test]
 fn info_and_links_count() {
     let (mut b, x, y) = three();
     let text = b.node.info_text();
