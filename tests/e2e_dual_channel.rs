@@ -591,6 +591,30 @@ fn a_replica_keeps_no_more_than_its_limit_and_loses_nothing() {
 }
 
 #[test]
+fn what_was_kept_waits_for_a_pause_and_stays_in_order() {
+    let (srv, master, file) = (Server::with(&OPEN), Master::new(), snapshot());
+    let mut r = srv.connect();
+    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    let (mut main, mut rdb) = master.asked();
+    main.send(b"+CONTINUE\r\n");
+    let count = |from: u64, to: u64| {
+        let one = |n: u64| request(&["RPUSH", "order", &n.to_string()]);
+        (from..to).flat_map(one).collect::<Vec<u8>>()
+    };
+    main.send(&stream(&["SELECT 0"]));
+    let first = count(0, 30_000);
+    main.send(&first);
+    wait_until("much of it", || r.figure("replicas_repl_buffer_size") > 1_000_000);
+    r.run("CLIENT PAUSE 300 ALL");
+    rdb.send(&[&head()[..], &file, MARK.as_bytes()].concat());
+    main.send(&count(30_000, 40_000));
+    wait_until("all of it", || r.run("LLEN order") == Int(40_000));
+    let all: Vec<String> = r.run("LRANGE order 0 -1").items().iter().map(Value::text).collect();
+    assert!(all.iter().enumerate().all(|(n, text)| *text == n.to_string()));
+    assert_eq!(r.figure("unexpected_error_replies"), 0);
+}
+
+#[test]
 fn an_order_in_any_state_ends_both_connections() {
     let (srv, master, file) = (Server::with(&OPEN), Master::new(), snapshot());
     let mut r = srv.connect();
@@ -678,6 +702,41 @@ fn cuts(master: &Server, replica: &Server, rounds: usize) {
     load.end();
     same(&mut m, &mut r);
     assert_eq!(m.figure("replicas_waiting_psync"), 0);
+}
+
+/// A master that dies in the middle of a sync, and comes back with other data.
+fn dies(mut master: Server) {
+    let replica = Server::with(&OPEN);
+    let mut r = replica.connect();
+    follow(&mut r, &master);
+    for round in 0..3 {
+        up(&mut r);
+        let mut m = master.connect();
+        m.run("CONFIG SET rdb-key-save-delay 1000");
+        fill(&mut m, 2000);
+        m.run("DEBUG CHANGE-REPL-ID");
+        r.run("CLIENT KILL TYPE master");
+        wait_until("both channels", || {
+            let info = m.run("INFO replication").text();
+            info.contains("type=main-channel") && info.contains("type=rdb-channel")
+        });
+        m.run(&format!("SET round {round}"));
+        master.kill();
+        master.restart();
+    }
+    let mut m = master.connect();
+    m.run("SET the last");
+    up(&mut r);
+    same(&mut m, &mut r);
+    assert_eq!(r.run("DBSIZE"), Int(1));
+}
+
+#[test]
+fn a_master_that_dies_in_the_middle_is_followed_when_it_is_back() {
+    dies(Server::with(&OPEN));
+    if let Some(real) = Server::valkey(&OPEN) {
+        dies(real);
+    }
 }
 
 #[test]

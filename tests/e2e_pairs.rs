@@ -108,6 +108,8 @@ fn ours_with_ours() {
         let o = options(sends, loads);
         pair(&Server::with(&o), &Server::with(&o), 100 + n as u64);
     }
+    let two = [&OPEN[..], &["--dual-channel-replication-enabled", "yes"]].concat();
+    pair(&Server::with(&two), &Server::with(&two), 110);
 }
 
 #[test]

@@ -50,15 +50,20 @@ fn write_beside(port: u16, stop: Arc<AtomicBool>) -> thread::JoinHandle<()> {
     })
 }
 
-fn sync(master: &Server, replica: &Server, keys: usize) -> Costs {
+/// One sync, which `begin` asks for: with the connections to master and replica.
+fn sync(master: &Server, replica: &Server, begin: impl FnOnce(&mut Conn, &mut Conn)) -> Costs {
     let (mut m, mut r) = (master.connect(), replica.connect());
-    m.run(&format!("DEBUG POPULATE {keys} key 100"));
+    let before = m.figure("sync_full");
+    // The peak begins anew.
+    fs::write(format!("/proc/{}/clear_refs", replica.pid()), "5").expect("a process of ours");
     let stop = Arc::new(AtomicBool::new(false));
     let writer = write_beside(master.port, stop.clone());
     let pingers = [Pinger::start(master.port), Pinger::start(replica.port)];
     let begun = Instant::now();
-    r.run(&format!("REPLICAOF 127.0.0.1 {}", master.port));
-    wait_until("the sync", || r.info("master_link_status").as_deref() == Some("up"));
+    begin(&mut m, &mut r);
+    wait_until("the sync", || {
+        r.info("master_link_status").as_deref() == Some("up") && m.figure("sync_full") > before
+    });
     let took = begun.elapsed();
     stop.store(true, Ordering::Relaxed);
     writer.join().expect("the writer ends");
@@ -66,6 +71,18 @@ fn sync(master: &Server, replica: &Server, keys: usize) -> Costs {
     let peak = memory(replica, "VmHWM");
     let [master, replica_waits] = pingers.map(Pinger::end);
     Costs { took, master, replica: replica_waits, peak, rests: memory(replica, "VmRSS") }
+}
+
+/// A sync to an empty replica, and one to a replica that has data.
+fn both(master: &Server, replica: &Server, keys: usize) -> [Costs; 2] {
+    master.connect().run(&format!("DEBUG POPULATE {keys} key 100"));
+    let order = format!("REPLICAOF 127.0.0.1 {}", master.port);
+    let first = sync(master, replica, |_, r| drop(r.run(&order)));
+    let again = sync(master, replica, |m, r| {
+        m.run("DEBUG CHANGE-REPL-ID");
+        r.run("CLIENT KILL TYPE master");
+    });
+    [first, again]
 }
 
 type Make = fn(&[&str]) -> Option<Server>;
@@ -91,17 +108,18 @@ fn what_a_full_sync_costs() {
             }
             let options = [&["--enable-debug-command", "yes"], options].concat();
             let (Some(master), Some(replica)) = (make(&options), make(&options)) else { continue };
-            let c = sync(&master, &replica, keys);
-            let (ms, mb) = (|d: Duration| d.as_secs_f64() * 1e3, |b: u64| b as f64 / 1e6);
-            println!(
-                "{way:16} {name:9} {:6.2} s   master {:8.2} ms   replica {:8.2} ms   memory {:6.0} MB, \
-                 {:5.0} MB above that meanwhile",
-                c.took.as_secs_f64(),
-                ms(c.master),
-                ms(c.replica),
-                mb(c.rests),
-                mb(c.peak.saturating_sub(c.rests)),
-            );
+            for (which, c) in ["first", "again"].into_iter().zip(both(&master, &replica, keys)) {
+                let (ms, mb) = (|d: Duration| d.as_secs_f64() * 1e3, |b: u64| b as f64 / 1e6);
+                println!(
+                    "{way:15} {name:9} {which} {:6.2} s   master {:7.2} ms   replica {:7.2} ms   memory \
+                     {:5.0} MB, {:5.0} MB above that meanwhile",
+                    c.took.as_secs_f64(),
+                    ms(c.master),
+                    ms(c.replica),
+                    mb(c.rests),
+                    mb(c.peak.saturating_sub(c.rests)),
+                );
+            }
         }
     }
 }

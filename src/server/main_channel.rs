@@ -193,6 +193,8 @@ pub fn feed(srv: &mut Server, id: ClientId) -> bool {
     traffic.input += block.len() as u64;
     traffic.reads += 1;
     if srv.master_link.main.held.is_empty() {
+        // With the room that the last read found nothing for.
+        srv.master_link.main.held.clear();
         notice!("Successfully streamed replication data into memory");
         link_client::acknowledge(srv);
     }

@@ -716,10 +716,11 @@ pub fn refresh_good(srv: &mut Server) {
     srv.states.put(ServerStates::MIN_REPLICAS, few);
 }
 
-/// Replicas that have not acknowledged all of the stream.
+/// Replicas that have not acknowledged all of the stream. A connection for a snapshot alone acknowledges
+/// nothing: what it has to say the main channel says.
 pub fn lagging(srv: &Server) -> impl Iterator<Item = &Replica> {
     let end = i64::try_from(srv.repl.offset()).unwrap_or(i64::MAX);
-    srv.repl.replicas.iter().filter(move |r| r.acked != end)
+    srv.repl.replicas.iter().filter(move |r| r.acked != end && !r.facts.rdb_channel)
 }
 
 /// Asks every replica how far it is, rather than wait for it to tell.
@@ -741,7 +742,7 @@ pub fn originate(srv: &mut Server, command: &[u8]) {
 /// At the end: a line for each replica that will miss something.
 pub fn tell_lagging(srv: &mut Server) {
     let (end, now) = (srv.repl.offset(), srv.clock.unix_secs());
-    let all = srv.repl.replicas.len();
+    let all = srv.repl.replicas.iter().filter(|r| !r.facts.rdb_channel).count();
     let late: Vec<_> = lagging(srv).map(|r| (r.id, r.stage, r.acked, r.ack_at)).collect();
     for &(id, stage, acked, ack_at) in &late {
         let behind = i64::try_from(end).unwrap_or(i64::MAX).saturating_sub(acked);
