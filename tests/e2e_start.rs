@@ -28,7 +28,6 @@ fn a_configuration_that_cannot_be_followed_ends_the_start() {
     let dir = own_folder();
     for (line, sentence) in [
         ("tls-port 1", "This build has no TLS."),
-        ("cluster-enabled yes", "This build has no cluster mode"),
         ("loadmodule /m.so", "This build cannot load modules."),
     ] {
         fs::write(dir.join("a.conf"), format!("port 0\n\n{line}\n")).expect("our folder");

@@ -91,6 +91,12 @@ pub mod flag {
     pub const CACHING: u64 = 1 << 42;
     /// The client that gets its invalidations is gone.
     pub const BROKEN_REDIRECT: u64 = 1 << 43;
+    /// ASKING was called: the next request ...
+    pub const ASKING_NEXT: u64 = 1 << 46;
+    /// ... is this one.
+    pub const ASKING: u64 = 1 << 47;
+    /// READONLY was called: it reads from a replica of the cluster.
+    pub const READS_REPLICA: u64 = 1 << 48;
     /// Its other requests are left for the next pass: this one has taken long enough.
     pub const YIELDS: u64 = 1 << 44;
     /// Every command of such a client takes the long way through the refusals.

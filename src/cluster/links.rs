@@ -5,7 +5,7 @@
 //! first packet names a known node.
 
 use super::nodes::{Node, NodeId};
-use super::{Action, Cluster, Cx, Env};
+use super::{Action, Cluster, Cx, Env, Now};
 use crate::proto::bus::SlotBytes;
 use crate::proto::bus::{
     self, Bad, Body, EXT_DATA, Entries, Exts, FORCE_ACK, Flags, Header, Kind, Name, PAUSED,
@@ -29,7 +29,7 @@ pub(super) struct Link {
     pub peer: Option<IpAddr>,
     /// The own end.
     pub local: Option<IpAddr>,
-    pub created: u64,
+    pub created: Now,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Cluster {
         if loads || self.links.strangers() >= STRANGERS + 2 * self.nodes.len() {
             return None;
         }
-        let (peer, created) = (Some(peer.to_canonical()), env.now.mono);
+        let (peer, created) = (Some(peer.to_canonical()), env.now);
         let local = local.map(|ip| ip.to_canonical());
         Some(self.links.add(Link { node: None, inbound: true, peer, local, created }))
     }
@@ -119,7 +119,7 @@ impl Cluster {
         let (Some(ip), port) = (node.ip, node.bus_port) else { return };
         let text = format!("Connecting with Node {} at {ip}:{port}", super::text(&node.name));
         cx.log(Level::Debug, text);
-        let created = cx.now();
+        let created = cx.env.now;
         let link =
             self.links.add(Link { node: Some(id), inbound: false, peer: None, local: None, created });
         self.nodes.get_mut(id).expect("it is there").link = Some(link);
@@ -194,7 +194,7 @@ impl Cluster {
     /// Strangers that have not named themselves in time.
     pub(super) fn drop_strangers(&mut self, cx: &mut Cx<'_>) {
         let (now, limit) = (cx.now(), self.handshake_timeout());
-        let late = |l: &Link| l.inbound && l.node.is_none() && now.saturating_sub(l.created) > limit;
+        let late = |l: &Link| l.inbound && l.node.is_none() && now.saturating_sub(l.created.mono) > limit;
         let late: Vec<LinkId> = self.links.iter().filter(|(_, l)| late(l)).map(|(id, _)| id).collect();
         late.into_iter().for_each(|id| self.close(id, cx));
     }

@@ -25,8 +25,6 @@
 //! - **Time**: all intervals are of the monotonic clock; wall time is printed and gossiped, nothing else.
 //! - **Randomness** is a part of the state (`rng`), so that a seed repeats a run.
 
-#![allow(dead_code, unused_imports, reason = "the performer in `server/` is still to come")]
-
 mod claims;
 mod commands;
 mod conf;
@@ -48,11 +46,11 @@ mod state;
 mod tests;
 mod view;
 
-pub(crate) use commands::{Bumped, FailoverKind, slot_of};
+pub(crate) use commands::{Bumped, FailoverKind};
 pub(crate) use conf::Corrupt;
 pub(crate) use links::LinkId;
 pub(crate) use nodes::NodeId;
-pub(crate) use view::{Endpoint, LinkView, ShardNode, ShardView, SlotNode, SlotRun};
+pub(crate) use view::{Endpoint, ShardNode, SlotNode};
 
 use crate::algo::rng::Rng;
 use crate::config::choices::EndpointType;

@@ -181,13 +181,13 @@ impl Cluster {
     // ---- LINKS, INFO -----------------------------------------------------------------------------
 
     /// CLUSTER LINKS: those of which the node is known.
-    pub(crate) fn links_view(&self, env: &Env<'_>) -> Vec<LinkView> {
+    pub(crate) fn links_view(&self) -> Vec<LinkView> {
         let mut views = Vec::new();
         for (_, node) in self.nodes.iter() {
             let both = [("to", node.link), ("from", node.inbound)];
             for (direction, id) in both.into_iter().filter_map(|(d, id)| Some((d, id?))) {
                 let Some(link) = self.links.get(id) else { continue };
-                let create_time = env.now.wall_of(link.created);
+                let create_time = link.created.wall;
                 let node = text(&node.name).into();
                 views.push(LinkView { link: id, direction, node, create_time });
             }

@@ -15,7 +15,7 @@
 //! that its handler uses another key: `XREADGROUP NOACK GROUP g streams STREAMS k >` reads `k`, and the
 //! spec finds `STREAMS`; `GEORADIUS ... STORE a STORE b` writes to `b`, and the spec finds `a`;
 //! `SORT k STORE limit STORE b` writes to `b`, and the finder takes `limit` for an option.
-//! `find_for_permission` adds what the handler uses, from `row.used_keys`.
+//! `find_for_permission` and `find_for_slots` add what the handler uses, from `row.used_keys`.
 
 use super::row::{Begin, Find, KeySpec, Row, key};
 use crate::algo::num::{loose32, parse_i64};
@@ -46,8 +46,18 @@ pub fn find<H>(cmd: &Row<H>, args: &[&[u8]], how: Search) -> Keys {
 
 /// The keys of a call, for which its caller needs permission. `keys` is emptied before.
 pub fn find_for_permission<H>(cmd: &Row<H>, args: &[&[u8]], keys: &mut Keys) {
+    find_used(cmd, args, Search::default(), keys);
+}
+
+/// What decides on the node of a cluster that a call is for: its keys, and shard channels. `keys` is emptied
+/// before.
+pub fn find_for_slots<H>(cmd: &Row<H>, args: &[&[u8]], keys: &mut Keys) {
+    find_used(cmd, args, Search { not_keys: true, ..Search::default() }, keys);
+}
+
+fn find_used<H>(cmd: &Row<H>, args: &[&[u8]], how: Search, keys: &mut Keys) {
     keys.clear();
-    find_into(cmd, args, Search::default(), keys);
+    find_into(cmd, args, how, keys);
     if let Some(used) = cmd.used_keys {
         let mut more = Keys::new();
         if used(args, &mut more).is_some() {

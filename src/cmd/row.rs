@@ -59,6 +59,8 @@ pub mod flag {
     pub const FUNCTION_BY_NAME: u64 = 1 << 34;
     /// Is about the connection: CLIENT CACHING is still about the next request after it.
     pub const KEEPS_CACHING: u64 = 1 << 35;
+    /// Hands its keys over to another node of the cluster.
+    pub const HANDS_OVER: u64 = 1 << 36;
     /// The first argument is a channel that it sends to.
     pub const TO_CHANNEL: u64 = 1 << 40;
     /// The arguments are channels that it listens to.

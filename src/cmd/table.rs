@@ -36,6 +36,22 @@ pub struct CommandRow<H: 'static> {
     pub only_key: Option<(u16, u32)>,
     /// As in the row.
     pub member_at: u8,
+    pub slot_rule: SlotRule,
+}
+
+/// How the slots of a call's keys are found in a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotRule {
+    /// There are no keys.
+    None,
+    /// The one key stands here.
+    First(u16),
+    /// Keys and nothing else stand here; `last` counts from `first`, or below zero from the end.
+    Many { first: u16, last: i32, step: u16 },
+    /// They have to be looked for.
+    Find,
+    /// They are those of what is queued.
+    Exec,
 }
 
 impl<H> CommandRow<H> {
@@ -157,6 +173,31 @@ fn only_key<H>(c: &Row<H>) -> Option<(u16, u32)> {
     }
 }
 
+fn slot_rule<H>(c: &Row<H>) -> SlotRule {
+    const NOT_SURE: u32 = key::NOT_KEY | key::INCOMPLETE | key::VARIABLE_FLAGS;
+    if c.flags & flag::EXEC != 0 {
+        return SlotRule::Exec;
+    }
+    if c.keys.is_empty() && c.getkeys.is_none() {
+        return SlotRule::None;
+    }
+    if let Some((at, _)) = only_key(c) {
+        return SlotRule::First(at);
+    }
+    let plain = c.used_keys.is_none() && c.getkeys.is_none();
+    match c.keys {
+        [
+            KeySpec {
+                begin: Begin::Index(at), find: Find::Range { last, step, limit: 0 }, flags, ..
+            },
+        ] if flags & NOT_SURE == 0 && plain => match (u16::try_from(*at), u16::try_from(*step)) {
+            (Ok(first), Ok(step)) if step > 0 => SlotRule::Many { first, last: *last, step },
+            _ => SlotRule::Find,
+        },
+        _ => SlotRule::Find,
+    }
+}
+
 /// First key, last key and step of the oldest form of COMMAND INFO, and whether keys may stand
 /// elsewhere.
 pub fn legacy_range<H>(c: &Row<H>) -> ((i64, i64, i64), bool) {
@@ -262,6 +303,7 @@ impl<H> Table<H> {
             key_at: u16::try_from(first).unwrap_or(0),
             only_key: only_key(cmd),
             member_at: cmd.member_at,
+            slot_rule: slot_rule(cmd),
         });
         id
     }

@@ -140,7 +140,10 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
             | flag::REPLY_OFF
             | flag::SKIP_NEXT
             | flag::NO_TOUCH
-            | flag::NO_EVICT,
+            | flag::NO_EVICT
+            | flag::ASKING
+            | flag::ASKING_NEXT
+            | flag::READS_REPLICA,
     );
     c.db = 0;
     c.resp = 2;

@@ -10,6 +10,7 @@ use super::numbers::{integer, positive};
 use super::object::{lookup, refcount};
 use crate::algo::num::loose;
 use crate::algo::num::{parse_f64, parse_memory};
+use crate::cluster::Event;
 use crate::cmd::docs;
 use crate::cmd::row::Flow;
 use crate::cmd::row::flag::*;
@@ -32,8 +33,8 @@ use crate::proto::error::CmdError;
 use crate::server::ctx::{Command, Ctx, ROW};
 use crate::server::switches::REPLY_PEAK_RESET_MS;
 use crate::server::{
-    Server, ServerStates, aof, aof_load, apply, function, jobs, master, policy, rewrite, script, settle,
-    shutdown,
+    Server, ServerStates, aof, aof_load, apply, bus, function, jobs, master, policy, rewrite, script,
+    settle, shutdown,
 };
 use crate::sys::{alloc, crash, fault};
 use std::ffi::OsStr;
@@ -89,6 +90,15 @@ static SUBS: &[Sub] = &[
         client_eviction,
     ),
     sub(
+        "CLUSTERLINK",
+        5..=5,
+        &[
+            "CLUSTERLINK KILL <to|from|all> <node-id>",
+            "    Cut the connections to a node of the cluster, from it, or both.",
+        ],
+        kill_links,
+    ),
+    sub(
         "CONFIG-REWRITE-FORCE-ALL",
         2..=2,
         &["CONFIG-REWRITE-FORCE-ALL", "    Write the configuration back into its file, defaults too."],
@@ -109,6 +119,16 @@ static SUBS: &[Sub] = &[
         2..=ANY,
         &["DIGEST-VALUE <key> [<key> ...]", "    Show a fingerprint of each of these values."],
         digest_value,
+    ),
+    sub(
+        "DROP-CLUSTER-PACKET-FILTER",
+        3..=3,
+        &["DROP-CLUSTER-PACKET-FILTER <type>", "    Drop packets of this type (-1: none)."],
+        |ctx| {
+            let kind = u16::try_from(loose(ctx.args[2])).ok();
+            bus::event(ctx.srv, Event::DropFilter(kind));
+            ok(ctx)
+        },
     ),
     sub("ERROR", 3..=3, &["ERROR <string>", "    Reply with this error, for tests of clients."], error),
     sub(
@@ -708,6 +728,27 @@ fn populate(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     ok(ctx)
 }
 
+fn kill_links(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let Some(cluster) = ctx.srv.cluster() else {
+        return Err(CmdError::Msg(&"ERR Debug option only available for cluster mode enabled setup!"));
+    };
+    let known = cluster.knows(ctx.args[4]);
+    if !ctx.args[2].eq_ignore_ascii_case(b"kill") {
+        return Err(CmdError::Syntax);
+    }
+    let (to, from) = match &ctx.args[3].to_ascii_lowercase()[..] {
+        b"to" => (true, false),
+        b"from" => (false, true),
+        b"all" => (true, true),
+        _ => return Err(CmdError::Syntax),
+    };
+    let node = <[u8; 40]>::try_from(ctx.args[4]).ok().filter(|_| known).ok_or_else(|| {
+        CmdError::text(format!("ERR Unknown node {}", String::from_utf8_lossy(ctx.args[4])))
+    })?;
+    bus::event(ctx.srv, Event::KillLinks { node, to, from });
+    ok(ctx)
+}
+
 // ---- tables, memory --------------------------------------------------------------------------
 
 fn wants_full(ctx: &Ctx<'_>) -> Full {
@@ -724,9 +765,7 @@ fn htstats(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
     let mut text = String::new();
     for (title, index) in [("[Dictionary HT]\n", Index::Keys), ("[Expires HT]\n", Index::Expires)] {
         text += title;
-        for table in ctx.srv.ks.db(db).tables() {
-            text += &tables::figures(&table.figures(index, full.0));
-        }
+        text += &tables::figures(&ctx.srv.ks.db(db).dict().figures(index, full.0));
     }
     ctx.out.verbatim(b"txt", text.as_bytes());
     Ok(())

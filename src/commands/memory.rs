@@ -146,7 +146,7 @@ fn memory_stats(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     number(out, "replication.backlog", o.backlog);
     number(out, "clients.slaves", o.clients_replicas);
     number(out, "clients.normal", o.clients_normal);
-    number(out, "cluster.links", 0);
+    number(out, "cluster.links", ctx.srv.bus.as_ref().map_or(0, |bus| bus.footprint()));
     number(out, "aof.buffer", o.aof_buffer);
     number(out, "lua.caches", o.scripts);
     number(out, "functions.caches", o.functions);

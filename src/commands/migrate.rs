@@ -33,7 +33,7 @@ const PIECE: usize = 64 * 1024;
 pub static ROWS: &[Command] = &[Command {
     name: "migrate",
     arity: -6,
-    flags: WRITE | MOVABLE_KEYS,
+    flags: WRITE | MOVABLE_KEYS | HANDS_OVER,
     acl: cat::KEYSPACE | cat::DANGEROUS,
     keys: &[KeySpec::one(HANDED, 3), KeySpec::keyword(HANDED | key::INCOMPLETE, "KEYS", -2, -1, 1)],
     getkeys: Some(keys::migrate),

@@ -6,6 +6,7 @@ pub mod bitfield;
 pub mod bitmap;
 pub mod client;
 pub mod cluster;
+pub mod cluster_views;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -173,6 +174,7 @@ mod tests {
             (flag::REPORTS_DISK, "ping"),
             (flag::TOUCHES, "touch"),
             (flag::PROTECTED, "debug"),
+            (flag::HANDS_OVER, "migrate"),
         ];
         for (flag, names) in expected {
             assert_eq!(having(flag), names);

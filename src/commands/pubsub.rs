@@ -2,6 +2,7 @@
 
 use super::help;
 use crate::clients::{ClientId, flag};
+use crate::cluster::Event;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, KeySpec, cat, key};
@@ -10,7 +11,7 @@ use crate::proto::reply::Reply;
 use crate::pubsub::{SubscriptionKind, publish};
 use crate::replication::ops::to;
 use crate::server::ctx::{Command, Ctx, Handler, Propagation, ROW};
-use crate::server::{Server, policy};
+use crate::server::{Server, bus, policy};
 
 const SUBSCRIBER: u64 = PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED;
 const PUBLISHER: u64 = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE | TO_CHANNEL;
@@ -206,7 +207,15 @@ fn spublish(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn send(ctx: &mut Ctx<'_>, kind: SubscriptionKind) -> Result<Flow, CmdError> {
     let n = publish(&mut ctx.srv.pubsub, &mut ctx.srv.clients, kind, ctx.args[1], ctx.args[2]);
-    ctx.prop = Propagation::Force(to::REPLICAS);
+    if ctx.srv.bus.is_some() {
+        // The nodes of the cluster hear of it, replicas among them.
+        let (channel, message) = (ctx.args[1], ctx.args[2]);
+        let shard = kind == SubscriptionKind::Shard;
+        bus::event(ctx.srv, Event::Publish { shard, channel, message });
+        ctx.prop = Propagation::Never;
+    } else {
+        ctx.prop = Propagation::Force(to::REPLICAS);
+    }
     ctx.out.int(n as i64);
     Ok(Flow::Done)
 }

@@ -3,17 +3,19 @@
 //!
 //! A scan first collects what the table gives, then deletes what has expired of it, then replies:
 //! nothing changes while the table is walked. A step of the table gives the elements of a whole bucket
-//! (eight places of the logical size), so COUNT is a lower bound, as everywhere.
+//! (eight places of the logical size), so COUNT is a lower bound, as everywhere. Where each slot of a cluster
+//! has a table of its own, a pattern that begins with a whole hash tag is looked for in its slot alone.
 
 use super::help::c_text;
 use super::numbers::integer;
+use crate::algo::crc16::{hash_tag, key_slot};
 use crate::algo::glob::glob_match;
 use crate::algo::num::is_space;
 use crate::cmd::docs;
 use crate::cmd::row::flag::*;
 use crate::cmd::row::{Flow, cat};
 use crate::ds::dict::Index;
-use crate::ds::entry::ty;
+use crate::ds::entry::{EntryRef, ty};
 use crate::ds::pairs::Pairs;
 use crate::keyspace::mode;
 use crate::object::value::type_name;
@@ -160,14 +162,19 @@ fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let (mut names, mut ends) = (Vec::new(), Vec::new());
     let (mut sampled, mut steps) = (0, options.count.saturating_mul(10));
     let db = ctx.srv.ks.db(ctx.db);
+    let slot = options.pattern.filter(|_| db.dict().is_slotted()).and_then(slot_of_pattern);
     loop {
-        at = db.scan(Index::Keys, at, |e| {
+        let take = |e: EntryRef<'_>| {
             sampled += 1;
             if options.matches(e.key()) {
                 names.extend_from_slice(e.key());
                 ends.push((names.len(), options.ty.is_some() || e.when().is_some()));
             }
-        });
+        };
+        at = match slot {
+            Some(slot) => db.scan_slot(slot.into(), at, take),
+            None => db.scan(Index::Keys, at, take),
+        };
         if at == 0 || steps == 0 || sampled >= options.count {
             break;
         }
@@ -186,6 +193,14 @@ fn scan(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     }
     ctx.out.set_array(mark, n);
     Ok(Flow::Done)
+}
+
+/// The slot of whatever matches a pattern, if its text tells.
+fn slot_of_pattern(pattern: &[u8]) -> Option<u16> {
+    let special = pattern.iter().position(|b| b"*?[\\".contains(b));
+    let Some(literal) = special.and_then(|at| pattern.get(..at)) else { return Some(key_slot(pattern)) };
+    // A tag that is not whole here is not shorter than all that is literal.
+    (hash_tag(literal).len() < literal.len()).then(|| key_slot(literal))
 }
 
 /// Deletes the key when its time is over, and looks at its type when one was asked for.
@@ -245,6 +260,27 @@ mod tests {
         }
         for text in [" 1", "1 ", "x", "-", "1x", "18446744073709551616", "\t"] {
             assert!(cursor(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_has_a_slot_when_all_that_match_it_share_one() {
+        for (pattern, same) in [
+            ("{a}*", "{a}"),
+            ("x{tag}y?", "tag"),
+            ("whole", "whole"),
+            ("{a}{b*}", "a"),
+            ("{}{a}", "{}{a}"),
+        ] {
+            assert_eq!(
+                slot_of_pattern(pattern.as_bytes()),
+                Some(key_slot(same.as_bytes())),
+                "{pattern}"
+            );
+        }
+        for pattern in ["*", "a*", "{a*}", "{a", "{}*", "{}{a}*", "[{a}]", "{a[b]}"] {
+            let alone = !pattern.contains(['*', '[']);
+            assert_eq!(slot_of_pattern(pattern.as_bytes()).is_some(), alone, "{pattern}");
         }
     }
 

@@ -57,11 +57,6 @@ const fn line(
 }
 
 pub static ABSENT: &[Absent] = &[
-    value(
-        "cluster-enabled",
-        |c| c.cluster_enabled,
-        "This build has no cluster mode: the server would take every key and redirect no client.",
-    ),
     value("tls-port", |c| c.tls_port != 0, NO_TLS),
     value("tls-replication", |c| c.tls_replication, NO_TLS),
     value("tls-cluster", |c| c.tls_cluster, NO_TLS),
@@ -163,30 +158,6 @@ pub static UNREAD: &[(&[&str], &str)] = &[
         ],
         "are read for a connection with TLS, and what would open one ends the start",
     ),
-    (
-        &[
-            "cluster-config-file",
-            "cluster-node-timeout",
-            "cluster-ping-interval",
-            "cluster-port",
-            "cluster-replica-validity-factor",
-            "cluster-migration-barrier",
-            "cluster-allow-replica-migration",
-            "cluster-require-full-coverage",
-            "cluster-replica-no-failover",
-            "cluster-allow-reads-when-down",
-            "cluster-allow-pubsubshard-when-down",
-            "cluster-link-sendbuf-limit",
-            "cluster-announce-ip",
-            "cluster-announce-port",
-            "cluster-announce-tls-port",
-            "cluster-announce-bus-port",
-            "cluster-announce-hostname",
-            "cluster-announce-human-nodename",
-            "cluster-preferred-endpoint-type",
-        ],
-        "are about cluster mode, and cluster-enabled ends the start",
-    ),
     (&["ignore-warnings"], "names a check of arm64 kernels that is not made"),
 ];
 
@@ -219,7 +190,6 @@ mod tests {
     #[test]
     fn what_is_missing_ends_the_start_with_its_place() {
         for (line, name) in [
-            ("cluster-enabled yes", "cluster-enabled"),
             ("tls-port 6380", "tls-port"),
             ("tls-replication yes", "tls-replication"),
             ("tls-cluster yes", "tls-cluster"),

@@ -221,6 +221,8 @@ config! {
     crash_memcheck_enabled: bool,
     use_exit_on_panic: bool,
     databases: u64,
+    /// A table for each slot without a cluster, for tests.
+    debug_slot_tables: bool,
     always_show_logo: bool,
     set_proc_title: bool,
     proc_title_template: Text,

@@ -88,11 +88,8 @@ pub enum Apply {
     AppendFsync,
     /// Install or remove the handlers of fatal signals.
     CrashLog,
-    ClusterFlags,
-    ClusterAnnouncedPort,
-    ClusterIp,
-    ClusterHostname,
-    ClusterNodename,
+    /// What the node of a cluster goes by, and what it tells others of itself.
+    Cluster,
 }
 
 impl Apply {

@@ -21,6 +21,7 @@ pub static GENERAL: &[DirectiveRow] = &[
     flag("crash-memcheck-enabled", at!(crash_memcheck_enabled), true),
     flag("use-exit-on-panic", at!(use_exit_on_panic), false).with(HIDDEN),
     uint("databases", at!(databases), 1..=INT, 16).with(IMMUTABLE),
+    flag("debug-slot-tables", at!(debug_slot_tables), false).with(IMMUTABLE | HIDDEN),
     flag("always-show-logo", at!(always_show_logo), false).with(IMMUTABLE),
     flag("set-proc-title", at!(set_proc_title), true).with(IMMUTABLE),
     checked_text(

@@ -25,7 +25,8 @@ pub static REPLICATION: &[DirectiveRow] = &[
     word("repl-diskless-load", word_at!(repl_diskless_load: DisklessLoad), "disabled")
         .with(DEBUG | DENY_LOADING),
     uint("repl-ping-replica-period", at!(repl_ping_replica_period), 1..=INT, 10)
-        .alias("repl-ping-slave-period"),
+        .alias("repl-ping-slave-period")
+        .apply(Apply::Cluster),
     uint("repl-timeout", at!(repl_timeout), 1..=INT, 60),
     flag("repl-disable-tcp-nodelay", at!(repl_disable_tcp_nodelay), false),
     memory("repl-backlog-size", at!(repl_backlog_size), 1..=LONG, 1 << 20).apply(Apply::ReplBacklogSize),
@@ -50,38 +51,46 @@ pub static REPLICATION: &[DirectiveRow] = &[
 pub static CLUSTER: &[DirectiveRow] = &[
     flag("cluster-enabled", at!(cluster_enabled), false).with(IMMUTABLE),
     text("cluster-config-file", at!(cluster_config_file), "nodes.conf").with(IMMUTABLE),
-    uint("cluster-node-timeout", at!(cluster_node_timeout), 0..=LONG, 15000),
-    uint("cluster-ping-interval", at!(cluster_ping_interval), 0..=LONG, 0).with(HIDDEN),
+    uint("cluster-node-timeout", at!(cluster_node_timeout), 0..=LONG, 15000).apply(Apply::Cluster),
+    uint("cluster-ping-interval", at!(cluster_ping_interval), 0..=LONG, 0)
+        .with(HIDDEN)
+        .apply(Apply::Cluster),
     uint("cluster-port", at!(cluster_port), 0..=65535, 0).with(IMMUTABLE),
     uint("cluster-replica-validity-factor", at!(cluster_replica_validity_factor), 0..=INT, 10)
-        .alias("cluster-slave-validity-factor"),
-    uint("cluster-migration-barrier", at!(cluster_migration_barrier), 0..=INT, 1),
-    flag("cluster-allow-replica-migration", at!(cluster_allow_replica_migration), true),
-    flag("cluster-require-full-coverage", at!(cluster_require_full_coverage), true),
+        .alias("cluster-slave-validity-factor")
+        .apply(Apply::Cluster),
+    uint("cluster-migration-barrier", at!(cluster_migration_barrier), 0..=INT, 1).apply(Apply::Cluster),
+    flag("cluster-allow-replica-migration", at!(cluster_allow_replica_migration), true)
+        .apply(Apply::Cluster),
+    flag("cluster-require-full-coverage", at!(cluster_require_full_coverage), true)
+        .apply(Apply::Cluster),
     flag("cluster-replica-no-failover", at!(cluster_replica_no_failover), false)
         .alias("cluster-slave-no-failover")
-        .apply(Apply::ClusterFlags),
-    flag("cluster-allow-reads-when-down", at!(cluster_allow_reads_when_down), false),
-    flag("cluster-allow-pubsubshard-when-down", at!(cluster_allow_pubsubshard_when_down), true),
-    memory("cluster-link-sendbuf-limit", at!(cluster_link_sendbuf_limit), 0..=u64::MAX, 0),
-    maybe("cluster-announce-ip", at!(cluster_announce_ip)).apply(Apply::ClusterIp),
-    uint("cluster-announce-port", at!(cluster_announce_port), 0..=65535, 0)
-        .apply(Apply::ClusterAnnouncedPort),
+        .apply(Apply::Cluster),
+    flag("cluster-allow-reads-when-down", at!(cluster_allow_reads_when_down), false)
+        .apply(Apply::Cluster),
+    flag("cluster-allow-pubsubshard-when-down", at!(cluster_allow_pubsubshard_when_down), true)
+        .apply(Apply::Cluster),
+    memory("cluster-link-sendbuf-limit", at!(cluster_link_sendbuf_limit), 0..=u64::MAX, 0)
+        .apply(Apply::Cluster),
+    maybe("cluster-announce-ip", at!(cluster_announce_ip)).apply(Apply::Cluster),
+    uint("cluster-announce-port", at!(cluster_announce_port), 0..=65535, 0).apply(Apply::Cluster),
     uint("cluster-announce-tls-port", at!(cluster_announce_tls_port), 0..=65535, 0)
-        .apply(Apply::ClusterAnnouncedPort),
+        .apply(Apply::Cluster),
     uint("cluster-announce-bus-port", at!(cluster_announce_bus_port), 0..=65535, 0)
-        .apply(Apply::ClusterAnnouncedPort),
+        .apply(Apply::Cluster),
     checked_maybe("cluster-announce-hostname", at!(cluster_announce_hostname), valid::hostname)
-        .apply(Apply::ClusterHostname),
+        .apply(Apply::Cluster),
     checked_maybe(
         "cluster-announce-human-nodename",
         at!(cluster_announce_human_nodename),
         valid::human_nodename,
     )
-    .apply(Apply::ClusterNodename),
+    .apply(Apply::Cluster),
     word(
         "cluster-preferred-endpoint-type",
         word_at!(cluster_preferred_endpoint_type: EndpointType),
         "ip",
-    ),
+    )
+    .apply(Apply::Cluster),
 ];

@@ -1,8 +1,11 @@
-//! The entries of one table of keys: the table that owns them and the index of those with a TTL.
+//! The entries of one database: the tables that own them and the index of those with a TTL.
 //!
 //! ```text
 //! keys    ──► entry ◄── expires      (the same entry; only those whose TTL word exists)
 //! ```
+//!
+//! Both are one table, or with `Dict::slotted` one for each slot of a cluster (`slot_tables`), which are made
+//! when the first key comes, and the first TTL.
 //!
 //! An entry moves when its shape changes (a TTL is added, a longer value): `exchange` and `set_ttl` are
 //! the places where that happens, and they repair both tables. Values are handed back to the caller, which
@@ -38,7 +41,9 @@
 //! ```
 
 use super::entry::{Content, Entry, EntryMut, EntryRef, Remains};
-use super::table::{Figures, Table};
+use super::hash::SLOTS;
+use super::slot_tables::Tables;
+use super::table::Figures;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that no other state of any dict has.
@@ -73,15 +78,10 @@ pub struct EntryPlace {
 }
 
 pub struct Dict {
-    keys: Table<Entry>,
-    expires: Table<Entry>,
+    keys: Tables<Entry>,
+    expires: Tables<Entry>,
     stamp: Stamp,
-}
-
-impl Default for Dict {
-    fn default() -> Self {
-        Dict { keys: Table::new(), expires: Table::new(), stamp: Stamp::fresh() }
-    }
+    slotted: bool,
 }
 
 /// Which of the two tables is meant.
@@ -92,8 +92,24 @@ pub enum Index {
 }
 
 impl Dict {
+    /// Of one table.
+    #[expect(clippy::new_without_default, reason = "which of the two is meant has to be said")]
     pub fn new() -> Self {
-        Self::default()
+        Dict {
+            keys: Tables::default(),
+            expires: Tables::default(),
+            stamp: Stamp::fresh(),
+            slotted: false,
+        }
+    }
+
+    /// Of a table for each slot; the hashes of keys carry theirs.
+    pub fn slotted() -> Self {
+        Dict { slotted: true, ..Dict::new() }
+    }
+
+    pub fn is_slotted(&self) -> bool {
+        self.slotted
     }
 
     #[inline]
@@ -113,49 +129,88 @@ impl Dict {
     }
 
     #[inline]
-    fn table(&self, which: Index) -> &Table<Entry> {
+    fn tables(&self, which: Index) -> &Tables<Entry> {
         match which {
             Index::Keys => &self.keys,
             Index::Expires => &self.expires,
         }
     }
 
-    /// Logical slots of a table, as upstream counts them.
-    pub fn slots(&self, which: Index) -> usize {
-        self.table(which).slots()
+    /// Logical slots of the arrays, as upstream counts them.
+    pub fn size(&self, which: Index) -> usize {
+        self.tables(which).size()
     }
 
-    /// Bytes of a table without its entries.
+    /// Is a walk through the places of the index likely to find nothing for long?
+    pub fn is_sparse(&self, which: Index) -> bool {
+        self.tables(which).is_sparse()
+    }
+
+    /// Bytes of the tables without their entries.
     pub fn overhead(&self, which: Index) -> usize {
-        self.table(which).overhead()
+        self.tables(which).overhead()
     }
 
-    /// Figures of a table, with the lengths of its chains where they are wanted.
+    /// Figures of all tables together, with the lengths of chains where they are wanted.
     pub fn figures(&self, which: Index, full: bool) -> Figures {
-        self.table(which).figures(full)
+        self.tables(which).figures(full)
+    }
+
+    // ---- slots
+
+    /// Keys of a slot; 0 where slots have no tables of their own.
+    pub fn slot_len(&self, slot: usize) -> usize {
+        self.keys.of_slot(slot).map_or(0, |t| t.len())
+    }
+
+    /// The entries of a slot.
+    pub fn slot_iter(&self, slot: usize) -> impl Iterator<Item = EntryRef<'_>> {
+        // SAFETY: as in `find`.
+        self.keys.of_slot(slot).into_iter().flat_map(|t| t.iter_ahead()).map(|e| unsafe { e.borrow() })
+    }
+
+    /// Slots that hold keys, a bit each; None while there are no tables of slots.
+    pub fn slots_taken(&self) -> Option<&[u64; SLOTS / 64]> {
+        self.keys.taken()
+    }
+
+    /// Takes all entries of a slot out, in a time that does not depend on how many they are.
+    pub fn detach(&mut self, slot: usize) -> Dict {
+        self.stamp = Stamp::fresh();
+        Dict {
+            keys: Tables::One(self.keys.take_slot(slot)),
+            expires: Tables::One(self.expires.take_slot(slot)),
+            ..Dict::new()
+        }
     }
 
     // ---- looking
 
+    /// First touch of a lookup to come; the second and the third follow.
+    #[inline]
+    pub fn prefetch_head(&self, hash: u64) {
+        self.keys.prefetch_head(hash);
+    }
+
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
-        self.keys.prefetch_bucket(hash);
+        self.keys.of(hash).prefetch_bucket(hash);
     }
 
     #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
-        self.keys.prefetch_elem(hash);
+        self.keys.of(hash).prefetch_elem(hash);
     }
 
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<EntryRef<'_>> {
         // SAFETY: entries in the table live; they go and change by `&mut self` only.
-        self.keys.find(hash, key).map(|e| unsafe { e.borrow() })
+        self.keys.of(hash).find(hash, key).map(|e| unsafe { e.borrow() })
     }
 
     #[inline]
     pub fn locate(&self, hash: u64, key: &[u8]) -> Option<EntryPlace> {
-        self.keys.find(hash, key).map(|entry| self.place(entry))
+        self.keys.of(hash).find(hash, key).map(|entry| self.place(entry))
     }
 
     #[inline]
@@ -184,7 +239,7 @@ impl Dict {
 
     /// Any entry of a table, each as likely as every other.
     pub fn random(&self, which: Index, random: impl FnMut() -> u64) -> Option<EntryPlace> {
-        self.table(which).random(random).map(|entry| self.place(entry))
+        self.tables(which).random(random).map(|entry| self.place(entry))
     }
 
     /// All entries, each on its way into the cache a few steps before it is given.
@@ -196,31 +251,39 @@ impl Dict {
     /// One step of a scan, as `Table::scan`.
     pub fn scan<'k>(&'k self, which: Index, cursor: u64, mut f: impl FnMut(EntryRef<'k>)) -> u64 {
         // SAFETY: as in `find`.
-        self.table(which).scan(cursor, |e| f(unsafe { e.borrow() }))
+        self.tables(which).scan(cursor, |e| f(unsafe { e.borrow() }))
+    }
+
+    /// One step of a scan over the keys of one slot.
+    pub fn scan_slot<'k>(&'k self, slot: usize, cursor: u64, mut f: impl FnMut(EntryRef<'k>)) -> u64 {
+        // SAFETY: as in `find`.
+        self.keys.scan_slot(slot, cursor, |e| f(unsafe { e.borrow() }))
     }
 
     /// Up to `n` entries from a random place on, as `Table::some`.
     pub fn some<'k>(&'k self, which: Index, n: usize, random: u64, mut f: impl FnMut(EntryRef<'k>)) {
         // SAFETY: as in `find`.
-        self.table(which).some(n, random, |e| f(unsafe { e.borrow() }));
+        self.tables(which).some(n, random, |e| f(unsafe { e.borrow() }));
     }
 
     // ---- the size of the tables
 
     /// Are there arrays to be freed?
     pub fn has_room(&self) -> bool {
-        self.keys.slots() > 0 || self.expires.slots() > 0
+        self.keys.has_room() || self.expires.has_room()
     }
 
-    /// One step of whatever rehash is under way.
+    /// One step of whatever rehash is under way in the tables of a hash.
     #[inline]
-    pub fn step(&mut self) {
-        if self.keys.is_rehashing() {
-            self.keys.rehash(1);
-        }
-        if self.expires.is_rehashing() {
-            self.expires.rehash(1);
-        }
+    pub fn step(&mut self, hash: u64) {
+        self.keys.step(hash);
+        self.expires.step(hash);
+    }
+
+    /// Is a rehash under way there?
+    #[inline]
+    pub fn steps(&self, hash: u64) -> bool {
+        self.keys.of(hash).is_rehashing() || self.expires.of(hash).is_rehashing()
     }
 
     /// Moves up to `n` chains of both tables; true while more are left.
@@ -236,23 +299,21 @@ impl Dict {
 
     /// Bytes that adding a key (with a TTL?) would take for growing tables.
     #[inline]
-    pub fn growth(&self, ttl: bool) -> usize {
-        self.keys.growth() + if ttl { self.expires.growth() } else { 0 }
+    pub fn growth(&self, hash: u64, ttl: bool) -> usize {
+        let expires = if ttl { self.expires.of(hash).growth() } else { 0 };
+        self.keys.of(hash).growth() + expires
     }
 
-    /// Lets both tables wait with growing, or no longer.
-    pub fn hold_growth(&mut self, hold: bool) {
-        self.keys.hold_growth(hold);
-        self.expires.hold_growth(hold);
+    /// Lets both tables of a hash wait with growing, or no longer.
+    pub fn hold_growth(&mut self, hash: u64, hold: bool) {
+        self.keys.of_mut(hash).hold_growth(hold);
+        self.expires.of_mut(hash).hold_growth(hold);
     }
 
     /// Shrinks tables that have become nearly empty.
     pub fn shrink_if_sparse(&mut self) {
-        for t in [&mut self.keys, &mut self.expires] {
-            if t.wants_shrink() {
-                t.shrink();
-            }
-        }
+        self.keys.shrink_if_sparse();
+        self.expires.shrink_if_sparse();
     }
 
     pub fn reserve(&mut self, keys: usize) {
@@ -274,6 +335,12 @@ impl Dict {
         let e = Entry::new(key, value, ttl);
         // SAFETY: just made; nothing else leads to it.
         unsafe { e.borrow_mut() }.set_lru(lru);
+        if self.slotted {
+            self.keys.split();
+            if ttl.is_some() {
+                self.expires.split();
+            }
+        }
         // SAFETY: the entry lives until `exchange`, `set_ttl`, `remove` or `drain` frees it, and each takes
         // it out of both tables before.
         unsafe {
@@ -289,11 +356,14 @@ impl Dict {
     fn supersede(&mut self, hash: u64, e: Entry, new: Entry) -> EntryPlace {
         // SAFETY: both live; `e` is freed below only.
         let (before, after) = unsafe { (e.borrow().when().is_some(), new.borrow().when().is_some()) };
+        if self.slotted && after {
+            self.expires.split();
+        }
         // SAFETY: as in `insert`.
         let replaced = unsafe {
-            self.keys.replace(hash, e, new)
+            self.keys.of_mut(hash).replace(hash, e, new)
                 && match (before, after) {
-                    (true, true) => self.expires.replace(hash, e, new),
+                    (true, true) => self.expires.of_mut(hash).replace(hash, e, new),
                     (true, false) => self.expires.remove(hash, e),
                     (false, true) => {
                         self.expires.insert(hash, new);

@@ -12,6 +12,7 @@ pub mod quicklist;
 pub mod rax;
 pub mod sds;
 pub mod skiplist;
+mod slot_tables;
 pub mod table;
 pub mod zindex;
 

@@ -17,9 +17,13 @@
 //! * Size is counted as upstream's dict does: the logical size is a power of two from 4 up, and `size /
 //!   8` is the number of buckets, so growth and shrinking fall at the same element counts. At 2^20
 //!   elements a bucket holds eight on average; about a quarter of the buckets have a child.
-//! * Rehashing is incremental: while `old` exists elements move chain by chain into `new`; lookups look
-//!   into both, inserts go to `new`. One step moves one chain and visits at most two empty ones: about
-//!   as much of the table as upstream's ten empty slots.
+//! * The index of a bucket begins at bit 14 of the hash: the bits below belong to the owner of the keys
+//!   (`hash::key_hash` keeps the slot of a cluster there), and a rehash never needs them.
+//! * The head is 32 bytes, since a database of a cluster has 16,384 of them: what is needed while an array
+//!   is exchanged for another lies in a box.
+//! * Rehashing is incremental: while it lasts elements move chain by chain from `main` into the box's
+//!   array; lookups look into both, inserts go to the new one. One step moves one chain and visits at most
+//!   two empty ones: about as much of the table as upstream's ten empty slots.
 //! * Arrays of 256 KiB and more are mapped, and given back in slices while the rehash walks over them.
 //! * `scan` keeps upstream's promise: an element that stays in the table for the whole scan is returned
 //!   at least once, across growth and shrinking. The cursor counts with its bits reversed over the
@@ -38,8 +42,9 @@ mod iter;
 mod sample;
 
 pub use figures::{ArrayFigures, Figures};
+pub(super) use sample::below;
 
-use super::hash::hash;
+use super::hash::{FREE_BITS, hash};
 use crate::sys::map;
 use iter::{Ahead, Iter};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -233,9 +238,9 @@ unsafe fn free_bucket(b: NonNull<Bucket>) {
 
 /// One array of buckets.
 struct Array {
-    buckets: NonNull<Bucket>,
-    /// log2 of the logical size; 0 for no array at all.
-    bits: u8,
+    /// The address of the buckets; from `BITS` on log2 of the logical size, 0 for no array at all; and
+    /// `HELD`.
+    place: u64,
     used: usize,
     /// No chain holds more elements than this; it falls only when the last chain is gone.
     depth: u32,
@@ -243,14 +248,24 @@ struct Array {
     children: u32,
 }
 
+const _: () = assert!(size_of::<Array>() == 24);
+
+/// Where in `Array::place` the size stands, above the 48 bits of an address.
+const BITS: u32 = 48;
+/// In the `place` of a table's main array: its growth waits for a higher load, since the memory for it is
+/// not there.
+const HELD: u64 = 1 << 63;
+/// The largest logical size: its index fills the hash up to the tag.
+const MAX_BITS: u8 = 56 - FREE_BITS as u8 + 3;
+
 impl Array {
-    const NONE: Array = Array { buckets: NonNull::dangling(), bits: 0, used: 0, depth: 0, children: 0 };
+    const NONE: Array = Array { place: 0, used: 0, depth: 0, children: 0 };
 
     fn new(bits: u8) -> Array {
-        assert!((2..48).contains(&bits), "a table of 2^{bits} slots");
+        assert!((2..=MAX_BITS).contains(&bits), "a table of 2^{bits} slots");
         let count = (1usize << bits).div_ceil(8);
         let bytes = count * LINE;
-        let buckets = if bytes >= map::MAP_FROM {
+        let buckets: NonNull<Bucket> = if bytes >= map::MAP_FROM {
             map::map(bytes).cast()
         } else {
             let layout = Self::layout(count);
@@ -258,7 +273,23 @@ impl Array {
             NonNull::new(unsafe { alloc_zeroed(layout) }.cast())
                 .unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
         };
-        Array { buckets, bits, used: 0, depth: SLOTS as u32, children: 0 }
+        let address = buckets.as_ptr() as u64;
+        assert_eq!(address >> BITS, 0, "user space ends below 2^48");
+        let place = address | u64::from(bits) << BITS;
+        Array { place, used: 0, depth: SLOTS as u32, children: 0 }
+    }
+
+    #[inline]
+    fn bits(&self) -> u32 {
+        (self.place >> BITS) as u32 & 0x7f
+    }
+
+    #[inline]
+    fn buckets(&self) -> NonNull<Bucket> {
+        debug_assert!(self.exists());
+        let address = self.place & ((1 << BITS) - 1);
+        // SAFETY: an array that exists has an address, and the callers have seen that it does.
+        unsafe { NonNull::new_unchecked(address as *mut Bucket) }
     }
 
     fn layout(count: usize) -> Layout {
@@ -269,35 +300,40 @@ impl Array {
 
     #[inline]
     fn exists(&self) -> bool {
-        self.bits != 0
+        self.bits() != 0
     }
 
     #[inline]
     fn size(&self) -> usize {
-        if self.bits == 0 { 0 } else { 1 << self.bits }
+        if self.exists() { 1 << self.bits() } else { 0 }
     }
 
     #[inline]
     fn count(&self) -> usize {
-        if self.bits == 0 { 0 } else { (1usize << self.bits).div_ceil(8) }
+        if self.exists() { (1usize << self.bits()).div_ceil(8) } else { 0 }
     }
 
     #[inline]
     fn mask(&self) -> usize {
         debug_assert!(self.exists());
-        (1usize << self.bits.saturating_sub(3)) - 1
+        (1usize << self.bits().saturating_sub(3)) - 1
     }
 
     #[inline]
     fn at(&self, i: usize) -> NonNull<Bucket> {
         debug_assert!(i < self.count());
         // SAFETY: the index is masked or checked by the callers.
-        unsafe { self.buckets.add(i) }
+        unsafe { self.buckets().add(i) }
     }
 
     #[inline]
     fn bucket_of(&self, hash: u64) -> NonNull<Bucket> {
-        self.at(hash as usize & self.mask())
+        self.at((hash >> FREE_BITS) as usize & self.mask())
+    }
+
+    /// The slot of the logical size; the buckets are its lower bits.
+    fn slot_of(&self, hash: u64) -> usize {
+        (hash >> FREE_BITS) as usize & (self.size() - 1)
     }
 
     /// The chain that begins at bucket `i`.
@@ -410,12 +446,12 @@ impl Array {
         // SAFETY: made by `new` with the same size; the children are gone.
         unsafe {
             if bytes >= map::MAP_FROM {
-                map::unmap(self.buckets.cast(), bytes);
+                map::unmap(self.buckets().cast(), bytes);
             } else {
-                dealloc(self.buckets.as_ptr().cast(), Self::layout(self.count()));
+                dealloc(self.buckets().as_ptr().cast(), Self::layout(self.count()));
             }
         }
-        *self = Array::NONE;
+        *self = Array { place: self.place & HELD, ..Array::NONE };
     }
 
     /// While a rehash walks up the array: gives the slice that ends before bucket `i` back.
@@ -423,7 +459,7 @@ impl Array {
         let bytes = self.count() * LINE;
         if bytes >= map::MAP_FROM && (i * LINE).is_multiple_of(SLICE) && i > 0 {
             // SAFETY: inside the mapping; every chain before `i` has moved.
-            unsafe { map::discard(self.buckets.cast::<u8>().add(i * LINE - SLICE), SLICE) };
+            unsafe { map::discard(self.buckets().cast::<u8>().add(i * LINE - SLICE), SLICE) };
         }
     }
 }
@@ -467,17 +503,19 @@ pub(super) fn prefetch<T>(p: *const T) {
 pub(super) fn prefetch<T>(_: *const T) {}
 
 pub(super) struct Table<E> {
-    old: Array,
-    new: Array,
-    /// Next bucket of `old` to move; only meaningful while `new` exists.
-    rehash_at: usize,
-    /// Growth waits for a higher load: the memory for it is not there.
-    held: bool,
+    main: Array,
+    rehash: Option<Box<Rehash>>,
     _elems: PhantomData<E>,
 }
 
-// SAFETY: the arrays belong to the table alone; elements are handles that are sent where E may be sent.
-unsafe impl<E: Send> Send for Table<E> {}
+const _: () = assert!(size_of::<Table<NonNull<u8>>>() == 32);
+
+/// The exchange of the main array for another.
+struct Rehash {
+    to: Array,
+    /// Next bucket of the main array to move.
+    at: usize,
+}
 
 impl<E: Elem> Default for Table<E> {
     fn default() -> Self {
@@ -487,12 +525,12 @@ impl<E: Elem> Default for Table<E> {
 
 impl<E: Elem> Table<E> {
     pub const fn new() -> Self {
-        Table { old: Array::NONE, new: Array::NONE, rehash_at: 0, held: false, _elems: PhantomData }
+        Table { main: Array::NONE, rehash: None, _elems: PhantomData }
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        self.old.used + self.new.used
+        self.main.used + self.to().map_or(0, |to| to.used)
     }
 
     #[inline]
@@ -500,24 +538,30 @@ impl<E: Elem> Table<E> {
         self.len() == 0
     }
 
+    /// The array that a rehash fills.
+    #[inline]
+    fn to(&self) -> Option<&Array> {
+        self.rehash.as_ref().map(|r| &r.to)
+    }
+
     /// Logical slots of both arrays, as upstream counts them.
     pub fn slots(&self) -> usize {
-        self.old.size() + self.new.size()
+        self.main.size() + self.to().map_or(0, Array::size)
     }
 
     #[inline]
     pub fn is_rehashing(&self) -> bool {
-        self.new.exists()
+        self.rehash.is_some()
     }
 
     /// Bytes of the arrays and an estimate of the chained buckets.
     pub fn overhead(&self) -> usize {
-        (self.old.count() + self.new.count()) * LINE
+        (self.main.count() + self.to().map_or(0, Array::count)) * LINE
     }
 
     #[inline]
     fn arrays(&self) -> impl Iterator<Item = &Array> {
-        [&self.old, &self.new].into_iter().filter(|a| a.exists())
+        Some(&self.main).filter(|a| a.exists()).into_iter().chain(self.to())
     }
 
     /// First touch of a lookup to come: the bucket's line.
@@ -543,20 +587,17 @@ impl<E: Elem> Table<E> {
 
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<E> {
-        if self.old.exists()
+        if self.main.exists()
             // SAFETY: what is in the table lives (`insert`).
-            && let Some((b, i)) = self.old.find(hash, |e: E| unsafe { e.key() } == key)
+            && let Some((b, i)) = self.main.find(hash, |e: E| unsafe { e.key() } == key)
         {
             // SAFETY: just found in a live array.
             return Some(unsafe { b.as_ref() }.get(i));
         }
-        if self.new.exists() {
-            // SAFETY: as above.
-            let (b, i) = self.new.find(hash, |e: E| unsafe { e.key() } == key)?;
-            // SAFETY: as above.
-            return Some(unsafe { b.as_ref() }.get(i));
-        }
-        None
+        // SAFETY: as above.
+        let (b, i) = self.to()?.find(hash, |e: E| unsafe { e.key() } == key)?;
+        // SAFETY: as above.
+        Some(unsafe { b.as_ref() }.get(i))
     }
 
     #[inline]
@@ -577,7 +618,10 @@ impl<E: Elem> Table<E> {
         if self.is_rehashing() {
             self.rehash(1);
         }
-        if self.new.exists() { self.new.insert(hash, e) } else { self.old.insert(hash, e) }
+        match &mut self.rehash {
+            Some(r) => r.to.insert(hash, e),
+            None => self.main.insert(hash, e),
+        }
     }
 
     /// Puts `with`, an element of the same key, in the place of `e`.
@@ -594,7 +638,10 @@ impl<E: Elem> Table<E> {
     /// Takes out exactly the element `e`.
     pub fn remove(&mut self, hash: u64, e: E) -> bool {
         let Some((in_new, b, i)) = self.position(hash, e) else { return false };
-        let array = if in_new { &mut self.new } else { &mut self.old };
+        let array = match &mut self.rehash {
+            Some(r) if in_new => &mut r.to,
+            _ => &mut self.main,
+        };
         array.vacate(array.bucket_of(hash), b, i);
         true
     }
@@ -608,19 +655,18 @@ impl<E: Elem> Table<E> {
     }
 
     fn position(&self, hash: u64, e: E) -> Option<(bool, NonNull<Bucket>, usize)> {
-        for (in_new, a) in [(false, &self.old), (true, &self.new)] {
-            if a.exists()
-                && let Some((b, i)) = a.find(hash, |x: E| x == e)
-            {
-                return Some((in_new, b, i));
-            }
+        let at = |a: &Array| a.find(hash, |x: E| x == e);
+        if self.main.exists()
+            && let Some((b, i)) = at(&self.main)
+        {
+            return Some((false, b, i));
         }
-        None
+        at(self.to()?).map(|(b, i)| (true, b, i))
     }
 
     #[inline]
     fn expand_if_needed(&mut self) {
-        if self.old.used < self.old.size() || self.is_rehashing() {
+        if self.main.used < self.main.size() || self.is_rehashing() {
             return;
         }
         self.expand();
@@ -628,32 +674,32 @@ impl<E: Elem> Table<E> {
 
     #[cold]
     fn expand(&mut self) {
-        if !self.old.exists() {
-            self.old = Array::new(2);
+        if !self.main.exists() {
+            self.set_main(Array::new(2));
             return;
         }
         let policy = resize_policy();
-        if self.held && self.old.used * 1000 <= self.old.size() * HELD_PER_MILLE {
+        if self.main.place & HELD != 0 && self.main.used * 1000 <= self.main.size() * HELD_PER_MILLE {
             return;
         }
-        let forced = self.old.used / self.old.size() >= FORCE_RATIO && policy != Resize::Forbid;
+        let forced = self.main.used / self.main.size() >= FORCE_RATIO && policy != Resize::Forbid;
         if policy == Resize::Allow || forced {
-            self.resize_to(self.old.used + 1);
+            self.resize_to(self.main.used + 1);
         }
     }
 
     /// Bytes of the array that the next insert would allocate to grow into; 0 when it would not grow.
     #[inline]
     pub fn growth(&self) -> usize {
-        if self.old.used < self.old.size() || self.is_rehashing() || !self.old.exists() {
+        if self.main.used < self.main.size() || self.is_rehashing() || !self.main.exists() {
             return 0;
         }
-        (1usize << Self::bits_for(self.old.used + 1)) / 8 * LINE
+        (1usize << Self::bits_for(self.main.used + 1)) / 8 * LINE
     }
 
     /// Lets growth wait, up to a load of 1.618, or no longer.
     pub fn hold_growth(&mut self, hold: bool) {
-        self.held = hold;
+        self.main.place = self.main.place & !HELD | if hold { HELD } else { 0 };
     }
 
     fn bits_for(n: usize) -> u8 {
@@ -663,21 +709,26 @@ impl<E: Elem> Table<E> {
     fn resize_to(&mut self, n: usize) {
         debug_assert!(!self.is_rehashing());
         let bits = Self::bits_for(n);
-        if bits == self.old.bits {
+        if u32::from(bits) == self.main.bits() {
             return;
         }
-        if self.old.used == 0 {
-            self.old.free();
-            self.old = Array::new(bits);
+        if self.main.used == 0 {
+            self.main.free();
+            self.set_main(Array::new(bits));
             return;
         }
-        self.new = Array::new(bits);
-        self.rehash_at = 0;
+        self.rehash = Some(Box::new(Rehash { to: Array::new(bits), at: 0 }));
+    }
+
+    /// Another main array, of which it is said as before whether it may grow.
+    fn set_main(&mut self, array: Array) {
+        debug_assert!(!self.main.exists(), "the array before it has been freed");
+        self.main = Array { place: array.place | self.main.place & HELD, ..array };
     }
 
     /// Makes room for `n` elements at once (loading, DEBUG POPULATE).
     pub fn reserve(&mut self, n: usize) {
-        if !self.is_rehashing() && n > self.old.size() {
+        if !self.is_rehashing() && n > self.main.size() {
             self.resize_to(n);
         }
     }
@@ -690,76 +741,79 @@ impl<E: Elem> Table<E> {
 
     /// Begins to shrink to the smallest size that holds all; refused while resizing is held back.
     pub fn shrink(&mut self) -> bool {
-        if resize_policy() != Resize::Allow || self.is_rehashing() || !self.old.exists() {
+        if resize_policy() != Resize::Allow || self.is_rehashing() || !self.main.exists() {
             return false;
         }
-        let before = self.old.bits;
-        self.resize_to(self.old.used);
-        self.is_rehashing() || self.old.bits != before
+        let before = self.main.bits();
+        self.resize_to(self.main.used);
+        self.is_rehashing() || self.main.bits() != before
     }
 
     /// Moves up to `n` chains. True while more are left.
     pub fn rehash(&mut self, n: usize) -> bool {
-        if !self.is_rehashing() {
-            return false;
-        }
+        let Some(mut r) = self.rehash.take() else { return false };
         let policy = resize_policy();
-        let ratio = self.old.size().max(self.new.size()) / self.old.size().min(self.new.size()).max(1);
-        if policy == Resize::Forbid || (policy == Resize::Avoid && ratio < FORCE_RATIO) {
+        let (from, to) = (self.main.size(), r.to.size());
+        let ratio = from.max(to) / from.min(to).max(1);
+        let held = policy == Resize::Forbid || (policy == Resize::Avoid && ratio < FORCE_RATIO);
+        if held || self.move_chains(&mut r, n) {
+            self.rehash = Some(r);
             return true;
         }
+        // Only empty heads are left, and children never outlive their elements.
+        self.main.free_array();
+        self.set_main(r.to);
+        false
+    }
+
+    /// True while the main array holds elements.
+    fn move_chains(&mut self, r: &mut Rehash, n: usize) -> bool {
         let mut empty_visits = n.saturating_mul(EMPTY_VISITS);
         for _ in 0..n {
-            if self.old.used == 0 {
+            if self.main.used == 0 {
                 break;
             }
-            // SAFETY: `old.used > 0`: a chain with elements is still ahead.
-            while unsafe { self.old.at(self.rehash_at).as_ref() }.taken() == 0 {
-                self.pass_bucket();
+            // SAFETY: `main.used > 0`: a chain with elements is still ahead.
+            while unsafe { self.main.at(r.at).as_ref() }.taken() == 0 {
+                self.pass_bucket(r);
                 empty_visits -= 1;
                 if empty_visits == 0 {
                     return true;
                 }
             }
-            self.move_chain();
+            self.move_chain(r);
         }
-        if self.old.used > 0 {
-            return true;
-        }
-        // Only empty heads are left, and children never outlive their elements.
-        self.old.free_array();
-        self.old = std::mem::replace(&mut self.new, Array::NONE);
-        false
+        self.main.used > 0
     }
 
-    fn pass_bucket(&mut self) {
-        self.rehash_at += 1;
-        self.old.discard_before(self.rehash_at);
+    fn pass_bucket(&mut self, r: &mut Rehash) {
+        r.at += 1;
+        self.main.discard_before(r.at);
     }
 
-    fn move_chain(&mut self) {
-        let head = self.old.at(self.rehash_at);
-        for b in self.old.chain(self.rehash_at) {
+    fn move_chain(&mut self, r: &mut Rehash) {
+        let head = self.main.at(r.at);
+        for b in self.main.chain(r.at) {
             slots(b.taken()).for_each(|i| prefetch(b.raw(i) as *const u8));
         }
         let mut next = Some(head);
         let mut moved = 0;
         while let Some(at) = next {
-            // SAFETY: `&mut self`; the chain of `old` is only read, inserts touch `new`.
+            // SAFETY: `&mut self`; the chain of `main` is only read, inserts touch the other array.
             let b = unsafe { at.as_ref() };
             for i in slots(b.taken()) {
                 let e: E = b.get(i);
                 // SAFETY: what is in the table lives (`insert`).
-                self.new.insert(hash(unsafe { e.key() }), e);
+                r.to.insert(hash(unsafe { e.key() }), e);
                 moved += 1;
             }
             next = b.child();
         }
-        self.old.free_children(self.rehash_at);
+        self.main.free_children(r.at);
         // SAFETY: `&mut self`.
         unsafe { (*head.as_ptr()).0.fill(0) };
-        self.old.used -= moved;
-        self.pass_bucket();
+        self.main.used -= moved;
+        self.pass_bucket(r);
     }
 
     /// One step of the scan: calls `f` with every element of one bucket position and returns the next
@@ -777,16 +831,13 @@ impl<E: Elem> Table<E> {
             }
         };
         let mut v = cursor;
-        if !self.is_rehashing() {
-            let m = self.old.mask() as u64;
-            emit(&self.old, (v & m) as usize);
+        let Some(to) = self.to() else {
+            let m = self.main.mask() as u64;
+            emit(&self.main, (v & m) as usize);
             return next_cursor(v, m);
-        }
-        let (small, big) = if self.old.count() <= self.new.count() {
-            (&self.old, &self.new)
-        } else {
-            (&self.new, &self.old)
         };
+        let (small, big) =
+            if self.main.count() <= to.count() { (&self.main, to) } else { (to, &self.main) };
         let (ms, mb) = (small.mask() as u64, big.mask() as u64);
         emit(small, (v & ms) as usize);
         loop {
@@ -808,19 +859,19 @@ impl<E: Elem> Table<E> {
     }
 
     fn rehashed(&self) -> usize {
-        if self.is_rehashing() { self.rehash_at } else { 0 }
+        self.rehash.as_ref().map_or(0, |r| r.at)
     }
 
     /// Calls `f` with up to `n` elements from a random place on: quick, clustered, good enough for
     /// sampling. The place is one inside of a chain: a sample that always began with the first element of
     /// one would seldom come to the last, which then would never be evicted.
     pub fn some(&self, n: usize, random: u64, mut f: impl FnMut(E)) {
-        let total = self.old.count() + self.new.count();
+        let total = self.main.count() + self.to().map_or(0, Array::count);
         let n = n.min(self.len());
         let start = random as u32 as usize % total.max(1);
-        let bucket = |at: usize| match at.checked_sub(self.old.count()) {
-            None => (&self.old, at),
-            Some(at) => (&self.new, at),
+        let bucket = |at: usize| match (at.checked_sub(self.main.count()), self.to()) {
+            (Some(at), Some(to)) => (to, at),
+            _ => (&self.main, at),
         };
         let mut before = 0;
         if n > 0 {
@@ -845,9 +896,10 @@ impl<E: Elem> Table<E> {
 
     /// Forgets every element (the owner has freed them) and gives the arrays back.
     pub fn clear(&mut self) {
-        self.old.free();
-        self.new.free();
-        self.rehash_at = 0;
+        self.main.free();
+        if let Some(mut r) = self.rehash.take() {
+            r.to.free();
+        }
     }
 }
 
@@ -855,7 +907,7 @@ impl<E: Elem> Table<E> {
 /// would come to them. A caller that deletes what a scan gave it so empties whole slots, as upstream.
 fn by_slots<E: Elem>(a: &Array, i: usize) -> Vec<E> {
     // SAFETY: what is in the table lives (`insert`).
-    let slot = |e: &E| (hash(unsafe { e.key() }) as usize & (a.size() - 1)) / a.count();
+    let slot = |e: &E| a.slot_of(hash(unsafe { e.key() })) / a.count();
     let mut all: Vec<E> = Vec::new();
     for b in a.chain(i) {
         all.extend(slots(b.taken()).map(|i| -> E { b.get(i) }));
@@ -875,8 +927,10 @@ fn next_cursor(v: u64, mask: u64) -> u64 {
 
 impl<E> Drop for Table<E> {
     fn drop(&mut self) {
-        self.old.free();
-        self.new.free();
+        self.main.free();
+        if let Some(mut r) = self.rehash.take() {
+            r.to.free();
+        }
     }
 }
 

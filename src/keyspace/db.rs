@@ -1,15 +1,15 @@
 //! One database: its entries, and what expiry and memory need to know about them.
 //!
-//! Tables are reached by `table` and `tables` alone, here and above: a database has one table of keys
-//! today, and one for each slot where it is part of a cluster. Nothing outside of `keyspace` changes one.
+//! A database has one table of keys, or where it is part of a cluster one for each slot (`ds::dict`).
+//! Nothing outside of `keyspace` changes one.
 
 use crate::ds::dict::{Dict, Index};
 use crate::ds::entry::EntryRef;
+use crate::ds::hash::SLOTS;
 use crate::object::value::Value;
 use crate::proto::args::Key;
 use crate::sys::alloc;
 
-#[derive(Default)]
 pub struct Db {
     dict: Dict,
     /// Average TTL in milliseconds, as the expire cycle samples it.
@@ -21,24 +21,29 @@ pub struct Db {
 }
 
 impl Db {
-    /// The table of a key with this hash.
+    /// An empty one, with a table for each slot or one for all.
+    pub(super) fn new(slotted: bool) -> Db {
+        Db::of(if slotted { Dict::slotted() } else { Dict::new() })
+    }
+
+    fn of(dict: Dict) -> Db {
+        Db { dict, avg_ttl: 0, expire_cursor: 0, bytes: 0 }
+    }
+
+    /// Another of its kind that holds nothing.
+    pub fn empty_twin(&self) -> Db {
+        Db::new(self.dict.is_slotted())
+    }
+
+    /// Its keys.
     #[inline]
-    pub fn table(&self, _hash: u64) -> &Dict {
+    pub fn dict(&self) -> &Dict {
         &self.dict
     }
 
     #[inline]
-    pub(super) fn table_mut(&mut self, _hash: u64) -> &mut Dict {
+    pub(super) fn dict_mut(&mut self) -> &mut Dict {
         &mut self.dict
-    }
-
-    /// All tables.
-    pub fn tables(&self) -> impl Iterator<Item = &Dict> {
-        std::iter::once(&self.dict)
-    }
-
-    pub(super) fn tables_mut(&mut self) -> impl Iterator<Item = &mut Dict> {
-        std::iter::once(&mut self.dict)
     }
 
     /// Keys.
@@ -69,22 +74,22 @@ impl Db {
 
     /// Bytes of the tables without their entries.
     pub fn overhead(&self, which: Index) -> usize {
-        self.tables().map(|t| t.overhead(which)).sum()
+        self.dict.overhead(which)
     }
 
-    /// Slots of the tables, as upstream counts them.
-    pub fn slots(&self, which: Index) -> usize {
-        self.tables().map(|t| t.slots(which)).sum()
+    /// Places of the tables, as upstream counts them.
+    pub fn size(&self, which: Index) -> usize {
+        self.dict.size(which)
     }
 
     #[inline]
     pub fn find(&self, key: Key) -> Option<EntryRef<'_>> {
-        self.table(key.hash).find(key.hash, key.bytes)
+        self.dict.find(key.hash, key.bytes)
     }
 
     /// All entries, each on its way into the cache a few steps before it is given.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        self.tables().flat_map(Dict::iter)
+        self.dict.iter()
     }
 
     /// One step of a scan over all keys, or over those with a TTL: calls `f` with some entries and returns
@@ -93,39 +98,56 @@ impl Db {
         self.dict.scan(which, cursor, f)
     }
 
+    /// The same over the keys of one slot.
+    pub fn scan_slot<'k>(&'k self, slot: usize, cursor: u64, f: impl FnMut(EntryRef<'k>)) -> u64 {
+        self.dict.scan_slot(slot, cursor, f)
+    }
+
+    /// Slots that hold keys, a bit each; None while there are no tables of slots.
+    pub fn slots_taken(&self) -> Option<&[u64; SLOTS / 64]> {
+        self.dict.slots_taken()
+    }
+
     /// One step of whatever rehash is under way in the table of this hash.
     #[inline]
     pub(super) fn step(&mut self, hash: u64) {
-        if self.table(hash).is_rehashing() {
-            self.measured(hash, |d| d.step());
+        if self.dict.steps(hash) {
+            self.measured(|d| d.step(hash));
         }
     }
 
-    /// Runs a change of a table and books what it allocated.
+    /// Runs a change of the tables and books what it allocated.
     #[inline]
-    pub(super) fn measured<R>(&mut self, hash: u64, change: impl FnOnce(&mut Dict) -> R) -> R {
+    pub(super) fn measured<R>(&mut self, change: impl FnOnce(&mut Dict) -> R) -> R {
         let before = alloc::mine();
-        let r = change(self.table_mut(hash));
+        let r = change(&mut self.dict);
         self.bytes += alloc::mine() - before;
         r
     }
 
-    /// The same for each of the tables, until `change` says that it is enough.
-    pub(super) fn measured_each(&mut self, mut change: impl FnMut(&mut Dict) -> bool) -> bool {
-        let before = alloc::mine();
-        let enough = self.tables_mut().any(&mut change);
-        self.bytes += alloc::mine() - before;
-        enough
+    /// Takes the keys of a slot out, as a database of their own, with the bytes that they hold.
+    pub(super) fn detach(&mut self, slot: usize) -> Db {
+        let mut gone = Db::of(self.dict.detach(slot));
+        let entries: usize = gone.iter().map(|e| e.footprint() + held(e)).sum();
+        let tables = gone.overhead(Index::Keys) + gone.overhead(Index::Expires);
+        gone.bytes = (entries + tables).cast_signed();
+        self.bytes -= gone.bytes;
+        gone
     }
 
     /// Are there arrays to be freed?
     pub fn has_room(&self) -> bool {
-        self.tables().any(Dict::has_room)
+        self.dict.has_room()
     }
+}
+
+/// Bytes that the value holds outside of its entry.
+fn held(e: EntryRef<'_>) -> usize {
+    if e.is_inline() { 0 } else { Value::held_by(e) }
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
-        self.tables_mut().for_each(|t| t.drain(|r| drop(Value::from_remains(r))));
+        self.dict.drain(|r| drop(Value::from_remains(r)));
     }
 }

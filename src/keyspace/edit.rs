@@ -101,7 +101,7 @@ impl<'a> Edit<'_, 'a> {
             let (hash, place) = (self.at.key.hash, self.at.place);
             let when = self.ks.at(&self.at).when();
             let db = &mut self.ks.dbs[self.at.db];
-            let (place, old) = db.measured(hash, |d| d.exchange(hash, place, Content::Word(r), when));
+            let (place, old) = db.measured(|d| d.exchange(hash, place, Content::Word(r), when));
             self.at.place = place;
             drop(old.map(Value::from_remains));
         }

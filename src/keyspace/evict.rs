@@ -103,10 +103,8 @@ impl Keyspace {
     fn sample(&mut self, db: usize, pool: &mut Pool, rule: Rule) -> usize {
         let start = self.rng.next_u64();
         let index = if rule.volatile { Index::Expires } else { Index::Keys };
-        for table in self.dbs[db].tables() {
-            table
-                .some(index, rule.samples, start, |e| pool.offer(self.score(e, rule.rank), db, e.key()));
-        }
+        let dict = self.dbs[db].dict();
+        dict.some(index, rule.samples, start, |e| pool.offer(self.score(e, rule.rank), db, e.key()));
         if rule.volatile { self.dbs[db].volatile() } else { self.dbs[db].len() }
     }
 
@@ -125,11 +123,10 @@ impl Keyspace {
         for _ in 0..self.dbs.len() {
             pool.next_db = (pool.next_db + 1) % self.dbs.len();
             let rng = &mut self.rng;
-            for table in self.dbs[pool.next_db].tables() {
-                let place = table.random(index, || rng.next_u64());
-                if let Some(e) = place.and_then(|p| table.at(p)) {
-                    return Some((pool.next_db, e.key().to_vec()));
-                }
+            let dict = self.dbs[pool.next_db].dict();
+            let place = dict.random(index, || rng.next_u64());
+            if let Some(e) = place.and_then(|p| dict.at(p)) {
+                return Some((pool.next_db, e.key().to_vec()));
             }
         }
         None

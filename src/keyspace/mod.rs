@@ -11,8 +11,7 @@
 //! Expired means `now > when`. A `Found` remembers where its entry was; when an entry of the same table has
 //! gone or moved since, the key is looked up again. Asking for a key that has gone meanwhile is a panic.
 //!
-//! No table leaves this folder but to be read: others reach the keys of a database by `Db::table` and
-//! `Db::tables`.
+//! No table leaves this folder but to be read: others reach the keys of a database by `Db::dict`.
 
 pub mod db;
 pub mod edit;
@@ -20,6 +19,7 @@ pub mod effects;
 pub mod evict;
 pub mod expire;
 pub mod own_ttls;
+pub mod slots;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,7 @@ pub use effects::{Effect, Effects, Watched};
 use crate::algo::rng::Rng;
 use crate::ds::dict::{EntryPlace, Index};
 use crate::ds::entry::{EntryMut, EntryRef};
+use crate::ds::hash::carry_slots;
 use crate::object::ValueLimits;
 use crate::object::value::{StrRef, Value, Variant, View};
 use crate::proto::args::Key;
@@ -223,9 +224,21 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
+    /// Of databases with one table each.
     pub fn new(databases: usize) -> Self {
+        Keyspace::of(databases, false)
+    }
+
+    /// Of databases with a table for each slot of a cluster. From now on the hash of any key of this process
+    /// carries its slot.
+    pub fn slotted(databases: usize) -> Self {
+        carry_slots();
+        Keyspace::of(databases, true)
+    }
+
+    fn of(databases: usize, slotted: bool) -> Self {
         Keyspace {
-            dbs: (0..databases).map(|_| Db::default()).collect(),
+            dbs: (0..databases).map(|_| Db::new(slotted)).collect(),
             fx: Effects::default(),
             watched: Watched::default(),
             awaited: Watched::default(),
@@ -262,7 +275,7 @@ impl Keyspace {
     pub fn admit<'a>(&mut self, db: usize, key: Key<'a>, how: u8) -> Option<Found<'a>> {
         let d = &mut self.dbs[db];
         d.step(key.hash);
-        let Some(place) = d.table(key.hash).locate(key.hash, key.bytes) else {
+        let Some(place) = d.dict().locate(key.hash, key.bytes) else {
             return self.missed(db, key, how);
         };
         let f = self.found(db, key, place);
@@ -285,9 +298,12 @@ impl Keyspace {
     #[inline]
     pub fn fetch_ahead(&self, db: usize, keys: &[Key]) {
         debug_assert!(keys.len() <= GROUP);
-        let db = &self.dbs[db];
-        keys.iter().for_each(|k| db.table(k.hash).prefetch_bucket(k.hash));
-        keys.iter().for_each(|k| db.table(k.hash).prefetch_entry(k.hash));
+        let dict = self.dbs[db].dict();
+        if dict.is_slotted() {
+            keys.iter().for_each(|k| dict.prefetch_head(k.hash));
+        }
+        keys.iter().for_each(|k| dict.prefetch_bucket(k.hash));
+        keys.iter().for_each(|k| dict.prefetch_entry(k.hash));
     }
 
     /// For reading.
@@ -326,7 +342,7 @@ impl Keyspace {
 
     /// The same as a token, where a lookup would do too much.
     pub fn find_as_is<'a>(&self, db: usize, key: Key<'a>) -> Option<Found<'a>> {
-        let place = self.dbs[db].table(key.hash).locate(key.hash, key.bytes)?;
+        let place = self.dbs[db].dict().locate(key.hash, key.bytes)?;
         Some(self.found(db, key, place))
     }
 
@@ -337,7 +353,7 @@ impl Keyspace {
     /// Second half: the entry of a token.
     #[inline]
     pub fn at(&self, f: &Found<'_>) -> EntryRef<'_> {
-        match self.dbs[f.db].table(f.key.hash).at(f.place) {
+        match self.dbs[f.db].dict().at(f.place) {
             Some(e) => e,
             None => self.look_again(f),
         }
@@ -352,7 +368,7 @@ impl Keyspace {
     /// The token as it would be given now.
     #[inline]
     fn again<'a>(&self, f: Found<'a>) -> Found<'a> {
-        if self.dbs[f.db].table(f.key.hash).at(f.place).is_some() {
+        if self.dbs[f.db].dict().at(f.place).is_some() {
             return f;
         }
         self.find_as_is(f.db, f.key).expect("a key whose token is used is there")
@@ -360,8 +376,8 @@ impl Keyspace {
 
     #[inline]
     fn entry_mut(&mut self, f: &Found<'_>) -> EntryMut<'_> {
-        let table = self.dbs[f.db].table_mut(f.key.hash);
-        table.at_mut(f.place).expect("nothing has moved since the token was given")
+        let dict = self.dbs[f.db].dict_mut();
+        dict.at_mut(f.place).expect("nothing has moved since the token was given")
     }
 
     /// The string of a token.
@@ -523,9 +539,9 @@ impl Keyspace {
         let all_volatile = d.len() == d.volatile();
         for tries in 1.. {
             let rng = &mut self.rng;
-            let table = self.dbs[db].tables().find(|t| !t.is_empty())?;
-            let place = table.random(Index::Keys, || rng.next_u64())?;
-            let e = table.at(place).expect("it has just been found");
+            let dict = self.dbs[db].dict();
+            let place = dict.random(Index::Keys, || rng.next_u64())?;
+            let e = dict.at(place).expect("it has just been found");
             // A copy: the entry's own bytes go with it.
             let name = e.key().to_vec();
             // Where nothing may be deleted all keys can have expired: then one of those has to do.
@@ -540,19 +556,16 @@ impl Keyspace {
     /// Begins to shrink tables that have become nearly empty.
     pub fn shrink_sparse(&mut self) {
         for db in &mut self.dbs {
-            db.measured_each(|t| {
-                t.shrink_if_sparse();
-                false
-            });
+            db.measured(|d| d.shrink_if_sparse());
         }
     }
 
     /// Goes on with rehashing until nothing is left of it, or `enough` says so after some of it.
     pub fn rehash_until(&mut self, mut enough: impl FnMut() -> bool) {
         for db in &mut self.dbs {
-            let stop = db.measured_each(|t| {
-                while t.is_rehashing() {
-                    t.rehash(32);
+            let stop = db.measured(|d| {
+                while d.is_rehashing() {
+                    d.rehash(32);
                     if enough() {
                         return true;
                     }
@@ -567,10 +580,7 @@ impl Keyspace {
 
     /// Makes room for so many keys.
     pub fn reserve(&mut self, db: usize, keys: usize) {
-        self.dbs[db].measured_each(|t| {
-            t.reserve(keys);
-            false
-        });
+        self.dbs[db].measured(|d| d.reserve(keys));
     }
 
     pub fn keys(&self) -> usize {

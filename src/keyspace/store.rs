@@ -152,7 +152,7 @@ impl Keyspace {
     fn exchange(&mut self, f: Found, value: Content, when: Option<i64>) {
         let old_ty = self.at(&f).ty();
         let hash = f.key.hash;
-        let (_, remains) = self.dbs[f.db].measured(hash, |d| d.exchange(hash, f.place, value, when));
+        let (_, remains) = self.dbs[f.db].measured(|d| d.exchange(hash, f.place, value, when));
         self.discard(f.db, remains.map(Value::from_remains), self.policy.lazy_server_del);
         // Clients that wait for a list are not served by what was another value before.
         self.signal_gone(f.db, f.key.bytes, old_ty);
@@ -168,7 +168,7 @@ impl Keyspace {
             self.hold_growth(db, key.hash, when.is_some());
         }
         let d = &mut self.dbs[db];
-        let place = d.measured(key.hash, |d| d.insert(key.hash, key.bytes, value, when, lru));
+        let place = d.measured(|d| d.insert(key.hash, key.bytes, value, when, lru));
         if self.policy.ready != 0 {
             let ty = self.at(&self.found(db, key, place)).ty();
             self.signal_ready(db, key.bytes, ty);
@@ -189,10 +189,10 @@ impl Keyspace {
     /// make room for empty slots.
     #[inline]
     fn hold_growth(&mut self, db: usize, hash: u64, ttl: bool) {
-        let table = self.dbs[db].table_mut(hash);
-        let bytes = table.growth(ttl);
+        let dict = self.dbs[db].dict_mut();
+        let bytes = dict.growth(hash, ttl);
         if bytes > 0 {
-            table.hold_growth(alloc::used().saturating_add(bytes) > self.policy.memory_limit);
+            dict.hold_growth(hash, alloc::used().saturating_add(bytes) > self.policy.memory_limit);
         }
     }
 
@@ -211,7 +211,7 @@ impl Keyspace {
         }
         let f = self.again(f);
         let hash = f.key.hash;
-        self.dbs[f.db].measured(hash, |d| d.set_ttl(hash, f.place, when));
+        self.dbs[f.db].measured(|d| d.set_ttl(hash, f.place, when));
     }
 
     /// Takes the key away. `lazy` says that upstream would count it as lazily freed.
@@ -245,7 +245,7 @@ impl Keyspace {
     pub(super) fn remove_entry(&mut self, f: Found, lazy: bool) {
         let f = self.again(f);
         let (t, hash) = (self.at(&f).ty(), f.key.hash);
-        let remains = self.dbs[f.db].measured(hash, |d| d.remove(hash, f.place));
+        let remains = self.dbs[f.db].measured(|d| d.remove(hash, f.place));
         self.discard(f.db, remains.map(Value::from_remains), lazy);
         self.signal_gone(f.db, f.key.bytes, t);
     }
@@ -273,7 +273,7 @@ impl Keyspace {
             self.add(to_db, to, Content::Word(value.into_remains()), ttl);
         }
         let (f, hash) = (self.again(f), f.key.hash);
-        let left = self.dbs[f.db].measured(hash, |d| d.remove(hash, f.place));
+        let left = self.dbs[f.db].measured(|d| d.remove(hash, f.place));
         debug_assert!(left.is_none(), "the value has been taken out");
         self.signal_gone(f.db, f.key.bytes, t);
         self.signal_modified(f.db, f.key.bytes);
@@ -289,7 +289,8 @@ impl Keyspace {
         }
         let mut removed = 0;
         for i in range {
-            let old = std::mem::take(&mut self.dbs[i]);
+            let none = self.dbs[i].empty_twin();
+            let old = std::mem::replace(&mut self.dbs[i], none);
             removed += old.len();
             if old.has_room() {
                 self.junk.push((Junk::Dict(Box::new(old)), lazy));

@@ -1,10 +1,12 @@
 //! The keyspace against a naive twin: a map of keys to values and times, and a clock that moves.
 
 use super::store::{New, Ttl};
-use super::{Effect, Expiry, Found, Junk, Keyspace, class, mode};
+use super::{Db, Effect, Expiry, Found, Junk, Keyspace, class, mode};
+use crate::algo::crc16::key_slot;
 use crate::algo::rng::Rng;
 use crate::ds::dict::Index;
 use crate::ds::entry::{EntryRef, enc};
+use crate::ds::hash::SLOTS;
 use crate::ds::prop::Source;
 use crate::ds::sds::Sds;
 use crate::object::hash::{Hash, HashLimits};
@@ -46,10 +48,15 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Pair {
-        let mut ks = Keyspace::new(DBS);
+    fn new(slotted: bool) -> Pair {
+        let mut ks = if slotted { Keyspace::slotted(DBS) } else { Keyspace::new(DBS) };
         ks.now_ms = 1_000_000;
         Pair { ks, twin: vec![HashMap::new(); DBS] }
+    }
+
+    /// Names of which many share a slot.
+    fn name(src: &mut Source) -> String {
+        format!("{{{}}}k{}", src.pick(&["a", "a", "a", "b", "c", ""]), src.below(60))
     }
 
     /// What a lookup of the twin sees, after it has deleted the expired.
@@ -162,9 +169,20 @@ impl Pair {
         self.twin[to_db].insert(to.to_vec(), moved);
     }
 
+    /// All keys in the slot of this one go, where there are tables of slots.
+    fn drop_slot(&mut self, name: &[u8]) {
+        let slot = usize::from(key_slot(name));
+        let gone = self.ks.drop_slot(slot);
+        let before = self.twin[0].len();
+        if self.ks.db(0).dict().is_slotted() {
+            self.twin[0].retain(|k, _| usize::from(key_slot(k)) != slot);
+        }
+        assert_eq!(gone, before - self.twin[0].len());
+    }
+
     fn step(&mut self, src: &mut Source) {
-        let name = format!("k{}", src.below(60)).repeat(src.pick(&[1, 1, 1, 100])).into_bytes();
-        let other = format!("k{}", src.below(60)).into_bytes();
+        let name = Pair::name(src).repeat(src.pick(&[1, 1, 1, 100])).into_bytes();
+        let other = Pair::name(src).into_bytes();
         let db = src.below(DBS);
         match src.below(14) {
             0..4 => self.set(src, db, &name),
@@ -184,6 +202,7 @@ impl Pair {
             }
             7 => self.relocate(db, &name, src.below(DBS), &other),
             8 => self.ks.now_ms += src.below(20) as i64,
+            9 if src.one_in(10) => self.drop_slot(&name),
             9 if src.one_in(40) => {
                 assert_eq!(self.ks.flush(Some(db), false), self.twin[db].len());
                 self.twin[db].clear();
@@ -200,6 +219,32 @@ impl Pair {
             _ => {
                 self.admit(db, &name, mode::READ);
             }
+        }
+    }
+
+    fn slots_agree(&self, db: &Db, twin: &HashMap<Vec<u8>, (Model, Option<i64>)>) {
+        let Some(taken) = db.slots_taken() else { return };
+        let slots: HashSet<u16> = twin.keys().map(|k| key_slot(k)).collect();
+        for slot in 0..SLOTS as u16 {
+            let is_taken = taken[usize::from(slot) / 64] >> (slot % 64) & 1 != 0;
+            assert_eq!(is_taken, slots.contains(&slot));
+        }
+        for &slot in &slots {
+            let expected: HashSet<&[u8]> =
+                twin.keys().filter(|k| key_slot(k) == slot).map(Vec::as_slice).collect();
+            assert_eq!(db.dict().slot_len(slot.into()), expected.len());
+            let listed: HashSet<&[u8]> = db.dict().slot_iter(slot.into()).map(|e| e.key()).collect();
+            assert_eq!(listed, expected);
+            let (mut scanned, mut cursor) = (HashSet::new(), 0);
+            loop {
+                cursor = db.scan_slot(slot.into(), cursor, |e| {
+                    scanned.insert(e.key());
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert_eq!(scanned, expected);
         }
     }
 
@@ -220,15 +265,17 @@ impl Pair {
             let expected: HashSet<_> =
                 twin.iter().filter(|(_, (_, w))| w.is_some()).map(|(k, _)| k.clone()).collect();
             assert_eq!(volatile, expected);
+            assert_eq!((db.len(), db.volatile()), (twin.len(), expected.len()));
+            self.slots_agree(db, twin);
         }
     }
 }
 
 #[test]
 fn it_agrees_with_its_naive_twin() {
-    for seed in 0..6 {
+    for seed in 0..12 {
         let mut src = Source::seeded(seed);
-        let mut pair = Pair::new();
+        let mut pair = Pair::new(seed % 2 == 1);
         for n in 0..8_000 {
             pair.step(&mut src);
             if n % 100 == 0 {
@@ -252,29 +299,34 @@ pub fn counted(slot: usize, test: fn()) {
 #[test]
 fn databases_know_what_they_hold() {
     counted(2, || {
-        let mut src = Source::seeded(99);
-        let mut pair = Pair::new();
-        for _ in 0..20_000 {
-            pair.step(&mut src);
-            pair.ks.junk.clear();
-        }
-        // So many keys that the child buckets, whose number depends on the seed of the hash, are few beside.
-        for db in 0..pair.ks.dbs.len() {
-            for i in 0..2_000u32 {
-                let name = format!("beside:{i}");
-                let key = Key::new(name.as_bytes());
-                let found = pair.ks.write(db, key);
-                let _ = pair.ks.set(db, key, New::Bytes(&[b'v'; 300]), Ttl::Clear, found);
-            }
-        }
-        for db in pair.ks.dbs.drain(..) {
-            let told = db.bytes;
-            let freed = alloc::uncounted(|| drop(db));
-            // All is exact but the child buckets of the tables.
-            let off = (told - freed).abs();
-            assert!(off * 20 <= freed, "{told} told, {freed} freed");
-        }
+        databases_tell(false);
+        databases_tell(true);
     });
+}
+
+fn databases_tell(slotted: bool) {
+    let mut src = Source::seeded(99);
+    let mut pair = Pair::new(slotted);
+    for _ in 0..20_000 {
+        pair.step(&mut src);
+        pair.ks.junk.clear();
+    }
+    // So many keys that the child buckets, whose number depends on the seed of the hash, are few beside.
+    for db in 0..pair.ks.dbs.len() {
+        for i in 0..2_000u32 {
+            let name = format!("beside:{i}");
+            let key = Key::new(name.as_bytes());
+            let found = pair.ks.write(db, key);
+            let _ = pair.ks.set(db, key, New::Bytes(&[b'v'; 300]), Ttl::Clear, found);
+        }
+    }
+    for db in pair.ks.dbs.drain(..) {
+        let told = db.bytes;
+        let freed = alloc::uncounted(|| drop(db));
+        // All is exact but the child buckets of the tables.
+        let off = (told - freed).abs();
+        assert!(off * 20 <= freed, "{told} told, {freed} freed");
+    }
 }
 
 /// What a handler writes while a value is open belongs to the reply, not to the database.
@@ -365,9 +417,14 @@ fn an_expired_key_is_deleted_reported_or_ignored_as_policy_says() {
 
 #[test]
 fn random_keys_are_fair_and_expired_ones_are_passed_over() {
-    let mut ks = Keyspace::new(1);
+    random_keys_are_fair(Keyspace::new(1));
+    random_keys_are_fair(Keyspace::slotted(1));
+}
+
+fn random_keys_are_fair(mut ks: Keyspace) {
     for i in 0..200u32 {
-        let name = i.to_string();
+        // A slot with half of the keys is as likely as all others together.
+        let name = if i % 2 == 0 { format!("{{tag}}{i}") } else { i.to_string() };
         let ttl = if i < 100 { Ttl::At(5) } else { Ttl::Clear };
         let _ = ks.put(0, Key::new(name.as_bytes()), New::Int(1), ttl, None);
     }
@@ -473,4 +530,62 @@ fn a_token_is_good_as_long_as_its_key_is_there() {
     assert!(asked.is_err(), "the key is in another database now");
     let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ks.at(&second).ty()));
     assert!(asked.is_err(), "the key has gone");
+}
+
+#[test]
+fn samples_of_slots_begin_anywhere_and_hold_no_key_twice() {
+    const N: u32 = 3000;
+    let mut ks = Keyspace::slotted(1);
+    for i in 0..N {
+        let name = if i % 3 == 0 { format!("{{tag}}{i}") } else { i.to_string() };
+        let _ = ks.put(0, Key::new(name.as_bytes()), New::Int(1), Ttl::Clear, None);
+    }
+    let dict = ks.db(0).dict();
+    let (mut seen, mut rng) = (HashMap::<&[u8], u32>::new(), Rng::seeded(9));
+    for _ in 0..60_000 {
+        let mut sample = HashSet::new();
+        dict.some(Index::Keys, 5, rng.next_u64(), |e| assert!(sample.insert(e.key()), "twice"));
+        assert_eq!(sample.len(), 5);
+        sample.into_iter().for_each(|k| *seen.entry(k).or_default() += 1);
+    }
+    // A hundred times each on average.
+    assert_eq!(seen.len(), N as usize);
+    assert!(seen.values().all(|n| (10..1000).contains(n)), "{seen:?}");
+    let mut all = HashSet::new();
+    dict.some(Index::Keys, usize::MAX, rng.next_u64(), |e| assert!(all.insert(e.key()), "twice"));
+    assert_eq!(all.len(), N as usize);
+}
+
+/// Every key that stays is given, whatever slots fill and empty meanwhile.
+#[test]
+fn a_scan_over_slots_gives_all_that_stay() {
+    for seed in 0..10 {
+        let (mut ks, mut src) = (Keyspace::slotted(1), Source::seeded(seed));
+        let stays: Vec<String> =
+            (0..400).map(|i| format!("{{{}}}{i}", if i % 2 == 0 { 0 } else { i })).collect();
+        for name in &stays {
+            let _ = ks.put(0, Key::new(name.as_bytes()), New::Int(1), Ttl::Clear, None);
+        }
+        let (mut seen, mut cursor, mut extra) = (HashSet::new(), 0, Vec::new());
+        loop {
+            cursor = ks.db(0).scan(Index::Keys, cursor, |e| {
+                seen.insert(e.key().to_vec());
+            });
+            if cursor == 0 {
+                break;
+            }
+            for _ in 0..src.below(20) {
+                if src.one_in(2) {
+                    let name = format!("{{{}}}extra{}", src.below(3), src.next());
+                    let _ = ks.put(0, Key::new(name.as_bytes()), New::Int(1), Ttl::Clear, None);
+                    extra.push(name);
+                } else if let Some(name) = extra.pop() {
+                    let _ = ks.remove_as_is(0, Key::new(name.as_bytes()), false);
+                }
+            }
+            ks.shrink_sparse();
+            ks.rehash_until(|| src.one_in(2));
+        }
+        assert!(stays.iter().all(|name| seen.contains(name.as_bytes())), "seed {seed}");
+    }
 }

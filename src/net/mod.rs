@@ -3,6 +3,7 @@
 pub mod busy_poll;
 pub mod connect;
 pub mod dialogue;
+pub mod frames;
 pub mod listener;
 pub mod listeners;
 pub mod reactor;

@@ -28,6 +28,10 @@ const WAKER: usize = 1;
 pub const LINK: usize = 2;
 /// The pipe of a full sync without a file.
 pub const TRANSFER: usize = 3;
+/// Listeners of the cluster bus, from here on.
+pub const BUS: usize = 16;
+/// Its connections, by their index.
+pub const NODES: usize = 1 << 16;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {

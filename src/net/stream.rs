@@ -18,7 +18,7 @@
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 #[derive(Debug)]
@@ -154,6 +154,17 @@ impl Stream {
         match self {
             Stream::Tcp(s) => s.local_addr().map_or("?:0".into(), |a| show_addr(&a)),
             Stream::Unix(_) => format!("{unix_path}:0"),
+        }
+    }
+
+    /// The two ends as addresses; None for a unix socket, and for one that is not connected.
+    pub fn ends(&self) -> (Option<IpAddr>, Option<IpAddr>) {
+        match self {
+            Stream::Tcp(s) => {
+                let ip = |a: io::Result<SocketAddr>| a.ok().map(|a| a.ip().to_canonical());
+                (ip(s.local_addr()), ip(s.peer_addr()))
+            }
+            Stream::Unix(_) => (None, None),
         }
     }
 

@@ -213,6 +213,11 @@ impl Pubsub {
         all.filter(|n| pattern.is_none_or(|p| glob_match(p, n, false))).cloned().collect()
     }
 
+    /// The subscribers of a name, in the order they came.
+    pub fn listeners(&self, kind: SubscriptionKind, name: &[u8]) -> Vec<ClientId> {
+        self.names(kind).subscribers.get(name).map_or_else(Vec::new, |line| line.iter().collect())
+    }
+
     pub fn subscribers(&self, kind: SubscriptionKind, name: &[u8]) -> usize {
         self.names(kind).subscribers.get(name).map_or(0, Line::len)
     }

@@ -80,6 +80,9 @@ pub struct Running {
     pub read_only: bool,
     /// It may use memory when that is short.
     pub allow_oom: bool,
+    /// In a cluster: the slot of its keys, once there are any, and whether it may use others beside.
+    pub slot: Option<u16>,
+    pub crosses_slots: bool,
     /// The protocol version of the replies that it sees.
     pub resp: u8,
     /// Where its changes go (`redis.set_repl`).

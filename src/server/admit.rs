@@ -2,22 +2,22 @@
 //! EXEC and scripts run, and for the commands of the log.
 //!
 //! ```text
-//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ permissions ─ (slots) ─ client eviction ─ OOM ─ MISCONF ─
+//! Client    PROTECTED ─ NOAUTH ─ NO_MULTI ─ permissions ─ slots ─ client eviction ─ OOM ─ MISCONF ─
 //!           NOREPLICAS ─ READONLY ─ subscribed ─ MASTERDOWN ─ LOADING ─ BUSY ─ replica or monitor ─ pause ─
 //!           MULTI: queue
 //! Queued    permissions: of all the rest EXEC was asked for what is queued
 //! Script    arity ─ NOSCRIPT ─ permissions ─ read-only script ─ READONLY ─ MISCONF ─ NOREPLICAS ─ OOM ─
-//!           (slots)
+//!           slots
 //! Log       MULTI: queue
 //! Link      pause ─ MISCONF (ends the process) ─ MULTI: queue
 //! ```
 //!
-//! The orders are upstream's, each written once; in brackets stands what has its place there and is not
-//! built yet. What a command is comes from its row (`cmd::row::flag`), never from its name. Whether a
-//! request may skip all of this is one test of three words: `needs_no_judge`.
+//! The orders are upstream's, each written once. What a command is comes from its row
+//! (`cmd::row::flag`), never from its name. Whether a request may skip all of this is one test of three
+//! words and, in a cluster, one of a bit: `needs_no_judge`.
 
 use super::ctx::CommandRow;
-use super::{Server, ServerStates, auth, disk, evict, limits, link_client, script, tracking};
+use super::{Server, ServerStates, auth, disk, evict, limits, link_client, redirect, script, tracking};
 use crate::acl::denials::DeniedIn;
 use crate::acl::selector::Denied;
 use crate::clients::pause::action;
@@ -27,7 +27,7 @@ use crate::cmd::table::CmdId;
 use crate::proto::args::Args;
 use crate::proto::error::CmdError;
 use crate::scripting::header::{self, Flags};
-use crate::scripting::{Scripting, Sha, name_of};
+use crate::scripting::{Running, Scripting, Sha, name_of};
 
 const NOAUTH: CmdError = CmdError::Msg(&"NOAUTH Authentication required.");
 const NO_MULTI: CmdError = CmdError::Msg(&"ERR Command not allowed inside a transaction");
@@ -77,6 +77,8 @@ pub enum Caller {
 pub enum Verdict {
     Run,
     Refused(CmdError),
+    /// By the keys: another node of the cluster is to be asked, or none can be.
+    Elsewhere(CmdError),
     /// Inside MULTI: EXEC will run it.
     Queue,
     /// A pause: the request is tried again later.
@@ -87,10 +89,12 @@ pub enum Verdict {
 
 /// Is there nothing that could refuse this request of a client? The fast path: no state is set, the
 /// client is no special case, has logged in and may do everything, and the command needs no leave of the
-/// configuration.
+/// configuration. In a cluster its key is of a slot that is served here.
 #[inline]
-pub fn needs_no_judge(states: ServerStates, c: &Client, e: &CommandRow) -> bool {
-    u64::from(states.0) | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED == 0
+pub fn needs_no_judge(srv: &Server, c: &Client, e: &CommandRow, args: Args) -> bool {
+    let states = u64::from(srv.states.0 & !ServerStates::CLUSTER);
+    let special = states | c.flags & flag::SPECIAL | e.flags & cf::PROTECTED;
+    special == 0 && (!srv.states.has(ServerStates::CLUSTER) || redirect::is_local(srv, c, e, args))
 }
 
 /// Judges a command whose arguments are complete.
@@ -132,7 +136,9 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
     if let Some(why) = permission(srv, id, cmd, args) {
         return Verdict::Refused(why);
     }
-    // Slots of a cluster are asked for here.
+    if let Some(why) = elsewhere(srv, id, cmd, args) {
+        return Verdict::Elsewhere(why);
+    }
     if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
         if srv.clients.live(id).is_none() {
@@ -173,6 +179,16 @@ fn of_client(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args) -> Verdict 
         return Verdict::Queue;
     }
     Verdict::Run
+}
+
+/// Is the request for another node of the cluster?
+#[inline]
+fn elsewhere(srv: &Server, id: ClientId, cmd: CmdId, args: Args) -> Option<CmdError> {
+    let (e, c) = (srv.table.get(cmd), &srv.clients[id]);
+    if !srv.states.has(ServerStates::CLUSTER) || redirect::is_local(srv, c, e, args) {
+        return None;
+    }
+    redirect::of_client(srv, c, e, args, Acts::of(srv, e, c, args).any(cf::WRITE))
 }
 
 /// What the user of a client does not let it do.
@@ -401,9 +417,15 @@ fn of_script(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
         return Some(SCRIPT_READS);
     }
     // A script that has written is not stopped halfway: its writes cannot be taken back.
-    if r.wrote {
-        return None;
+    if !r.wrote
+        && let Some(why) = state_refuses_script(srv, e, r)
+    {
+        return Some(why);
     }
+    script_elsewhere(srv, cmd, args)
+}
+
+fn state_refuses_script(srv: &Server, e: &CommandRow, r: &Running) -> Option<CmdError> {
     let obeyed = srv.clients.get(r.caller).is_some_and(|c| c.has(flag::OBEYED));
     if e.flags & cf::WRITE != 0 {
         if read_only(srv, obeyed) {
@@ -417,4 +439,20 @@ fn of_script(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
         }
     }
     (e.flags & cf::DENYOOM != 0 && short(srv) && !r.allow_oom && !obeyed).then_some(OOM)
+}
+
+/// In a cluster a script uses keys of this node, and unless it has said otherwise of one slot.
+fn script_elsewhere(srv: &mut Server, cmd: CmdId, args: Args) -> Option<CmdError> {
+    let r = srv.scripting.running.as_ref()?;
+    let caller = srv.clients.get(r.caller)?;
+    if !srv.states.has(ServerStates::CLUSTER) || caller.has(flag::OBEYED) {
+        return None;
+    }
+    let slot = match redirect::of_script(srv, caller, srv.table.get(cmd), args) {
+        Ok(slot) => slot?,
+        Err(why) => return Some(why),
+    };
+    let r = srv.scripting.running.as_mut()?;
+    let first = *r.slot.get_or_insert(slot);
+    (first != slot && !r.crosses_slots).then(redirect::other_slot)
 }

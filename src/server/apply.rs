@@ -46,6 +46,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         Apply::Watchdog => watchdog(srv),
         Apply::GoodReplicas => super::master::refresh_good(srv),
         Apply::CrashLog => crash_log(srv),
+        Apply::Cluster => super::bus::directives(srv),
         Apply::RequirePass => super::auth::set_requirepass(srv),
         // Read where they matter, or of parts that do not exist yet.
         Apply::Nothing
@@ -54,12 +55,7 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
         | Apply::AclPubsubDefault
         | Apply::AclLog
         | Apply::TrackingTable
-        | Apply::ReplBacklogSize
-        | Apply::ClusterFlags
-        | Apply::ClusterAnnouncedPort
-        | Apply::ClusterIp
-        | Apply::ClusterHostname
-        | Apply::ClusterNodename => {}
+        | Apply::ReplBacklogSize => {}
     }
     Ok(())
 }
@@ -79,6 +75,7 @@ fn listen_again(srv: &mut Server) -> bool {
     let ok = listen::tcp(srv).is_ok();
     if ok {
         listen::show_title(srv);
+        super::bus::directives(srv);
     }
     ok
 }

@@ -30,7 +30,7 @@ use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;
 use crate::cmd::table::CmdId;
 use crate::ds::dict::EntryPlace;
-use crate::ds::hash::hash;
+use crate::ds::hash::{hash, key_hash};
 use crate::object::value::{Fetch, prefetch_member};
 use crate::proto::args::{Args, recycle};
 use crate::proto::parse::{ParseLimits, ParseState, Parsed, Span};
@@ -61,7 +61,7 @@ pub struct Scratch {
     requests: Vec<Request>,
     argv: Vec<&'static [u8]>,
     /// Hash of the key, where its entry is, hash of the member.
-    members: Vec<(u64, EntryPlace, u64)>,
+    members: Vec<(EntryPlace, u64)>,
     /// Where in the buffer the first incomplete request begins.
     end: usize,
     ahead: Ahead,
@@ -155,7 +155,11 @@ impl Scratch {
     fn fetch_buckets(&self, srv: &Server, db: usize) {
         let db = srv.ks.db(db);
         if !db.is_empty() {
-            self.hashes().for_each(|h| db.table(h).prefetch_bucket(h));
+            let dict = db.dict();
+            if dict.is_slotted() {
+                self.hashes().for_each(|h| dict.prefetch_head(h));
+            }
+            self.hashes().for_each(|h| dict.prefetch_bucket(h));
         }
     }
 
@@ -163,7 +167,7 @@ impl Scratch {
     fn fetch_entries(&self, srv: &Server, db: usize) {
         let db = srv.ks.db(db);
         if !db.is_empty() {
-            self.hashes().for_each(|h| db.table(h).prefetch_entry(h));
+            self.hashes().for_each(|h| db.dict().prefetch_entry(h));
         }
     }
 
@@ -173,27 +177,26 @@ impl Scratch {
         if self.requests.len() < 2 || srv.table.member_at(first.cmd) == 0 {
             return;
         }
-        let db = srv.ks.db(db);
+        let dict = srv.ks.db(db).dict();
         let mut last: Option<(u64, Option<EntryPlace>)> = None;
         for r in self.requests.iter().filter(|r| r.key_at > 0) {
             let at = usize::from(srv.table.member_at(r.cmd));
             let spans = &self.spans[r.first as usize..(r.first + r.count) as usize];
             let arg = |i: usize| spans.get(i).map(|s| &buf[r.start + s.off..r.start + s.off + s.len]);
             let (Some(key), Some(member)) = (arg(r.key_at.into()), arg(at)) else { continue };
-            let table = db.table(r.hash);
             let place = match last {
                 Some((h, place)) if h == r.hash => place,
-                _ => table.locate(r.hash, key),
+                _ => dict.locate(r.hash, key),
             };
             last = Some((r.hash, place));
             let Some(place) = place.filter(|_| at > 0) else { continue };
             let h = hash(member);
-            if table.at(place).is_some_and(|e| prefetch_member(e, h, Fetch::Bucket)) {
-                self.members.push((r.hash, place, h));
+            if dict.at(place).is_some_and(|e| prefetch_member(e, h, Fetch::Bucket)) {
+                self.members.push((place, h));
             }
         }
-        for (key, place, h) in self.members.drain(..) {
-            if let Some(e) = db.table(key).at(place) {
+        for (place, h) in self.members.drain(..) {
+            if let Some(e) = dict.at(place) {
                 prefetch_member(e, h, Fetch::Elem);
             }
         }
@@ -208,7 +211,7 @@ impl Request {
         self.cmd = id;
         let at = table.get(id).key_at;
         if at > 0 && (at as usize) < spans.len() {
-            (self.key_at, self.hash) = (at, hash(arg(at as usize)));
+            (self.key_at, self.hash) = (at, key_hash(arg(at as usize)));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! freed.
 
 use super::{
-    Server, ServerStates, acks, disk, evict, expire_cycle, failover, kill, limits, master, policy,
+    Server, ServerStates, acks, bus, disk, evict, expire_cycle, failover, kill, limits, master, policy,
     settle, tracking,
 };
 use crate::clients::conn::{IoCtx, Sent};
@@ -11,6 +11,10 @@ use crate::clients::{ClientId, flag};
 pub fn run(srv: &mut Server) {
     if srv.execution.between_passes() {
         policy::refresh(srv);
+        // A state of the cluster that changes comes before what follows from it for clients.
+        if srv.bus.is_some() {
+            bus::settle(srv);
+        }
         expire_cycle::fast(srv);
         settle::serve_ready(srv);
         if srv.tracking.prefixes() > 0 {
@@ -26,6 +30,9 @@ pub fn run(srv: &mut Server) {
     }
     disk::refresh(srv);
     flush_replies(srv);
+    if srv.bus.is_some() {
+        bus::flush(srv);
+    }
     if srv.states.has(ServerStates::CLIENT_EVICTION) {
         limits::evict(srv);
     }

@@ -295,6 +295,7 @@ fn init(
     apply::crash_log(&srv);
     super::master::refresh_good(&mut srv);
     super::role::at_start(&mut srv);
+    super::bus::open(&mut srv).map_err(|()| 1)?;
     Ok(srv)
 }
 
@@ -321,12 +322,12 @@ fn run(srv: &mut Server, background: bool) -> i32 {
         warning!("Failed to configure LOCALE for invalid locale name.");
         return 1;
     }
-    if listen::all(srv).is_err() {
+    if listen::all(srv).is_err() || super::bus::listen(srv).is_err() {
         return 1;
     }
     srv.process.startup_memory = alloc::used();
     notice!("Server initialized");
-    if !load_data(srv) {
+    if !load_data(srv) || !super::bus::loaded(srv) {
         return 1;
     }
     listen::log_ready(srv);
@@ -420,7 +421,9 @@ fn build(
     file: Option<Vec<u8>>,
 ) -> Server {
     let clock = Clock::new();
-    let mut ks = Keyspace::new(config.databases as usize);
+    let databases = config.databases as usize;
+    let slotted = config.cluster_enabled || config.debug_slot_tables;
+    let mut ks = if slotted { Keyspace::slotted(databases) } else { Keyspace::new(databases) };
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let bio = Bio::start(config.bio_cpulist.as_deref());
@@ -465,6 +468,7 @@ fn build(
         ops: Default::default(),
         repl: Default::default(),
         master_link: Default::default(),
+        bus: None,
         transfer: None,
         targets: Default::default(),
         scripting: Default::default(),

@@ -45,6 +45,7 @@ pub fn fork(srv: &mut Server, kind: ChildKind) -> io::Result<Option<Report>> {
             }
             apply::oom_score_of_child(srv);
             listen::leave(srv);
+            super::bus::leave(srv);
             let delay_us = srv.config.rdb_key_save_delay;
             Ok(Some(Report::new(writer, kind, total, delay_us)))
         }

@@ -128,6 +128,7 @@ fn letters(c: &Client) -> String {
         (flag::CLOSE_AFTER_REPLY, 'c'),
         (flag::DYING, 'A'),
         (flag::UNIX, 'U'),
+        (flag::READS_REPLICA, 'r'),
         (flag::NO_EVICT, 'e'),
         (flag::NO_TOUCH, 'T'),
     ];

@@ -3,7 +3,7 @@
 //! They run in a process that is already broken; `sys::crash` catches what they run into. So they look
 //! at as little as they can, and each stands for itself.
 
-use super::{Server, info, lend};
+use super::{Server, bus, info, lend};
 use crate::clients::Client;
 use crate::config::rewrite;
 use crate::sys::crash::{Sections, register as register_sections};
@@ -14,6 +14,7 @@ pub fn register() {
     register_sections(Sections {
         info: |crashed, out| {
             put(out, lend::look(crashed, |srv| info::text(srv, &[b"everything", b"debug"])));
+            put(out, lend::look(crashed, cluster).flatten());
         },
         client_list: |crashed, out| {
             put(out, lend::look(crashed, |srv| srv.clients.iter().map(|(_, c)| describe(c)).collect()));
@@ -33,6 +34,14 @@ fn put(out: &mut dyn io::Write, text: Option<String>) {
     if let Some(text) = text {
         let _ = out.write_all(text.replace("\r\n", "\n").as_bytes());
     }
+}
+
+fn cluster(srv: &mut Server) -> Option<String> {
+    let (cluster, env) = (srv.cluster()?, bus::env(srv));
+    let (info, nodes) = (cluster.info_text(), cluster.nodes_text(false, &env));
+    Some(format!(
+        "\n------ CLUSTER INFO OUTPUT ------\n{info}\n------ CLUSTER NODES OUTPUT ------\n{nodes}"
+    ))
 }
 
 fn current(srv: &mut Server) -> Option<String> {

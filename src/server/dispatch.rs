@@ -60,7 +60,7 @@ fn resolve(
 
 #[inline]
 fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Reply) -> Flow {
-    if !admit::needs_no_judge(srv.states, &srv.clients[id], srv.table.get(cmd)) {
+    if !admit::needs_no_judge(srv, &srv.clients[id], srv.table.get(cmd), args) {
         let caller = match srv.clients[id].has(flag::MASTER) {
             true => Caller::Link(id),
             false => Caller::Client(id),
@@ -75,6 +75,7 @@ fn admitted(srv: &mut Server, id: ClientId, cmd: CmdId, args: Args, out: &mut Re
             Verdict::Refused(why) => {
                 return reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out);
             }
+            Verdict::Elsewhere(why) => return send_elsewhere(srv, id, cmd, &why, out),
             Verdict::Queue => return transaction::queue(srv, id, cmd, args, out),
             Verdict::Postpone => {
                 pause::postpone(srv, id);
@@ -105,6 +106,7 @@ pub fn run_again(
     batch::take_pushes(srv, id, out);
     let flow = match verdict {
         Verdict::Refused(why) => reject(srv, id, Some(cmd), args, why.as_str().as_bytes(), out),
+        Verdict::Elsewhere(why) => send_elsewhere(srv, id, cmd, &why, out),
         Verdict::Postpone => Flow::Postponed,
         Verdict::Gone => Flow::Done,
         Verdict::Run | Verdict::Queue => {
@@ -120,10 +122,11 @@ pub fn run_again(
 }
 
 /// Flags that say something about one request.
-pub(super) const AFTER_REQUEST: u64 = flag::SKIP | flag::SKIP_NEXT | flag::CACHING;
+pub(super) const AFTER_REQUEST: u64 =
+    flag::SKIP | flag::SKIP_NEXT | flag::CACHING | flag::ASKING | flag::ASKING_NEXT;
 
 /// The request is over, and what was said about it: CLIENT REPLY SKIP silences the command after it, CLIENT
-/// CACHING is about the next command or transaction.
+/// CACHING is about the next command or transaction, ASKING about the next command.
 #[cold]
 pub(super) fn after_request(srv: &mut Server, id: ClientId, out: &mut Reply) {
     let c = &mut srv.clients[id];
@@ -131,6 +134,11 @@ pub(super) fn after_request(srv: &mut Server, id: ClientId, out: &mut Reply) {
     let keeps = last != CmdId::MAX && srv.table.get(last).flags & cf::KEEPS_CACHING != 0;
     if !keeps && !c.has(flag::MULTI) {
         c.clear(flag::CACHING);
+    }
+    let asks = c.has(flag::ASKING_NEXT);
+    c.clear(flag::ASKING_NEXT | flag::ASKING);
+    if asks {
+        c.set(flag::ASKING);
     }
     if c.has(flag::SKIP_NEXT) {
         c.clear(flag::SKIP_NEXT);
@@ -173,6 +181,23 @@ pub fn reject(
         if srv.clients[id].has(flag::MASTER | flag::REPLICA) {
             link_client::complain(srv, id, &e);
         }
+    }
+    Flow::Done
+}
+
+/// The request is for another node: counts, and spoils a transaction that is being queued. An EXEC ends it,
+/// and is answered as any other command.
+#[cold]
+fn send_elsewhere(srv: &mut Server, id: ClientId, cmd: CmdId, why: &CmdError, out: &mut Reply) -> Flow {
+    srv.cmdstats[usize::from(cmd)].rejected += 1;
+    if srv.table.get(cmd).flags & cf::EXEC != 0 {
+        transaction::discard(srv, id);
+    } else if srv.clients[id].has(flag::MULTI) {
+        srv.clients[id].set(flag::DIRTY_EXEC);
+    }
+    out.error(why.as_str());
+    for e in out.take_errors() {
+        srv.stats.count_error(&e);
     }
     Flow::Done
 }

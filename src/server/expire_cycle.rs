@@ -266,8 +266,7 @@ fn database(srv: &mut Server, db: usize, effort: &Effort, until: u64, run: &mut 
             return true;
         }
         // Nearly empty: it is about to be shrunk, and cheaper to sample then.
-        let slots = srv.ks.db(db).slots(Index::Expires);
-        if slots > 4 && keys * 100 / slots < 1 {
+        if srv.ks.db(db).dict().is_sparse(Index::Expires) {
             return true;
         }
         srv.clock.advance(ticks());

@@ -205,11 +205,14 @@ pub fn ready(srv: &mut Server) {
 
 /// Once per pass, outside of commands: reads what has come, and goes on with a load.
 pub fn drive(srv: &mut Server) {
-    if srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work) {
-        // What has come is loaded before more is read: memory holds one share of it at a time.
-        sync_load::step(srv);
-    } else if srv.master_link.pending {
+    let loads = |srv: &Server| srv.master_link.load.as_ref().is_some_and(SyncLoad::has_work);
+    // What has come is loaded before more is read: memory holds one share of it at a time.
+    if srv.master_link.pending && !loads(srv) {
         read(srv);
+    }
+    // At once: of a load that takes no time no client gets to know.
+    if loads(srv) {
+        sync_load::step(srv);
     }
 }
 

@@ -26,30 +26,40 @@ pub fn tcp(srv: &mut Server) -> Result<(), ()> {
     if port == 0 {
         return Ok(());
     }
-    for given in srv.config.bind.clone() {
-        let given = String::from_utf8_lossy(&given).into_owned();
-        let (addr, optional) = given.strip_prefix('-').map_or((&*given, false), |a| (a, true));
-        if let Err(e) = one(srv, addr, port) {
-            warning!("Warning: Could not create server TCP listening socket {addr}:{port}: {e}");
-            let code = e.code();
-            if !(optional && code == libc::EADDRNOTAVAIL) && !no_such_protocol(code) {
-                close_tcp(srv);
-                return Err(());
-            }
-            continue;
-        }
+    for (given, l) in open(srv, port, 0)? {
         srv.net.bound.push(given);
+        srv.net.tcp.push(l);
     }
     Ok(())
 }
 
-fn one(srv: &mut Server, addr: &str, port: u16) -> Result<(), Refused> {
+/// Listeners for a port on the addresses of `bind`, with the address of each; their tokens count from
+/// `token`.
+pub fn open(srv: &Server, port: u16, token: usize) -> Result<Vec<(String, Listener)>, ()> {
+    let mut all: Vec<(String, Listener)> = Vec::new();
+    for given in &srv.config.bind {
+        let given = String::from_utf8_lossy(given).into_owned();
+        let (addr, optional) = given.strip_prefix('-').map_or((&*given, false), |a| (a, true));
+        match one(srv, addr, port, token + all.len()) {
+            Ok(l) => all.push((given, l)),
+            Err(e) => {
+                warning!("Warning: Could not create server TCP listening socket {addr}:{port}: {e}");
+                let code = e.code();
+                if !(optional && code == libc::EADDRNOTAVAIL) && !no_such_protocol(code) {
+                    all.iter_mut().for_each(|(_, l)| l.deregister(srv.reactor.registry()));
+                    return Err(());
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn one(srv: &Server, addr: &str, port: u16, token: usize) -> Result<Listener, Refused> {
     let (backlog, mark) = (srv.config.tcp_backlog as i32, srv.config.socket_mark_id as u32);
     let mut l = Listener::tcp(addr, port, backlog, mark)?;
-    let token = mio::Token(srv.net.tcp.len());
-    l.register(srv.reactor.registry(), token).map_err(|e| Refused::at("epoll", e))?;
-    srv.net.tcp.push(l);
-    Ok(())
+    l.register(srv.reactor.registry(), mio::Token(token)).map_err(|e| Refused::at("epoll", e))?;
+    Ok(l)
 }
 
 /// This kernel cannot do IPv6, or has it switched off.

@@ -518,7 +518,8 @@ pub fn cron(srv: &mut Server) {
         return age(srv);
     }
     // A PING would move the end that the replica has to reach in time.
-    let still = srv.repl.failover.is_timed() && srv.pause.has(action::REPLICA);
+    let hands_over = srv.cluster().is_some_and(|c| c.is_handing_over());
+    let still = (srv.repl.failover.is_timed() || hands_over) && srv.pause.has(action::REPLICA);
     if beat.is_multiple_of(srv.config.repl_ping_replica_period.max(1)) && !still {
         originate(srv, b"*1\r\n$4\r\nPING\r\n");
     }

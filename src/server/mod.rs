@@ -11,6 +11,7 @@ pub mod batch;
 pub mod before_sleep;
 pub mod blocking;
 pub mod boot;
+pub mod bus;
 pub mod call;
 pub mod child;
 pub mod client_info;
@@ -35,11 +36,13 @@ pub mod listen;
 pub mod loading;
 pub mod master;
 pub mod monitor;
+pub mod nodes_conf;
 pub mod pace;
 pub mod pass;
 pub mod pause;
 pub mod policy;
 pub mod process;
+pub mod redirect;
 pub mod rewrite;
 pub mod role;
 pub mod script;
@@ -118,6 +121,8 @@ pub struct Server {
     pub master_link: link::MasterLink,
     /// A full sync without a file.
     pub transfer: Option<transfer::Transfer>,
+    /// The node of a cluster that this server is.
+    pub bus: Option<Box<bus::Bus>>,
     /// Kept connections of MIGRATE.
     pub targets: targets::Targets,
     pub scripting: Scripting,
@@ -154,6 +159,8 @@ impl ServerStates {
     pub const MONITORS: u32 = 1 << 9;
     /// Clients cache keys: reads are remembered, and the table may be too large.
     pub const TRACKING: u32 = 1 << 11;
+    /// The server is a node of a cluster: each key is asked for its slot.
+    pub const CLUSTER: u32 = 1 << 12;
 
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0

@@ -14,8 +14,8 @@
 //! ```
 
 use super::{
-    Server, auth, batch, before_sleep, blocking, child, client_info, cron, evict, expire_cycle, kill,
-    link, rewrite, transfer,
+    Server, auth, batch, before_sleep, blocking, bus, child, client_info, cron, evict, expire_cycle,
+    kill, link, rewrite, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -87,7 +87,12 @@ fn until_due(srv: &Server, patience: Duration) -> Duration {
     let busy =
         srv.execution.between_passes() && (srv.eviction.running || srv.expire_cycle.is_under_way());
     let transfers = srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work);
-    let syncs = srv.master_link.has_work() || transfers;
+    let mut syncs = srv.master_link.has_work() || transfers;
+    if let Some(bus) = &srv.bus {
+        let wait = bus.next_tick_ms().saturating_sub(mono_ns() / 1_000_000);
+        timeout = timeout.min(Duration::from_millis(wait));
+        syncs |= bus.has_work();
+    }
     match srv.clients.to_read.is_empty() && srv.clients.to_write.is_empty() && !busy && !syncs {
         true => timeout,
         false => Duration::ZERO,
@@ -137,6 +142,9 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work) {
         transfer::drive(srv);
     }
+    if srv.bus.is_some() {
+        bus::turn(srv);
+    }
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
         srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
@@ -178,6 +186,7 @@ fn handle(srv: &mut Server, e: Ready) {
         Source::Extra(reactor::SIGNALS) => signalled(srv),
         Source::Extra(reactor::LINK) => link::ready(srv),
         Source::Extra(reactor::TRANSFER) => transfer::ready(srv),
+        Source::Extra(n) if n >= reactor::BUS => bus::ready(srv, n, e.writable),
         Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {
@@ -253,8 +262,12 @@ fn welcome(srv: &mut Server, mut stream: Stream) {
 
 /// The error line for a connection that is not accepted; None for one that is.
 fn refusal(srv: &Server, stream: &Stream) -> Option<&'static str> {
-    if srv.clients.connected() as u64 >= srv.config.maxclients {
-        return Some("-ERR max number of clients reached\r\n");
+    let nodes = srv.cluster().map_or(0, |c| c.link_count());
+    if (srv.clients.connected() + nodes) as u64 >= srv.config.maxclients {
+        return Some(match srv.bus {
+            Some(_) => "-ERR max number of clients + cluster connections reached\r\n",
+            None => "-ERR max number of clients reached\r\n",
+        });
     }
     let open = !srv.config.protected_mode || auth::passwords(srv) || stream.is_local();
     if open { None } else { Some(DENIED) }

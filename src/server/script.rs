@@ -5,6 +5,7 @@ use super::admit::{self, Caller, Verdict};
 use super::call::{CallSource, call};
 use super::ctx::Ctx;
 use super::{Server, ServerStates, auth, lend, pass};
+use crate::algo::crc16::key_slot;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::flag as cf;
 use crate::cmd::table::CmdId;
@@ -63,6 +64,8 @@ pub fn run(ctx: &mut Ctx<'_>, call: Call<'_>) -> Result<(), CmdError> {
         wrote: false,
         read_only: read_only || declared(Flags::NO_WRITES),
         allow_oom: declared(Flags::ALLOW_OOM),
+        slot: keys.first().map(|key| key_slot(key)),
+        crosses_slots: flags.has(Flags::COMPAT | Flags::ALLOW_CROSS_SLOT),
         resp: 2,
         repl: to::ALL,
     });

@@ -101,6 +101,7 @@ fn finish(srv: &mut Server) -> bool {
     remove_pidfile(srv);
     master::farewell(srv);
     listen::close(srv);
+    super::bus::close_all(srv);
     warning!("Redis is now ready to exit, bye bye...");
     true
 }

@@ -158,7 +158,7 @@ struct Side {
 
 impl Side {
     fn new(srv: &Server) -> Side {
-        let dbs = (0..srv.ks.databases()).map(|_| Db::default()).collect();
+        let dbs = srv.ks.iter().map(|(_, db)| db.empty_twin()).collect();
         Side { dbs, libraries: Libraries::default() }
     }
 

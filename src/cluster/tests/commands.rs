@@ -411,7 +411,7 @@ fn info_and_links_count() {
     assert!(text.starts_with(start), "{text}");
     assert!(text.contains("\r\ncluster_stats_messages_meet_received:2\r\n"));
     assert!(!text.contains("fail_sent") && text.contains("\r\ncluster_stats_messages_sent:"));
-    let links = b.run(|c, env, _| c.links_view(env));
+    let links = b.run(|c, _, _| c.links_view());
     let mut shown: Vec<_> = links.iter().map(|l| (&l.node[..1], l.direction)).collect();
     shown.sort();
     assert_eq!(shown, [("x", "from"), ("x", "to"), ("y", "from"), ("y", "to")]);

@@ -21,6 +21,16 @@ pub struct ArrayFigures {
     pub chains: Vec<usize>,
 }
 
+impl ArrayFigures {
+    /// The figures of another array on top.
+    pub(in crate::ds) fn add(&mut self, other: &ArrayFigures) {
+        self.size += other.size;
+        self.used += other.used;
+        self.chains.resize(self.chains.len().max(other.chains.len()), 0);
+        self.chains.iter_mut().zip(&other.chains).for_each(|(sum, n)| *sum += n);
+    }
+}
+
 impl<E: Elem> Table<E> {
     /// Sizes, and with `full` the lengths of chains, which takes a walk over everything.
     pub fn figures(&self, full: bool) -> Figures {
@@ -29,7 +39,7 @@ impl<E: Elem> Table<E> {
             used: a.used,
             chains: if full && a.exists() { chains::<E>(a) } else { Vec::new() },
         };
-        Figures { main: of(&self.old), target: self.is_rehashing().then(|| of(&self.new)) }
+        Figures { main: of(&self.main), target: self.to().map(of) }
     }
 }
 
@@ -41,7 +51,7 @@ fn chains<E: Elem>(a: &Array) -> Vec<usize> {
                 let e: E = b.get(j);
                 // SAFETY: what is in the table lives (`insert`).
                 let h = hash(unsafe { e.key() });
-                *per_slot.entry(h as usize & (a.size() - 1)).or_insert(0usize) += 1;
+                *per_slot.entry(a.slot_of(h)).or_insert(0usize) += 1;
             }
         }
     }

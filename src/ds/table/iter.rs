@@ -30,7 +30,7 @@ impl<E: Elem> Iterator for Iter<'_, E> {
             self.chain = match self.chain.and_then(|b| b.child()).map(|c| unsafe { c.as_ref() }) {
                 Some(b) => Some(b),
                 None => {
-                    let a = if self.in_new { &self.table.new } else { &self.table.old };
+                    let a = if self.in_new { self.table.to()? } else { &self.table.main };
                     if self.bucket < a.count() {
                         self.bucket += 1;
                         // SAFETY: as above.

@@ -1,7 +1,7 @@
 //! One element of a table by chance.
 //!
 //! ```text
-//!   during a rehash: old or new, as likely as each holds elements
+//!   during a rehash: the main array or the new one, as likely as each holds elements
 //!   a random number ─► bucket i, and k below the length of the longest chain
 //!                        └─ the chain of i has more than k elements?  yes: its k-th   no: again
 //! ```
@@ -10,7 +10,7 @@
 //! access to memory; in an array that is nearly empty it takes many pairs, so several buckets are fetched at
 //! once, and where even those would find nothing the buckets are walked instead. The longest chain is
 //! `depth`, which falls back to one bucket when no bucket has a child: an array that has lost most of its
-//! elements is sampled as if it had never been full. What a rehash has emptied of the old one is left out.
+//! elements is sampled as if it had never been full. What a rehash has emptied of the main one is left out.
 
 use super::{Array, Elem, Table, chain_len, prefetch, slots};
 
@@ -53,18 +53,19 @@ impl<E: Elem> Table<E> {
     }
 
     fn part_by_chance(&self, random: &mut impl FnMut() -> u64) -> Part<'_> {
-        let (old, new) = (self.old.used, self.new.used);
-        if old > 0 && below(random(), old + new) < old {
-            Part { array: &self.old, from: self.rehashed() }
-        } else {
-            Part { array: &self.new, from: 0 }
+        let main = Part { array: &self.main, from: self.rehashed() };
+        match self.to() {
+            Some(to) if below(random(), self.main.used + to.used) >= self.main.used => {
+                Part { array: to, from: 0 }
+            }
+            _ => main,
         }
     }
 }
 
 /// A number below `n` by the high half of a random one.
 #[inline]
-fn below(r: u64, n: usize) -> usize {
+pub(in crate::ds) fn below(r: u64, n: usize) -> usize {
     ((u128::from(r) * n as u128) >> 64) as usize
 }
 

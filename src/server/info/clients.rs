@@ -7,7 +7,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
     let (keys, on_nokey) = srv.blocked.key_counts();
     fields!(out,
         "connected_clients" => srv.clients.connected() - srv.repl.replicas.len(),
-        "cluster_connections" => 0,
+        "cluster_connections" => srv.cluster().map_or(0, |c| c.link_count()),
         "maxclients" => srv.config.maxclients,
         "client_recent_max_input_buffer" => srv.cron.recent_input.iter().max().unwrap_or(&0),
         "client_recent_max_output_buffer" => srv.cron.recent_output.iter().max().unwrap_or(&0),

@@ -178,7 +178,7 @@ pub fn write(srv: &mut Server, out: &mut String) {
         "mem_total_replication_buffers" => o.backlog + o.clients_replicas,
         "mem_clients_slaves" => o.clients_replicas,
         "mem_clients_normal" => o.clients_normal,
-        "mem_cluster_links" => 0,
+        "mem_cluster_links" => srv.bus.as_ref().map_or(0, |bus| bus.footprint()),
         "mem_aof_buffer" => o.aof_buffer,
         "mem_allocator" => alloc::NAME,
         "active_defrag_running" => 0,
