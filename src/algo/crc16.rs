@@ -54,16 +54,17 @@ pub fn crc16(bytes: &[u8]) -> u16 {
     let (chunks, tail) = bytes.as_chunks::<8>();
     let mut crc = 0u16;
     for chunk in chunks {
-        let [a, b, c, d, e, f, g, h] = chunk.map(usize::from);
-        let [high, low] = crc.to_be_bytes().map(usize::from);
-        crc = TABLES[7][a ^ high]
-            ^ TABLES[6][b ^ low]
-            ^ TABLES[5][c]
-            ^ TABLES[4][d]
-            ^ TABLES[3][e]
-            ^ TABLES[2][f]
-            ^ TABLES[1][g]
-            ^ TABLES[0][h];
+        // Byte by byte: `map` over an array is left as a loop of calls where it is not inlined.
+        let of = |n: usize, byte: u8| TABLES[n][usize::from(byte)];
+        let [high, low] = crc.to_be_bytes();
+        crc = of(7, chunk[0] ^ high)
+            ^ of(6, chunk[1] ^ low)
+            ^ of(5, chunk[2])
+            ^ of(4, chunk[3])
+            ^ of(3, chunk[4])
+            ^ of(2, chunk[5])
+            ^ of(1, chunk[6])
+            ^ of(0, chunk[7]);
     }
     tail.iter().fold(crc, |crc, &byte| {
         let [high, low] = crc.to_be_bytes();

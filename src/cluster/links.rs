@@ -140,6 +140,9 @@ impl Cluster {
         if let (Some(before), Some(node)) = (before, id.and_then(|id| self.nodes.get_mut(id))) {
             node.ping_sent = Some(before);
         }
+        if let Some(id) = id {
+            self.catch_up_votes(id, cx);
+        }
     }
 
     /// The connection has gone by itself.
@@ -191,7 +194,8 @@ impl Cluster {
     /// Strangers that have not named themselves in time.
     pub(super) fn drop_strangers(&mut self, cx: &mut Cx<'_>) {
         let (now, limit) = (cx.now(), self.handshake_timeout());
-        let late = |l: &Link| l.inbound && l.node.is_none() && now.saturating_sub(l.created.mono) > limit;
+        let late =
+            |l: &Link| l.inbound && l.node.is_none() && now.saturating_sub(l.created.mono) > limit;
         let late: Vec<LinkId> = self.links.iter().filter(|(_, l)| late(l)).map(|(id, _)| id).collect();
         late.into_iter().for_each(|id| self.close(id, cx));
     }
