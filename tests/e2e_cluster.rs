@@ -129,6 +129,7 @@ fn a_replica_serves_reads_and_takes_the_place_of_its_master() {
     wait_until("the replica to follow", || r.run(&format!("CLUSTER REPLICATE {ida}")) == Value::ok());
     assert_eq!(a.connect().run("SET bar 1"), Value::ok());
     wait_until("the link", || r.fact("master_link_status") == "up");
+    wait_ok(&[&replica]);
     assert!(r.run("GET bar").error().starts_with("MOVED 5061 "));
     assert_eq!(r.run("READONLY"), Value::ok());
     wait_until("the key", || r.run("GET bar") == Value::bulk("1"));

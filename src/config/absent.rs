@@ -157,11 +157,7 @@ mod tests {
             // The text begins in line 2.
             ends_with(&format!("port 7000\n\n  {line} \nhz 20"), 4, line, row.sentence);
         }
-        let cluster = ABSENT.iter().find(|row| row.name == "cluster-enabled").expect("a row");
-        let twice = "cluster-enabled yes\ncluster-enabled yes\n";
-        ends_with(twice, 3, "cluster-enabled yes", cluster.sentence);
-        let off = "cluster-enabled yes\ncluster-enabled no";
-        for text in ["replicaof a 1", off, "aclfile ''", "tls-port 1"] {
+        for text in ["replicaof a 1", "cluster-enabled yes", "aclfile ''", "tls-port 1"] {
             assert!(start(text).is_ok_and(|(_, warnings)| warnings.is_empty()), "{text}");
         }
     }

@@ -438,6 +438,17 @@ fn absolute(path: &[u8]) -> Vec<u8> {
     dir.join(path_of(path)).as_os_str().as_bytes().to_vec()
 }
 
+fn process(started_ms: i64, argv: Vec<Vec<u8>>, config_file: Option<Vec<u8>>) -> Process {
+    Process {
+        run_id: crate::replication::random_id(),
+        started_ms,
+        executable: argv.first().map_or_else(Vec::new, |a| absolute(a)),
+        argv,
+        config_file,
+        ..Process::default()
+    }
+}
+
 fn build(
     config: Config,
     table: Table,
@@ -452,14 +463,7 @@ fn build(
     ks.now_ms = clock.unix_ms;
     let lazyfree = LazyFree::start(config.bio_cpulist.as_deref());
     let bio = Bio::start(config.bio_cpulist.as_deref());
-    let process = Process {
-        run_id: crate::replication::random_id(),
-        started_ms: clock.unix_ms,
-        executable: argv.first().map_or_else(Vec::new, |a| absolute(a)),
-        argv,
-        config_file: file,
-        ..Process::default()
-    };
+    let process = process(clock.unix_ms, argv, file);
     let cron = Cron { hz: config.hz, ..Cron::default() };
     Server {
         ks,

@@ -17,7 +17,9 @@
 //!   the end of the backlog.
 
 use super::call::{CallSource, call};
-use super::{Server, ServerStates, client_info, disk, kill, link, main_channel, master, policy, role, settle};
+use super::{
+    Server, ServerStates, client_info, disk, kill, link, main_channel, master, policy, role, settle,
+};
 use crate::algo::quote::repr;
 use crate::clients::{Client, ClientId, flag};
 use crate::cmd::row::Flow;

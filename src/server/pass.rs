@@ -14,8 +14,8 @@
 //! ```
 
 use super::{
-    Server, auth, batch, before_sleep, blocking, bus, child, client_info, cron, defrag, evict, expire_cycle,
-    kill, link, main_channel, rewrite, sentinel, tls, transfer,
+    Server, auth, batch, before_sleep, blocking, bus, child, client_info, cron, defrag, evict,
+    expire_cycle, kill, link, main_channel, rewrite, sentinel, tls, transfer,
 };
 use crate::clients::conn::IoCtx;
 use crate::clients::{Client, ClientId, flag};
@@ -140,18 +140,7 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     }
     // Nothing that has arrived waits while the loop sleeps.
     while run_arrival(srv) {}
-    if srv.tls.handshakes.has_ready() {
-        tls::drive(srv);
-    }
-    if srv.master_link.has_work() && srv.execution.owns_data() {
-        link::drive(srv);
-    }
-    if srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work) {
-        transfer::drive(srv);
-    }
-    if srv.bus.is_some() {
-        bus::turn(srv);
-    }
+    serve_links(srv);
     if srv.net.accept_again_ms > 0 && srv.clock.mono_ms >= srv.net.accept_again_ms {
         srv.net.accept_again_ms = 0;
         srv.net.tokens().into_iter().for_each(|n| accept(srv, n));
@@ -171,13 +160,29 @@ pub fn turn(srv: &mut Server, patience: Option<Duration>) {
     if (srv.aof.rewrite.handover.is_some() || srv.aof.rewrite.awaited) && srv.execution.owns_data() {
         rewrite::proceed(srv);
     }
-    if srv.sentinel.is_some() {
-        sentinel::drive(srv);
-    }
     if srv.clock.mono_ms >= srv.cron.next_ms {
         cron::run(srv);
     }
     srv.execution.leave_pass();
+}
+
+/// What is under way with other servers, and on connections that are not open yet.
+fn serve_links(srv: &mut Server) {
+    if srv.tls.handshakes.has_ready() {
+        tls::drive(srv);
+    }
+    if srv.master_link.has_work() && srv.execution.owns_data() {
+        link::drive(srv);
+    }
+    if srv.transfer.as_ref().is_some_and(transfer::Transfer::has_work) {
+        transfer::drive(srv);
+    }
+    if srv.bus.is_some() {
+        bus::turn(srv);
+    }
+    if srv.sentinel.is_some() {
+        sentinel::drive(srv);
+    }
 }
 
 /// Books the pass that began when the loop woke, replies and all.
