@@ -31,17 +31,25 @@ fn commands_describe_themselves_as_in_redis() {
         return;
     };
     let facts = read_facts(&Path::new(&source).join("src/commands"));
-    let server = Server::start();
+    compare(&facts, &Server::start(), "get");
+    // The same binary, with other commands.
+    let of_sentinels =
+        facts.into_iter().filter(|(_, fact)| has(fact, "command_flags", "SENTINEL")).collect();
+    compare(&of_sentinels, &Server::sentinel(), "sentinel|masters");
+}
+
+/// What a server says of the commands that it shares with `facts`; `one` is among them.
+fn compare(facts: &Table, server: &Server, one: &str) {
     let mut conn = server.connect();
     let (mut infos, mut docs) = (Table::new(), Table::new());
     collect_infos(&conn.ask(&["COMMAND"]), &mut infos);
     collect_docs(&conn.ask(&["COMMAND", "DOCS"]), &mut docs);
-    assert!(infos.contains_key("get"), "COMMAND does not know GET");
+    assert!(infos.contains_key(one), "COMMAND does not know {one}");
     assert!(infos.keys().eq(docs.keys()), "COMMAND and COMMAND DOCS do not know the same commands");
 
     let mut wrong = Vec::new();
     let mut compared = 0;
-    for (name, fact) in &facts {
+    for (name, fact) in facts {
         let (Some(info), Some(doc)) = (infos.get(name), docs.get(name)) else { continue };
         compared += 1;
         differ(name, &expected_info(fact), &seen_info(info), &mut wrong);
@@ -65,9 +73,6 @@ fn read_facts(dir: &Path) -> Table {
         let text = std::fs::read(&path).expect("a readable file");
         let commands: Table = serde_json::from_slice(&text).expect("a file of commands is JSON");
         for (name, fact) in commands {
-            if has(&fact, "command_flags", "ONLY_SENTINEL") || fact["group"] == "sentinel" {
-                continue;
-            }
             let full = match fact["container"].as_str() {
                 Some(container) => format!("{container}|{name}"),
                 None => name,
@@ -353,12 +358,23 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("command-facts-{}", std::process::id()));
+        Server::launch("server", &[])
+    }
+
+    fn sentinel() -> Self {
+        Server::launch("sentinel", &["s.conf", "--sentinel"])
+    }
+
+    fn launch(mode: &str, first: &[&str]) -> Self {
+        let dir = std::env::temp_dir().join(format!("command-facts-{mode}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory for the server");
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("a bound socket has an address").port();
         drop(free);
+        std::fs::write(dir.join("s.conf"), "").expect("our own directory");
         let child = Command::new(env!("CARGO_BIN_EXE_redis-server"))
+            .args(first)
+            .current_dir(&dir)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(&dir)
             .stdin(Stdio::null())

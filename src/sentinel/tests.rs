@@ -2,6 +2,7 @@
 
 use super::instance::{Ms, flag};
 use super::*;
+use crate::proto::reply_in;
 
 fn env(now: Ms) -> Env {
     Env {
@@ -334,18 +335,93 @@ fn hellos_bring_sentinels_and_masters() {
     assert_eq!((g.config_epoch, g.sentinels.len(), g.replicas.len()), (3, 1, 1));
 }
 
-#[test]
-fn a_refused_subscription_ends_its_connection() {
-    let mut s = sentinel(&[MONITOR]);
-    let out = on(&mut s, Event::Tick, 0);
+/// The first tick: the connections to the master stand, for commands and for messages.
+fn connected(s: &mut Sentinel) -> (ConnId, ConnId) {
+    let out = on(s, Event::Tick, 0);
     let dialled = out.iter().filter_map(|a| match a {
         Action::Dial(conn, ..) => Some(*conn),
         _ => None,
     });
     let [commands, messages] = dialled.collect::<Vec<_>>()[..] else { panic!("{out:?}") };
     for conn in [commands, messages] {
-        on(&mut s, Event::Opened(conn, "10.0.0.9".into()), 10);
+        on(s, Event::Opened(conn, "10.0.0.9".into()), 10);
     }
+    (commands, messages)
+}
+
+/// What was sent, as words.
+fn sent(out: &[Action]) -> Vec<String> {
+    let mut all = Vec::new();
+    for action in out {
+        let Action::Send(_, bytes) = action else { continue };
+        let mut rest = &bytes[..];
+        while let reply_in::ReplyValue::Whole(Value::Array(words), used) = reply_in::value(rest) {
+            rest = &rest[used..];
+            let word = |w: Value| match w {
+                Value::Bulk(word) => String::from_utf8(word).expect("ASCII"),
+                other => panic!("{other:?}"),
+            };
+            all.push(words.into_iter().map(word).collect::<Vec<_>>().join(" "));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_busy_master_has_its_script_killed_once() {
+    let mut s = sentinel(&[MONITOR, "down-after-milliseconds m 1000", "rename-command m SCRIPT scr"]);
+    let (commands, _) = connected(&mut s);
+    let ok = Value::Status(b"OK".to_vec());
+    let busy = Value::Error(b"BUSY Redis is busy running a script.".to_vec());
+    // The name of the connection, PING, and what the ticks have asked meanwhile.
+    on(&mut s, Event::Received(commands, &ok), 20);
+    let out = on(&mut s, Event::Received(commands, &busy), 20);
+    assert!(sent(&out).is_empty(), "it is not down yet");
+    let log = logged(&on(&mut s, Event::Tick, 1100));
+    assert_eq!(log, ["+sdown master m 10.0.0.1 6379"]);
+    let mut killed = Vec::new();
+    for now in [1200, 1900, 2500] {
+        let out = on(&mut s, Event::Tick, now);
+        for _ in 0..sent(&out).len() + 2 {
+            let out = on(&mut s, Event::Received(commands, &busy), now);
+            killed.extend(sent(&out));
+        }
+    }
+    assert_eq!(killed, ["scr KILL"]);
+}
+
+#[test]
+fn a_master_that_comes_back_empty_handed_is_waited_for_so_long() {
+    let mut s = sentinel(&[MONITOR, "master-reboot-down-after-period m 3000"]);
+    let (commands, _) = connected(&mut s);
+    let info = |n: u32| Value::Bulk(format!("run_id:{n:040}\r\nrole:master\r\n").into_bytes());
+    let loading = Value::Error(b"LOADING Redis is loading the dataset in memory".to_vec());
+    let ok = Value::Status(b"OK".to_vec());
+    // The name, PING of the dial, INFO of the tick.
+    for value in [&ok, &Value::Status(b"PONG".to_vec()), &info(1)] {
+        on(&mut s, Event::Received(commands, value), 50);
+    }
+    let mut log = Vec::new();
+    for now in (100..16_000).step_by(100) {
+        let out = on(&mut s, Event::Tick, now);
+        log.extend(logged(&out));
+        for words in sent(&out) {
+            let value = match words.split(' ').next() {
+                Some("INFO") => info(2),
+                Some("PING") => loading.clone(),
+                _ => ok.clone(),
+            };
+            log.extend(logged(&on(&mut s, Event::Received(commands, &value), now)));
+        }
+    }
+    assert_eq!(log[0], "+reboot master m 10.0.0.1 6379");
+    assert!(log.contains(&"+sdown master m 10.0.0.1 6379".to_string()), "{log:?}");
+}
+
+#[test]
+fn a_refused_subscription_ends_its_connection() {
+    let mut s = sentinel(&[MONITOR]);
+    let (_, messages) = connected(&mut s);
     let no = Value::Error(b"NOAUTH Authentication required.".to_vec());
     let flags = |s: &mut Sentinel| match ask(s, Ask::Master, &["m"]).0 {
         Reply::Map(fields) => fields[9].clone(),

@@ -5,6 +5,8 @@
 //!   ─► "starting" ─► Server ─► pid file, title, banner ─► listeners ─► "initialized" ─► "ready" ─► the loop
 //! ```
 //!
+//! A sentinel goes the same way, with other commands, and watches from "initialized" on instead of loading.
+//!
 //! Whatever wants to be alone in the process (daemonize, the place of the title, the supervisor's
 //! variable) comes before anything that could start a thread. The lines of the log, their levels and
 //! their order are those that tools wait for.

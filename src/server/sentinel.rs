@@ -13,11 +13,14 @@
 //! on the disk before its answer leaves.
 
 use super::{Server, apply};
+use crate::cmd::row::Flow;
+use crate::config::Config;
 use crate::config::load::{Line, LoadError};
 use crate::config::rewrite::Rewriter;
 use crate::net::connect::{self, Connecting};
 use crate::net::reactor::{EXTRA, SENTINEL};
 use crate::net::stream::{Read, Stream, Written};
+use crate::proto::error::CmdError;
 use crate::proto::reply_in::{self, ReplyValue};
 use crate::pubsub::{SubscriptionKind, publish};
 use crate::sentinel::{
@@ -34,10 +37,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-
-use crate::cmd::row::Flow;
-use crate::config::Config;
-use crate::proto::error::CmdError;
 
 pub const PORT: u64 = 26379;
 /// Bytes read at once from a server that is watched.
