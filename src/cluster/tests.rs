@@ -463,6 +463,28 @@ fn rule_12_a_pong_of_the_future_is_not_believed() {
     assert_eq!(b.get(&x).pong_received, known.map(|at| at + 2000));
 }
 
+#[test]
+fn a_master_that_was_replaced_names_its_heir_and_no_slot_is_left_alone() {
+    let (mut b, mut x, mut h) = (three().0, Peer::owner('x', 2, 5001, 10_000), Peer::new('h'));
+    b.pinged(&mut x);
+    h = Peer { flags: Flags::REPLICA, master: Some(x.name), epoch: 2, slots: x.slots, ..h };
+    b.meets(&mut h);
+    b.pinged(&mut h);
+    let late = x.clone();
+    // Nothing has come from the heir itself.
+    x = Peer { flags: Flags::REPLICA, master: Some(h.name), epoch: 9, current: 9, ..x };
+    b.out.clear();
+    b.pinged(&mut x);
+    b.settle();
+    assert_eq!(b.node.owner(6000), b.node.nodes.find(&h.name));
+    assert!(b.node.is_ok() && !b.logged("Cluster state changed"));
+    assert!(b.get(&h).is_master() && b.get(&h).config_epoch == 9);
+    assert_eq!(b.get(&x).master, b.node.nodes.find(&h.name));
+    let mut late = Peer { inbound: x.inbound, ..late };
+    b.pinged(&mut late);
+    assert!(b.get(&x).is_replica());
+}
+
 // ---- failure -------------------------------------------------------------------------------------
 
 /// Three masters of all slots, this one with the first third.
