@@ -62,7 +62,10 @@ fn keys_of_other_nodes_are_sent_there() {
     assert_eq!(ca.run("SET foo 1").error(), format!("MOVED 12182 127.0.0.1:{}", b.port));
     assert_eq!(cb.run("GET bar").error(), format!("MOVED 5061 127.0.0.1:{}", a.port));
     assert_eq!(cb.run("SET foo 1"), Value::ok());
-    assert_eq!(ca.run("MSET bar 1 hello 2").error(), "CROSSSLOT Keys in request don't hash to the same slot");
+    assert_eq!(
+        ca.run("MSET bar 1 hello 2").error(),
+        "CROSSSLOT Keys in request don't hash to the same slot"
+    );
     assert_eq!(ca.run("MSET {bar}x 1 {bar}y 2"), Value::ok());
     assert_eq!(ca.run("CLUSTER COUNTKEYSINSLOT 5061"), Value::Int(2));
     assert_eq!(ca.run("CLUSTER GETKEYSINSLOT 5061 1").items().len(), 1);

@@ -191,7 +191,8 @@ impl Cluster {
     /// Strangers that have not named themselves in time.
     pub(super) fn drop_strangers(&mut self, cx: &mut Cx<'_>) {
         let (now, limit) = (cx.now(), self.handshake_timeout());
-        let late = |l: &Link| l.inbound && l.node.is_none() && now.saturating_sub(l.created.mono) > limit;
+        let late =
+            |l: &Link| l.inbound && l.node.is_none() && now.saturating_sub(l.created.mono) > limit;
         let late: Vec<LinkId> = self.links.iter().filter(|(_, l)| late(l)).map(|(id, _)| id).collect();
         late.into_iter().for_each(|id| self.close(id, cx));
     }
