@@ -126,7 +126,13 @@ impl Cluster {
         self.take_slots(id, config_epoch, &SlotSet::of_bytes(slots), cx);
     }
 
-    fn take_slots(&mut self, id: NodeId, config_epoch: u64, claimed: &SlotSet, cx: &mut Cx<'_>) {
+    pub(super) fn take_slots(
+        &mut self,
+        id: NodeId,
+        config_epoch: u64,
+        claimed: &SlotSet,
+        cx: &mut Cx<'_>,
+    ) {
         let me = self.nodes.me();
         let mine = if self.nodes.myself().is_master() { Some(me) } else { self.nodes.myself().master };
         let (mut of_mine, mut dirty) = (0u16, SlotSet::default());

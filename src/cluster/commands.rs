@@ -402,7 +402,7 @@ impl Cluster {
         self.slots.migrating.clear();
         self.slots.importing.clear();
         self.end_manual(cx);
-        self.election.forget();
+        self.election = Default::default();
         (0..SLOTS).for_each(|slot| self.unbind(slot));
         for id in self.nodes.ids().into_iter().filter(|id| *id != me) {
             self.remove_node(id, cx);

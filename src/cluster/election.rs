@@ -12,6 +12,7 @@ use super::slots::SlotSet;
 use super::{Action, Cluster, Cx};
 use crate::proto::bus::{Body, FORCE_ACK, Flags, Header, Kind};
 use crate::sys::log::Level;
+use std::sync::Arc;
 
 /// So that FAIL reaches all voters before the first request does.
 const DELAY: u64 = 500;
@@ -43,6 +44,8 @@ pub(super) struct Election {
     /// Other masters whose elections come first.
     failed_before: u64,
     votes: Vec<NodeId>,
+    /// A vote of this node that waits for the link to its candidate.
+    owed: Option<(NodeId, u64)>,
     obstacle: Option<Obstacle>,
     told_at: Option<u64>,
 }
@@ -194,12 +197,30 @@ impl Cluster {
     /// The epoch is on disk.
     pub(super) fn ask_for_votes(&mut self, epoch: u64, cx: &mut Cx<'_>) {
         if self.election.sent && self.election.epoch == epoch && self.nodes.myself().is_replica() {
-            // A later epoch that was seen meanwhile would win the vote for nothing.
-            let mut say = self.published();
-            say.current_epoch = epoch;
-            let block = self.block_of(&say, &Body::AuthRequest, cx);
+            let block = self.request(epoch, cx);
             self.broadcast_block(Kind::AuthRequest, &block, |_| true, cx);
         }
+    }
+
+    /// A link has opened: its node has missed the request, or this node's vote.
+    pub(super) fn catch_up_votes(&mut self, id: NodeId, cx: &mut Cx<'_>) {
+        if let Some((_, epoch)) = self.election.owed.take_if(|(to, _)| *to == id) {
+            self.send_vote(id, epoch, cx);
+        }
+        let Some(node) = self.nodes.get(id) else { return };
+        let missed = node.is_voter() && !self.election.votes.contains(&id);
+        let on_disk = self.saves.barrier.is_none();
+        if self.election.sent && on_disk && missed && self.nodes.myself().is_replica() {
+            let block = self.request(self.election.epoch, cx);
+            self.send_to(id, Kind::AuthRequest, block, cx);
+        }
+    }
+
+    fn request(&self, epoch: u64, cx: &Cx<'_>) -> Arc<[u8]> {
+        // A later epoch that was seen meanwhile would win the vote for nothing.
+        let mut say = self.published();
+        say.current_epoch = epoch;
+        self.block_of(&say, &Body::AuthRequest, cx)
     }
 
     pub(super) fn voted_for_me(&mut self, id: NodeId, header: &Header<'_>) {
@@ -293,6 +314,19 @@ impl Cluster {
         self.last_vote_epoch = epoch;
         self.hold(Held::Vote { to: id, epoch });
         cx.log(Level::Notice, format!("Failover auth granted to {shown} for epoch {epoch}"));
+    }
+
+    /// The vote is on disk.
+    pub(super) fn send_vote(&mut self, to: NodeId, epoch: u64, cx: &mut Cx<'_>) {
+        if self.nodes.get(to).is_some_and(|n| n.link.is_none()) {
+            self.election.owed = Some((to, epoch));
+            return;
+        }
+        // The epoch of the vote, whatever has come since.
+        let mut say = self.published();
+        say.current_epoch = epoch;
+        let block = self.block_of(&say, &Body::AuthAck, cx);
+        self.send_to(to, Kind::AuthAck, block, cx);
     }
 
     /// Why this node does not vote for that one.

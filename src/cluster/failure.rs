@@ -87,7 +87,7 @@ impl Cluster {
         let data_delay = since(node.data_received);
         let mut link = node.link;
         let hangs = ping_delay > timeout / 2 && data_delay > timeout / 2;
-        let age = link.and_then(|l| self.links.get(l)).map_or(0, |l| now.saturating_sub(l.created));
+        let age = link.and_then(|l| self.links.get(l)).map_or(0, |l| now.saturating_sub(l.created.mono));
         if let Some(silent) = link.filter(|_| hangs && age > timeout) {
             // A node that has never answered may be one that does not read extensions.
             let node = self.nodes.get_mut(id).expect("it was found above");

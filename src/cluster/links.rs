@@ -140,6 +140,9 @@ impl Cluster {
         if let (Some(before), Some(node)) = (before, id.and_then(|id| self.nodes.get_mut(id))) {
             node.ping_sent = Some(before);
         }
+        if let Some(id) = id {
+            self.catch_up_votes(id, cx);
+        }
     }
 
     /// The connection has gone by itself.

@@ -12,7 +12,6 @@
 use super::links::Published;
 use super::nodes::NodeId;
 use super::{Action, Cluster, Cx};
-use crate::proto::bus::{Body, Kind};
 use crate::sys::log::Level;
 
 const RETRY_MS: u64 = 1000;
@@ -155,13 +154,7 @@ impl Cluster {
 
     fn release(&mut self, packet: Held, cx: &mut Cx<'_>) {
         match packet {
-            Held::Vote { to, epoch } => {
-                // The epoch of the vote, whatever has come since.
-                let mut say = self.published();
-                say.current_epoch = epoch;
-                let block = self.block_of(&say, &Body::AuthAck, cx);
-                self.send_to(to, Kind::AuthAck, block, cx);
-            }
+            Held::Vote { to, epoch } => self.send_vote(to, epoch, cx),
             Held::AskForVotes { epoch } => self.ask_for_votes(epoch, cx),
             Held::PongAll => self.pong_all(cx),
         }

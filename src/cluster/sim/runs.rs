@@ -270,6 +270,8 @@ fn a_forced_failover_and_a_takeover_need_no_master() {
     for seed in seeds(30) {
         let mut w = World::cluster(seed, 3, 1, 2000);
         let takeover = seed % 2 == 0;
+        // Links that were opened twice by handshakes have closed by then: a vote sent over one is lost.
+        w.run(3000);
         w.kill(0, false);
         if takeover {
             // No majority is left to vote.
