@@ -399,13 +399,19 @@ impl Cluster {
 
     /// Points replication to where the master is. Without an address the tick tries again.
     pub(super) fn follow(&mut self, cx: &mut Cx<'_>) {
-        let tls = self.settings.tls_replication;
-        let Some(master) = self.nodes.master_of(self.nodes.me()) else { return };
-        let port = if tls { master.tls_port } else { master.port };
-        self.following = master.ip.is_some();
-        if let Some(ip) = master.ip {
+        if let Some((ip, port)) = self.begin_to_follow() {
             cx.out.push(Action::Follow { ip, port });
         }
+    }
+
+    /// Where this node's master is, if it has one and that is known: replication is pointed there. Asked at
+    /// the start, before the data are loaded.
+    pub(crate) fn begin_to_follow(&mut self) -> Option<(IpAddr, u16)> {
+        let (master, tls) = (self.nodes.master_of(self.nodes.me()), self.settings.tls_replication);
+        let port = |n: &Node| if tls { n.tls_port } else { n.port };
+        let address = master.and_then(|n| Some((n.ip?, port(n))));
+        self.following = address.is_some();
+        address
     }
 
     pub(super) fn set_shard(&mut self, id: NodeId, shard: bus::Name) {

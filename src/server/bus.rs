@@ -135,7 +135,10 @@ pub fn env(srv: &Server) -> Env<'_> {
     };
     let data_age = match heard.filter(|_| link.is_online()) {
         Some(c) => Some(secs(i64::from(c.conn.last_seen))),
-        None => Some(link.down_since()).filter(|at| *at > 0).map(secs),
+        None => Some(link.down_since()).filter(|at| *at > 0).map(|at| {
+            // The link hears later than the master was cut off, if the command that did it goes on.
+            secs(Some(srv.master_link.cut_at).filter(|cut| *cut > 0).map_or(at, |cut| cut.min(at)))
+        }),
     };
     Env {
         now: now(srv),
@@ -616,7 +619,7 @@ pub fn open(srv: &mut Server) -> Result<(), ()> {
         warning!("Loading the cluster node config from {shown}: {}", errno::text(&e));
     })?;
     let (now, settings, rng) = (now(srv), settings(srv), Rng::from_os());
-    let cluster = if text.is_empty() {
+    let mut cluster = if text.is_empty() {
         let cluster = Cluster::new(settings, rng, now);
         notice!("No cluster configuration found, I'm {}", cluster.my_name());
         cluster
@@ -632,7 +635,11 @@ pub fn open(srv: &mut Server) -> Result<(), ()> {
             }
         }
     };
+    let follows = cluster.begin_to_follow();
     srv.bus = Some(Box::new(Bus::new(cluster, conf)));
+    if let Some((ip, port)) = follows {
+        role::begin_as_replica(srv, Target { host: ip.to_string(), port });
+    }
     save_now(srv).map_err(|e| warning!("Fatal: can't update cluster config file {shown}: {e}"))?;
     directives(srv);
     Ok(())
