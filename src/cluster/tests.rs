@@ -20,7 +20,6 @@ pub(super) fn settings() -> Settings {
         validity_factor: 10,
         repl_ping_period: 10,
         require_full_coverage: true,
-        allow_reads_when_down: false,
         allow_replica_migration: true,
         replica_no_failover: false,
         module_no_failover: false,
@@ -151,7 +150,6 @@ impl Bench {
             now: self.now,
             offset: self.offset,
             loading: false,
-            link_up: true,
             data_age: self.age,
             filled: &self.filled,
         };
