@@ -103,7 +103,9 @@ impl Cluster {
             return;
         }
         let Some(node) = self.nodes.get(about) else { return };
-        let (config_epoch, name, slots) = (node.config_epoch, node.name, node.slots.to_bytes());
+        // What it no longer claims may be another's by now.
+        let slots = node.slots.without(&self.slots.unclaimed).to_bytes();
+        let (config_epoch, name) = (node.config_epoch, node.name);
         let body = Body::Update { config_epoch, node: &name, slots: &slots };
         let block = self.block(&body, cx);
         self.send_to(to, Kind::Update, block, cx);
@@ -126,7 +128,13 @@ impl Cluster {
         self.take_slots(id, config_epoch, &SlotSet::of_bytes(slots), cx);
     }
 
-    fn take_slots(&mut self, id: NodeId, config_epoch: u64, claimed: &SlotSet, cx: &mut Cx<'_>) {
+    pub(super) fn take_slots(
+        &mut self,
+        id: NodeId,
+        config_epoch: u64,
+        claimed: &SlotSet,
+        cx: &mut Cx<'_>,
+    ) {
         let me = self.nodes.me();
         let mine = if self.nodes.myself().is_master() { Some(me) } else { self.nodes.myself().master };
         let (mut of_mine, mut dirty) = (0u16, SlotSet::default());

@@ -45,6 +45,8 @@ pub(crate) struct Node {
     pub data_received: Option<u64>,
     pub failed_at: Option<u64>,
     pub orphaned_at: Option<u64>,
+    /// The greatest epoch that its headers have told, of itself or of its master.
+    pub told_epoch: u64,
     /// Since when its headers tell of less than is known of it.
     pub stale_since: Option<u64>,
     pub created: u64,
@@ -80,6 +82,7 @@ impl Node {
             data_received: None,
             failed_at: None,
             orphaned_at: None,
+            told_epoch: 0,
             stale_since: None,
             created: now,
             offset: 0,

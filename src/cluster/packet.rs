@@ -7,6 +7,7 @@
 
 use super::links::LinkId;
 use super::nodes::{Node, NodeId, text};
+use super::slots::SlotSet;
 use super::{Action, Cluster, Cx};
 use crate::proto::bus::{self, Body, EXT_DATA, Flags, Header, Kind, Msg, PAUSED};
 use crate::sys::log::Level;
@@ -268,7 +269,7 @@ impl Cluster {
         let timeout = self.settings.node_timeout;
         let Some(node) = self.nodes.get(id) else { return true };
         let speaks_for = self.nodes.master_of(id).unwrap_or(node);
-        let older = header.config_epoch < speaks_for.config_epoch;
+        let older = header.config_epoch < speaks_for.config_epoch.max(node.told_epoch);
         let stale = older
             && match (node.is_master(), header.master) {
                 (true, None) => true,
@@ -276,17 +277,46 @@ impl Cluster {
                 (false, None) => header.slots.iter().any(|b| *b != 0),
                 (false, Some(_)) => false,
             };
+        let begins = !node.is_master() && header.master.is_none();
         let Some(node) = self.nodes.get_mut(id) else { return true };
         if !stale {
             node.stale_since = None;
+            // A replica that was reset is a master of its own epoch.
+            let known = if begins { 0 } else { node.told_epoch };
+            node.told_epoch = header.config_epoch.max(known);
             return false;
         }
         now.saturating_sub(*node.stale_since.get_or_insert(now)) <= timeout
     }
 
+    /// A master that has lost its place tells of its heir: the slots go over at once, and are served by no
+    /// node only if nothing is known of the heir.
+    fn take_heir(&mut self, id: NodeId, header: &Header<'_>, cx: &mut Cx<'_>) {
+        let heir = header.master.and_then(|name| self.nodes.find(name));
+        let Some(heir) = heir.filter(|h| *h != self.nodes.me() && *h != id) else { return };
+        let (Some(old), Some(new)) = (self.nodes.get(id), self.nodes.get(heir)) else { return };
+        let epoch = header.config_epoch;
+        if new.is_handshake() || epoch <= old.config_epoch || epoch < new.config_epoch {
+            return;
+        }
+        // Of what it says of its heir only what was its own is its to tell.
+        let told = SlotSet::of_bytes(header.slots);
+        let given: SlotSet = old.slots.iter().filter(|slot| told.has(*slot)).collect();
+        self.becomes_master(heir);
+        if let Some(new) = self.nodes.get_mut(heir) {
+            new.config_epoch = epoch;
+        }
+        self.saves.due_with_fsync();
+        let known = self.nodes.get(heir).map(|n| n.slots.clone()).unwrap_or_default();
+        let claimed =
+            known.iter().chain(given.iter()).filter(|s| !self.slots.unclaimed.has(*s)).collect();
+        self.take_slots(heir, epoch, &claimed, cx);
+    }
+
     fn take_role(&mut self, id: NodeId, header: &Header<'_>, cx: &mut Cx<'_>) {
         let Some(name) = header.master else { return self.becomes_master(id) };
         if self.nodes.get(id).is_some_and(Node::is_master) {
+            self.take_heir(id, header, cx);
             self.unbind_all(id, cx);
             let Some(node) = self.nodes.get_mut(id) else { return };
             node.flags.set(Flags::MASTER.with(Flags::MIGRATE_TO), false);
@@ -375,13 +405,19 @@ impl Cluster {
 
     /// Points replication to where the master is. Without an address the tick tries again.
     pub(super) fn follow(&mut self, cx: &mut Cx<'_>) {
-        let tls = self.settings.tls_replication;
-        let Some(master) = self.nodes.master_of(self.nodes.me()) else { return };
-        let port = if tls { master.tls_port } else { master.port };
-        self.following = master.ip.is_some();
-        if let Some(ip) = master.ip {
+        if let Some((ip, port)) = self.begin_to_follow() {
             cx.out.push(Action::Follow { ip, port });
         }
+    }
+
+    /// Where this node's master is, if it has one and that is known: replication is pointed there. Asked at
+    /// the start, before the data are loaded.
+    pub(crate) fn begin_to_follow(&mut self) -> Option<(IpAddr, u16)> {
+        let (master, tls) = (self.nodes.master_of(self.nodes.me()), self.settings.tls_replication);
+        let port = |n: &Node| if tls { n.tls_port } else { n.port };
+        let address = master.and_then(|n| Some((n.ip?, port(n))));
+        self.following = address.is_some();
+        address
     }
 
     pub(super) fn set_shard(&mut self, id: NodeId, shard: bus::Name) {

@@ -58,7 +58,6 @@ enum What {
 /// For one run of one machine's process; what is meant for an earlier one is void.
 #[derive(Debug)]
 struct Due {
-    machine: usize,
     boot: u32,
     what: What,
 }
@@ -186,7 +185,7 @@ impl World {
     fn at(&mut self, time: u64, machine: usize, what: What) {
         self.serial += 1;
         let boot = self.machines[machine].boot;
-        self.pending.insert(self.serial, Due { machine, boot, what });
+        self.pending.insert(self.serial, Due { boot, what });
         self.due.push((Reverse(time), Reverse(self.serial), machine));
     }
 
@@ -299,7 +298,6 @@ impl World {
             now,
             offset: machine.log.len() as u64 + 1,
             loading: false,
-            link_up: replica && age < 1000,
             data_age: replica.then_some(age),
             filled: &machine.filled,
         };

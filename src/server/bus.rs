@@ -135,13 +135,15 @@ pub fn env(srv: &Server) -> Env<'_> {
     };
     let data_age = match heard.filter(|_| link.is_online()) {
         Some(c) => Some(secs(i64::from(c.conn.last_seen))),
-        None => Some(link.down_since()).filter(|at| *at > 0).map(secs),
+        None => Some(link.down_since()).filter(|at| *at > 0).map(|at| {
+            // The link hears later than the master was cut off, if the command that did it goes on.
+            secs(Some(srv.master_link.cut_at).filter(|cut| *cut > 0).map_or(at, |cut| cut.min(at)))
+        }),
     };
     Env {
         now: now(srv),
         offset,
         loading: srv.states.has(ServerStates::LOADING),
-        link_up: link.is_online(),
         data_age,
         filled: srv.ks.db(DB).slots_taken().unwrap_or(&NO_SLOTS),
     }
@@ -573,7 +575,6 @@ fn settings(srv: &Server) -> Settings {
         validity_factor: c.cluster_replica_validity_factor,
         repl_ping_period: c.repl_ping_replica_period,
         require_full_coverage: c.cluster_require_full_coverage,
-        allow_reads_when_down: c.cluster_allow_reads_when_down,
         allow_replica_migration: c.cluster_allow_replica_migration,
         replica_no_failover: c.cluster_replica_no_failover,
         module_no_failover: false,
@@ -616,7 +617,7 @@ pub fn open(srv: &mut Server) -> Result<(), ()> {
         warning!("Loading the cluster node config from {shown}: {}", errno::text(&e));
     })?;
     let (now, settings, rng) = (now(srv), settings(srv), Rng::from_os());
-    let cluster = if text.is_empty() {
+    let mut cluster = if text.is_empty() {
         let cluster = Cluster::new(settings, rng, now);
         notice!("No cluster configuration found, I'm {}", cluster.my_name());
         cluster
@@ -632,7 +633,11 @@ pub fn open(srv: &mut Server) -> Result<(), ()> {
             }
         }
     };
+    let follows = cluster.begin_to_follow();
     srv.bus = Some(Box::new(Bus::new(cluster, conf)));
+    if let Some((ip, port)) = follows {
+        role::begin_as_replica(srv, Target { host: ip.to_string(), port });
+    }
     save_now(srv).map_err(|e| warning!("Fatal: can't update cluster config file {shown}: {e}"))?;
     directives(srv);
     Ok(())

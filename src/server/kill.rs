@@ -23,6 +23,9 @@ pub fn kill(srv: &mut Server, id: ClientId) {
     srv.pubsub.forget(id);
     tracking::disable(srv, id);
     srv.repl.replicas.leave(id);
+    if srv.master_link.client == Some(id) {
+        srv.master_link.cut_at = srv.clock.unix_secs();
+    }
     let c = &mut srv.clients[id];
     if c.has(flag::HANDSHAKING) {
         srv.tls.handshakes.ended(id);

@@ -64,6 +64,8 @@ pub struct MasterLink {
     /// The client that reads the stream of commands, and what it has run of an open transaction.
     pub(super) client: Option<ClientId>,
     pub(super) unfinished: Vec<u8>,
+    /// When the last of them was closed, in Unix seconds; 0 for never.
+    pub(super) cut_at: i64,
     /// The stream broke the protocol: its position is worth nothing.
     pub(super) broken: bool,
     /// The log has to be switched on again; so many tries have failed.

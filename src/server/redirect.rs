@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! is_local   one bit test of the slot that travels in the key's hash: nearly every request
-//!    └ miss ─► look: keys, slot, what is open, which client ─► judge ─► Here, or an error that says where
+//!    └ miss ─► look: keys, slot, what is open, which client ─► judge ─► Here, or an error: where to go
 //! ```
 //!
 //! `judge` is pure, and its order is upstream's: keys of one slot that has an owner, the state of the

@@ -119,7 +119,14 @@ fn changed(srv: &mut Server) {
 pub fn at_start(srv: &mut Server) {
     let Some(MasterAddr { host, port }) = srv.config.replicaof.clone() else { return };
     let host = String::from_utf8_lossy(&host).into_owned();
-    srv.repl.link.follow(Target { host, port });
+    begin_as_replica(srv, Target { host, port });
+}
+
+/// At the start, before the data are loaded: what they are worth depends on it.
+pub fn begin_as_replica(srv: &mut Server, target: Target) {
+    let Target { host, port } = &target;
+    srv.config.replicaof = Some(MasterAddr { host: host.clone().into(), port: *port });
+    srv.repl.link.follow(target);
     log::set_role(log::Role::Replica);
     refresh(srv);
 }

@@ -234,6 +234,7 @@ fn a_manual_failover_loses_no_write() {
     for seed in seeds(40) {
         let mut w = World::cluster(seed, 3, 2, 3000);
         let replica = 3;
+        w.run(3000);
         let (mut asked, mut done) = (false, false);
         // Slower than the writes come.
         w.copied_at_most = 1;
