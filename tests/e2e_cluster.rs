@@ -12,7 +12,7 @@ fn node() -> Server {
 fn node_with(more: &[&str]) -> Server {
     let bus = free_port().to_string();
     let usual = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
-    Server::with(&[&usual, more].concat())
+    Server::with(&[&usual[..], more].concat())
 }
 
 fn bus_port(srv: &Server) -> String {
