@@ -23,15 +23,15 @@ struct Costs {
     took: Duration,
     master: Duration,
     replica: Duration,
-    /// Bytes of the replica: the most it ever had, and what it has in the end.
+    /// Bytes of the replica: the most that was resident, and what its data take in the end (used_memory).
     peak: u64,
-    rests: u64,
+    data: u64,
 }
 
-/// A figure of /proc/<pid>/status, in bytes.
-fn memory(srv: &Server, field: &str) -> u64 {
+/// The most that was resident, in bytes.
+fn peak_of(srv: &Server) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", srv.pid())).expect("it lives");
-    let line = text.lines().find_map(|l| l.strip_prefix(field)).expect("a field of the kernel");
+    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM")).expect("a field of the kernel");
     let kb = line.trim_matches([':', ' ', '\t', 'k', 'B']);
     kb.parse::<u64>().expect("a number") * 1024
 }
@@ -68,9 +68,10 @@ fn sync(master: &Server, replica: &Server, begin: impl FnOnce(&mut Conn, &mut Co
     stop.store(true, Ordering::Relaxed);
     writer.join().expect("the writer ends");
     wait_until("all of the stream", || m.figure("master_repl_offset") == r.figure("master_repl_offset"));
-    let peak = memory(replica, "VmHWM");
-    let [master, replica_waits] = pingers.map(Pinger::end);
-    Costs { took, master, replica: replica_waits, peak, rests: memory(replica, "VmRSS") }
+    let peak = peak_of(replica);
+    let data = r.figure("used_memory") as u64;
+    let [master, replica] = pingers.map(Pinger::end);
+    Costs { took, master, replica, peak, data }
 }
 
 /// A sync to an empty replica, and one to a replica that has data.
@@ -111,13 +112,13 @@ fn what_a_full_sync_costs() {
             for (which, c) in ["first", "again"].into_iter().zip(both(&master, &replica, keys)) {
                 let (ms, mb) = (|d: Duration| d.as_secs_f64() * 1e3, |b: u64| b as f64 / 1e6);
                 println!(
-                    "{way:15} {name:9} {which} {:6.2} s   master {:7.2} ms   replica {:7.2} ms   memory \
-                     {:5.0} MB, {:5.0} MB above that meanwhile",
+                    "{way:15} {name:9} {which} {:6.2} s   master {:7.2} ms   replica {:7.2} ms   data {:5.0} \
+                     MB, {:5.0} MB above that at the peak",
                     c.took.as_secs_f64(),
                     ms(c.master),
                     ms(c.replica),
-                    mb(c.rests),
-                    mb(c.peak.saturating_sub(c.rests)),
+                    mb(c.data),
+                    mb(c.peak.saturating_sub(c.data)),
                 );
             }
         }
