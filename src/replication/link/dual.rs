@@ -264,7 +264,9 @@ impl Link {
     /// The main channel is the link.
     fn two_are_one(&mut self, full: bool, position: Position, now: i64, out: Out<'_, '_>) {
         self.dual = None;
-        (self.state, self.down_since, self.last_io) = (State::Online { silent: false }, 0, now);
+        (self.state, self.down_since) = (State::Online { silent: false }, 0);
+        self.heard(now);
+        self.backoff.reset();
         out.push(Action::Attach { full, position: Some(position), ack: true });
         say(out, Notice, "MASTER <-> REPLICA sync: Finished with success");
     }
@@ -365,7 +367,10 @@ mod tests {
         loads(&mut link);
         assert!(on(&mut link, Event::MainClosed("gone")).is_empty(), "the client will find it");
         let attach = |full| Action::Attach { full, position: Some(at(10)), ack: true };
-        assert_eq!(on(&mut link, Event::Loaded { db: None }), [attach(true)]);
+        let mut out = Vec::new();
+        link.on(Event::Loaded { db: None }, &TERMS, 1050, &mut out);
+        assert_eq!(out.first(), Some(&attach(true)));
+        assert_eq!(link.silence(1050), Some(0), "the data are fresh");
         assert!(link.is_online() && link.wants_main() == Wants::Nothing);
         // The snapshot is there first.
         let mut link = ended();
