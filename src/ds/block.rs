@@ -75,7 +75,8 @@ pub unsafe fn resize(block: NonNull<u8>, old: usize, new: usize) -> NonNull<u8> 
 /// Moves a block when its slab is sparse; None when it stays.
 ///
 /// # Safety
-/// `block` came from `acquire(class)` or `resize(.., class)`; only what comes back, if anything, is used afterwards.
+/// `block` came from `acquire(class)` or `resize(.., class)`; only what comes back, if anything, is used
+/// afterwards.
 pub unsafe fn relocate(block: NonNull<u8>, class: usize, mover: &mut Mover) -> Option<NonNull<u8>> {
     debug_assert!(class == size_class(class));
     // SAFETY: by the contract this is its layout.

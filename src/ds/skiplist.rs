@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Nodes (`node.rs`) are one allocation each and do not move (but by `defrag`, which tells the table): an
-//! update of a score moves an address from one leaf to another. Pages (`page.rs`) repeat the scores, so that a search touches a few
-//! neighbouring lines in each of three or four pages and reads a member only where scores are equal.
+//! update of a score moves an address from one leaf to another. Pages (`page.rs`) repeat the scores, so
+//! that a search touches a few neighbouring lines in each of three or four pages and reads a member only
+//! where scores are equal.
 //!
 //! # Ranks are the currency
 //!

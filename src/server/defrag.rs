@@ -1,5 +1,5 @@
-//! Active defragmentation: while much memory is lost in pages that are hardly filled, a share of the time goes
-//! into moving what is left on them.
+//! Active defragmentation: while much memory is lost in pages that are hardly filled, a share of the time
+//! goes into moving what is left on them.
 //!
 //! ```text
 //! once a second   allocator's figures ─► effort: percent of the time, 0 while little is lost
