@@ -108,6 +108,8 @@ struct World {
     conns: Vec<Conn>,
     /// From, to.
     cut: Vec<Vec<bool>>,
+    /// Of two nodes one may hear the other and not be heard.
+    one_way: bool,
     longest_delay: u64,
     timeout: u64,
     votes: BTreeMap<(String, u64), String>,
@@ -167,6 +169,7 @@ impl World {
             cut: vec![vec![false; machines.len()]; machines.len()],
             machines,
             conns: Vec::new(),
+            one_way: false,
             longest_delay,
             timeout,
             votes: BTreeMap::new(),
