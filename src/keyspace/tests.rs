@@ -309,59 +309,61 @@ fn it_agrees_with_its_naive_twin() {
     }
 }
 
+/// A value of the type and size, in the encoding that it has then.
+fn value_of(kind: usize, n: usize, limits: &ValueLimits) -> Value {
+    let member = |i: usize| format!("member:{i}").into_bytes();
+    match kind {
+        0 => {
+            let mut l = List::default();
+            (0..n).for_each(|i| {
+                l.grow_for(1, 100, &limits.list);
+                l.push(ListEnd::Tail, &member(i).repeat(9));
+            });
+            l.wrap()
+        }
+        1 => {
+            let mut s = Set::for_member(b"1", 0, &limits.set);
+            (0..n).for_each(|i| _ = s.add(i.to_string().as_bytes(), &limits.set));
+            s.wrap()
+        }
+        2 => {
+            let mut s = Set::for_member(b"m", 0, &limits.set);
+            (0..n).for_each(|i| _ = s.add(&member(i), &limits.set));
+            s.wrap()
+        }
+        3 => {
+            let mut h = Hash::default();
+            (0..n).for_each(|i| _ = h.set(&member(i), &member(i + 1), &limits.hash));
+            h.wrap()
+        }
+        4 => {
+            let scored: Vec<_> = (0..n).map(|i| (i as f64 / 3.0, format!("{i:06}"))).collect();
+            Zset::from_sorted(&scored, &limits.zset).wrap()
+        }
+        _ => {
+            let mut s = Stream::default();
+            for i in 0..n as u64 {
+                let id = Id::new(i + 1, i % 3);
+                let added = s.log.append(id, &[[b"field", b"value"]], limits.stream());
+                assert_eq!(added, Ok(()));
+            }
+            for name in ["a", "ab", "b"].iter().take(n % 4) {
+                let mut group = Group::new(Id::MIN, 0);
+                for c in 0..n % 5 {
+                    let owner = group.add_consumer(&member(c), 5).expect("a new name");
+                    (0..n as u64).for_each(|i| group.assign(Id::new(i + 1, i % 3), owner, 1, 1));
+                }
+                s.groups.add(name.as_bytes(), group);
+            }
+            s.wrap()
+        }
+    }
+}
+
 /// Every encoding there is, with and without a TTL, big and small, moved while keys come and go.
 #[test]
 fn values_of_every_encoding_are_what_they_were_when_they_have_moved() {
     let limits = ValueLimits::default();
-    let build = |kind: usize, n: usize| -> Value {
-        let member = |i: usize| format!("member:{i}").into_bytes();
-        match kind {
-            0 => {
-                let mut l = List::default();
-                (0..n).for_each(|i| {
-                    l.grow_for(1, 100, &limits.list);
-                    l.push(ListEnd::Tail, &member(i).repeat(9));
-                });
-                l.wrap()
-            }
-            1 => {
-                let mut s = Set::for_member(b"1", 0, &limits.set);
-                (0..n).for_each(|i| _ = s.add(i.to_string().as_bytes(), &limits.set));
-                s.wrap()
-            }
-            2 => {
-                let mut s = Set::for_member(b"m", 0, &limits.set);
-                (0..n).for_each(|i| _ = s.add(&member(i), &limits.set));
-                s.wrap()
-            }
-            3 => {
-                let mut h = Hash::default();
-                (0..n).for_each(|i| _ = h.set(&member(i), &member(i + 1), &limits.hash));
-                h.wrap()
-            }
-            4 => {
-                let scored: Vec<_> = (0..n).map(|i| (i as f64 / 3.0, format!("{i:06}"))).collect();
-                Zset::from_sorted(&scored, &limits.zset).wrap()
-            }
-            _ => {
-                let mut s = Stream::default();
-                for i in 0..n as u64 {
-                    let id = Id::new(i + 1, i % 3);
-                    let added = s.log.append(id, &[[b"field", b"value"]], limits.stream());
-                    assert_eq!(added, Ok(()));
-                }
-                for name in ["a", "ab", "b"].iter().take(n % 4) {
-                    let mut group = Group::new(Id::MIN, 0);
-                    for c in 0..n % 5 {
-                        let owner = group.add_consumer(&member(c), 5).expect("a new name");
-                        (0..n as u64).for_each(|i| group.assign(Id::new(i + 1, i % 3), owner, 1, 1));
-                    }
-                    s.groups.add(name.as_bytes(), group);
-                }
-                s.wrap()
-            }
-        }
-    };
     let print = |ks: &Keyspace| -> HashMap<Vec<u8>, (u8, Option<i64>, [u8; 20], String)> {
         let mut all = HashMap::new();
         for e in ks.db(0).iter() {
@@ -394,7 +396,7 @@ fn values_of_every_encoding_are_what_they_were_when_they_have_moved() {
         let value = match i % 9 {
             6 => New::Int(i as i64),
             7 | 8 => New::Bytes(&text),
-            kind => New::Value(build(kind, [3, 40, 700, 3000][src.below(4)])),
+            kind => New::Value(value_of(kind, [3, 40, 700, 3000][src.below(4)])),
         };
         let ttl = if i % 2 == 0 { Ttl::At(1_000_000) } else { Ttl::Clear };
         let _ = ks.set(0, Key::new(name.as_bytes()), value, ttl, found);
