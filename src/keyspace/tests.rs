@@ -396,7 +396,7 @@ fn values_of_every_encoding_are_what_they_were_when_they_have_moved() {
         let value = match i % 9 {
             6 => New::Int(i as i64),
             7 | 8 => New::Bytes(&text),
-            kind => New::Value(value_of(kind, [3, 40, 700, 3000][src.below(4)])),
+            kind => New::Value(value_of(kind, [3, 40, 700, 3000][src.below(4)], &limits)),
         };
         let ttl = if i % 2 == 0 { Ttl::At(1_000_000) } else { Ttl::Clear };
         let _ = ks.set(0, Key::new(name.as_bytes()), value, ttl, found);
