@@ -103,7 +103,9 @@ impl Cluster {
             return;
         }
         let Some(node) = self.nodes.get(about) else { return };
-        let (config_epoch, name, slots) = (node.config_epoch, node.name, node.slots.to_bytes());
+        // What it no longer claims may be another's by now.
+        let slots = node.slots.without(&self.slots.unclaimed).to_bytes();
+        let (config_epoch, name) = (node.config_epoch, node.name);
         let body = Body::Update { config_epoch, node: &name, slots: &slots };
         let block = self.block(&body, cx);
         self.send_to(to, Kind::Update, block, cx);

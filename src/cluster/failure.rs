@@ -86,7 +86,11 @@ impl Cluster {
         let ping_delay = node.ping_sent.map_or(0, |at| now.saturating_sub(at));
         let data_delay = since(node.data_received);
         let mut link = node.link;
-        let hangs = ping_delay > timeout / 2 && data_delay > timeout / 2;
+        let silent = data_delay > timeout / 2;
+        let open = link.and_then(|l| self.links.get(l)).is_some_and(|l| l.open);
+        // The node may be heard over its own link while this one leads nowhere.
+        let dead = !open || ping_delay > 2 * timeout;
+        let hangs = ping_delay > timeout / 2 && (silent || dead);
         let age = link.and_then(|l| self.links.get(l)).map_or(0, |l| now.saturating_sub(l.created.mono));
         if let Some(silent) = link.filter(|_| hangs && age > timeout) {
             // A node that has never answered may be one that does not read extensions.

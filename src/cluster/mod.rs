@@ -79,8 +79,6 @@ pub(crate) struct Env<'a> {
     /// Of the replication stream: as a master what was written to it, as a replica what was applied.
     pub offset: u64,
     pub loading: bool,
-    /// As a replica: is the link to the master up?
-    pub link_up: bool,
     /// As a replica: milliseconds since anything came from the master, or since the link is down. None: the
     /// data come from no master at all.
     pub data_age: Option<u64>,
@@ -131,7 +129,6 @@ pub(crate) struct Settings {
     /// Seconds (`repl-ping-replica-period`).
     pub repl_ping_period: u64,
     pub require_full_coverage: bool,
-    pub allow_reads_when_down: bool,
     pub allow_replica_migration: bool,
     pub replica_no_failover: bool,
     /// Modules have forbidden failovers, and redirections.
@@ -221,6 +218,7 @@ pub(crate) enum Action {
     /// Logs this as a warning and ends the process.
     Fatal(String),
     /// A message for a module.
+    #[allow(dead_code, reason = "no module listens yet")]
     Module {
         sender: Name,
         module: u64,

@@ -299,12 +299,18 @@ impl Cluster {
         if new.is_handshake() || epoch <= old.config_epoch || epoch < new.config_epoch {
             return;
         }
+        // Of what it says of its heir only what was its own is its to tell.
+        let told = SlotSet::of_bytes(header.slots);
+        let given: SlotSet = old.slots.iter().filter(|slot| told.has(*slot)).collect();
         self.becomes_master(heir);
         if let Some(new) = self.nodes.get_mut(heir) {
             new.config_epoch = epoch;
         }
         self.saves.due_with_fsync();
-        self.take_slots(heir, epoch, &SlotSet::of_bytes(header.slots), cx);
+        let known = self.nodes.get(heir).map(|n| n.slots.clone()).unwrap_or_default();
+        let claimed =
+            known.iter().chain(given.iter()).filter(|s| !self.slots.unclaimed.has(*s)).collect();
+        self.take_slots(heir, epoch, &claimed, cx);
     }
 
     fn take_role(&mut self, id: NodeId, header: &Header<'_>, cx: &mut Cx<'_>) {

@@ -58,7 +58,6 @@ enum What {
 /// For one run of one machine's process; what is meant for an earlier one is void.
 #[derive(Debug)]
 struct Due {
-    machine: usize,
     boot: u32,
     what: What,
 }
@@ -109,6 +108,8 @@ struct World {
     conns: Vec<Conn>,
     /// From, to.
     cut: Vec<Vec<bool>>,
+    /// Of two nodes one may hear the other and not be heard.
+    one_way: bool,
     longest_delay: u64,
     timeout: u64,
     votes: BTreeMap<(String, u64), String>,
@@ -168,6 +169,7 @@ impl World {
             cut: vec![vec![false; machines.len()]; machines.len()],
             machines,
             conns: Vec::new(),
+            one_way: false,
             longest_delay,
             timeout,
             votes: BTreeMap::new(),
@@ -186,7 +188,7 @@ impl World {
     fn at(&mut self, time: u64, machine: usize, what: What) {
         self.serial += 1;
         let boot = self.machines[machine].boot;
-        self.pending.insert(self.serial, Due { machine, boot, what });
+        self.pending.insert(self.serial, Due { boot, what });
         self.due.push((Reverse(time), Reverse(self.serial), machine));
     }
 
@@ -299,7 +301,6 @@ impl World {
             now,
             offset: machine.log.len() as u64 + 1,
             loading: false,
-            link_up: replica && age < 1000,
             data_age: replica.then_some(age),
             filled: &machine.filled,
         };

@@ -70,6 +70,10 @@ impl SlotSet {
         old
     }
 
+    pub fn without(&self, others: &SlotSet) -> SlotSet {
+        self.iter().filter(|slot| !others.has(*slot)).collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = u16> {
         each(self.words())
     }
@@ -119,6 +123,14 @@ impl SlotSet {
             ranges.push((start, slot - 1));
         }
         ranges
+    }
+}
+
+impl FromIterator<u16> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(slots: I) -> SlotSet {
+        let mut set = SlotSet::default();
+        slots.into_iter().for_each(|slot| _ = set.insert(slot));
+        set
     }
 }
 

@@ -20,7 +20,6 @@ pub(super) fn settings() -> Settings {
         validity_factor: 10,
         repl_ping_period: 10,
         require_full_coverage: true,
-        allow_reads_when_down: false,
         allow_replica_migration: true,
         replica_no_failover: false,
         module_no_failover: false,
@@ -151,7 +150,6 @@ impl Bench {
             now: self.now,
             offset: self.offset,
             loading: false,
-            link_up: true,
             data_age: self.age,
             filled: &self.filled,
         };
@@ -639,6 +637,20 @@ fn stale_claims_are_answered_with_update_and_updates_are_taken() {
     let Body::Update { config_epoch: 3, node, .. } = decode(&update).body else { panic!("of y") };
     assert_eq!(node, &y.name);
     assert!(b.logged("has old slots configuration, sending an UPDATE message about yyyy"));
+    // Slots that their owner no longer claims are no part of it.
+    y.slots = slot_bytes(10_050, SLOTS - 1);
+    b.pinged(&mut y);
+    lost.slots = slot_bytes(10_040, 10_060);
+    b.out.clear();
+    b.pinged(&mut lost);
+    assert_eq!(b.node.owner(10_040), b.node.nodes.find(&lost.name), "free to be taken");
+    let update = b.out.iter().find_map(|a| match a {
+        Action::Send { block, .. } if decode(block).body.kind() == Kind::Update => Some(block.clone()),
+        _ => None,
+    });
+    let update = update.expect("it is told");
+    let Body::Update { slots, .. } = decode(&update).body else { panic!("of y") };
+    assert_eq!(SlotSet::of_bytes(slots).ranges(), [(10_050, SLOTS - 1)]);
     let slots = slot_bytes(5001, 6000);
     b.hears(&mut x, &Body::Update { config_epoch: 8, node: &y.name, slots: &slots });
     assert_eq!(b.node.owner(5500), b.node.nodes.find(&y.name));

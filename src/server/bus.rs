@@ -144,7 +144,6 @@ pub fn env(srv: &Server) -> Env<'_> {
         now: now(srv),
         offset,
         loading: srv.states.has(ServerStates::LOADING),
-        link_up: link.is_online(),
         data_age,
         filled: srv.ks.db(DB).slots_taken().unwrap_or(&NO_SLOTS),
     }
@@ -576,7 +575,6 @@ fn settings(srv: &Server) -> Settings {
         validity_factor: c.cluster_replica_validity_factor,
         repl_ping_period: c.repl_ping_replica_period,
         require_full_coverage: c.cluster_require_full_coverage,
-        allow_reads_when_down: c.cluster_allow_reads_when_down,
         allow_replica_migration: c.cluster_allow_replica_migration,
         replica_no_failover: c.cluster_replica_no_failover,
         module_no_failover: false,

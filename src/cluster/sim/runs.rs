@@ -91,7 +91,12 @@ impl World {
             1 => self.kill(a, true),
             2 | 3 if self.machines[a].cluster.is_none() => self.boot(a),
             4 => self.machines[a].stopped_until = self.now + self.rng.below(3 * self.timeout),
-            5 => self.set_cut(a, b, a != b),
+            5 => {
+                self.set_cut(a, b, a != b);
+                if !self.one_way {
+                    self.set_cut(b, a, a != b);
+                }
+            }
             6 => self.partition(),
             7 => self.heal(),
             8 => self.machines[a].disk_works ^= true,
@@ -172,6 +177,7 @@ fn after_any_faults_and_a_calm_all_nodes_agree() {
         let (masters, replicas) = (3 + rng.index(3), rng.index(3));
         let timeout = [1000, 2000, 5000][rng.index(3)];
         let mut w = World::cluster(seed, masters, replicas, timeout);
+        w.one_way = rng.index(3) == 0;
         let mut doubles = Doubles::default();
         for _ in 0..5 + rng.index(25) {
             w.fault();
@@ -181,8 +187,10 @@ fn after_any_faults_and_a_calm_all_nodes_agree() {
         w.calm();
         w.run(2 * timeout);
         w.agree_within(10_000 + 6 * timeout, "after the calm");
+        // A master that hears all and is heard by none serves on.
         let most = timeout * 3 / 2 + 1000;
-        assert!(doubles.longest <= most, "two masters served a slot for {} ms", doubles.longest);
+        let longest = doubles.longest;
+        assert!(w.one_way || longest <= most, "two masters served a slot for {longest} ms");
     }
 }
 
@@ -234,6 +242,7 @@ fn a_manual_failover_loses_no_write() {
     for seed in seeds(40) {
         let mut w = World::cluster(seed, 3, 2, 3000);
         let replica = 3;
+        w.run(3000);
         let (mut asked, mut done) = (false, false);
         // Slower than the writes come.
         w.copied_at_most = 1;

@@ -1,5 +1,5 @@
-//! The rules of a hardened receiver that need to know the nodes, by their numbers in the design; those of the
-//! bytes alone stand with the codec.
+//! The rules of a hardened receiver that need to know the nodes; those of the bytes alone, with the numbers
+//! before and between these, stand with the codec.
 
 use super::*;
 

@@ -154,7 +154,7 @@ fn every_kind_comes_back() {
     assert_eq!(all, [Ext::Forgotten { node: B, seconds: 7 }, Ext::Hostname("seven-x")]);
 }
 
-// ---- the rules, in the order of the list in the design --------------------------------------------
+// ---- the rules of the receiver, one by one --------------------------------------------------------
 
 #[test]
 fn rule_1_a_signature_and_a_length_come_first_and_an_unknown_version_or_type_is_skipped() {
