@@ -134,7 +134,14 @@ fn a_replica_serves_reads_and_takes_the_place_of_its_master() {
     assert_eq!(r.run("READONLY"), Value::ok());
     wait_until("the key", || r.run("GET bar") == Value::bulk("1"));
     assert!(r.run("SET bar 2").error().starts_with("MOVED 5061 "));
-    // Two votes are all there are: a master of two can only be replaced by hand.
+    // Two votes are all there are: a master of two can only be replaced by hand. Both must know the replica.
+    for master in [&a, &b] {
+        let (mut c, replicas) = (master.connect(), format!("CLUSTER REPLICAS {ida}"));
+        let idr = id(&replica);
+        wait_until("the replica to be known", || {
+            c.run(&replicas).items().iter().any(|line| line.text().contains(&idr))
+        });
+    }
     assert_eq!(r.run("CLUSTER FAILOVER"), Value::ok());
     wait_until("the promotion", || r.run("SET bar 2") == Value::ok());
     let mut ca = a.connect();
