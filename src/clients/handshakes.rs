@@ -1,12 +1,12 @@
 //! Connections whose handshake is not done: which of them may go on, and how long each is waited for.
 //!
 //! ```text
-//! begin ─► waits for its peer ── signalled ─► ready ── next ─► one step of the handshake ─┬─► waits again
+//! begin ─► waits for its peer ── signalled ─► ready ─ take_next ► one step of the handshake ─┬─► waits again
 //!              └─ no room, 10 s over: the connection is closed                            └─► ended
 //! ```
 //!
 //! A step may cost some hundred microseconds of private-key work, so steps are not made when an event comes
-//! but in the owner's time: it takes them with `next` until its share of the pass is used up. Among a few
+//! but in the owner's time: it takes them by `take_next` until its share of the pass is used up. Among a few
 //! the oldest goes first. Among many the newest does: clients give up after a while, and what is served in
 //! the order of its coming is then always too late.
 //!
@@ -87,7 +87,7 @@ impl Handshakes {
     }
 
     /// The one that goes on.
-    pub fn next(&mut self) -> Option<ClientId> {
+    pub fn take_next(&mut self) -> Option<ClientId> {
         let mut ready = self.all.iter_mut().filter(|h| h.ready);
         let h = if self.ready > MANY { ready.next_back() } else { ready.next() }?;
         h.ready = false;
@@ -130,15 +130,15 @@ mod tests {
         for i in [5, 3, 9, 3] {
             h.signalled(id(i), 1);
         }
-        assert_eq!([h.next(), h.next()], [Some(id(3)), Some(id(5))]);
+        assert_eq!([h.take_next(), h.take_next()], [Some(id(3)), Some(id(5))]);
         for i in 0..100 {
             h.signalled(id(i), 2);
         }
-        assert_eq!([h.next(), h.next()], [Some(id(99)), Some(id(98))]);
+        assert_eq!([h.take_next(), h.take_next()], [Some(id(99)), Some(id(98))]);
         while h.ready > MANY {
-            assert!(h.next().is_some());
+            assert!(h.take_next().is_some());
         }
-        assert_eq!(h.next(), Some(id(0)), "the storm is over");
+        assert_eq!(h.take_next(), Some(id(0)), "the storm is over");
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(h.room(SILENT - 1), Room::None);
         h.signalled(id(0), 1);
         assert_eq!(h.room(SILENT), Room::InPlaceOf(id(1)), "the oldest has spoken");
-        assert_eq!(h.next(), Some(id(0)));
+        assert_eq!(h.take_next(), Some(id(0)));
         assert_eq!(h.room(SILENT + 1), Room::InPlaceOf(id(0)), "it was not heard of since");
         h.ended(id(7));
         assert_eq!(h.room(SILENT), Room::Free);
@@ -183,7 +183,7 @@ mod tests {
                     }
                     2 => h.signalled(any, now * 7),
                     3 => h.ended(any),
-                    4 => drop(h.next()),
+                    4 => drop(h.take_next()),
                     _ => drop(h.expired(now * 7)),
                 }
                 assert_eq!(h.ready, h.all.iter().filter(|h| h.ready).count());

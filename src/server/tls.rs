@@ -211,7 +211,7 @@ pub fn has_room(srv: &mut Server) -> bool {
 /// Once per pass, when there is work: the next steps of handshakes.
 pub fn drive(srv: &mut Server) {
     let begun = mono_ns();
-    while let Some(id) = srv.tls.handshakes.next() {
+    while let Some(id) = srv.tls.handshakes.take_next() {
         step(srv, id);
         if mono_ns().saturating_sub(begun) >= SHARE_NS {
             return;

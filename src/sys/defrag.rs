@@ -33,7 +33,7 @@ pub struct Mover {
 
 enum Judge {
     #[cfg(feature = "jemalloc")]
-    Slabs(slabs::Slabs),
+    Slabs(Box<slabs::Slabs>),
     /// Every block moves: for tests of what mends the pointers.
     #[cfg(test)]
     Always,
@@ -76,7 +76,11 @@ impl Mover {
     /// None where the allocator cannot tell which slabs are sparse.
     pub fn new() -> Option<Mover> {
         #[cfg(feature = "jemalloc")]
-        return slabs::Slabs::new().map(|s| Mover { judge: Judge::Slabs(s), hits: 0, misses: 0 });
+        return slabs::Slabs::new().map(|s| Mover {
+            judge: Judge::Slabs(Box::new(s)),
+            hits: 0,
+            misses: 0,
+        });
         #[cfg(not(feature = "jemalloc"))]
         None
     }
