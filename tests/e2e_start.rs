@@ -26,21 +26,20 @@ fn code(out: &Output) -> i32 {
 #[test]
 fn a_configuration_that_cannot_be_followed_ends_the_start() {
     let dir = own_folder();
-    for (line, sentence) in [("loadmodule /m.so", "This build cannot load modules.")] {
-        fs::write(dir.join("a.conf"), format!("port 0\n\n{line}\n")).expect("our folder");
-        let out = run(&dir, &["a.conf"]);
-        let said = text(&out.stderr);
-        let place = format!("Reading the configuration file, at line 3\n>>> '{line}'\n{sentence}");
-        assert_eq!(code(&out), 1, "{said}");
-        assert!(said.contains(&place), "{said}");
-        // The same by the command line.
-        let mut args = vec!["--port", "0"];
-        let option = format!("--{line}");
-        args.push(&option);
-        let out = run(&dir, &args);
-        assert_eq!(code(&out), 1);
-        assert!(text(&out.stderr).contains(sentence), "{}", text(&out.stderr));
-    }
+    let (line, sentence) = ("loadmodule /m.so", "This build cannot load modules.");
+    fs::write(dir.join("a.conf"), format!("port 0\n\n{line}\n")).expect("our folder");
+    let out = run(&dir, &["a.conf"]);
+    let said = text(&out.stderr);
+    let place = format!("Reading the configuration file, at line 3\n>>> '{line}'\n{sentence}");
+    assert_eq!(code(&out), 1, "{said}");
+    assert!(said.contains(&place), "{said}");
+    // The same by the command line.
+    let mut args = vec!["--port", "0"];
+    let option = format!("--{line}");
+    args.push(&option);
+    let out = run(&dir, &args);
+    assert_eq!(code(&out), 1);
+    assert!(text(&out.stderr).contains(sentence), "{}", text(&out.stderr));
     fs::remove_dir_all(dir).expect("our folder");
 }
 
