@@ -54,8 +54,8 @@ pub enum ReplyValue {
 }
 
 /// The longest bulk that is waited for, in bytes; the longest array; how deep arrays nest.
-const MAX_BULK: usize = 64 * 1024 * 1024;
-const MAX_ARRAY: usize = 1024;
+const MAX_BULK: usize = 1024 * 1024;
+const MAX_ARRAY: usize = 64;
 const MAX_DEPTH: usize = 4;
 
 /// The first value of `buf`.

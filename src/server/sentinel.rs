@@ -43,6 +43,8 @@ pub const PORT: u64 = 26379;
 const PIECE: usize = 16 * 1024;
 /// Reads of one connection per pass.
 const READS: usize = 16;
+/// Bytes that wait for the rest of a reply at most; of what is asked for only INFO is larger than a line.
+const MOST_INPUT: usize = 2 * 1024 * 1024;
 /// A name that a command states is waited for so long: less than what would count as tilt.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
@@ -427,7 +429,8 @@ fn take_values(srv: &mut Server, id: ConnId) -> bool {
             return true;
         }
         match reply_in::value(&o.input) {
-            ReplyValue::Partial => return true,
+            // What is not whole is parsed again with all that comes, so it must not be much.
+            ReplyValue::Partial => return o.input.len() <= MOST_INPUT,
             ReplyValue::Broken => return false,
             ReplyValue::Whole(value, used) => {
                 o.input.drain(..used);
