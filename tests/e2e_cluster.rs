@@ -134,7 +134,11 @@ fn a_replica_serves_reads_and_takes_the_place_of_its_master() {
     assert_eq!(r.run("READONLY"), Value::ok());
     wait_until("the key", || r.run("GET bar") == Value::bulk("1"));
     assert!(r.run("SET bar 2").error().starts_with("MOVED 5061 "));
-    // A third vote is not there: a master of two is replaced by hand.
+    // A third vote is not there: a master of two is replaced by hand, at the request of a replica that it
+    // knows as such.
+    let mut ca = a.connect();
+    let replicas = format!("CLUSTER REPLICAS {ida}");
+    wait_until("the master to know", || ca.run(&replicas).items().len() == 1);
     wait_ok(&[&replica]);
     assert_eq!(r.run("CLUSTER FAILOVER"), Value::ok());
     wait_until("the promotion", || r.run("SET bar 2") == Value::ok());
