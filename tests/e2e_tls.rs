@@ -276,7 +276,7 @@ fn what_is_said_before_the_end_is_done() {
         }
         c.stream.get_ref().shutdown(Shutdown::Write).expect("open");
         assert!(at_end(c.stream));
-        assert_eq!(srv.connect().cmd(&["GET", "ends"]), Value::bulk(&n.to_string()));
+        assert_eq!(srv.connect().cmd(&["GET", "ends"]), Value::bulk(n.to_string()));
     }
     let mut c = certs.connect(port);
     c.expect(&["QUIT"], "+OK\r\n");
