@@ -22,8 +22,13 @@ struct Watcher {
 impl Watcher {
     /// `lines` stand behind `sentinel` in its file.
     fn start(binary: &Path, lines: &[String]) -> Watcher {
+        Watcher::configured(binary, "", lines)
+    }
+
+    /// With other lines before them.
+    fn configured(binary: &Path, others: &str, lines: &[String]) -> Watcher {
         let (dir, port) = (own_folder(), free_port());
-        let mut text = format!("port {port}\nbind 127.0.0.1\ndir {}\n# mine\n", dir.display());
+        let mut text = format!("port {port}\nbind 127.0.0.1\ndir {}\n# mine\n{others}", dir.display());
         lines.iter().for_each(|line| text += &format!("sentinel {line}\n"));
         fs::write(dir.join("s.conf"), text).expect("our folder");
         let child = Watcher::launch(binary, &dir);
@@ -389,4 +394,40 @@ fn names_are_resolved_when_asked_for() {
     let refused = w.ask("SENTINEL MONITOR x no.such.host.invalid 1 1");
     assert_eq!(refused.error(), "ERR Invalid IP address or hostname specified");
     assert!(w.file().contains(&format!("sentinel {monitor}\n")), "{}", w.file());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_group_is_watched_over_tls() {
+    let certs = common::certs::Certs::new();
+    let (_master, port) = certs.server(&[]);
+    let master = format!("127.0.0.1 {port}");
+    let (_replica, replica) = certs.server(&["--tls-replication", "yes", "--replicaof", &master]);
+    // As in a file.
+    let options = certs.options();
+    let pairs = options.chunks(2).map(|two| two.join(" ").trim_start_matches("--").to_string() + "\n");
+    let options: String = pairs.collect::<String>() + "tls-replication yes\n";
+    let lines = lines(&[&format!("monitor m {master} 2"), "down-after-milliseconds m 2000"]);
+    let ports = [free_port(), free_port()];
+    let watchers = ports.map(|port| {
+        let w = Watcher::configured(&binary(), &format!("{options}tls-port {port}\n"), &lines);
+        w.hurry();
+        w
+    });
+    for w in &watchers {
+        wait_until("the group to know itself", || {
+            w.field("num-slaves") == "1" && w.field("num-other-sentinels") == "1"
+        });
+        wait_until("a quorum", || w.ask("SENTINEL CKQUORUM m").kind().starts_with("+OK"));
+        assert_eq!(w.field("flags"), "master");
+    }
+    // All know each other by their ports for TLS.
+    let named = |line: &str, port: u16| {
+        let all = watchers[0].ask(line);
+        let items: Vec<String> = all.items()[0].items().iter().map(Value::text).collect();
+        let at = items.iter().position(|i| i == "port").expect("a field");
+        assert_eq!(items[at + 1], port.to_string());
+    };
+    named("SENTINEL REPLICAS m", replica);
+    named("SENTINEL SENTINELS m", ports[1]);
 }

@@ -3,68 +3,20 @@
 
 mod common;
 
-use common::{PATIENCE, Server, Value, own_folder, request, wait_until};
+use common::certs::Certs;
+use common::{Conn, PATIENCE, Server, Value, request, wait_until};
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslStream, SslVersion};
-use oxidis::tls::testing::{Authority, Wish};
+use oxidis::tls::testing::Wish;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_secs()).expect("before the end of time")
+/// Clients with such certificates.
+trait Connects {
+    fn connector(&self, certificate: bool) -> SslConnector;
+    fn connect(&self, port: u16) -> Client;
 }
 
-/// A folder with an authority's certificate, one for servers and one for clients.
-struct Certs {
-    dir: PathBuf,
-    ca: Authority,
-}
-
-impl Certs {
-    fn new() -> Certs {
-        let dir = own_folder();
-        let name = dir.file_name().and_then(|n| n.to_str()).expect("a plain name");
-        let ca = Authority::new(name, now()).expect("keys can be made");
-        std::fs::write(dir.join("ca.crt"), ca.cert().expect("PEM")).expect("our folder");
-        let certs = Certs { dir, ca };
-        certs.issue(&Wish::named("server"));
-        certs.issue(&Wish::named("client"));
-        certs
-    }
-
-    fn issue(&self, wish: &Wish<'_>) {
-        self.ca.issue_into(&self.dir, wish, now()).expect("our folder");
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.dir.join(name).display().to_string()
-    }
-
-    /// The options of a server with TLS, but for its port.
-    fn options(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        for (option, file) in [
-            ("--tls-cert-file", "server.crt"),
-            ("--tls-key-file", "server.key"),
-            ("--tls-ca-cert-file", "ca.crt"),
-        ] {
-            all.extend([option.to_string(), self.file(file)]);
-        }
-        all
-    }
-
-    /// Ours, with a plain port and one for TLS.
-    fn server(&self, options: &[&str]) -> (Server, u16) {
-        let port = common::free_port();
-        let (tls_port, own) = (port.to_string(), self.options());
-        let mut all: Vec<&str> = own.iter().map(String::as_str).collect();
-        all.extend(["--tls-port", &tls_port]);
-        all.extend(options);
-        (Server::with(&all), port)
-    }
-
+impl Connects for Certs {
     fn connector(&self, certificate: bool) -> SslConnector {
         let mut b = SslConnector::builder(SslMethod::tls()).expect("a context");
         b.set_ca_file(self.dir.join("ca.crt")).expect("our file");
@@ -77,12 +29,6 @@ impl Certs {
 
     fn connect(&self, port: u16) -> Client {
         Client::over(&self.connector(true), port).expect("the certificate is good")
-    }
-}
-
-impl Drop for Certs {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -431,6 +377,7 @@ fn a_start_that_cannot_have_tls_ends() {
     for (options, text) in [
         (vec!["--tls-port", "1"], "# No tls-cert-file configured!"),
         (vec!["--tls-replication", "yes"], "# No tls-cert-file configured!"),
+        (vec!["--cluster-enabled", "yes", "--tls-cluster", "yes"], "# No tls-cert-file configured!"),
         (
             vec!["--tls-port", "1", "--tls-cert-file", "ca.crt", "--tls-key-file", "server.key"],
             "# Either tls-ca-cert-file or tls-ca-cert-dir must be specified",
@@ -667,4 +614,88 @@ fn a_storm_of_handshakes_leaves_clients_their_time() {
     let mut c = srv.connect();
     assert_eq!(c.figure("tls_handshakes"), 0);
     wait_until("the clients to go", || c.figure("connected_clients") == 2);
+}
+
+// ---- the cluster bus ---------------------------------------------------------------------------
+
+/// A node whose bus speaks TLS: 10,000 above the port for TLS.
+fn node(certs: &Certs) -> (Server, u16) {
+    let usual = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--loglevel", "verbose"];
+    let secure = ["--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no"];
+    certs.server(&[&usual[..], &secure].concat())
+}
+
+fn wait_ok(c: &mut Conn) {
+    wait_until("the cluster to be ok", || c.run("CLUSTER INFO").text().contains("cluster_state:ok"));
+}
+
+#[test]
+fn nodes_of_a_cluster_speak_tls() {
+    let certs = Certs::new();
+    let ((a, a_tls), (b, b_tls), (r, r_tls)) = (node(&certs), node(&certs), node(&certs));
+    let (mut ca, mut cb, mut cr) = (a.connect(), b.connect(), r.connect());
+    assert_eq!(ca.run("CLUSTER ADDSLOTSRANGE 0 8191"), Value::ok());
+    assert_eq!(cb.run("CLUSTER ADDSLOTSRANGE 8192 16383"), Value::ok());
+    for (srv, epoch) in [(&mut ca, 1), (&mut cb, 2)] {
+        assert_eq!(srv.run(&format!("CLUSTER SET-CONFIG-EPOCH {epoch}")), Value::ok());
+    }
+    for to in [b_tls, r_tls] {
+        assert_eq!(ca.run(&format!("CLUSTER MEET 127.0.0.1 {to}")), Value::ok());
+    }
+    [&mut ca, &mut cb, &mut cr].into_iter().for_each(wait_ok);
+    // The replica's link is one to the port for TLS.
+    let id = ca.run("CLUSTER MYID").text();
+    wait_until("the replica to follow", || cr.run(&format!("CLUSTER REPLICATE {id}")) == Value::ok());
+    wait_until("the link", || cr.fact("master_link_status") == "up");
+    assert_eq!(cr.fact("master_port"), a_tls.to_string());
+    // Each client is sent to the kind of port that it has come over: slot 12182.
+    let mut secure = certs.connect(a_tls);
+    assert_eq!(ca.run("GET foo").error(), format!("MOVED 12182 127.0.0.1:{}", b.port));
+    secure.expect(&["GET", "foo"], &format!("-MOVED 12182 127.0.0.1:{b_tls}\r\n"));
+    let shown = |c: &mut Conn| c.run("CLUSTER SLOTS").items()[0].items()[2].items()[1].clone();
+    assert_eq!(shown(&mut cb), Value::Int(a.port.into()));
+    let first = secure.ask(&["CLUSTER", "SLOTS"]).expect("an answer");
+    assert!(first.contains(&format!(":{a_tls}\r\n")), "{first}");
+    let nodes = cb.run("CLUSTER NODES").text();
+    assert!(nodes.contains(&format!("127.0.0.1:{}@{}", a.port, a_tls + 10_000)), "{nodes}");
+    // What fits into no record and no buffer of a socket.
+    assert_eq!(cb.run("SUBSCRIBE ch").items().len(), 3);
+    let message = "m".repeat(5 << 20);
+    ca.cmd(&["PUBLISH", "ch", &message]);
+    assert!(cb.read().items()[2].text() == message);
+}
+
+#[test]
+fn a_bus_with_tls_takes_no_strangers() {
+    let certs = Certs::new();
+    let (srv, port) = node(&certs);
+    let bus = port + 10_000;
+    let mut plain = tcp(bus);
+    plain.write_all(b"RCmb\0\0\x08\xcc\0\x01").expect("room");
+    assert!(at_end(plain), "it does not speak TLS");
+    assert!(at_end(tcp(bus)), "silence is not waited for");
+    let nameless = Client::over(&certs.connector(false), bus).map_err(drop);
+    assert_eq!(nameless.and_then(|mut c| c.ask(&["PING"])), Err(()), "it shows no certificate");
+    for why in ["wrong version number", "peer did not return a certificate"] {
+        wait_until(why, || {
+            let log = srv.log();
+            let mut lines = log.lines();
+            lines.any(|l| l.contains("Error accepting cluster node connection: ") && l.contains(why))
+        });
+    }
+    assert_eq!(srv.connect().run("PING"), Value::Status("PONG".into()));
+}
+
+#[test]
+fn a_bus_changes_to_tls_and_back() {
+    let certs = Certs::new();
+    let (srv, port) = certs.server(&["--cluster-enabled", "yes"]);
+    let mut c = srv.connect();
+    for (value, here, not_here) in [("yes", port, srv.port), ("no", srv.port, port)] {
+        assert_eq!(c.cmd(&["CONFIG", "SET", "tls-cluster", value]), Value::ok());
+        assert!(TcpStream::connect(("127.0.0.1", here + 10_000)).is_ok());
+        assert!(TcpStream::connect(("127.0.0.1", not_here + 10_000)).is_err());
+        let nodes = c.run("CLUSTER NODES").text();
+        assert!(nodes.contains(&format!("@{} ", here + 10_000)), "{nodes}");
+    }
 }

@@ -12,7 +12,7 @@ type Done = Result<Flow, CmdError>;
 
 /// Does the client want to see ports of TLS?
 fn tls(ctx: &Ctx<'_>) -> bool {
-    redirect::over_tls(&ctx.srv.clients[ctx.origin])
+    redirect::over_tls(ctx.srv, &ctx.srv.clients[ctx.origin])
 }
 
 pub fn info(ctx: &mut Ctx<'_>) -> Done {

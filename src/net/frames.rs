@@ -21,10 +21,19 @@ const KEEP: usize = 16 * 1024;
 /// What a block costs beside its bytes.
 const BLOCK: usize = size_of::<Arc<[u8]>>() + 2 * size_of::<usize>();
 
+/// Which end a connection has that is not open yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// It connects, and then has its handshake, if there is one.
+    Dialed,
+    /// The handshake is under way.
+    Accepted,
+}
+
 pub struct Frames {
     pub stream: Stream,
-    /// The connection is not open yet.
-    pub connecting: bool,
+    /// None: the connection can be used.
+    pub opening: Option<Opening>,
     /// There may be more to read, which no event announces.
     pub unread: bool,
     input: Vec<u8>,
@@ -37,10 +46,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    pub fn new(stream: Stream, connecting: bool) -> Frames {
+    pub fn new(stream: Stream, opening: Option<Opening>) -> Frames {
         Frames {
             stream,
-            connecting,
+            opening,
             unread: false,
             input: Vec::new(),
             queue: VecDeque::new(),
@@ -96,7 +105,7 @@ impl Frames {
     }
 
     pub fn wants_to_write(&self) -> bool {
-        !self.connecting && !self.full && !self.queue.is_empty()
+        self.opening.is_none() && !self.full && !self.queue.is_empty()
     }
 
     /// Writes as much as the socket takes; how many bytes that were.
@@ -148,7 +157,7 @@ mod tests {
     fn blocks_leave_in_order_and_packets_are_cut_where_the_caller_says() {
         let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("two sockets");
         ours.set_nonblocking(true).expect("a socket");
-        let mut f = Frames::new(Stream::Unix(mio::net::UnixStream::from_std(ours)), false);
+        let mut f = Frames::new(Stream::Unix(mio::net::UnixStream::from_std(ours)), None);
         let big: Arc<[u8]> = vec![b'b'; 300_000].into();
         for i in 0..5u8 {
             f.push(Arc::from([i; 3].as_slice()));

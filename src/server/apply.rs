@@ -22,7 +22,10 @@ pub fn perform(srv: &mut Server, what: Apply) -> Result<(), Reason> {
             return refuse_unless(listen_again(srv, listen::tls), Apply::CANNOT_LISTEN);
         }
         Apply::Bind => return refuse_unless(listen_again(srv, listen::both), Apply::CANNOT_BIND),
-        Apply::Tls => return tls::changed(srv),
+        Apply::Tls => {
+            tls::changed(srv)?;
+            return refuse_unless(super::bus::listen_again(srv).is_ok(), Apply::CANNOT_LISTEN);
+        }
         Apply::MaxClients => return max_clients(srv),
         Apply::MaxMemory => max_memory(srv),
         Apply::AppendOnly => {

@@ -13,10 +13,12 @@
 //!   read and answered, but nothing ticks, and what would change data or role waits for the outer pass
 //!   (`deferred`).
 //! - `before_sleep` has the machine do the work that it has put off (`settle`), and writes what waits.
+//! - With `tls-cluster` a connection has its handshake before anything is sent or read (`Opening`). One that
+//!   does not end is a stranger, or a link without an answer, and goes as these do.
 //! - While an action is performed the machine may be told more (a dial that is refused at once): it is
 //!   back in its place by then.
 
-use super::{Server, ServerStates, pause, policy, redirect, role};
+use super::{Server, ServerStates, pause, policy, redirect, role, tls};
 use crate::algo::crc16::key_slot;
 use crate::algo::rng::Rng;
 use crate::bio::Handed;
@@ -26,9 +28,9 @@ use crate::cluster::{Action, Cluster, Corrupt, Env, Event, LinkId, Now, Settings
 use crate::ds::hash::SLOTS;
 use crate::keyspace::slots::DB;
 use crate::net::connect::{self, Connecting};
-use crate::net::frames::Frames;
+use crate::net::frames::{Frames, Opening};
 use crate::net::listener::Listener;
-use crate::net::reactor::{BUS, EXTRA, NODES};
+use crate::net::reactor::{BUS, EXTRA, NODES, Ready};
 use crate::net::stream::Stream;
 use crate::pubsub::{self, SubscriptionKind};
 use crate::replication::link::Target;
@@ -51,6 +53,8 @@ pub struct Bus {
     pub cluster: Cluster,
     conf: NodesConf,
     listeners: Vec<Listener>,
+    /// Where they listen.
+    port: u16,
     /// By index; the generation says which of those that had the index it is.
     links: BTreeMap<u32, (LinkId, Frames)>,
     /// With something to write, or to read that no event announces; some may be gone.
@@ -72,6 +76,7 @@ impl Bus {
             cluster,
             conf,
             listeners: Vec::new(),
+            port: 0,
             links: BTreeMap::new(),
             to_write: Vec::new(),
             to_read: VecDeque::new(),
@@ -348,9 +353,11 @@ pub fn flush(srv: &mut Server) {
 
 fn dial(srv: &mut Server, link: LinkId, ip: IpAddr, port: u16) {
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
-    let begun = connect::start(&[SocketAddr::new(ip, port)], from.as_deref());
+    let begun = connect::start(&[SocketAddr::new(ip, port)], from.as_deref()).and_then(|stream| {
+        if srv.config.tls_cluster { tls::secure(srv, stream, &ip.to_string()) } else { Ok(stream) }
+    });
     match begun {
-        Ok(stream) => attach(srv, link, stream, true),
+        Ok(stream) => attach(srv, link, stream, Some(Opening::Dialed)),
         Err(e) => {
             crate::debug!("Unable to connect to Cluster Node [{ip}]:{port} -> {}", errno::text(&e));
             event(srv, Event::Closed { link });
@@ -358,7 +365,7 @@ fn dial(srv: &mut Server, link: LinkId, ip: IpAddr, port: u16) {
     }
 }
 
-fn attach(srv: &mut Server, link: LinkId, mut stream: Stream, connecting: bool) {
+fn attach(srv: &mut Server, link: LinkId, mut stream: Stream, opening: Option<Opening>) {
     stream.set_nodelay(true);
     let token = mio::Token(EXTRA + NODES + link.index as usize);
     if let Err(e) = stream.register(srv.reactor.registry(), token) {
@@ -366,7 +373,7 @@ fn attach(srv: &mut Server, link: LinkId, mut stream: Stream, connecting: bool) 
         return event(srv, Event::Closed { link });
     }
     let Some(bus) = &mut srv.bus else { return };
-    let before = bus.links.insert(link.index, (link, Frames::new(stream, connecting)));
+    let before = bus.links.insert(link.index, (link, Frames::new(stream, opening)));
     debug_assert!(before.is_none(), "the machine gives an index out once at a time");
 }
 
@@ -376,6 +383,7 @@ fn close(srv: &mut Server, link: LinkId) {
         return;
     }
     if let Some((_, mut frames)) = bus.links.remove(&link.index) {
+        frames.stream.farewell();
         frames.stream.deregister(srv.reactor.registry());
         // A child has copies of all descriptors: a mere close would leave the peer waiting.
         if srv.jobs.child.is_some() {
@@ -390,7 +398,7 @@ fn lost(srv: &mut Server, link: LinkId) {
 }
 
 /// A source of the bus has signalled.
-pub fn ready(srv: &mut Server, n: usize, writable: bool) {
+pub fn ready(srv: &mut Server, n: usize, e: &Ready) {
     if n < NODES {
         return accept(srv, n - BUS);
     }
@@ -399,21 +407,11 @@ pub fn ready(srv: &mut Server, n: usize, writable: bool) {
         return;
     };
     let link = *link;
-    if frames.connecting {
-        match connect::state(&mut frames.stream) {
-            Connecting::Pending => return,
-            Connecting::Open => {
-                frames.connecting = false;
-                let (local, _) = frames.stream.ends();
-                event(srv, Event::Dialed { link, local });
-            }
-            Connecting::Failed(e) => {
-                crate::debug!("Connection of the cluster bus failed: {}", errno::text(&e));
-                return lost(srv, link);
-            }
-        }
+    let allowed = frames.stream.signalled(e);
+    if !opened(srv, link) {
+        return;
     }
-    if writable
+    if allowed.write
         && let Some(bus) = &mut srv.bus
         && let Some(frames) = bus.frames(link)
     {
@@ -421,6 +419,31 @@ pub fn ready(srv: &mut Server, n: usize, writable: bool) {
         bus.to_write.push(link);
     }
     read(srv, link);
+}
+
+/// Goes on with the opening of a connection; true when it can be used.
+fn opened(srv: &mut Server, link: LinkId) -> bool {
+    let Some(frames) = srv.bus.as_mut().and_then(|bus| bus.frames(link)) else { return false };
+    let Some(opening) = frames.opening else { return true };
+    match (connect::state(&mut frames.stream), opening) {
+        (Connecting::Pending, _) => return false,
+        (Connecting::Open, Opening::Accepted) => frames.opening = None,
+        (Connecting::Open, Opening::Dialed) => {
+            frames.opening = None;
+            let (local, _) = frames.stream.ends();
+            event(srv, Event::Dialed { link, local });
+        }
+        (Connecting::Failed(e), opening) => {
+            let why = errno::text(&e);
+            match opening {
+                Opening::Accepted => crate::verbose!("Error accepting cluster node connection: {why}"),
+                Opening::Dialed => crate::debug!("Connection of the cluster bus failed: {why}"),
+            }
+            lost(srv, link);
+            return false;
+        }
+    }
+    true
 }
 
 fn accept(srv: &mut Server, n: usize) {
@@ -445,9 +468,21 @@ fn welcome(srv: &mut Server, stream: Stream) {
     }
     let (local, Some(peer)) = stream.ends() else { return };
     let link = ask(srv, |cluster, env, _| cluster.accept(peer, local, env)).flatten();
-    if let Some(link) = link {
-        attach(srv, link, stream, false);
-        // It may have spoken before it was listened to.
+    let Some(link) = link else { return };
+    let (stream, opening) = match srv.config.tls_cluster {
+        true => (tls::secure_bus(srv, stream), Some(Opening::Accepted)),
+        false => (Ok(stream), None),
+    };
+    match stream {
+        Ok(stream) => attach(srv, link, stream, opening),
+        Err(e) => {
+            let why = errno::text(&e);
+            crate::verbose!("Error creating an accepting connection for cluster node: {why}");
+            return event(srv, Event::Closed { link });
+        }
+    }
+    // It may have spoken before it was listened to.
+    if opened(srv, link) {
         read(srv, link);
     }
 }
@@ -456,7 +491,7 @@ fn welcome(srv: &mut Server, stream: Stream) {
 fn read(srv: &mut Server, link: LinkId) {
     for _ in 0..READS {
         let Some(frames) = srv.bus.as_mut().and_then(|bus| bus.frames(link)) else { return };
-        if frames.connecting {
+        if frames.opening.is_some() {
             return;
         }
         let before = frames.input().len();
@@ -643,18 +678,32 @@ pub fn open(srv: &mut Server) -> Result<(), ()> {
     Ok(())
 }
 
-/// Listens on the bus port.
+/// The port of the bus, as it is announced.
+fn wanted_port(srv: &Server) -> u64 {
+    let c = &srv.config;
+    match (c.cluster_port, c.tls_cluster) {
+        (0, true) => c.tls_port + 10_000,
+        (0, false) => c.port + 10_000,
+        (port, _) => port,
+    }
+}
+
+/// A directive about TLS has changed, and perhaps with it the port that nodes are told of.
+pub fn listen_again(srv: &mut Server) -> Result<(), ()> {
+    let Some(bus) = &srv.bus else { return Ok(()) };
+    if wanted_port(srv) != u64::from(bus.port) {
+        listen(srv)?;
+    }
+    directives(srv);
+    Ok(())
+}
+
+/// Listens on the bus port, and on no other one.
 pub fn listen(srv: &mut Server) -> Result<(), ()> {
     if srv.bus.is_none() {
         return Ok(());
     }
-    let c = &srv.config;
-    let base = if c.tls_cluster { c.tls_port } else { super::info::server_port(srv) };
-    let port = match c.cluster_port {
-        0 => base + 10_000,
-        port => port,
-    };
-    let Ok(port) = u16::try_from(port) else {
+    let Ok(port) = u16::try_from(wanted_port(srv)) else {
         warning!(
             "Redis port number too high. Cluster communication port is 10,000 port numbers higher than \
              your Redis port. Your Redis port number must be 55535 or less."
@@ -670,7 +719,9 @@ pub fn listen(srv: &mut Server) -> Result<(), ()> {
         return Err(());
     }
     if let Some(bus) = &mut srv.bus {
+        bus.listeners.iter_mut().for_each(|l| l.deregister(srv.reactor.registry()));
         bus.listeners = listeners.into_iter().map(|(_, l)| l).collect();
+        bus.port = port;
     }
     Ok(())
 }

@@ -115,8 +115,8 @@ impl MasterLink {
 pub fn event(srv: &mut Server, event: Event<'_>) {
     let c = &srv.config;
     let port = match (c.replica_announce_port, c.tls_replication) {
-        (0, true) => c.tls_port,
-        (0, false) => info::server_port(srv),
+        (0, true) if c.tls_port != 0 => c.tls_port,
+        (0, _) => info::server_port(srv),
         (port, _) => port,
     };
     let terms = Terms {

@@ -205,8 +205,8 @@ fn handle(srv: &mut Server, e: Ready) {
         Source::Extra(reactor::LINK) => link::ready(srv, &e),
         Source::Extra(reactor::RDB_CHANNEL) => link::channel_ready(srv, &e),
         Source::Extra(reactor::TRANSFER) => transfer::ready(srv),
-        Source::Extra(n) if n >= reactor::SENTINEL => sentinel::ready(srv, n - reactor::SENTINEL),
-        Source::Extra(n) if n >= reactor::BUS => bus::ready(srv, n, e.writable),
+        Source::Extra(n) if n >= reactor::SENTINEL => sentinel::ready(srv, n - reactor::SENTINEL, &e),
+        Source::Extra(n) if n >= reactor::BUS => bus::ready(srv, n, &e),
         Source::Extra(_) => {}
         Source::Listener(n) => accept(srv, n),
         Source::Client { index, generation } => {

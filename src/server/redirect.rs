@@ -20,6 +20,7 @@ use crate::cmd::row::{flag as cf, key};
 use crate::cmd::table::SlotRule;
 use crate::ds::hash::slot_of;
 use crate::keyspace::slots::DB;
+use crate::net::stream::Stream;
 use crate::proto::args::{Args, Key};
 use crate::proto::error::CmdError;
 
@@ -288,7 +289,7 @@ impl Seen<'_> {
 
 fn error(srv: &Server, c: &Client, f: &Finding) -> Option<CmdError> {
     let slot = f.slot?;
-    let cluster = srv.cluster()?;
+    let (cluster, tls) = (srv.cluster()?, over_tls(srv, c));
     Some(match f.answer {
         Answer::Here => return None,
         Answer::Unbound => UNBOUND,
@@ -296,19 +297,20 @@ fn error(srv: &Server, c: &Client, f: &Finding) -> Option<CmdError> {
         Answer::Down => DOWN,
         Answer::DownReadOnly => DOWN_READ_ONLY,
         Answer::TryAgain => TRY_AGAIN,
-        Answer::Ask => to_node(cluster, c, "ASK", slot, cluster.migrating(slot)),
-        Answer::Moved => to_node(cluster, c, "MOVED", slot, cluster.owner(slot)),
+        Answer::Ask => to_node(cluster, tls, "ASK", slot, cluster.migrating(slot)),
+        Answer::Moved => to_node(cluster, tls, "MOVED", slot, cluster.owner(slot)),
     })
 }
 
-/// Is this a client with TLS? It is sent to ports of that kind.
-pub fn over_tls(_: &Client) -> bool {
-    false
+/// Is this a client with TLS? It is sent to ports of that kind. Without a connection it is as nodes are to
+/// each other.
+pub fn over_tls(srv: &Server, c: &Client) -> bool {
+    c.conn.stream.as_ref().map_or(srv.config.tls_cluster, Stream::is_tls)
 }
 
-fn to_node(cluster: &Cluster, c: &Client, word: &str, slot: u16, to: Option<NodeId>) -> CmdError {
+fn to_node(cluster: &Cluster, tls: bool, word: &str, slot: u16, to: Option<NodeId>) -> CmdError {
     let Some(to) = to else { return UNBOUND };
-    let (host, port) = cluster.address(to, over_tls(c));
+    let (host, port) = cluster.address(to, tls);
     CmdError::text(format!("{word} {slot} {host}:{port}"))
 }
 
@@ -342,7 +344,7 @@ fn no_longer_here(srv: &Server, id: ClientId, lost: &[u64; 256]) -> Option<CmdEr
         Owner::MyMaster if reads => None,
         _ if s.importing => None,
         Owner::Unbound => Some(UNBOUND),
-        _ => Some(to_node(cluster, c, "MOVED", slot, cluster.owner(slot))),
+        _ => Some(to_node(cluster, over_tls(srv, c), "MOVED", slot, cluster.owner(slot))),
     }
 }
 

@@ -12,13 +12,13 @@
 //! Actions are done in order, and what a save came to is known before anything behind it is done: a vote is
 //! on the disk before its answer leaves.
 
-use super::{Server, apply};
+use super::{Server, apply, tls};
 use crate::cmd::row::Flow;
 use crate::config::Config;
 use crate::config::load::{Line, LoadError};
 use crate::config::rewrite::Rewriter;
 use crate::net::connect::{self, Connecting};
-use crate::net::reactor::{EXTRA, SENTINEL};
+use crate::net::reactor::{EXTRA, Ready, SENTINEL};
 use crate::net::stream::{Read, Stream, Written};
 use crate::proto::error::CmdError;
 use crate::proto::reply_in::{self, ReplyValue};
@@ -329,15 +329,20 @@ impl SentinelMode {
 
 fn dial(srv: &mut Server, id: ConnId, ip: &str, port: u16) {
     let from = srv.config.bind_source_addr.as_ref().map(|a| String::from_utf8_lossy(a).into_owned());
-    let Some(mode) = &mut srv.sentinel else { return };
+    let Some(mode) = &srv.sentinel else { return };
     let slot = mode.slots.iter().position(Option::is_none).unwrap_or(mode.slots.len());
     let to: Vec<_> = connect::address(ip, port).into_iter().collect();
-    let begun = connect::start(&to, from.as_deref()).and_then(|mut stream| {
+    let begun = connect::start(&to, from.as_deref()).and_then(|stream| {
+        let mut stream = match srv.config.tls_replication {
+            true => tls::secure(srv, stream, ip)?,
+            false => stream,
+        };
         stream.register(srv.reactor.registry(), mio::Token(EXTRA + SENTINEL + slot))?;
         Ok(stream)
     });
     match begun {
         Ok(stream) => {
+            let Some(mode) = &mut srv.sentinel else { return };
             if slot == mode.slots.len() {
                 mode.slots.push(None);
             }
@@ -370,6 +375,7 @@ fn flush(srv: &mut Server, id: ConnId) {
 fn close(srv: &mut Server, id: ConnId) {
     let Some(mode) = &mut srv.sentinel else { return };
     if let Some(mut o) = mode.slot_of(id).and_then(|slot| mode.slots[slot].take()) {
+        o.stream.farewell();
         o.stream.deregister(srv.reactor.registry());
     }
 }
@@ -381,10 +387,11 @@ fn lost(srv: &mut Server, id: ConnId) {
 }
 
 /// The connection of a slot has signalled.
-pub fn ready(srv: &mut Server, slot: usize) {
+pub fn ready(srv: &mut Server, slot: usize, e: &Ready) {
     let Some(mode) = &mut srv.sentinel else { return };
     let Some(Some(o)) = mode.slots.get_mut(slot) else { return };
     let id = o.id;
+    o.stream.signalled(e);
     if !o.open {
         match connect::state(&mut o.stream) {
             Connecting::Pending => return,

@@ -170,6 +170,15 @@ pub fn secure(srv: &Server, stream: Stream, host: &str) -> io::Result<Stream> {
     }
 }
 
+/// The session of a connection that another node has opened to the bus: it shows its certificate, whatever
+/// is asked of clients.
+pub fn secure_bus(srv: &Server, stream: Stream) -> io::Result<Stream> {
+    match &srv.tls.contexts {
+        Some(contexts) => stream.accepted(contexts, ClientAuth::Required),
+        None => Err(io::Error::other("TLS is not configured")),
+    }
+}
+
 // ---- clients -----------------------------------------------------------------------------------
 
 /// A client has connected to the port for TLS: it is admitted, and its handshake begins.

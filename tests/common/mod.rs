@@ -19,6 +19,8 @@
 //! Every test file that says `mod common;` compiles its own copy and uses its own part of it.
 #![allow(dead_code)]
 
+#[cfg(feature = "tls")]
+pub mod certs;
 pub mod load;
 pub mod pinger;
 
