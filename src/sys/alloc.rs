@@ -427,12 +427,6 @@ mod control {
 mod control {
     use super::Stats;
     pub const NAME: &str = "libc";
-    pub fn get(_: &str) -> Option<u64> {
-        None
-    }
-    pub fn set(_: &str, _: u64) -> bool {
-        false
-    }
     pub fn tune(_: &[u8], _: Option<i64>) -> Result<Option<i64>, i32> {
         Err(libc::ENOENT)
     }
