@@ -94,6 +94,12 @@ fn a_slot_moves_with_its_keys() {
     assert_eq!(cb.run("ASKING"), Value::ok());
     assert_eq!(cb.run("SET bar new"), Value::ok());
     assert!(cb.run("GET bar").error().starts_with("MOVED "), "ASKING is about one command");
+    for (line, answer) in [("ASKING", "OK"), ("MULTI", "OK"), ("SET bar newer", "QUEUED")] {
+        assert_eq!(cb.run(line).text(), answer);
+    }
+    assert_eq!(cb.run("GET bar").text(), "QUEUED", "or about one transaction");
+    assert_eq!(cb.run("EXEC").items()[1].text(), "newer");
+    assert!(cb.run("GET bar").error().starts_with("MOVED "), "which has ended");
     let line = format!("MIGRATE 127.0.0.1 {} \"\" 0 5000 KEYS {{bar}}x {{bar}}y", b.port);
     let words: Vec<&str> = line.split(' ').map(|w| if w == "\"\"" { "" } else { w }).collect();
     assert_eq!(ca.cmd(&words), Value::ok());
@@ -102,7 +108,7 @@ fn a_slot_moves_with_its_keys() {
     assert_eq!(cb.run("CLUSTER COUNTKEYSINSLOT 5061"), Value::Int(3));
     assert_eq!(ca.run("CLUSTER COUNTKEYSINSLOT 5061"), Value::Int(0));
     assert!(ca.run("GET bar").error().starts_with("MOVED 5061 "));
-    assert_eq!(cb.run("MGET bar {bar}x {bar}y"), Value::bulks(&["new", "1", "2"]));
+    assert_eq!(cb.run("MGET bar {bar}x {bar}y"), Value::bulks(&["newer", "1", "2"]));
 }
 
 #[test]

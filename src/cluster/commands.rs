@@ -113,6 +113,10 @@ impl Cluster {
         env: &Env<'_>,
         out: &mut Vec<Action>,
     ) -> Done {
+        if self.nodes.myself().is_replica() {
+            // Upstream takes them, and ends when it is to follow another master.
+            return refuse("Please use ADDSLOTS and ADDSLOTSRANGE only with masters.");
+        }
         let slots = self.slot_args(args, ranges, false)?;
         let me = self.nodes.me();
         for slot in slots.iter() {

@@ -144,6 +144,16 @@ impl Cluster {
             let line = lines.last().map_or("", |(line, _)| line);
             return Err(Corrupt(line.into()));
         };
+        // The older forms had no such line, or may have had none. Without it a vote would be forgotten.
+        let is_new = lines.iter().any(|(_, words)| words.get(1).is_some_and(|w| w.contains('@')));
+        let has_vote = |words: &[String]| {
+            words.first().is_some_and(|w| w.eq_ignore_ascii_case("vars"))
+                && words.iter().any(|w| w.eq_ignore_ascii_case("lastVoteEpoch"))
+        };
+        if is_new && !lines.iter().any(|(_, words)| has_vote(words)) {
+            let line = lines.last().map_or("", |(line, _)| line);
+            return Err(Corrupt(line.into()));
+        }
         let name = own.first().and_then(|w| name(w)).ok_or_else(|| Corrupt((*own_line).into()))?;
         let me = Node::new(name, Flags::MYSELF, now.mono);
         let mut cluster = Cluster::of(settings, rng, me);

@@ -65,7 +65,9 @@ impl Cluster {
     pub(super) fn run_election(&mut self, cx: &mut Cx<'_>) {
         self.due.failover = false;
         let manual = self.manual.can_start();
-        if !self.may_run(manual) {
+        // The slots of the master with none of its data, or a part of them. Each tick asks again.
+        let has_data = !cx.env.loading && !cx.env.hollow;
+        if !has_data || !self.may_run(manual) {
             self.election.obstacle = None;
             return;
         }

@@ -82,6 +82,8 @@ pub(crate) struct Env<'a> {
     /// As a replica: milliseconds since anything came from the master, or since the link is down. None: the
     /// data come from no master at all.
     pub data_age: Option<u64>,
+    /// As a replica: the data were flushed for a full sync, and none has succeeded since.
+    pub hollow: bool,
     /// The slots that hold keys.
     pub filled: &'a SlotWords,
 }

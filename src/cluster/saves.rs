@@ -11,7 +11,7 @@
 
 use super::links::Published;
 use super::nodes::NodeId;
-use super::{Action, Cluster, Cx};
+use super::{Action, Cluster, Cx, Env};
 use crate::sys::log::Level;
 
 const RETRY_MS: u64 = 1000;
@@ -102,6 +102,16 @@ impl Cluster {
         }
         let (fsync, generation) = (std::mem::take(&mut saves.fsync), saves.generation);
         cx.out.push(Action::Save { text, fsync, generation });
+    }
+
+    /// Whatever is known now goes to the disk, though a save has failed a moment ago. None is under way.
+    pub(crate) fn save_at_once(&mut self, env: &Env<'_>, out: &mut Vec<Action>) {
+        debug_assert!(!self.saves.under_way);
+        self.saves.due_with_fsync();
+        if let Some(failing) = &mut self.saves.failing {
+            failing.retry_at = 0;
+        }
+        self.begin_save(&mut Cx { env, out });
     }
 
     pub(super) fn saved(&mut self, generation: u64, result: Result<(), String>, cx: &mut Cx<'_>) {

@@ -302,6 +302,7 @@ impl World {
             offset: machine.log.len() as u64 + 1,
             loading: false,
             data_age: replica.then_some(age),
+            hollow: false,
             filled: &machine.filled,
         };
         let mut out = Vec::new();

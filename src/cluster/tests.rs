@@ -127,6 +127,8 @@ struct Bench {
     now: Now,
     offset: u64,
     age: Option<u64>,
+    loading: bool,
+    hollow: bool,
     filled: Box<SlotWords>,
     out: Vec<Action>,
 }
@@ -139,8 +141,16 @@ impl Bench {
     fn with(settings: Settings) -> Bench {
         let now = Now { mono: 1_000_000, wall: 1_700_000_000_000 };
         let node = Cluster::new(settings, Rng::seeded(1), now);
-        let mut bench =
-            Bench { node, now, offset: 100, age: Some(0), filled: Box::new(*NONE), out: Vec::new() };
+        let mut bench = Bench {
+            node,
+            now,
+            offset: 100,
+            age: Some(0),
+            loading: false,
+            hollow: false,
+            filled: Box::new(*NONE),
+            out: Vec::new(),
+        };
         bench.settle();
         bench
     }
@@ -149,8 +159,9 @@ impl Bench {
         let env = Env {
             now: self.now,
             offset: self.offset,
-            loading: false,
+            loading: self.loading,
             data_age: self.age,
+            hollow: self.hollow,
             filled: &self.filled,
         };
         f(&mut self.node, &env, &mut self.out)
@@ -482,6 +493,57 @@ fn an_election_waits_by_rank_asks_and_wins() {
     assert!(b.out.iter().any(|a| matches!(a, Action::BecomeMaster)));
     assert_eq!(b.node.nodes.myself().slots.ranges(), [(0, 8000)]);
     assert!(b.kinds().contains(&Kind::Pong), "all are told");
+}
+
+#[test]
+fn a_replica_without_its_masters_data_does_not_stand() {
+    for manual in [false, true] {
+        let (mut b, m, mut v, s) = replica();
+        b.on(Event::Directives(Box::new(Settings { validity_factor: 0, ..settings() })));
+        b.age = None;
+        b.hears(&mut v, &Body::Fail(&m.name));
+        if manual {
+            b.run(|n, env, out| n.failover(FailoverKind::Force, env, out)).expect("it is a replica");
+        }
+        let wait = |b: &mut Bench| {
+            for _ in 0..20 {
+                b.pass(100);
+                b.pong(&v);
+                b.pong(&s);
+            }
+        };
+        // The snapshot is being loaded; that has failed; the next one is.
+        for (loading, hollow) in [(true, false), (false, true), (true, true)] {
+            (b.loading, b.hollow) = (loading, hollow);
+            wait(&mut b);
+            assert!(!b.kinds().contains(&Kind::AuthRequest), "{manual} {loading} {hollow}");
+        }
+        (b.loading, b.hollow) = (false, false);
+        wait(&mut b);
+        assert!(b.kinds().contains(&Kind::AuthRequest), "it goes on by itself");
+    }
+}
+
+#[test]
+fn an_election_is_not_won_while_the_data_are_replaced() {
+    let (mut b, m, mut v, s) = replica();
+    b.hears(&mut v, &Body::Fail(&m.name));
+    for _ in 0..15 {
+        b.pass(100);
+        b.pong(&v);
+        b.pong(&s);
+    }
+    assert!(b.kinds().contains(&Kind::AuthRequest));
+    b.loading = true;
+    v.current = b.node.current_epoch;
+    b.hears(&mut v, &Body::AuthAck);
+    // One vote is enough.
+    b.node.state.size = 1;
+    b.pass(100);
+    assert!(b.node.nodes.myself().is_replica());
+    (b.loading, b.node.state.size) = (false, 1);
+    b.pass(100);
+    assert!(!b.node.nodes.myself().is_replica());
 }
 
 #[test]

@@ -93,6 +93,21 @@ pub fn ask<R>(
     bus::ask(ctx.srv, f).ok_or(NO_CLUSTER)
 }
 
+/// Asks the machine for a change, which is on the disk before the client hears of it.
+fn change<R>(
+    ctx: &mut Ctx<'_>,
+    f: impl FnOnce(&mut Cluster, &Env<'_>, &mut Vec<Action>) -> Result<R, CmdError>,
+) -> Result<R, CmdError> {
+    let changed = ask(ctx, f)??;
+    save(ctx)?;
+    Ok(changed)
+}
+
+fn save(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    bus::save_now(ctx.srv)
+        .map_err(|why| CmdError::text(format!("ERR error saving the cluster node config: {why}")))
+}
+
 fn done(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     ctx.out.ok();
     Ok(Flow::Done)
@@ -142,13 +157,13 @@ fn wrong_number(ctx: &mut Ctx<'_>) -> CmdError {
 
 fn forget(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let args = ctx.args;
-    ask(ctx, |c, env, out| c.forget(args[2], env, out))??;
+    change(ctx, |c, env, out| c.forget(args[2], env, out))?;
     done(ctx)
 }
 
 fn replicate(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let args = ctx.args;
-    ask(ctx, |c, env, out| c.replicate(args[2], env, out))??;
+    change(ctx, |c, env, out| c.replicate(args[2], env, out))?;
     done(ctx)
 }
 
@@ -161,7 +176,7 @@ fn failover(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         3 if ctx.srv.cluster().is_some() => return Err(CmdError::Syntax),
         _ => return Err(wrong_number(ctx)),
     };
-    ask(ctx, |c, env, out| c.failover(kind, env, out))??;
+    change(ctx, |c, env, out| c.failover(kind, env, out))?;
     done(ctx)
 }
 
@@ -174,7 +189,7 @@ fn reset(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
         3 if ctx.srv.cluster().is_some() => return Err(CmdError::Syntax),
         _ => return Err(wrong_number(ctx)),
     };
-    ask(ctx, |c, env, out| c.reset(hard, env, out))??;
+    change(ctx, |c, env, out| c.reset(hard, env, out))?;
     done(ctx)
 }
 
@@ -189,15 +204,14 @@ fn save_config(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if ctx.srv.cluster().is_none() {
         return Err(NO_CLUSTER);
     }
-    bus::save_now(ctx.srv)
-        .map_err(|why| CmdError::text(format!("ERR error saving the cluster node config: {why}")))?;
+    save(ctx)?;
     done(ctx)
 }
 
 // ---- epochs ------------------------------------------------------------------------------------------
 
 fn bump_epoch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    let text = match ask(ctx, |c, env, out| c.bump_epoch(env, out))?? {
+    let text = match change(ctx, |c, env, out| c.bump_epoch(env, out))? {
         Bumped::Bumped(epoch) => format!("BUMPED {epoch}"),
         Bumped::Still(epoch) => format!("STILL {epoch}"),
     };
@@ -207,7 +221,7 @@ fn bump_epoch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn set_config_epoch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     let args = ctx.args;
-    ask(ctx, |c, env, out| c.set_config_epoch(args[2], env, out))??;
+    change(ctx, |c, env, out| c.set_config_epoch(args[2], env, out))?;
     done(ctx)
 }
 
@@ -215,18 +229,18 @@ fn set_config_epoch(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
 
 fn add_slots(ctx: &mut Ctx<'_>, ranges: bool) -> Result<Flow, CmdError> {
     let args = ctx.args;
-    ask(ctx, |c, env, out| c.add_slots(args.from(2), ranges, env, out))??;
+    change(ctx, |c, env, out| c.add_slots(args.from(2), ranges, env, out))?;
     done(ctx)
 }
 
 fn del_slots(ctx: &mut Ctx<'_>, ranges: bool) -> Result<Flow, CmdError> {
     let args = ctx.args;
-    ask(ctx, |c, env, out| c.del_slots(args.from(2), ranges, env, out))??;
+    change(ctx, |c, env, out| c.del_slots(args.from(2), ranges, env, out))?;
     done(ctx)
 }
 
 fn flush_slots(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
-    ask(ctx, |c, env, out| c.flush_slots(env, out))??;
+    change(ctx, |c, env, out| c.flush_slots(env, out))?;
     done(ctx)
 }
 
@@ -235,7 +249,7 @@ fn set_slot(ctx: &mut Ctx<'_>) -> Result<Flow, CmdError> {
     if args.len() > 5 {
         return Err(wrong_number(ctx));
     }
-    ask(ctx, |c, env, out| c.set_slot(args[2], args[3], args.get(4).copied(), env, out))??;
+    change(ctx, |c, env, out| c.set_slot(args[2], args[3], args.get(4).copied(), env, out))?;
     done(ctx)
 }
 

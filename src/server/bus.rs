@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! listeners ─ accept ──┐            ┌─► dial, close, send ─► frames (`net::frames`)
-//! frames ──── packets ─┤            ├─► save ─► the disk thread ─► Saved
+//! frames ──── packets ─┤            ├─► save ─► a thread ─► Saved
 //! timer ───── Tick ────┼─► machine ─┼─► role::follow, role::promote, pause, FLUSHALL
 //! pass ────── Settle ──┤            ├─► drop_slot, unsubscribe, unblock
 //! commands ── ask ─────┘            └─► publish, log
@@ -21,7 +21,7 @@
 use super::{Server, ServerStates, pause, policy, redirect, role, tls};
 use crate::algo::crc16::key_slot;
 use crate::algo::rng::Rng;
-use crate::bio::Handed;
+use crate::bio::{self, Handed};
 use crate::clients::flag;
 use crate::clients::pause::{Purpose, action};
 use crate::cluster::{Action, Cluster, Corrupt, Env, Event, LinkId, Now, Settings};
@@ -49,6 +49,9 @@ const ACCEPTS: usize = 1000;
 /// Reads of one connection per pass.
 const READS: usize = 16;
 
+/// A save under way, by its generation.
+type Saving = (u64, Handed<Result<File, String>>);
+
 pub struct Bus {
     pub cluster: Cluster,
     conf: NodesConf,
@@ -60,12 +63,14 @@ pub struct Bus {
     /// With something to write, or to read that no event announces; some may be gone.
     to_write: Vec<LinkId>,
     to_read: VecDeque<LinkId>,
-    saving: Option<(u64, Handed<Result<File, String>>)>,
+    saving: Option<Saving>,
     next_tick_ms: u64,
     /// Room for actions.
     actions: Vec<Action>,
     /// What a nested pass must not do.
     deferred: VecDeque<Action>,
+    /// That is being done.
+    catching_up: bool,
     /// Writes rest since the machine has asked for it, and it has not been told.
     pausing: bool,
 }
@@ -84,6 +89,7 @@ impl Bus {
             next_tick_ms: 0,
             actions: Vec::new(),
             deferred: VecDeque::new(),
+            catching_up: false,
             pausing: false,
         }
     }
@@ -150,12 +156,14 @@ pub fn env(srv: &Server) -> Env<'_> {
         offset,
         loading: srv.states.has(ServerStates::LOADING),
         data_age,
+        hollow: srv.master_link.hollow,
         filled: srv.ks.db(DB).slots_taken().unwrap_or(&NO_SLOTS),
     }
 }
 
 /// Asks the machine something, and does what follows from it.
 pub fn ask<R>(srv: &mut Server, f: impl FnOnce(&mut Cluster, &Env, &mut Vec<Action>) -> R) -> Option<R> {
+    catch_up(srv);
     let mut bus = srv.bus.take()?;
     let mut actions = std::mem::take(&mut bus.actions);
     let answer = f(&mut bus.cluster, &env(srv), &mut actions);
@@ -175,12 +183,33 @@ pub fn event(srv: &mut Server, event: Event<'_>) {
 }
 
 fn perform(srv: &mut Server, action: Action) {
-    if changes_data(&action) && srv.execution.in_nested_pass() {
-        if let Some(bus) = &mut srv.bus {
-            bus.deferred.push_back(action);
+    let nested = srv.execution.in_nested_pass();
+    if let Some(bus) = srv.bus.as_mut().filter(|_| changes_data(&action)) {
+        // Not before one that the machine has asked for earlier.
+        if nested || !bus.deferred.is_empty() {
+            return bus.deferred.push_back(action);
         }
+    }
+    act(srv, action);
+}
+
+/// What a nested pass had to leave, unless something is under way that relies on the data: a script, or EXEC.
+fn catch_up(srv: &mut Server) {
+    let e = &srv.execution;
+    let whole = e.between_units() || e.in_outermost_command();
+    let Some(bus) = srv.bus.as_mut().filter(|bus| !bus.deferred.is_empty()) else { return };
+    if e.in_nested_pass() || !whole || std::mem::replace(&mut bus.catching_up, true) {
         return;
     }
+    while let Some(action) = srv.bus.as_mut().and_then(|bus| bus.deferred.pop_front()) {
+        act(srv, action);
+    }
+    if let Some(bus) = &mut srv.bus {
+        bus.catching_up = false;
+    }
+}
+
+fn act(srv: &mut Server, action: Action) {
     match action {
         Action::Log(level, text) => crate::log_at!(level, "{text}"),
         Action::Dial { link, ip, port } => dial(srv, link, ip, port),
@@ -299,9 +328,7 @@ pub fn turn(srv: &mut Server) {
     if !srv.execution.owns_data() {
         return;
     }
-    while let Some(action) = srv.bus.as_mut().and_then(|bus| bus.deferred.pop_front()) {
-        perform(srv, action);
-    }
+    catch_up(srv);
     let now = srv.clock.mono_ms;
     let Some(bus) = &mut srv.bus else { return };
     if now >= bus.next_tick_ms {
@@ -559,38 +586,45 @@ fn save(srv: &mut Server, text: String, fsync: bool, generation: u64) {
     let path = bus.conf.path().to_path_buf();
     let temp = nodes_conf::temp_name(&path, srv.clock.unix_ms);
     let waker = srv.reactor.waker();
-    let handed = srv.bio.hand_over(
+    // A vote waits for it, and must not wait for the log or for a big file, too.
+    let handed = bio::aside(
+        "bio_nodes",
         move || nodes_conf::save(&path, &temp, text.as_bytes(), fsync),
         // A loop that does not hear of it looks at its next tick.
         move || drop(waker.wake()),
     );
-    bus.saving = Some((generation, handed));
+    match handed {
+        Ok(handed) => bus.saving = Some((generation, handed)),
+        Err(e) => event(srv, Event::Saved { generation, result: Err(errno::text(&e)) }),
+    }
 }
 
 fn saved(srv: &mut Server) {
     let Some(bus) = &mut srv.bus else { return };
-    let Some((generation, handed)) = bus.saving.take_if(|(_, handed)| handed.is_done()) else { return };
-    let result = handed.outcome().map(|file| bus.conf.adopt(file));
-    event(srv, Event::Saved { generation, result });
+    if let Some(saving) = bus.saving.take_if(|(_, handed)| handed.is_done()) {
+        // The machine logs a failure.
+        drop(end_save(srv, saving));
+    }
 }
 
-/// Writes the file now: SAVECONFIG, the first start, and the end.
+fn end_save(srv: &mut Server, (generation, handed): Saving) -> Result<(), String> {
+    let Some(bus) = &mut srv.bus else { return Ok(()) };
+    let result = handed.outcome().map(|file| bus.conf.adopt(file));
+    event(srv, Event::Saved { generation, result: result.clone() });
+    result
+}
+
+/// Writes the file now, and waits: for a command that has changed something, at the first start, and at the
+/// end.
 pub fn save_now(srv: &mut Server) -> Result<(), String> {
-    let now = now(srv);
     let Some(bus) = &mut srv.bus else { return Ok(()) };
-    let text = bus.cluster.conf_text(now);
-    let temp = nodes_conf::temp_name(bus.conf.path(), srv.clock.unix_ms);
-    if let Some((_, handed)) = &bus.saving {
-        // What is on its way would replace what is written now.
-        while !handed.is_done() {
-            std::thread::yield_now();
-        }
-        saved(srv);
+    if let Some(before) = bus.saving.take() {
+        // It does not have the change; when it fails so does the next, most likely.
+        drop(end_save(srv, before));
     }
-    let Some(bus) = &mut srv.bus else { return Ok(()) };
-    let file = nodes_conf::save(bus.conf.path(), &temp, text.as_bytes(), true)?;
-    bus.conf.adopt(file);
-    Ok(())
+    ask(srv, |cluster, env, out| cluster.save_at_once(env, out));
+    let saving = srv.bus.as_mut().and_then(|bus| bus.saving.take());
+    end_save(srv, saving.ok_or("it could not be begun")?)
 }
 
 // ---- the start, and the end ---------------------------------------------------------------------------

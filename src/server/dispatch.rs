@@ -126,7 +126,7 @@ pub(super) const AFTER_REQUEST: u64 =
     flag::SKIP | flag::SKIP_NEXT | flag::CACHING | flag::ASKING | flag::ASKING_NEXT;
 
 /// The request is over, and what was said about it: CLIENT REPLY SKIP silences the command after it, CLIENT
-/// CACHING is about the next command or transaction, ASKING about the next command.
+/// CACHING and ASKING are about the next command or transaction.
 #[cold]
 pub(super) fn after_request(srv: &mut Server, id: ClientId, out: &mut Reply) {
     let c = &mut srv.clients[id];
@@ -136,9 +136,11 @@ pub(super) fn after_request(srv: &mut Server, id: ClientId, out: &mut Reply) {
         c.clear(flag::CACHING);
     }
     let asks = c.has(flag::ASKING_NEXT);
-    c.clear(flag::ASKING_NEXT | flag::ASKING);
+    c.clear(flag::ASKING_NEXT);
     if asks {
         c.set(flag::ASKING);
+    } else if !c.has(flag::MULTI) {
+        c.clear(flag::ASKING);
     }
     if c.has(flag::SKIP_NEXT) {
         c.clear(flag::SKIP_NEXT);

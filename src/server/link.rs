@@ -66,6 +66,8 @@ pub struct MasterLink {
     pub(super) unfinished: Vec<u8>,
     /// When the last of them was closed, in Unix seconds; 0 for never.
     pub(super) cut_at: i64,
+    /// The data were flushed for a full sync, and none has succeeded since.
+    pub(super) hollow: bool,
     /// The stream broke the protocol: its position is worth nothing.
     pub(super) broken: bool,
     /// The log has to be switched on again; so many tries have failed.

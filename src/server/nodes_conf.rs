@@ -14,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const MODE: u32 = 0o644;
@@ -30,25 +30,22 @@ impl NodesConf {
     pub fn open(name: &[u8]) -> Result<NodesConf, ()> {
         let path = PathBuf::from(OsStr::from_bytes(name));
         let shown = path.display();
-        let file = File::options().read(true).append(true).create(true).mode(MODE).open(&path);
-        let lock = file.map_err(|e| {
-            warning!("Can't open {shown} in order to acquire a lock: {}", errno::text(&e));
-        })?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                warning!(
-                    "Sorry, the cluster configuration file {shown} is already used by a different Redis \
-                     Cluster node. Please make sure that different nodes use different cluster \
-                     configuration files."
-                );
-                return Err(());
+        let lock = loop {
+            let file = File::options().read(true).append(true).create(true).mode(MODE).open(&path);
+            let file = file.map_err(|e| {
+                warning!("Can't open {shown} in order to acquire a lock: {}", errno::text(&e));
+            })?;
+            try_lock(&file, &path)?;
+            // Between the two a save of another server may have brought another file there.
+            match is_still_there(&file, &path) {
+                Ok(true) => break file,
+                Ok(false) => {}
+                Err(e) => {
+                    warning!("Impossible to lock {shown}: {}", errno::text(&e));
+                    return Err(());
+                }
             }
-            Err(TryLockError::Error(e)) => {
-                warning!("Impossible to lock {shown}: {}", errno::text(&e));
-                return Err(());
-            }
-        }
+        };
         Ok(NodesConf { path, lock })
     }
 
@@ -68,9 +65,40 @@ impl NodesConf {
     }
 }
 
-/// Replaces the file. Returns the new one, locked. Usable on any thread.
+/// Is the name that of this file?
+fn is_still_there(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// A failure has been logged.
+fn try_lock(file: &File, path: &Path) -> Result<(), ()> {
+    let shown = path.display();
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            warning!(
+                "Sorry, the cluster configuration file {shown} is already used by a different Redis \
+                     Cluster node. Please make sure that different nodes use different cluster \
+                     configuration files."
+            );
+            Err(())
+        }
+        Err(TryLockError::Error(e)) => {
+            warning!("Impossible to lock {shown}: {}", errno::text(&e));
+            Err(())
+        }
+    }
+}
+
+/// Replaces the file; `fsync`: for good, whatever happens to the machine. Returns the new one, locked. Usable
+/// on any thread.
 pub fn save(path: &Path, temp: &Path, text: &[u8], fsync: bool) -> Result<File, String> {
-    let done = write(temp, text, fsync).and_then(|file| {
+    let done = write(temp, text).and_then(|file| {
         std::fs::rename(temp, path)?;
         if fsync {
             fsx::sync_folder_of(path)?;
@@ -87,13 +115,12 @@ pub fn save(path: &Path, temp: &Path, text: &[u8], fsync: bool) -> Result<File, 
     })
 }
 
-fn write(temp: &Path, text: &[u8], fsync: bool) -> io::Result<File> {
+fn write(temp: &Path, text: &[u8]) -> io::Result<File> {
     let mut file = File::options().write(true).create(true).truncate(true).mode(MODE).open(temp)?;
     file.try_lock().map_err(io::Error::from)?;
     file.write_all(text)?;
-    if fsync {
-        file.sync_all()?;
-    }
+    // It takes the place of one that is on the disk.
+    file.sync_all()?;
     Ok(file)
 }
 
@@ -125,6 +152,19 @@ mod tests {
         drop(first);
         let mut second = NodesConf::open(name).expect("the lock has gone with its holder");
         assert_eq!(second.read().expect("it was saved"), b"more text");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_known_by_its_handle() {
+        let dir = TempDir::new("nodes-conf-replaced");
+        let path = dir.join("nodes.conf");
+        let old = save(&path, &temp_name(&path, 1), b"old", false).expect("room");
+        assert!(is_still_there(&old, &path).expect("it is"));
+        let new = save(&path, &temp_name(&path, 2), b"new", false).expect("room");
+        assert!(!is_still_there(&old, &path).expect("it was looked at"));
+        assert!(is_still_there(&new, &path).expect("it is"));
+        std::fs::remove_file(&path).expect("it was there");
+        assert!(!is_still_there(&new, &path).expect("it was looked at"));
     }
 
     #[test]

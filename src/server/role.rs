@@ -85,6 +85,8 @@ pub fn promote(srv: &mut Server) -> bool {
     }
     srv.config.replicaof = None;
     link::event(srv, Event::Release);
+    // Whatever they are, they are its own from here on.
+    srv.master_link.hollow = false;
     srv.repl.shift_id(random_id());
     let r = &srv.repl;
     notice!(

@@ -152,6 +152,7 @@ fn leave_history(srv: &mut Server) {
 }
 
 fn flush(srv: &mut Server) {
+    srv.master_link.hollow = true;
     let lazy = srv.config.replica_lazy_flush;
     settle::before_flush(srv, None, lazy);
     srv.ks.flush(None, lazy);
@@ -388,6 +389,7 @@ fn a_share<S: crate::persist::rdb::source::Source>(
 
 /// The dataset is that of the master. `base`: the file that it is in, which the log may begin with.
 fn end(srv: &mut Server, base: Option<&Metadata>) {
+    srv.master_link.hollow = false;
     loading::stop(srv);
     let db = srv.jobs.loaded_at.as_ref().and_then(|p| p.db);
     link::event(srv, Event::Loaded { db });

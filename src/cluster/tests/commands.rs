@@ -252,7 +252,11 @@ fn replicate_and_failover_refuse() {
     let count = b.run(|c, env, _| c.count_failure_reports(b"q", env));
     assert_eq!(text_of(count), "ERR Unknown node q");
 
-    let (mut b, m, mut v, _) = replica();
+    let (mut b, mut m, mut v, _) = replica();
+    b.run(|c, env, out| c.del_slots(&[b"0"], false, env, out)).expect("it is its master's");
+    let text = "Please use ADDSLOTS and ADDSLOTSRANGE only with masters.";
+    assert_eq!(slots(&mut b, &["0"], false, false), text);
+    b.pinged(&mut m);
     b.hears(&mut v, &Body::Fail(&m.name));
     let text = "Master is down or failed, please use CLUSTER FAILOVER FORCE";
     assert_eq!(failover(&mut b, FailoverKind::Default), text);

@@ -96,6 +96,7 @@ fn both_ports_are_kept_whichever_is_in_front() {
     let line = |fields: &str| {
         format!("{} 1.2.3.4:1000@3000{fields} myself,master - 0 0 0 connected\n", "a".repeat(40))
             + &format!("{} 1.2.3.4:1000@3000{fields} master - 0 0 0 connected\n", "b".repeat(40))
+            + "vars currentEpoch 0 lastVoteEpoch 0\n"
     };
     for (fields, tls, ports) in [
         ("", false, (1000, 0)),
@@ -177,6 +178,8 @@ fn a_file_that_is_torn_or_strange_is_refused_with_its_line() {
         (OPEN.replacen(",tls-port=0", ",nodename=a;b", 1), "a value"),
         (OPEN.replace("lastVoteEpoch 5", "lastVoteEpoch"), "half a pair"),
         (OPEN.replace("lastVoteEpoch 5", "lastVoteEpoch five"), "a number"),
+        (OPEN.replace("vars currentEpoch 5 lastVoteEpoch 5\n", ""), "no epochs, by which to vote"),
+        (OPEN.replace(" lastVoteEpoch 5", ""), "no vote"),
         (own("myself,master - x 0 3 connected"), "a time"),
         (own("myself,master - 0 0 -3 connected"), "an epoch"),
         (own("myself,master"), "too few words"),
