@@ -104,17 +104,19 @@ impl Mover {
     /// Is a block better moved, that begins at `at` or around it and has this layout? One that is not counts
     /// as looked at.
     pub fn wants(&mut self, at: NonNull<u8>, layout: Layout) -> bool {
-        let wanted = match self.judge {
+        let wanted = self.judges(at, layout);
+        self.misses += u64::from(!wanted);
+        wanted
+    }
+
+    fn judges(&self, at: NonNull<u8>, layout: Layout) -> bool {
+        let _ = (at, layout);
+        match self.judge {
             #[cfg(feature = "jemalloc")]
             Judge::Slabs(ref slabs) => slabs.wants(at, layout),
             #[cfg(test)]
-            Judge::Always => {
-                let _ = (at, layout);
-                true
-            }
-        };
-        self.misses += u64::from(!wanted);
-        wanted
+            Judge::Always => true,
+        }
     }
 
     /// Moves a block. What comes back has the same bytes and layout.
