@@ -48,6 +48,8 @@ const TICK: u64 = 100;
 const ACCEPTS: usize = 1000;
 /// Reads of one connection per pass.
 const READS: usize = 16;
+/// Milliseconds to which the distance of wall time from monotonic time is rounded.
+const STEP: u64 = 64;
 
 /// A save under way, by its generation.
 type Saving = (u64, Handed<Result<File, String>>);
@@ -132,8 +134,12 @@ impl Server {
 
 static NO_SLOTS: [u64; 256] = [0; 256];
 
+/// Wall time keeps a rounded distance from the monotonic one: of two clocks that are rounded apart a moment
+/// that has passed would be shown as another one from call to call.
 fn now(srv: &Server) -> Now {
-    Now { mono: srv.clock.mono_ms, wall: srv.clock.unix_ms.unsigned_abs() }
+    let (mono, wall) = (srv.clock.mono_ms, srv.clock.unix_ms.unsigned_abs());
+    let ahead = wall.saturating_sub(mono).saturating_add(STEP / 2) / STEP * STEP;
+    Now { mono, wall: mono.saturating_add(ahead) }
 }
 
 pub fn env(srv: &Server) -> Env<'_> {
