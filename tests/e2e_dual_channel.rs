@@ -5,7 +5,7 @@ mod common;
 
 use common::Value::Int;
 use common::load::Load;
-use common::{Conn, Server, Value, request, signal, wait_until};
+use common::{Conn, Server, Value, request, same, signal, up, wait_until};
 use oxidis::algo::rng::Rng;
 use std::io::Write;
 use std::net::TcpListener;
@@ -21,19 +21,6 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 fn follow(c: &mut Conn, srv: &Server) {
     assert_eq!(c.run(&format!("REPLICAOF 127.0.0.1 {}", srv.port)), Value::ok());
-}
-
-#[track_caller]
-fn up(c: &mut Conn) {
-    wait_until("the link", || c.fact("master_link_status") == "up");
-}
-
-/// Equal data at an equal offset of one history.
-#[track_caller]
-fn same(a: &mut Conn, b: &mut Conn) {
-    let place =
-        |c: &mut Conn| (c.fact("master_replid"), c.figure("master_repl_offset"), c.run("DEBUG DIGEST"));
-    wait_until("the same dataset at the same offset", || place(a) == place(b));
 }
 
 fn fill(c: &mut Conn, keys: usize) {

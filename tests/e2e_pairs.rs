@@ -6,7 +6,7 @@ mod common;
 
 use common::Value::Int;
 use common::load::{Load, random_command};
-use common::{Conn, Server, Value, wait_until};
+use common::{Conn, Server, Value, same, up, wait_until};
 use oxidis::algo::rng::Rng;
 
 const OPEN: [&str; 4] = ["--enable-debug-command", "yes", "--repl-ping-replica-period", "3600"];
@@ -15,17 +15,10 @@ fn follow(c: &mut Conn, srv: &Server) {
     c.run(&format!("REPLICAOF 127.0.0.1 {}", srv.port));
 }
 
+/// Equal data at an equal offset of one history, and no reply that was an error went either way.
 #[track_caller]
-fn up(c: &mut Conn) {
-    wait_until("the link", || c.fact("master_link_status") == "up");
-}
-
-/// Equal data at an equal offset of one history.
-#[track_caller]
-fn same(a: &mut Conn, b: &mut Conn) {
-    let place =
-        |c: &mut Conn| (c.fact("master_replid"), c.figure("master_repl_offset"), c.run("DEBUG DIGEST"));
-    wait_until("the same dataset at the same offset", || place(a) == place(b));
+fn agree(a: &mut Conn, b: &mut Conn) {
+    same(a, b);
     assert_eq!([a.figure("unexpected_error_replies"), b.figure("unexpected_error_replies")], [0, 0]);
 }
 
@@ -67,7 +60,7 @@ fn pair(master: &Server, replica: &Server, seed: u64) {
     load.end();
     up(&mut r);
     expire(&mut m);
-    same(&mut m, &mut r);
+    agree(&mut m, &mut r);
     let full = m.figure("sync_full") + r.figure("sync_full");
     // The replica is promoted, and the master follows it.
     r.run("REPLICAOF NO ONE");
@@ -88,7 +81,7 @@ fn pair(master: &Server, replica: &Server, seed: u64) {
     up(&mut r);
     load.wait_for(10);
     load.end();
-    same(&mut m, &mut r);
+    agree(&mut m, &mut r);
     assert_eq!(m.figure("sync_full") + r.figure("sync_full"), full, "a change of roles costs none");
     assert!(m.run("DBSIZE").int() > 300);
     r.run("REPLICAOF NO ONE");

@@ -683,3 +683,17 @@ pub fn request<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     }
     out
 }
+
+/// The link of a replica is up.
+#[track_caller]
+pub fn up(c: &mut Conn) {
+    wait_until("the link", || c.fact("master_link_status") == "up");
+}
+
+/// Equal data at an equal offset of one history.
+#[track_caller]
+pub fn same(a: &mut Conn, b: &mut Conn) {
+    let place =
+        |c: &mut Conn| (c.fact("master_replid"), c.figure("master_repl_offset"), c.run("DEBUG DIGEST"));
+    wait_until("the same dataset at the same offset", || place(a) == place(b));
+}
